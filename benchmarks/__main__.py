@@ -39,7 +39,7 @@ PARTS: dict[str, Callable[[Plan], list[Row]]] = {
     "loading": kernels.loading,
     "cold": kernels.cold,
     "functions": kernels.functions,
-    "reply": calls.reply,
+    "reply": calls.base64_reply,
     "downloads": calls.downloads,
     "show": pictures.show,
     "each": prompts.each,
@@ -48,12 +48,12 @@ PARTS: dict[str, Callable[[Plan], list[Row]]] = {
     "notebook": pictures.notebook,
     "memory": calls.memory,
     "durable": durable.durable,
-    "library": catalog.library,
+    "library": catalog.measure_library,
     "bundle": catalog.bundle,
-    "growth": calls.growth,
+    "growth": calls.image_counts,
     "thousands": prompts.thousands,
     "jobs": jobs.jobs,
-    "variety": calls.variety,
+    "variety": calls.sizes_and_formats,
 }
 
 
@@ -94,7 +94,7 @@ def _report(rows: Sequence[Row]) -> dict[str, object]:
 def _table(rows: Sequence[Row]) -> str:
     """Return the rows as a Markdown table."""
     lines = [
-        "| work | here | beside | | ratio | bar | holds |",
+        "| work | here | beside | | ratio | limit | holds |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -112,9 +112,9 @@ def _ratio(value: float) -> str:
 
 
 def _bar(row: Row) -> str:
-    if row.bar is None:
+    if row.limit is None:
         return ""
-    limit = _ratio(row.bar) if row.theirs is not None else _amount(row.bar, row.unit)
+    limit = _ratio(row.limit) if row.theirs is not None else _amount(row.limit, row.unit)
     return f"{'≥' if row.at_least else '≤'} {limit}"
 
 

@@ -46,8 +46,8 @@ class Row:
         unit: Of `ours` and `theirs`: seconds, bytes and so on.
         rival: What it is compared with; empty: with nothing but a limit.
         theirs: The rival's median.
-        score: What the bar speaks of: the median of the rounds' ratios; without a rival, `ours`.
-        bar: The limit of `score`; None: there is none.
+        score: What `limit` applies to: the median of the rounds' ratios; without a rival, `ours`.
+        limit: The limit of `score`; None: no limit.
         at_least: The limit is a lower one.
         rounds: How often each was measured.
         curve: The curve of the plot that this is a point of, instead of a line of the table.
@@ -60,7 +60,7 @@ class Row:
     rival: str = ""
     theirs: float | None = None
     score: float
-    bar: float | None = None
+    limit: float | None = None
     at_least: bool = False
     rounds: int = 1
     curve: str = ""
@@ -69,9 +69,9 @@ class Row:
     @property
     def holds(self) -> bool | None:
         """Whether the limit holds; None for a row without a limit."""
-        if self.bar is None:
+        if self.limit is None:
             return None
-        return self.score >= self.bar if self.at_least else self.score <= self.bar
+        return self.score >= self.limit if self.at_least else self.score <= self.limit
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row for JSON."""
@@ -84,7 +84,7 @@ def versus(
     ours: Sequence[float],
     theirs: Sequence[float],
     *,
-    bar: float | None = None,
+    limit: float | None = None,
     unit: str = "s",
 ) -> Row:
     """Return a row that compares two ways, measured in the same rounds."""
@@ -95,17 +95,17 @@ def versus(
         theirs=statistics.median(theirs),
         unit=unit,
         score=statistics.median(one / other for one, other in zip(ours, theirs, strict=True)),
-        bar=bar,
+        limit=limit,
         rounds=len(ours),
     )
 
 
 def absolute(
-    work: str, values: Sequence[float], unit: str = "s", *, bar: float | None = None
+    work: str, values: Sequence[float], unit: str = "s", *, limit: float | None = None
 ) -> Row:
     """Return a row with an absolute limit."""
     median = statistics.median(values)
-    return Row(work=work, ours=median, unit=unit, score=median, bar=bar, rounds=len(values))
+    return Row(work=work, ours=median, unit=unit, score=median, limit=limit, rounds=len(values))
 
 
 def point(curve: str, size: float, values: Sequence[float]) -> Row:

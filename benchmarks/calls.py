@@ -1,4 +1,4 @@
-"""The client beside raw gRPC, xAI's SDK and a plain loop of downloads."""
+"""Compare the client with raw gRPC, xAI's SDK and sequential downloads."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
     from bench import Plan
 
-__all__ = ["downloads", "growth", "memory", "reply", "variety"]
+__all__ = ["base64_reply", "downloads", "image_counts", "memory", "sizes_and_formats"]
 
 RAW, SDK = "raw grpc.aio + pybase64", "xAI's SDK, sample_batch + .image"
 MODEL = "grok-imagine-image"
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.enable_http_proxy", 0)]
 
 
-class Rivals:
+class Clients:
     """Three ways to fetch the images of one request, on one event loop."""
 
     def __init__(self, address: str) -> None:
         import grpc.aio
-        from xai_sdk import AsyncClient as Theirs
+        from xai_sdk import AsyncClient as SdkClient
 
         from xai_notebook.client import AsyncClient
 
         self.channel = grpc.aio.insecure_channel(address, _OPTIONS)
         self.client = AsyncClient("", api_host=address)
-        self.sdk = Theirs(api_key="none", api_host=address, channel_options=_OPTIONS)
+        self.sdk = SdkClient(api_key="none", api_host=address, channel_options=_OPTIONS)
 
     async def __aenter__(self) -> Self:
         return self
@@ -49,90 +49,111 @@ class Rivals:
         await self.client.close()
         await self.sdk.close()
 
-    async def raw(self, prompt: str, n: int, form: str) -> list[bytes]:
+    async def raw(self, prompt: str, n: int, image_format: str) -> list[bytes]:
         """Return the images with raw grpc.aio."""
         import pybase64
 
         from xai_notebook.client import wire
 
-        asked = wire.GenerateImageRequest(prompt=prompt, model=MODEL, n=n, format=_FORMS[form])  # type: ignore[arg-type]
+        request = wire.GenerateImageRequest(
+            prompt=prompt,
+            model=MODEL,
+            n=n,
+            format=_FORMATS[image_format],  # type: ignore[arg-type]
+        )
         call = self.channel.unary_unary(wire.GENERATE_IMAGE)
-        found = wire.ImageResponse.FromString(await call(asked.SerializeToString()))
-        if form == "url":
-            return await asyncio.to_thread(_one_by_one, [one.url for one in found.images])
+        response = wire.ImageResponse.FromString(await call(request.SerializeToString()))
+        if image_format == "url":
+            return await asyncio.to_thread(
+                _download_sequentially, [image.url for image in response.images]
+            )
         return [
-            pybase64.b64decode(one.base64.partition(",")[2], validate=True) for one in found.images
+            pybase64.b64decode(image.base64.partition(",")[2], validate=True)
+            for image in response.images
         ]
 
-    async def ours(self, prompt: str, n: int, form: str) -> list[bytes]:
+    async def ours(self, prompt: str, n: int, image_format: str) -> list[bytes]:
         """Return the images with our client."""
-        found = await self.client.image.sample_batch(prompt, MODEL, n, image_format=form)
-        return list(await asyncio.gather(*(_wait(one) for one in found)))
+        responses = await self.client.image.sample_batch(
+            prompt, MODEL, n, image_format=image_format
+        )
+        return list(await asyncio.gather(*(_image_data(response) for response in responses)))
 
-    async def theirs(self, prompt: str, n: int, form: str) -> list[bytes]:
+    async def theirs(self, prompt: str, n: int, image_format: str) -> list[bytes]:
         """Return the images with xAI's SDK."""
-        found = await self.sdk.image.sample_batch(prompt, MODEL, n, image_format=form)
-        return [await one.image for one in found]
+        responses = await self.sdk.image.sample_batch(prompt, MODEL, n, image_format=image_format)
+        return [await response.image for response in responses]
 
-    async def turns(
-        self, rounds: int, prompt: str, n: int, form: str, *ways: Callable[..., Awaitable[Any]]
+    async def time_clients(
+        self,
+        rounds: int,
+        prompt: str,
+        n: int,
+        image_format: str,
+        *fetchers: Callable[..., Awaitable[Any]],
     ) -> list[list[float]]:
-        """Check that all ways return the same images, then return their seconds."""
-        brought = [await way(prompt, n, form) for way in ways]
-        if any(images != brought[0] for images in brought) or len(brought[0]) != n:
+        """Check that all clients return the same images; return the times of each in seconds."""
+        results = [await fetch(prompt, n, image_format) for fetch in fetchers]
+        if any(images != results[0] for images in results) or len(results[0]) != n:
             raise AssertionError(prompt)
-        del brought
-        bound = [lambda way=way: way(prompt, n, form) for way in ways]
-        return await compare_async(rounds, *bound)
+        del results
+        calls = [functools.partial(fetch, prompt, n, image_format) for fetch in fetchers]
+        return await compare_async(rounds, *calls)
 
 
-_FORMS = {"base64": 1, "url": 2}
+_FORMATS = {"base64": 1, "url": 2}
 
 
-async def _wait(response: Any) -> bytes:
+async def _image_data(response: Any) -> bytes:
     data: bytes = await response.image
     return data
 
 
-def _one_by_one(urls: list[str]) -> list[bytes]:
-    """Download with a plain loop of requests."""
+def _download_sequentially(urls: list[str]) -> list[bytes]:
+    """Download one URL after the other with `requests`."""
     import requests
 
     return [requests.get(url, timeout=30).content for url in urls]
 
 
-def reply(plan: Plan) -> list[Row]:
-    """Ten images of 300 kB in base64 from one request, bytes in hand."""
+def base64_reply(plan: Plan) -> list[Row]:
+    """Ten images of 300 kB in base64 from one request, including decoding."""
 
     async def main(address: str) -> list[Row]:
-        async with Rivals(address) as rivals:
-            ours, raw, sdk = await rivals.turns(
-                plan.rounds * 3, "size=300000", 10, "base64", rivals.ours, rivals.raw, rivals.theirs
+        async with Clients(address) as clients:
+            ours, raw, sdk = await clients.time_clients(
+                plan.rounds * 3,
+                "size=300000",
+                10,
+                "base64",
+                clients.ours,
+                clients.raw,
+                clients.theirs,
             )
-        work = "10 × 300 kB in base64, bytes in hand"
-        return [versus(work, RAW, ours, raw, bar=1.0), versus(work, SDK, ours, sdk, bar=0.6)]
+        work = "10 × 300 kB in base64, including decoding"
+        return [versus(work, RAW, ours, raw, limit=1.0), versus(work, SDK, ours, sdk, limit=0.6)]
 
     with stub.started() as (address, _):
         return asyncio.run(main(address))
 
 
-def growth(plan: Plan) -> list[Row]:
-    """The same with 1 to 10 images, for the plot: all in the same rounds."""
+def image_counts(plan: Plan) -> list[Row]:
+    """Measure 1 to 10 images for the plot; each round measures every count."""
     counts = (1, 2, 4, 6, 8, 10)
-    lines = ("xai-notebook", "raw gRPC")
+    labels = ("xai-notebook", "raw gRPC")
 
     async def main(address: str) -> list[Row]:
-        async with Rivals(address) as rivals:
-            ways = [
-                functools.partial(way, "size=300000", n, "base64")
+        async with Clients(address) as clients:
+            fetchers = [
+                functools.partial(fetch, "size=300000", n, "base64")
                 for n in counts
-                for way in (rivals.ours, rivals.raw)
+                for fetch in (clients.ours, clients.raw)
             ]
-            times = await compare_async(plan.rounds * 2, *ways, warm=2)
-        places = [(line, n) for n in counts for line in lines]
+            times = await compare_async(plan.rounds * 2, *fetchers, warm=2)
+        points = [(label, n) for n in counts for label in labels]
         return [
-            point(f"images: {line}", n, seconds)
-            for (line, n), seconds in zip(places, times, strict=True)
+            point(f"images: {label}", n, seconds)
+            for (label, n), seconds in zip(points, times, strict=True)
         ]
 
     with stub.started() as (address, _):
@@ -140,48 +161,53 @@ def growth(plan: Plan) -> list[Row]:
 
 
 def downloads(plan: Plan) -> list[Row]:
-    """Ten URLs, each answered after 100 ms."""
+    """Download ten URLs; the server answers each after 100 ms."""
 
     async def main(address: str, base: str) -> list[Row]:
-        one = f"{base}1024/0/0.1/0.jpg"
-        async with Rivals(address) as rivals:
+        url = f"{base}1024/0/0.1/0.jpg"
+        async with Clients(address) as clients:
             prompt = "wait=0.1"
-            await rivals.ours(prompt, 10, "url")
-            ours, single, loop = await compare_async(
+            await clients.ours(prompt, 10, "url")
+            ours, one_download, sequential = await compare_async(
                 plan.at_most(9),
-                lambda: rivals.ours(prompt, 10, "url"),
-                lambda: asyncio.to_thread(_one_by_one, [one]),
-                lambda: rivals.raw(prompt, 10, "url"),
+                lambda: clients.ours(prompt, 10, "url"),
+                lambda: asyncio.to_thread(_download_sequentially, [url]),
+                lambda: clients.raw(prompt, 10, "url"),
             )
-        work = "10 URLs at 100 ms each, bytes in hand"
+        work = "10 URLs at 100 ms each, including download"
         return [
-            versus(work, "one download", ours, single, bar=1.5),
-            versus(work, "a loop of requests.get", ours, loop),
+            versus(work, "one download", ours, one_download, limit=1.5),
+            versus(work, "a loop of requests.get", ours, sequential),
         ]
 
     with stub.started() as (address, base):
         return asyncio.run(main(address, base))
 
 
-def variety(plan: Plan) -> list[Row]:
-    """Sizes, formats and counts; without latency, and with two seconds a request."""
+def sizes_and_formats(plan: Plan) -> list[Row]:
+    """Compare sizes, formats and counts, without latency and with two seconds per request."""
 
     async def main(address: str) -> list[Row]:
         rows = []
-        async with Rivals(address) as rivals:
-            for side, form, n in [
-                (side, form, n) for side in (1024, 2048) for form in _FORMS for n in (1, 4, 10)
+        async with Clients(address) as clients:
+            for side, image_format, n in [
+                (side, image_format, n)
+                for side in (1024, 2048)
+                for image_format in _FORMATS
+                for n in (1, 4, 10)
             ]:
-                rival = RAW if form == "base64" else "raw grpc.aio + requests.get"
-                prompt, work = f"side={side}", f"{n} × {side // 1024}k as {form}"
-                ours, raw = await rivals.turns(
-                    plan.at_most(9), prompt, n, form, rivals.ours, rivals.raw
+                rival = RAW if image_format == "base64" else "raw grpc.aio + requests.get"
+                prompt, work = f"side={side}", f"{n} × {side // 1024}k as {image_format}"
+                ours, raw = await clients.time_clients(
+                    plan.at_most(9), prompt, n, image_format, clients.ours, clients.raw
                 )
                 rows.append(versus(work, rival, ours, raw))
                 if n == 10 and not plan.quick:
                     slow = f"{prompt} delay=2 wait=0.1"
-                    ours, sdk = await rivals.turns(3, slow, n, form, rivals.ours, rivals.theirs)
-                    rows.append(versus(f"{work}, 2 s a request", SDK, ours, sdk))
+                    ours, sdk = await clients.time_clients(
+                        3, slow, n, image_format, clients.ours, clients.theirs
+                    )
+                    rows.append(versus(f"{work}, 2 s per request", SDK, ours, sdk))
         return rows
 
     with stub.started() as (address, _):
@@ -189,22 +215,22 @@ def variety(plan: Plan) -> list[Row]:
 
 
 def memory(plan: Plan) -> list[Row]:
-    """Peak memory of ten 2k images through the whole session, as a multiple of the reply.
+    """Peak memory of a session that generates ten 2k images, as a multiple of the reply's size.
 
-    Three times the reply are gRPC's own: what came off the wire, and two copies on the way to it.
+    gRPC alone needs three times the reply: the received bytes and two copies of them.
     """
     rows = []
     with stub.started() as (address, _):
-        # Seen live: JPEGs mostly, and PNGs of 7 MB.
+        # The real API returns mostly JPEGs, and some PNGs of 7 MB.
         for kind, prompt in (("2k", "side=2048"), ("2k PNG", "png=1")):
-            rivals = [
+            results = [
                 [_measure_memory(address, prompt, way) for way in ("ours", "raw")]
                 for _ in range(plan.at_most(5))
             ]
-            ours, raw = zip(*rivals, strict=True)
-            work = f"10 × {kind} in base64: peak memory × the reply"
+            ours, raw = zip(*results, strict=True)
+            work = f"10 × {kind} in base64: peak memory / reply size"
             rows += [
-                absolute(f"{work}, whole session", ours, "×", bar=3.2),
+                absolute(f"{work}, whole session", ours, "×", limit=3.2),
                 absolute(f"{work}, {RAW}", raw, "×"),
             ]
     return rows
@@ -212,55 +238,56 @@ def memory(plan: Plan) -> list[Row]:
 
 def _measure_memory(address: str, prompt: str, way: str) -> float:
     command = [sys.executable, __file__, address, prompt, way]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(done.stdout)
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(process.stdout)
 
 
-def _child(address: str, prompt: str, way: str) -> None:
-    """Print the peak growth of this process while ten 2k images arrive, in replies."""
+def _print_peak_memory(address: str, prompt: str, way: str) -> None:
+    """Print the peak memory growth while ten 2k images are received, in reply sizes."""
     with tempfile.TemporaryDirectory() as home:
-        grown, images = (_grow if way == "ours" else _grow_raw)(address, prompt, home)
-    print(grown / (sum(map(len, images)) * 4 / 3))
+        measure = _session_growth if way == "ours" else _raw_growth
+        growth, images = measure(address, prompt, home)
+    print(growth / (sum(map(len, images)) * 4 / 3))
 
 
-def _grow(address: str, prompt: str, home: str) -> tuple[int, list[bytes]]:
+def _session_growth(address: str, prompt: str, home: str) -> tuple[int, list[bytes]]:
     from xai_notebook.generation.session import Session
 
     os.environ.update(XAI_API_HOST=address, XAI_NOTEBOOK_HOME=home)
     session = Session()
-    session.generate("size=2000", n=10)  # loads what a first call needs
-    begun = _forget_peak()
+    session.generate("size=2000", n=10)  # warm up: lazy imports
+    before = _reset_peak()
     batch = session.generate(prompt, n=10)
-    grown = _status("VmHWM") - begun
+    growth = _status_bytes("VmHWM") - before
     images = [image.data for image in batch]
     session.close()
-    return grown, images
+    return growth, images
 
 
-def _grow_raw(address: str, prompt: str, _: str) -> tuple[int, list[bytes]]:
+def _raw_growth(address: str, prompt: str, _: str) -> tuple[int, list[bytes]]:
     async def main() -> tuple[int, list[bytes]]:
-        async with Rivals(address) as rivals:
-            await rivals.raw("size=2000", 10, "base64")
-            begun = _forget_peak()
-            images = await rivals.raw(prompt, 10, "base64")
-            return _status("VmHWM") - begun, images
+        async with Clients(address) as clients:
+            await clients.raw("size=2000", 10, "base64")
+            before = _reset_peak()
+            images = await clients.raw(prompt, 10, "base64")
+            return _status_bytes("VmHWM") - before, images
 
     return asyncio.run(main())
 
 
-def _forget_peak() -> int:
+def _reset_peak() -> int:
     """Reset the peak size of this process; return the current size in bytes."""
     Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS")
+    return _status_bytes("VmRSS")
 
 
-def _status(name: str) -> int:
-    """Return a line of /proc/self/status in bytes."""
+def _status_bytes(name: str) -> int:
+    """Return a field of /proc/self/status in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    (line,) = [one for one in lines if one.startswith(name)]
+    (line,) = [line for line in lines if line.startswith(name)]
     return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":
     os.environ.pop("XAI_API_KEY", None)
-    _child(*sys.argv[1:])
+    _print_peak_memory(*sys.argv[1:])

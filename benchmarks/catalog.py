@@ -1,4 +1,4 @@
-"""A library with many images: insert, look up for a replay, search."""
+"""Measure insert, replay look-up and search in a library with many images."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from xai_notebook.library.records import Reply
     from xai_notebook.pictures.picture import Picture
 
-__all__ = ["at_size", "bundle", "library", "opened"]
+__all__ = ["bundle", "measure_library", "open_library", "time_operations"]
 
-_BAR = 0.020
-"""Seconds."""
-_FILES = 500
-"""Files on disk, which many rows share, so that filling the library takes seconds."""
+_LIMIT_SECONDS = 0.020
+"""Limit of each operation, in seconds."""
+_DISTINCT_FILES = 500
+"""Distinct image files; rows share them, so that filling the library is fast."""
 _CHUNK = 2000
 """Replies saved in one transaction."""
-_NOBODY = "localhost:1"
+_UNUSED_HOST = "localhost:1"
 """A host that is never contacted."""
-_DRAWN = ("insert of 300 kB", "replay look-up", "search, common words")
+_PLOTTED = ("insert of 300 kB", "replay look-up", "search, common words")
 _WORDS = (
     *("red", "amber", "teal", "violet", "fox", "owl"),
     *("whale", "lantern", "harbour", "glacier", "orchard", "comet"),
@@ -43,14 +43,15 @@ _WORDS = (
 
 def _request(number: int) -> tuple[str, str]:
     """Return prompt and fingerprint of request `number`."""
+    # Each position changes at another rate, which spreads the words evenly over the prompts.
     words = [_WORDS[number // 7**power % len(_WORDS)] for power in range(4)]
     prompt = f"{' '.join(words)} in study{number}"
     return prompt, hashlib.sha256(prompt.encode()).hexdigest()
 
 
 @contextlib.contextmanager
-def opened(folder: Path) -> Iterator[Library]:
-    """Open a library that is closed at the end."""
+def open_library(folder: Path) -> Iterator[Library]:
+    """Open a library and close it on exit."""
     from xai_notebook.library import Library
 
     library = Library.open(folder)
@@ -64,7 +65,9 @@ def fill(library: Library, first: int, last: int) -> None:
     """Add the requests from `first` to `last`, one small image each."""
     for start in range(first, last, _CHUNK):
         numbers = range(start, min(start + _CHUNK, last))
-        replies = [_reply(number, stub.picture(number % _FILES, size=2000)) for number in numbers]
+        replies = [
+            _reply(number, stub.picture(number % _DISTINCT_FILES, size=2000)) for number in numbers
+        ]
         for saved in library.add_replies(replies):
             if isinstance(saved, Exception):
                 raise saved
@@ -86,18 +89,18 @@ def add(library: Library, number: int) -> None:
     library.add(_reply(number, stub.picture(number, size=300_000)))
 
 
-def at_size(library: Library, size: int, rounds: int) -> dict[str, list[float]]:
+def time_operations(library: Library, size: int, rounds: int) -> dict[str, list[float]]:
     """Return the seconds of each operation in a library of `size` images."""
-    fresh = iter(range(10_000_000, 20_000_000))
+    new_numbers = iter(range(10_000_000, 20_000_000))
     step = max(size // 13, 1)
-    wanted = iter(number * step % size for number in range(1, 10_000))
+    existing_numbers = iter(number * step % size for number in range(1, 10_000))
     inserts, finds, common, rare, newest, costs = compare(
         rounds,
-        lambda: add(library, next(fresh)),
-        lambda: _found(library.find(_request(next(wanted))[1], count=4)),
+        lambda: add(library, next(new_numbers)),
+        lambda: _require_images(library.find(_request(next(existing_numbers))[1], count=4)),
         lambda: library.history("fox lan", 24),
-        lambda: _found(library.history(f"study{next(wanted)}", 24)),
-        lambda: _found(library.history("", 24)),
+        lambda: _require_images(library.history(f"study{next(existing_numbers)}", 24)),
+        lambda: _require_images(library.history("", 24)),
         library.spending.costs,
     )
     return {
@@ -110,55 +113,57 @@ def at_size(library: Library, size: int, rounds: int) -> dict[str, list[float]]:
     }
 
 
-def _found(images: list[Picture]) -> None:
+def _require_images(images: list[Picture]) -> None:
     if not images:
-        raise AssertionError("the library holds it, and did not find it")
+        raise AssertionError("the library did not find an image that it holds")
 
 
-def library(plan: Plan) -> list[Row]:
+def measure_library(plan: Plan) -> list[Row]:
     """Insert, replay, search and the ledger in a library that grows to 100,000 images."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        had = 0
+        previous_size = 0
         for size in [10**power for power in range(5 if plan.quick else 6)]:
-            with opened(Path(folder)) as catalog:
-                fill(catalog, had, size)
-                found = at_size(catalog, size, plan.rounds)
-            had = size
-            rows += [point(f"library: {name}", size, found[name]) for name in _DRAWN]
-        begun = time.perf_counter()
-        with opened(Path(folder)):
-            opening = time.perf_counter() - begun
+            with open_library(Path(folder)) as library:
+                fill(library, previous_size, size)
+                times = time_operations(library, size, plan.rounds)
+            previous_size = size
+            rows += [point(f"library: {name}", size, times[name]) for name in _PLOTTED]
+        start = time.perf_counter()
+        with open_library(Path(folder)):
+            opening = time.perf_counter() - start
     work = f"library of {size:,} images"
-    limits = {name: None if name == "cost table" else _BAR for name in found}
+    limits = {name: None if name == "cost table" else _LIMIT_SECONDS for name in times}
     return [
-        *(absolute(f"{work}: {name}", found[name], bar=limits[name]) for name in found),
+        *(absolute(f"{work}: {name}", times[name], limit=limits[name]) for name in times),
         absolute(f"{work}: open", [opening]),
         *rows,
     ]
 
 
 def bundle(plan: Plan) -> list[Row]:
-    """Run a notebook of 1,000 pictures that a bundle answers, beside one that the library does."""
+    """Compare replaying 1,000 pictures from a bundle with replaying them from the library."""
     count = plan.size(1000)
     prompts = [_request(number)[0] for number in range(count)]
     with tempfile.TemporaryDirectory() as name:
-        os.chdir(name)  # where the notebook is
+        os.chdir(name)  # bundles are looked up in the notebook's folder
         folder = Path(name)
-        with opened(folder / "home") as catalog:
+        with open_library(folder / "home") as library:
             ids = set()
             for number, prompt in enumerate(prompts):
-                (picture,) = catalog.add(_asked(prompt, stub.picture(number, size=300_000)))
+                (picture,) = library.add(
+                    _reply_for_replay(prompt, stub.picture(number, size=300_000))
+                )
                 ids.add(picture.id or 0)
-            catalog.bundle_writer.pack(folder / "story.xai", is_notebook=lambda _: False, ids=ids)
-        (folder / "story.xai").rename(folder / "away")
+            library.bundle_writer.pack(folder / "story.xai", is_notebook=lambda _: False, ids=ids)
+        (folder / "story.xai").rename(folder / "away")  # hidden while the library is measured
 
         def run(home: str) -> None:
             session = Session(
-                replace(Configuration.from_environment(), api_host=_NOBODY, home=folder / home)
+                replace(Configuration.from_environment(), api_host=_UNUSED_HOST, home=folder / home)
             )
-            made = session.generate(each=prompts, replay=True)
-            assert len(made.ok) == count
+            batch = session.generate(each=prompts, replay=True)
+            assert len(batch.ok) == count
             session.close()
 
         def from_library() -> None:
@@ -169,15 +174,17 @@ def bundle(plan: Plan) -> list[Row]:
             run("empty")
             (folder / "story.xai").rename(folder / "away")
 
-        ours, theirs = compare(plan.at_most(5), from_bundle, from_library)
+        bundle_times, library_times = compare(plan.at_most(5), from_bundle, from_library)
     work = f"replay of {count:,} pictures of 300 kB from a bundle"
-    return [versus(work, "from the library", ours, theirs, bar=2.0)]
+    return [versus(work, "from the library", bundle_times, library_times, limit=2.0)]
 
 
-def _asked(prompt: str, data: bytes) -> Reply:
-    """Return a reply as a session at `_NOBODY` would look for it."""
+def _reply_for_replay(prompt: str, data: bytes) -> Reply:
+    """Return a reply with the cache key that a session with host `_UNUSED_HOST` looks up."""
     reply = _reply(0, data)
     request = replace(reply.request, prompt=prompt, model=DEFAULT_MODEL)
     images = [replace(picture, request=request) for picture in reply.pictures]
-    fingerprint = request.fingerprint("xai", _NOBODY)
-    return replace(reply, request=request, pictures=images, fingerprint=fingerprint, host=_NOBODY)
+    fingerprint = request.fingerprint("xai", _UNUSED_HOST)
+    return replace(
+        reply, request=request, pictures=images, fingerprint=fingerprint, host=_UNUSED_HOST
+    )

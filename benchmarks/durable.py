@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["durable"]
 
-_BAR = 3.0
+_LIMIT = 3.0
 _REPLIES = ((1, 300_000), (10, 300_000), (1, 8_000_000), (10, 8_000_000))
 """Images of each, and bytes of one."""
 
@@ -117,7 +117,7 @@ def durable(plan: Plan) -> list[Row]:
     for images, size in _REPLIES:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder)
-            with catalog.opened(path / "home") as library:
+            with catalog.open_library(path / "home") as library:
                 shop = Shop(library, path, images, size)
                 rounds = plan.at_most(5) if images * size > 10**7 else plan.rounds * 2
                 asyncio.run(shop.turns(rounds))
@@ -125,7 +125,7 @@ def durable(plan: Plan) -> list[Row]:
         alone = "one write and fsync of it"
         rows += [
             versus(f"{work} to safe from a kill", alone, shop.safe, shop.plain),
-            versus(f"{work} to durable on disk", alone, shop.durable, shop.plain, bar=_BAR),
+            versus(f"{work} to durable on disk", alone, shop.durable, shop.plain, limit=_LIMIT),
             versus(f"{work} to its row in the library", alone, shop.kept, shop.plain),
         ]
     return rows

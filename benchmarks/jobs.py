@@ -237,7 +237,7 @@ def jobs(plan: Plan) -> list[Row]:
         rival="bare grpc.aio, which keeps nothing",
         theirs=statistics.median(prompts / one["bare"] for one in found),
         score=statistics.median(one["bare"] / one["seconds"] for one in found),
-        bar=0.9,
+        limit=0.9,
         at_least=True,
         rounds=len(found),
     )
@@ -245,8 +245,8 @@ def jobs(plan: Plan) -> list[Row]:
     uploads = [one["uploads"] for one in found]
     return [
         rate,
-        absolute(f"{work}: memory while it comes", grown, "bytes", bar=64 * 2**20),
-        absolute(f"{work}: uploads of the image", uploads, "", bar=1),
+        absolute(f"{work}: memory while it comes", grown, "bytes", limit=64 * 2**20),
+        absolute(f"{work}: uploads of the image", uploads, "", limit=1),
     ]
 
 

@@ -136,7 +136,7 @@ def loading(plan: Plan) -> list[Row]:
                 )
                 if number >= 0:
                     found.append(float(done.stdout))
-    return [versus("%load_ext xai_notebook", SDK, *times.values(), bar=1 / 40)]
+    return [versus("%load_ext xai_notebook", SDK, *times.values(), limit=1 / 40)]
 
 
 def cold(plan: Plan) -> list[Row]:
@@ -160,7 +160,7 @@ def cold(plan: Plan) -> list[Row]:
             widgets.append(plain)
     work = "first captioned image, cold kernel, embedded server"
     return [
-        versus(work, SDK, firsts, imports, bar=2),
+        versus(work, SDK, firsts, imports, limit=2),
         versus("%xai_panel, first time", "import ipywidgets; one text field", panels, widgets),
     ]
 
@@ -210,7 +210,7 @@ def interrupts(plan: Plan) -> list[Row]:
             ours.append(one.interrupt(f"%xai_image --fresh delay=60 fox {number}", after=1.0))
             sleeps.append(one.interrupt("import time; time.sleep(60)", after=1.0))
     work = "interrupt to a free kernel, call under way"
-    return [versus(work, "time.sleep(60)", ours, sleeps), absolute(work, ours, bar=0.5)]
+    return [versus(work, "time.sleep(60)", ours, sleeps), absolute(work, ours, limit=0.5)]
 
 
 _TRACED = """
@@ -244,7 +244,7 @@ print(json.dumps([*cold, *warm]))
 """
 
 
-_BARS = {
+_LIMITS = {
     "functions of one cold cell": 400,
     "files of one cold cell": None,
     "functions of one warm cell": 200,
@@ -265,6 +265,6 @@ def functions(_: Plan) -> list[Row]:
         )
     counts = json.loads(done.stdout.splitlines()[-1])
     return [
-        absolute(work, [count], "", bar=bar)
-        for (work, bar), count in zip(_BARS.items(), counts, strict=True)
+        absolute(work, [count], "", limit=limit)
+        for (work, limit), count in zip(_LIMITS.items(), counts, strict=True)
     ]

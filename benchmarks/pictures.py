@@ -111,9 +111,9 @@ def show(plan: Plan) -> list[Row]:
         size, full = shower.ours(batches), shower.pil(batches)
     work = "show and save four 2k images"
     return [
-        versus(f"{work}: bytes", PIL, [size], [full], bar=1 / 50, unit="bytes"),
-        versus(f"{work}: time", PIL, ours, theirs, bar=1 / 5),
-        absolute("four 2k images in a notebook", [size], "bytes", bar=400_000),
+        versus(f"{work}: bytes", PIL, [size], [full], limit=1 / 50, unit="bytes"),
+        versus(f"{work}: time", PIL, ours, theirs, limit=1 / 5),
+        absolute("four 2k images in a notebook", [size], "bytes", limit=400_000),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Many prompts through `--each`, measured by each.py in separate processes."""
+"""Many prompts through `--each`, measured by each_throughput.py in separate processes."""
 
 from __future__ import annotations
 
@@ -18,38 +18,42 @@ __all__ = ["each", "thousands"]
 
 
 def _run(prompts: int, **options: float) -> dict[str, float]:
-    """Return what each.py measures."""
-    command = [sys.executable, str(Path(__file__).with_name("each.py")), f"--prompts={prompts}"]
+    """Return the measurements of each_throughput.py."""
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("each_throughput.py")),
+        f"--prompts={prompts}",
+    ]
     command += [f"--{name}={value}" for name, value in options.items()]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    results: dict[str, float] = json.loads(process.stdout)
+    return results
 
 
-def _rows(work: str, found: list[dict[str, float]]) -> list[Row]:
-    ratio = statistics.median(one["ratio"] for one in found)
+def _rows(work: str, results: list[dict[str, float]]) -> list[Row]:
+    ratio = statistics.median(result["rate_to_ideal"] for result in results)
     rate = Row(
         work=f"{work}: rate",
-        ours=statistics.median(one["rate"] for one in found),
+        ours=statistics.median(result["rate"] for result in results),
         unit="/s",
         rival="the ideal rate at this concurrency",
-        theirs=found[0]["ideal"],
+        theirs=results[0]["ideal_rate"],
         score=ratio,
-        bar=0.9,
+        limit=0.9,
         at_least=True,
-        rounds=len(found),
+        rounds=len(results),
     )
     floor = Row(
         work=f"{work}: rate",
         ours=rate.ours,
         unit="/s",
-        rival="bare grpc.aio, which keeps nothing",
-        theirs=statistics.median(one["bare"] for one in found),
-        score=statistics.median(one["to bare"] for one in found),
-        rounds=len(found),
+        rival="raw grpc.aio, which saves nothing",
+        theirs=statistics.median(result["raw_grpc_rate"] for result in results),
+        score=statistics.median(result["rate_to_raw_grpc"] for result in results),
+        rounds=len(results),
     )
-    grown = [one["growth"] * 2**20 for one in found]
-    return [rate, floor, absolute(f"{work}: memory over the second half", grown, "bytes")]
+    growth = [result["growth"] * 2**20 for result in results]
+    return [rate, floor, absolute(f"{work}: memory growth in the second half", growth, "bytes")]
 
 
 def each(plan: Plan) -> list[Row]:
@@ -68,10 +72,10 @@ def thousands(plan: Plan) -> list[Row]:
     """10 to 10,000 prompts, for the plot."""
     rows = []
     for prompts in (10, 100, 1000, 10_000)[: 3 if plan.quick else 4]:
-        found = _run(prompts)
+        results = _run(prompts)
         rows += [
-            point("prompts: xai-notebook", prompts, [found["seconds"]]),
-            point("prompts: ideal, 32 at once, 50 ms", prompts, [prompts / found["ideal"]]),
+            point("prompts: xai-notebook", prompts, [results["seconds"]]),
+            point("prompts: ideal, 32 at once, 50 ms", prompts, [prompts / results["ideal_rate"]]),
         ]
-    work = f"{prompts:,} prompts, 32 at once, 50 ms: memory over the second half"
-    return [absolute(work, [found["growth"] * 2**20], "bytes"), *rows]
+    work = f"{prompts:,} prompts, 32 at once, 50 ms: memory growth in the second half"
+    return [absolute(work, [results["growth"] * 2**20], "bytes"), *rows]

@@ -136,7 +136,7 @@ class Broken:
         ("nope.png", "--image nope.png: No such file or directory."),
         (".", "--image .: Is a directory."),
         ("a\0b", "--image"),
-        (b"", "--image bytes is empty; the API takes PNG, JPEG and WebP. Give another file."),
+        (b"", "--image bytes is empty; the API accepts PNG, JPEG and WebP. Give another file."),
         (bytes(9), "no image that is known"),
         (b"GIF89a" + bytes(9), "cannot be decoded. Is the file whole?"),
         (JPEG[:200], "cannot be decoded. Is the file whole?"),

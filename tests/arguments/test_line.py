@@ -1,4 +1,4 @@
-"""How the magic's line is split into options and a prompt."""
+"""Parsing of the magic's line into options and a prompt."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ from xai_notebook.errors import OptionError
         ("-h", {"help": True}, ""),
     ],
 )
-def test_a_line_is_options_and_a_prompt(line: str, given: dict[str, object], prompt: str) -> None:
+def test_a_line_is_split_into_options_and_prompt(
+    line: str, given: dict[str, object], prompt: str
+) -> None:
     assert parse(line) == Parsed(given, prompt)
 
 
@@ -83,22 +85,21 @@ def test_any_prompt_after_two_dashes_is_kept(prompt: str) -> None:
         ("a fox --ar 16:9", "Unknown option --ar. %xai_image --help lists the options."),
         ("-x a fox", "Unknown option -x."),
         ("--Count 2 a fox", "Unknown option --Count. Did you mean --count?"),
-        ("a fox -n", "-n/--count lacks its value."),
-        ("--model", "-m/--model lacks its value."),
-        ("a fox -n 2 in snow", "-n stands inside the prompt."),
+        ("a fox -n", "-n/--count needs a value."),
+        ("--model", "-m/--model needs a value."),
+        ("a fox -n 2 in snow", "-n is in the middle of the prompt."),
         ("a fox -- in snow", "Put `--` before the prompt."),
         ("--user 'me a fox", "The quote in 'me is not closed."),
     ],
 )
-def test_an_invalid_line_is_refused(line: str, message: str) -> None:
-    """A misspelt option never becomes part of a paid prompt."""
+def test_an_invalid_option_is_refused_and_not_sent_as_prompt(line: str, message: str) -> None:
     with pytest.raises(OptionError, match=re.escape(message)) as caught:
         parse(line)
     assert "\n" not in str(caught.value)
 
 
 def test_options_cannot_be_abbreviated() -> None:
-    """An option that is added later may begin with the same letters."""
+    """An abbreviation could become ambiguous when an option is added."""
     with pytest.raises(OptionError, match=r"Unknown option --res\. Did you mean --resolution"):
         parse("--res 2k a fox")
 
@@ -116,7 +117,7 @@ def test_options_cannot_be_abbreviated() -> None:
     ],
 )
 def test_every_value_can_be_quoted(line: str, user: str) -> None:
-    """Quotes join as in a shell, and `$'…'` has escapes."""
+    """Adjacent quoted parts are concatenated as in a shell; `$'…'` supports escapes."""
     assert parse(line) == Parsed({"user": user}, "")
 
 

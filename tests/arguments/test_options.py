@@ -40,21 +40,23 @@ from xai_notebook.pictures.magic_source import magic_cell
         ({"resolution": "8k"}, "'8k' is not one of 1k, 2k."),
         ({"quality": "high"}, "'high' is not one of low, medium."),
         ({"format": "png"}, "'png' is not one of base64, url."),
-        ({"timeout": "0"}, "not a possible number of seconds"),
-        ({"timeout": "nan"}, "not a possible number of seconds"),
+        ({"timeout": "0"}, "not a valid number of seconds"),
+        ({"timeout": "nan"}, "not a valid number of seconds"),
         ({"timeout": "soon"}, "'soon' is not a number of seconds"),
-        ({"max_cost": -1}, "not a possible number of US dollars"),
-        ({"max_cost": "inf"}, "not a possible number of US dollars"),
+        ({"max_cost": -1}, "not a valid number of US dollars"),
+        ({"max_cost": "inf"}, "not a valid number of US dollars"),
         ({"columns": 0}, "--columns: 0 is outside 1 to 12"),
-        ({"as_": "1x"}, "'1x' is not a name a variable can have"),
-        ({"as_": "class"}, "'class' is not a name a variable can have"),
-        ({"user": " "}, "-u/--user: it is empty"),
+        ({"as_": "1x"}, "'1x' is not a valid variable name"),
+        ({"as_": "class"}, "'class' is not a valid variable name"),
+        ({"user": " "}, "-u/--user: the value is empty"),
         ({"colour": "red"}, "Unknown option 'colour'"),
         ({"aspect": "1:1"}, "Did you mean aspect_ratio?"),
         ({"fresh": True, "replay": True}, "--fresh and --replay contradict each other"),
     ],
 )
-def test_an_invalid_value_is_refused_by_name(given: dict[str, object], message: str) -> None:
+def test_the_error_for_an_invalid_value_names_the_option(
+    given: dict[str, object], message: str
+) -> None:
     with pytest.raises(OptionError, match=re.escape(message)):
         resolve(given)
 
@@ -76,11 +78,11 @@ def test_an_invalid_value_is_refused_by_name(given: dict[str, object], message: 
     ],
 )
 def test_values_are_converted(option: str, value: object, converted: object) -> None:
-    """Text of the magic and objects of `generate()`; None is not given."""
+    """Strings from the magic and objects from `generate()`; None means not given."""
     assert getattr(resolve({option: value}), option) == converted
 
 
-def test_names_of_xai_s_sdk_are_aliases() -> None:
+def test_sdk_option_names_are_aliases() -> None:
     options = resolve({"count": 2, "image_format": "url"})
     assert (options.n, options.format) == (2, "url")
 
@@ -91,8 +93,7 @@ def test_a_call_overrules_the_defaults() -> None:
     assert options == Options(n=2, model=("m",))
 
 
-def test_the_help_names_every_option() -> None:
-    """In lines that fit a terminal."""
+def test_the_help_lists_every_option_in_at_most_100_columns() -> None:
     text = help_text()
     assert all(flag in text for option in OPTIONS for flag in option.flags)
     assert max(map(len, text.splitlines())) <= 100
@@ -106,11 +107,11 @@ def test_the_help_lists_the_choices() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "near"),
+    ("ratio", "nearest"),
     [("16:10", "3:2"), ("21:9", "20:9"), ("16x9", "16:9"), ("0.5", "1:2"), ("1/3", "9:20")],
 )
-def test_the_message_for_a_wrong_ratio_names_the_nearest_shape(ratio: str, near: str) -> None:
-    with pytest.raises(OptionError, match=f"Did you mean {near}[?]"):
+def test_the_message_for_a_wrong_ratio_suggests_the_nearest_ratio(ratio: str, nearest: str) -> None:
+    with pytest.raises(OptionError, match=f"Did you mean {nearest}[?]"):
         resolve({"aspect_ratio": ratio})
 
 
@@ -119,7 +120,7 @@ def fields_of(typed: type) -> set[str]:
     return {name for each in typed.__mro__ for name in getattr(each, "__annotations__", ())}
 
 
-def test_keywords_and_signature_are_the_table() -> None:
+def test_keywords_and_signature_match_the_option_table() -> None:
     names = [option.name for option in OPTIONS if option.name != "help"]
     assert fields_of(Keywords) == {*names} - {"dry_run", "batch"}
     assert [*signature().parameters] == ["prompt", *names]
@@ -136,7 +137,7 @@ def test_flags_are_stable() -> None:
     }  # fmt: skip
 
 
-def test_the_cell_of_an_edit_names_its_images_as_the_user_did() -> None:
+def test_the_magic_of_an_edit_uses_the_users_names_for_input_images() -> None:
     inputs = (
         InputImage(url="data:,", sha256="0", label="cats[0]"),
         InputImage(url="data:,", sha256="1", label="my cat.png"),
@@ -145,9 +146,9 @@ def test_the_cell_of_an_edit_names_its_images_as_the_user_did() -> None:
     assert cell == '%%xai_image --image=cats[0] --image="my cat.png"\na hat'
 
 
-def test_configure_takes_every_row_that_has_a_default() -> None:
-    rows = {row.name for row in (*OPTIONS, *SETTINGS) if row.configurable}
-    assert fields_of(Defaults) == rows | {"replay"}
+def test_configure_accepts_every_configurable_option() -> None:
+    names = {option.name for option in (*OPTIONS, *SETTINGS) if option.configurable}
+    assert fields_of(Defaults) == names | {"replay"}
 
 
 # Axes of --matrix
@@ -168,7 +169,7 @@ RATIOS = ("aspect_ratio=1:1,16:9",)
         ({"model": ("a", "b")}, ("model=a,b",)),
     ],
 )
-def test_axes_are_text_dicts_or_lists(given: Any, expected: Any) -> None:
+def test_axes_are_strings_dicts_or_lists(given: Any, expected: Any) -> None:
     assert resolve({"matrix": given}).matrix == expected
 
 
@@ -186,7 +187,9 @@ def test_axes_are_text_dicts_or_lists(given: Any, expected: Any) -> None:
          "x=1 is a formula"),
     ],
 )  # fmt: skip
-def test_axes_end_where_the_prompt_begins(line: str, matrix: tuple[str, ...], prompt: str) -> None:
+def test_the_first_word_that_is_not_an_axis_starts_the_prompt(
+    line: str, matrix: tuple[str, ...], prompt: str
+) -> None:
     parsed = parse(line)
     assert resolve(parsed.given).matrix == matrix
     assert parsed.prompt == prompt
@@ -204,12 +207,12 @@ def test_to_line_writes_axes_that_parse_reads(given: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("aspect=1:1", "'aspect' cannot be compared. Did you mean aspect_ratio?"),
-        ("timeout=1,2", "These can: model, aspect_ratio, resolution, quality."),
+        ("aspect=1:1", "'aspect' is not an axis. Did you mean aspect_ratio?"),
+        ("timeout=1,2", "The axes are: model, aspect_ratio, resolution, quality."),
         ("aspect_ratio=5:4", "5:4.*Did you mean 4:3"),
         ("quality", "'quality' is not an axis; write an option and values: quality=low,medium"),
-        ("quality=", "it is empty"),
-        (["quality=low", "quality=medium"], "quality stands twice"),
+        ("quality=", "the value is empty"),
+        (["quality=low", "quality=medium"], "quality is given twice"),
         ({"quality": 3}, "3 is not a list of values"),
     ],
 )

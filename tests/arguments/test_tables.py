@@ -42,12 +42,12 @@ def test_rows_are_not_templates(tmp_path: Path, text: str) -> None:
     frame = pd.DataFrame({"prompt": [text]})
     frame.to_csv(table, index=False)
     lines.write_text(text)
-    for source in ([text], iter([text]), frame.prompt, frame, str(table), lines, "them"):
-        assert prompts(source, x="fox", them=[text]) == [text]
+    for source in ([text], iter([text]), frame.prompt, frame, str(table), lines, "prompts"):
+        assert prompts(source, x="fox", prompts=[text]) == [text]
 
 
-def test_a_generator_is_read_one_prompt_ahead() -> None:
-    """It may be endless."""
+def test_a_generator_is_read_lazily() -> None:
+    """So it may be infinite."""
     read = 0
 
     def endless() -> Iterator[str]:
@@ -56,7 +56,7 @@ def test_a_generator_is_read_one_prompt_ahead() -> None:
             read += 1
             yield f"fox {read}"
 
-    foxes = read_prompts("them", {"them": endless()})
+    foxes = read_prompts("prompts", {"prompts": endless()})
     assert [next(foxes), next(foxes)] == ["fox 1", "fox 2"]
     assert read == 2
 
@@ -75,8 +75,8 @@ def test_reading_a_file_takes_constant_memory(tmp_path: Path) -> None:
         assert not foxes.lazy
 
 
-class Same(Sequence[str]):
-    """A sequence of any length, in no memory."""
+class RepeatedPrompt(Sequence[str]):
+    """A sequence that repeats one prompt without storing it."""
 
     def __init__(self, prompt: str, length: int) -> None:
         self.prompt, self.length = prompt, length
@@ -92,15 +92,15 @@ class Same(Sequence[str]):
     ("items", "length", "lazy"),
     [
         (["a", "b"], 2, False),
-        (Same("a", 10**9), 10**9, False),
-        (Same("a", 10**30), None, False),
+        (RepeatedPrompt("a", 10**9), 10**9, False),
+        (RepeatedPrompt("a", 10**30), None, False),
         (pd.Series(["a", "b"]), 2, False),
         (repeat("a"), None, True),
     ],
-    ids=["list", "long", "longer than an index", "series", "endless"],
+    ids=["list", "long", "length above sys.maxsize", "series", "endless"],
 )
-def test_the_length_is_known_without_reading(items: Any, length: int | None, lazy: object) -> None:
-    found = read_prompts("them", {"them": items})
+def test_the_length_is_known_without_reading(items: Any, length: int | None, *, lazy: bool) -> None:
+    found = read_prompts("prompts", {"prompts": items})
     assert (found.length, found.lazy) == (length, lazy)
     assert [next(found), next(found)]
 
@@ -111,8 +111,8 @@ def broken(*items: str) -> Iterator[str]:
     raise KeyError("mine")
 
 
-class Nameless:
-    """An object that has no text."""
+class Unprintable:
+    """An object whose `str()` fails."""
 
     def __str__(self) -> str:
         raise RuntimeError("no")
@@ -122,21 +122,24 @@ class Nameless:
     ("items", "message"),
     [
         (broken(), "--each: KeyError: 'mine'."),
-        (broken("a", "b"), "--each: KeyError: 'mine'. It came after 2 prompts."),
-        (iter(["a", Nameless()]), "value of type Nameless. A prompt is text, or a record with a "),
-        (iter(["a", 5]), "a record with a field 'prompt'. It came after 1 prompts."),
+        (broken("a", "b"), "--each: KeyError: 'mine'. The error occurred after 2 prompts."),
+        (
+            iter(["a", Unprintable()]),
+            "value of type Unprintable. A prompt is text, or a record with a ",
+        ),
+        (iter(["a", 5]), "a record with a field 'prompt'. The error occurred after 1 prompt."),
         (repeat(""), "--each: 1,000,000 blank prompts in a row."),
-        (chain("ab", repeat(None)), "in a row. It came after 2 prompts."),
-        (pd.DataFrame, "--each them: a value of type type holds no prompts."),
+        (chain("ab", repeat(None)), "in a row. The error occurred after 2 prompts."),
+        (pd.DataFrame, "--each prompts: a class is not a source of prompts."),
     ],
 )
-def test_errors_while_reading_say_after_how_many_prompts(items: Any, message: str) -> None:
+def test_read_errors_report_how_many_prompts_were_read(items: Any, message: str) -> None:
     with pytest.raises(OptionError, match=re.escape(message)) as caught:
-        prompts("them", them=items)
+        prompts("prompts", prompts=items)
     assert "\n" not in str(caught.value)
 
 
-# Objects, and files as Excel, LibreOffice, pandas and polars write them
+# Sources: objects, and files as written by Excel, LibreOffice, pandas and polars
 
 FOXES: Final = ["a red fox, in snow", "füchse; at night", '"two" owls\nin a tree']
 """Prompts with delimiters, letters outside ASCII, quotes and a line break."""
@@ -149,7 +152,7 @@ ROWS: Final = FRAME.to_dict("records")
 
 
 @dataclass
-class Scene:
+class PromptRecord:
     """A record with a prompt."""
 
     prompt: str
@@ -157,29 +160,29 @@ class Scene:
 
 
 @dataclass
-class Size:
+class RecordWithoutPrompt:
     """A record without a prompt."""
 
     width: int
 
 
-class Shot(NamedTuple):
-    """A row with names."""
+class PromptTuple(NamedTuple):
+    """A named tuple with a `Prompt` field."""
 
     Prompt: str | None
     seed: int = 0
 
 
-class Mood(str, Enum):
-    """Text of another type."""
+class PromptEnum(str, Enum):
+    """A `str` subclass."""
 
     CALM = "a calm sea"
 
 
-Make = Callable[[Path], Any]
+SourceFactory = Callable[[Path], Any]
 
 
-def written(name: str, text: str | bytes, encoding: str = "utf-8") -> Make:
+def write_file(name: str, text: str | bytes, encoding: str = "utf-8") -> SourceFactory:
     """Return a function that writes a file and returns its name."""
 
     def make(folder: Path) -> str:
@@ -190,8 +193,8 @@ def written(name: str, text: str | bytes, encoding: str = "utf-8") -> Make:
     return make
 
 
-def saved(name: str, save: Callable[[Path], Any]) -> Make:
-    """Return a function that has a library write a file, and returns its name."""
+def save_with(name: str, save: Callable[[Path], Any]) -> SourceFactory:
+    """Return a function that saves a file with `save` and returns its name."""
 
     def make(folder: Path) -> str:
         save(folder / name)
@@ -200,15 +203,15 @@ def saved(name: str, save: Callable[[Path], Any]) -> Make:
     return make
 
 
-def given(value: Any) -> Make:
+def constant(value: Any) -> SourceFactory:
     return lambda _: value
 
 
-def excel_csv(delimiter: str, encoding: str, head: str = "") -> Make:
+def excel_csv(delimiter: str, encoding: str, head: str = "") -> SourceFactory:
     """Return a function that writes a file as Excel does: CRLF, quotes where needed, blank cells.
 
-    Excel of Europe writes semicolons in CP1252; "Unicode Text" is UTF-16 with tabs; "CSV UTF-8" has
-    a byte order mark.
+    European versions of Excel write semicolons and CP1252; "Unicode Text" is UTF-16 with tabs;
+    "CSV UTF-8" has a byte order mark.
     """
 
     def save(path: Path) -> None:
@@ -218,10 +221,10 @@ def excel_csv(delimiter: str, encoding: str, head: str = "") -> Make:
             writer.writerow(FRAME.columns)
             writer.writerows([["" if pd.isna(x) else x for x in row.values()] for row in ROWS])
 
-    return saved("excel.csv", save)
+    return save_with("excel.csv", save)
 
 
-def workbook(*rows: Sequence[Any], sheets: int = 1) -> Make:
+def workbook(*rows: Sequence[Any], sheets: int = 1) -> SourceFactory:
     """Return a function that writes an Excel workbook of these rows."""
 
     def save(path: Path) -> None:
@@ -232,215 +235,224 @@ def workbook(*rows: Sequence[Any], sheets: int = 1) -> Make:
             book.create_sheet()
         book.save(path)
 
-    return saved("book.xlsx", save)
+    return save_with("book.xlsx", save)
 
 
-def selected(query: str, factory: Any = None, *, fetched: bool = True) -> Make:
-    """Return a function that queries a database."""
+def query_rows(query: str, factory: Any = None, *, fetched: bool = True) -> SourceFactory:
+    """Return a function that runs `query` on an SQLite copy of `FRAME`."""
 
     def make(_: Path) -> Any:
-        base = sqlite3.connect(":memory:")
-        base.row_factory = factory
-        FRAME.to_sql("scenes", base)
-        rows = base.execute(query).fetchall()
-        base.close()
+        connection = sqlite3.connect(":memory:")
+        connection.row_factory = factory
+        FRAME.to_sql("scenes", connection)
+        rows = connection.execute(query).fetchall()
+        connection.close()
         return rows if fetched else iter(rows)
 
     return make
 
 
-READ: Final[dict[str, tuple[Make, list[str]]]] = {
+READ: Final[dict[str, tuple[SourceFactory, list[str]]]] = {
     "Excel, CSV UTF-8": (excel_csv(",", "utf-8-sig"), FOXES),
-    "Excel, CSV of Europe": (excel_csv(";", "cp1252"), FOXES),
+    "Excel, European CSV": (excel_csv(";", "cp1252"), FOXES),
     "Excel, sep= line": (excel_csv(";", "utf-8", "sep=;\r\n"), FOXES),
-    "Excel, sep= line with a mark": (excel_csv("|", "utf-8-sig", "sep=|\r\n"), FOXES),
+    "Excel, sep= line with a BOM": (excel_csv("|", "utf-8-sig", "sep=|\r\n"), FOXES),
     "Excel, Unicode Text": (excel_csv("\t", "utf-16"), FOXES),
-    "UTF-16, big end first": (
-        written("a.csv", codecs.BOM_UTF16_BE + "id;prompt\r\n1;füchse\r\n".encode("utf-16-be")),
+    "UTF-16, big-endian": (
+        write_file("a.csv", codecs.BOM_UTF16_BE + "id;prompt\r\n1;füchse\r\n".encode("utf-16-be")),
         ["füchse"],
     ),
-    "Excel, Unicode Text as .txt": (written("a.txt", "id\tPrompt\r\n1\ta fox, red\r\n", "utf-16"),
+    "Excel, Unicode Text as .txt": (
+        write_file("a.txt", "id\tPrompt\r\n1\ta fox, red\r\n", "utf-16"),
         ["a fox, red"]),
     "LibreOffice, all quoted": (
-        saved(
+        save_with(
             "a.csv", lambda path: FRAME.to_csv(path, sep=";", index=False, quoting=csv.QUOTE_ALL)
         ),
         FOXES,
     ),
-    "pandas, with its index": (saved("a.csv", FRAME.to_csv), FOXES),
-    "pandas, pipes": (saved("a.csv", lambda path: FRAME.to_csv(path, sep="|")), FOXES),
-    "pandas, one column": (saved("a.csv", FRAME.Prompt.to_csv), FOXES),
-    "pandas, TSV": (saved("a.tsv", lambda path: FRAME.to_csv(path, sep="\t")), FOXES),
-    "polars, CSV": (saved("a.csv", pl.from_pandas(FRAME).write_csv), FOXES),
-    "polars, one column": (saved("a.csv", pl.from_pandas(FRAME[["Prompt"]]).write_csv), FOXES),
-    "R, row names": (written("a.csv", '"","prompt"\n"1","a fox"\n"2",""\n'), ["a fox"]),
-    "old Mac, CR": (written("a.csv", "id,prompt\r1,a fox\r2,an owl\r"), ["a fox", "an owl"]),
-    "trailing delimiters": (written("a.csv", "prompt;;\n;;\na fox, red;;\n\nan owl;;\n"),
+    "pandas, with its index": (save_with("a.csv", FRAME.to_csv), FOXES),
+    "pandas, pipes": (save_with("a.csv", lambda path: FRAME.to_csv(path, sep="|")), FOXES),
+    "pandas, one column": (save_with("a.csv", FRAME.Prompt.to_csv), FOXES),
+    "pandas, TSV": (save_with("a.tsv", lambda path: FRAME.to_csv(path, sep="\t")), FOXES),
+    "polars, CSV": (save_with("a.csv", pl.from_pandas(FRAME).write_csv), FOXES),
+    "polars, one column": (save_with("a.csv", pl.from_pandas(FRAME[["Prompt"]]).write_csv), FOXES),
+    "R, row names": (write_file("a.csv", '"","prompt"\n"1","a fox"\n"2",""\n'), ["a fox"]),
+    "old Mac, CR": (write_file("a.csv", "id,prompt\r1,a fox\r2,an owl\r"), ["a fox", "an owl"]),
+    "trailing delimiters": (write_file("a.csv", "prompt;;\n;;\na fox, red;;\n\nan owl;;\n"),
         ["a fox, red", "an owl"]),
-    "blanks around": (written("a.csv", '\n id , Prompt \n1, "a fox, red"\n 2, an owl\n'),
+    "blanks around": (write_file("a.csv", '\n id , Prompt \n1, "a fox, red"\n 2, an owl\n'),
         ["a fox, red", "an owl"]),
-    "short rows": (written("a.csv", "id,prompt,note\n1\n2,a fox\n3,an owl,x\n"),
+    "short rows": (write_file("a.csv", "id,prompt,note\n1\n2,a fox\n3,an owl,x\n"),
         ["a fox", "an owl"]),
-    "two marks": (written("a.csv", '\ufeff\ufeff"prompt";id\na fox;1\n'), ["a fox"]),
-    "exact case": (written("a.csv", "Prompt,prompt\n1,a fox\n"), ["a fox"]),
-    "plural": (written("a.csv", "id,PROMPTS\n1,a fox\n"), ["a fox"]),
-    "one column, heading": (written("a.csv", "Text\na fox, red\nan owl; grey\n"),
+    "two BOMs": (write_file("a.csv", '\ufeff\ufeff"prompt";id\na fox;1\n'), ["a fox"]),
+    "exact case": (write_file("a.csv", "Prompt,prompt\n1,a fox\n"), ["a fox"]),
+    "plural": (write_file("a.csv", "id,PROMPTS\n1,a fox\n"), ["a fox"]),
+    "one column, heading": (write_file("a.csv", "Text\na fox, red\nan owl; grey\n"),
         ["a fox, red", "an owl; grey"]),
-    "one column, no heading": (written("a.csv", "a red fox\nan owl, at night\n"),
+    "one column, no heading": (write_file("a.csv", "a red fox\nan owl, at night\n"),
         ["a red fox", "an owl, at night"]),
-    "lines in CP1252": (written("a.txt", "füchse, “red” €\r\n\r\nan owl\r\n", "cp1252"),
+    "lines in CP1252": (write_file("a.txt", "füchse, “red” €\r\n\r\nan owl\r\n", "cp1252"),
         ["füchse, “red” €", "an owl"]),
-    "lines in UTF-16": (written("a.txt", "füchse\nan owl\n", "utf-16"), ["füchse", "an owl"]),
-    "lines with invisible ones": (
-        written("a.txt", "\ufeff\u200ba fox\n\u200b\n\u00ad\u2060\nan owl"),
+    "lines in UTF-16": (write_file("a.txt", "füchse\nan owl\n", "utf-16"), ["füchse", "an owl"]),
+    "lines with invisible characters": (
+        write_file("a.txt", "\ufeff\u200ba fox\n\u200b\n\u00ad\u2060\nan owl"),
         ["a fox", "an owl"],
     ),
     "pandas, JSON lines": (
-        saved("a.jsonl", lambda path: FRAME.to_json(path, orient="records", lines=True)),
+        save_with("a.jsonl", lambda path: FRAME.to_json(path, orient="records", lines=True)),
         FOXES,
     ),
-    "polars, JSON lines": (saved("a.ndjson", pl.from_pandas(FRAME).write_ndjson), FOXES),
-    "texts in JSON lines": (written("a.jsonl", '"a fox"\n\n{"PROMPT": "an owl"}\nnull\n'),
+    "polars, JSON lines": (save_with("a.ndjson", pl.from_pandas(FRAME).write_ndjson), FOXES),
+    "strings in JSON lines": (write_file("a.jsonl", '"a fox"\n\n{"PROMPT": "an owl"}\nnull\n'),
         ["a fox", "an owl"]),
-    "pandas, JSON": (saved("a.json", FRAME.to_json), FOXES),
-    "records in JSON": (saved("a.json", lambda path: FRAME.to_json(path, orient="records")), FOXES),
-    "pandas, Parquet": (saved("a.parquet", FRAME.to_parquet), FOXES),
-    "polars, Parquet": (saved("a.parquet", pl.from_pandas(FRAME).write_parquet), FOXES),
-    "pandas, Excel": (saved("a.xlsx", FRAME.to_excel), FOXES),
-    "Excel, rows above": (workbook([], [], [None, "prompt"], [1, "NA"], [2, None], [3, "an owl"]),
+    "pandas, JSON": (save_with("a.json", FRAME.to_json), FOXES),
+    "records in JSON": (save_with("a.json", lambda path: FRAME.to_json(path, orient="records")),
+        FOXES),
+    "pandas, Parquet": (save_with("a.parquet", FRAME.to_parquet), FOXES),
+    "polars, Parquet": (save_with("a.parquet", pl.from_pandas(FRAME).write_parquet), FOXES),
+    "pandas, Excel": (save_with("a.xlsx", FRAME.to_excel), FOXES),
+    "Excel, blank rows above the heading": (
+        workbook([], [], [None, "prompt"], [1, "NA"], [2, None], [3, "an owl"]),
         ["NA", "an owl"]),
     "Excel, one column": (workbook(["Caption"], ["a fox"], [None], ["an owl"]),
         ["a fox", "an owl"]),
-    "lines of a cell": (given("a\n\n  b  \n"), ["a", "b"]),
-    "texts": (given(("a", "", "  ", None, float("nan"), "b")), ["a", "b"]),
-    "DataFrame": (given(FRAME), FOXES),
-    "DataFrame, Arrow": (given(FRAME.convert_dtypes(dtype_backend="pyarrow")), FOXES),
-    "DataFrame, nullable": (given(FRAME.convert_dtypes()), FOXES),
-    "Series of objects": (given(pd.Series(["a", None, pd.NA, float("nan"), pd.NaT])), ["a"]),
-    "Series of categories": (given(FRAME.Prompt.astype("category")), FOXES),
-    "records": (given(ROWS), FOXES),
-    "columns": (given(FRAME.to_dict("list")), FOXES),
-    "columns by index": (given(FRAME.to_dict()), FOXES),
-    "a record": (given({"prompt": "a fox"}), ["a fox"]),
-    "a mapping": (given(UserDict(prompt=["a fox"])), ["a fox"]),
-    "itertuples": (given(FRAME.itertuples()), FOXES),
-    "namedtuples": (given([Shot("a fox"), Shot(None)]), ["a fox"]),
-    "dataclasses": (given([Scene("a fox")]), ["a fox"]),
-    "keys": (given({"a fox": 1}.keys()), ["a fox"]),
-    "polars DataFrame": (given(pl.from_pandas(FRAME)), FOXES),
-    "polars LazyFrame": (given(pl.from_pandas(FRAME).lazy()), FOXES),
-    "polars Series": (given(pl.Series(["a fox", None], dtype=pl.Categorical)), ["a fox"]),
-    "polars rows": (given(pl.from_pandas(FRAME).iter_rows(named=True)), FOXES),
-    "Arrow table": (given(pa.Table.from_pandas(FRAME)), FOXES),
-    "Arrow batch": (given(pa.RecordBatch.from_pandas(FRAME)), FOXES),
-    "Arrow column": (given(pa.Table.from_pandas(FRAME)["Prompt"]), FOXES),
-    "Arrow array": (given(pa.array(["a fox", None]).dictionary_encode()), ["a fox"]),
-    "database, one column": (selected("SELECT prompt AS x FROM scenes", fetched=False), FOXES),
-    "database, named rows": (selected("SELECT * FROM scenes", sqlite3.Row), FOXES),
-    "database, a named column": (selected("SELECT prompt AS x FROM scenes", sqlite3.Row), FOXES),
-    "array of text": (given(np.array(["a fox", "an owl"])), ["a fox", "an owl"]),
-    "array of objects": (given(np.array(["a fox", None], dtype=object)), ["a fox"]),
-    "masked array": (given(np.ma.array(["a fox", "x"], mask=[False, True])), ["a fox"]),
-    "structured array": (given(np.array([("a fox", 1)], dtype=[("prompt", "U9"), ("n", int)])),
+    "lines of a cell": (constant("a\n\n  b  \n"), ["a", "b"]),
+    "strings": (constant(("a", "", "  ", None, float("nan"), "b")), ["a", "b"]),
+    "DataFrame": (constant(FRAME), FOXES),
+    "DataFrame, Arrow": (constant(FRAME.convert_dtypes(dtype_backend="pyarrow")), FOXES),
+    "DataFrame, nullable": (constant(FRAME.convert_dtypes()), FOXES),
+    "Series of objects": (constant(pd.Series(["a", None, pd.NA, float("nan"), pd.NaT])), ["a"]),
+    "Series of categories": (constant(FRAME.Prompt.astype("category")), FOXES),
+    "records": (constant(ROWS), FOXES),
+    "columns": (constant(FRAME.to_dict("list")), FOXES),
+    "columns by index": (constant(FRAME.to_dict()), FOXES),
+    "a record": (constant({"prompt": "a fox"}), ["a fox"]),
+    "a mapping": (constant(UserDict(prompt=["a fox"])), ["a fox"]),
+    "itertuples": (constant(FRAME.itertuples()), FOXES),
+    "namedtuples": (constant([PromptTuple("a fox"), PromptTuple(None)]), ["a fox"]),
+    "dataclasses": (constant([PromptRecord("a fox")]), ["a fox"]),
+    "keys": (constant({"a fox": 1}.keys()), ["a fox"]),
+    "polars DataFrame": (constant(pl.from_pandas(FRAME)), FOXES),
+    "polars LazyFrame": (constant(pl.from_pandas(FRAME).lazy()), FOXES),
+    "polars Series": (constant(pl.Series(["a fox", None], dtype=pl.Categorical)), ["a fox"]),
+    "polars rows": (constant(pl.from_pandas(FRAME).iter_rows(named=True)), FOXES),
+    "Arrow table": (constant(pa.Table.from_pandas(FRAME)), FOXES),
+    "Arrow batch": (constant(pa.RecordBatch.from_pandas(FRAME)), FOXES),
+    "Arrow column": (constant(pa.Table.from_pandas(FRAME)["Prompt"]), FOXES),
+    "Arrow array": (constant(pa.array(["a fox", None]).dictionary_encode()), ["a fox"]),
+    "database, one column": (query_rows("SELECT prompt AS x FROM scenes", fetched=False), FOXES),
+    "database, named rows": (query_rows("SELECT * FROM scenes", sqlite3.Row), FOXES),
+    "database, a named column": (query_rows("SELECT prompt AS x FROM scenes", sqlite3.Row), FOXES),
+    "array of text": (constant(np.array(["a fox", "an owl"])), ["a fox", "an owl"]),
+    "array of objects": (constant(np.array(["a fox", None], dtype=object)), ["a fox"]),
+    "masked array": (constant(np.ma.array(["a fox", "x"], mask=[False, True])), ["a fox"]),
+    "structured array": (constant(np.array([("a fox", 1)], dtype=[("prompt", "U9"), ("n", int)])),
         ["a fox"]),
-    "kinds of text": (given([np.str_("a fox"), Mood.CALM]), ["a fox", "a calm sea"]),
-    "invisible": (given(["a", "\u200b", "\ufeff", "\u0301", "\u3164 \u00ad", "b"]), ["a", "b"]),
+    "kinds of text": (constant([np.str_("a fox"), PromptEnum.CALM]), ["a fox", "a calm sea"]),
+    "invisible": (constant(["a", "\u200b", "\ufeff", "\u0301", "\u3164 \u00ad", "b"]), ["a", "b"]),
 }  # fmt: skip
 
-CURE: Final = "A prompt is text, or a record with a field 'prompt'."
-REFUSED: Final[dict[str, tuple[Make, str]]] = {
-    "a long cell": (written("a.csv", b"prompt\na fox\n" + b"x" * 140_000),
+HINT: Final = "A prompt is text, or a record with a field 'prompt'."
+REFUSED: Final[dict[str, tuple[SourceFactory, str]]] = {
+    "a long cell": (write_file("a.csv", b"prompt\na fox\n" + b"x" * 140_000),
         "line 3: field larger than field limit"),
-    "an open quote, many lines": (written("a.csv", b'prompt\n"a fox\n' + b"an owl\n" * 30_000),
+    "an open quote, many lines": (write_file("a.csv", b'prompt\n"a fox\n' + b"an owl\n" * 30_000),
         "Is a quote not closed?"),
-    "a long line": (written("a.txt", b"a fox\nan owl\n" + b"x" * 2_000_000),
+    "a long line": (write_file("a.txt", b"a fox\nan owl\n" + b"x" * 2_000_000),
         "line 3: more than 1,048,576 characters"),
-    "an undefined byte after many lines": (written("a.txt", b"a fox\n" * 40_000 + b"f\x81chse\n"),
-        "line 40,001: this is neither UTF-8 nor"),
-    "columns without prompt": (written("a.csv", "id;text;n\n1;a fox;2\n"),
+    "an undefined byte after many lines": (
+        write_file("a.txt", b"a fox\n" * 40_000 + b"f\x81chse\n"),
+        "line 40,001: the file is neither UTF-8 nor"),
+    "columns without prompt": (write_file("a.csv", "id;text;n\n1;a fox;2\n"),
         "no column 'prompt'. There are: id, text, n. Name the column that holds the prompts: --ea"),
-    "two columns": (written("a.csv", "Prompt,PROMPT\na,b\n"),
-        "2 columns can be meant by 'prompt': 'Prompt' and 'PROMPT'. Rename the others."),
-    "one word": (written("a.csv", "fox\nan owl\n"),
-        "'fox' can be a heading or a prompt. If it is the heading, name it: "),
-    "heading of two words": (written("a.csv", "Image prompt\nan owl\n"),
-        "'Image prompt' can be a heading or a prompt."),
+    "two columns": (write_file("a.csv", "Prompt,PROMPT\na,b\n"),
+        "'prompt' matches 2 columns: 'Prompt' and 'PROMPT'. Rename the others."),
+    "one word": (write_file("a.csv", "fox\nan owl\n"),
+        "'fox' may be the heading or a prompt. If it is the heading, name the column: "),
+    "heading of two words": (write_file("a.csv", "Image prompt\nan owl\n"),
+        "'Image prompt' may be the heading or a prompt."),
     "a title above the table": (
-        written("a.csv", "Winter campaign 2026\nid;prompt\n1;a fox\n2;an owl\n"),
+        write_file("a.csv", "Winter campaign 2026\nid;prompt\n1;a fox\n2;an owl\n"),
         "the first line has one cell and the lines below it have 2. Put prompts with delimiters",
     ),
-    "a delimiter in a prompt": (written("a.csv", "id,prompt\n1,a fox\n2,a fox, red\n"),
-        "line 3: this row has 3 cells and the heading 2. Put a prompt that holds the delimiter"),
-    "a delimiter below an empty heading": (written("a.csv", "prompt,\na fox, red\n"),
-        "line 2: this row has 2 cells and the heading 1."),
-    "a line break in a prompt": (written("a.csv", "id,prompt\n1,a fox\nin the snow\n"),
-        "line 3: this row is a single text, and the heading has 2 cells."),
-    "an open quote": (written("a.csv", 'id,prompt\n1,"a fox\n2,an owl\n'),
+    "a delimiter in a prompt": (write_file("a.csv", "id,prompt\n1,a fox\n2,a fox, red\n"),
+        "line 3: this row has 3 cells, but the heading has 2. Put a prompt that holds the"),
+    "a delimiter below an empty heading": (write_file("a.csv", "prompt,\na fox, red\n"),
+        "line 2: this row has 2 cells, but the heading has 1."),
+    "a line break in a prompt": (write_file("a.csv", "id,prompt\n1,a fox\nin the snow\n"),
+        "line 3: this row has 1 cell, but the heading has 2."),
+    "an open quote": (write_file("a.csv", 'id,prompt\n1,"a fox\n2,an owl\n'),
         "line 2: a quote is not closed."),
-    "text behind a quote": (written("a.csv", 'id,prompt\n1,x\n2,"red" fox\n'),
+    "text after a closing quote": (write_file("a.csv", 'id,prompt\n1,x\n2,"red" fox\n'),
         "line 3: text follows a closing quote. Put the whole cell into quotes"),
-    "UTF-16 without a mark": (written("a.csv", "id,prompt\n1,a fox\n", "utf-16-le"),
-        "line 1: this is not UTF-8 text."),
-    "UTF-32": (written("a.csv", "prompt\n", "utf-32"), "this is not UTF-16 text. Save the file as"),
-    "half of UTF-16": (written("a.csv", "prompt\n".encode("utf-16")[:-1]),
-        "this is not UTF-16 text."),
-    "UTF-8 with a broken line": (written("a.txt", "füchse\n".encode() + b"f\xfcchse\n"),
-        "line 2: this is neither UTF-8 nor Windows text (CP1252). Save the file as UTF-8."),
-    "undefined bytes": (written("a.txt", b"a\nf\xfcchse\x81\n"),
-        "line 2: this is neither UTF-8 nor"),
+    "UTF-16 without a BOM": (write_file("a.csv", "id,prompt\n1,a fox\n", "utf-16-le"),
+        "line 1: the file is not UTF-8 text."),
+    "UTF-32": (write_file("a.csv", "prompt\n", "utf-32"),
+        "the file is not UTF-16 text. Save the file as"),
+    "half of UTF-16": (write_file("a.csv", "prompt\n".encode("utf-16")[:-1]),
+        "the file is not UTF-16 text."),
+    "UTF-8 with a broken line": (write_file("a.txt", "füchse\n".encode() + b"f\xfcchse\n"),
+        "line 2: the file is neither UTF-8 nor Windows text (CP1252). Save the file as UTF-8."),
+    "undefined bytes": (write_file("a.txt", b"a\nf\xfcchse\x81\n"),
+        "line 2: the file is neither UTF-8 nor"),
     "Cyrillic": (
-        written("a.csv", "prompt\nкрасная лиса\n", "cp1251"),  # noqa: RUF001
-        "line 2: this is neither",
+        write_file("a.csv", "prompt\nкрасная лиса\n", "cp1251"),  # noqa: RUF001
+        "line 2: the file is neither",
     ),
-    "Chinese": (written("a.csv", "prompt\n红色的狐狸\n", "gbk"), "line 2: this is neither UTF-8"),
-    "Japanese": (written("a.txt", "赤い狐、雪の中\n", "shift-jis"),
-        "line 1: this is neither UTF-8"),
+    "Chinese": (write_file("a.csv", "prompt\n红色的狐狸\n", "gbk"),
+        "line 2: the file is neither UTF-8"),
+    "Japanese": (write_file("a.txt", "赤い狐、雪の中\n", "shift-jis"),
+        "line 1: the file is neither UTF-8"),
     "a workbook called .csv": (
         lambda folder: Path(workbook(["prompt"])(folder)).rename(folder / "a.csv"),
-        "this is not UTF-8 text. Save the file as UTF-8; in Excel that is the type CSV UTF-8.",
+        "the file is not UTF-8 text. Save the file as UTF-8; in Excel that is the type CSV UTF-8.",
     ),
-    "broken JSON lines": (written("a.jsonl", '"a"\n\n{"prompt": \n'),
-        "line 3: this is not JSON: Expecting value. Write a text or an object on each line."),
-    "numbers in JSON lines": (written("a.jsonl", '"a"\n{"prompt": 5}\n'),
-        f"line 2: the field 'prompt' holds a value of type int. {CURE}"),
-    "JSON lines without prompt": (written("a.jsonl", '{"id": 1, "text": "a"}\n'),
+    "broken JSON lines": (write_file("a.jsonl", '"a"\n\n{"prompt": \n'),
+        "line 3: the line is not JSON: Expecting value. Write a string or an object on each line."),
+    "numbers in JSON lines": (write_file("a.jsonl", '"a"\n{"prompt": 5}\n'),
+        f"line 2: the field 'prompt' holds a value of type int. {HINT}"),
+    "JSON lines without prompt": (write_file("a.jsonl", '{"id": 1, "text": "a"}\n'),
         "line 1: this dict has no field 'prompt'. It has: id, text. Name the field that holds the"),
-    "broken JSON": (written("a.json", "{"), "this is not JSON: Expecting property name"),
-    "a number in JSON": (written("a.json", "5"),
-        "it holds a value of type int. Write a list of texts"),
-    "no Parquet": (written("a.parquet", b"x"), "a.parquet: this is not a Parquet file: "),
-    "no workbook": (written("a.xlsx", b"x"),
-        "a.xlsx: this is not an Excel workbook that can be read"),
+    "broken JSON": (write_file("a.json", "{"), "the file is not JSON: Expecting property name"),
+    "a number in JSON": (write_file("a.json", "5"),
+        "the file holds a value of type int. Write a list of strings"),
+    "not a Parquet file": (write_file("a.parquet", b"x"),
+        "a.parquet: the file is not a Parquet file: "),
+    "not a workbook": (write_file("a.xlsx", b"x"),
+        "a.xlsx: the file is not a readable Excel workbook"),
     "a number in a workbook": (workbook(["prompt", "n"], ["a fox", 1], [5, 2]),
-        f"row 3: this is a value of type int. {CURE}"),
+        f"row 3: the prompt is a value of type int. {HINT}"),
     "a title in a workbook": (workbook(["Campaign"], ["id", "prompt"], [1, "a fox"]),
         "There are: Campaign. Name the column"),
-    ".xls": (written("a.xls", b"x"), "files of type .xls are not read. Give one of .csv, .json, "),
-    ".csv.gz": (written("a.csv.gz", b"x"), "files of type .gz are not read."),
-    "no suffix": (written("prompts", b"x"), "files of type (none) are not read."),
+    ".xls": (write_file("a.xls", b"x"),
+        "files of type .xls are not supported. Use one of .csv, .json, "),
+    ".csv.gz": (write_file("a.csv.gz", b"x"), "files of type .gz are not supported."),
+    "no suffix": (write_file("prompts", b"x"), "files without a suffix are not supported."),
     "a missing file": (lambda folder: folder / "a.csv", "a.csv: No such file or directory."),
-    "several values": (selected("SELECT id, prompt FROM scenes"),
+    "several values": (query_rows("SELECT id, prompt FROM scenes"),
         "row 1: a tuple of 2 values is not a prompt. Give one column, or records with a field"),
-    "records without prompt": (given([{"prompt": "a"}, {"text": "b", "n": 1}]),
+    "records without prompt": (constant([{"prompt": "a"}, {"text": "b", "n": 1}]),
         "row 2: this dict has no field 'prompt'. It has: text, n. Name the field that holds the"),
-    "records with two": (given([{"Prompt": "a", "PROMPT": "b"}]),
-        "2 fields can be meant by 'prompt': 'Prompt' and"),
-    "bytes": (given(["a", b"b"]), f"row 2: this is a value of type bytes. {CURE}"),
-    "a number": (given(["a", None, 5]), f"row 3: this is a value of type int. {CURE}"),
-    "a truth": (given([True]), "row 1: this is a value of type bool."),
-    "a column of numbers": (given(FRAME.id), "row 1: this is a value of type int."),
-    "a list of lists": (given([["a fox"]]), "row 1: a list of 1 values is not a prompt."),
-    "a table of two dimensions": (given(np.array([["a", "b"]])),
+    "records with two": (constant([{"Prompt": "a", "PROMPT": "b"}]),
+        "'prompt' matches 2 fields: 'Prompt' and"),
+    "bytes": (constant(["a", b"b"]), f"row 2: the prompt is a value of type bytes. {HINT}"),
+    "a number": (constant(["a", None, 5]), f"row 3: the prompt is a value of type int. {HINT}"),
+    "a boolean": (constant([True]), "row 1: the prompt is a value of type bool."),
+    "a column of numbers": (constant(FRAME.id), "row 1: the prompt is a value of type int."),
+    "a list of lists": (constant([["a fox"]]), "row 1: a list of 1 values is not a prompt."),
+    "a two-dimensional array": (constant(np.array([["a", "b"]])),
         "a value of type ndarray with 2 dimensions is not a list"),
-    "no dimension": (given(np.array("a fox")), "a value of type ndarray with 0 dimensions"),
-    "a set": (given({"a", "b"}), "--each: a set has no order. Give sorted(…) of it."),
-    "a field of bytes": (given([{"prompt": b"a"}]),
+    "no dimension": (constant(np.array("a fox")), "a value of type ndarray with 0 dimensions"),
+    "a set": (constant({"a", "b"}), "--each: a set has no order. Pass sorted(…) instead."),
+    "a field of bytes": (constant([{"prompt": b"a"}]),
         "row 1: the field 'prompt' holds a value of type bytes."),
-    "a class": (given([Scene]), "row 1: this is a value of type type."),
-    "an object": (given([Path("a fox")]), "row 1: this is a value of type "),
-    "a dataclass of something else": (given([Size(1)]), "row 1: this is a value of type Size."),
-    "two columns of a name": (given(pd.DataFrame([["a", "b"]], columns=["prompt", "prompt"])),
-        "2 columns can be meant by"),
+    "a class": (constant([PromptRecord]), "row 1: the prompt is a value of type type."),
+    "an object": (constant([Path("a fox")]), "row 1: the prompt is a value of type "),
+    "a dataclass of something else": (constant([RecordWithoutPrompt(1)]),
+        "row 1: the prompt is a value of type RecordWithoutPrompt."),
+    "two columns of a name": (constant(pd.DataFrame([["a", "b"]], columns=["prompt", "prompt"])),
+        "'prompt' matches 2 columns"),
 }  # fmt: skip
 
 
@@ -451,7 +463,7 @@ def test_every_kind_of_source_is_read(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_ambiguous_sources_are_refused_with_row_and_cure(name: str, tmp_path: Path) -> None:
+def test_invalid_sources_are_refused_with_row_and_hint(name: str, tmp_path: Path) -> None:
     make, message = REFUSED[name]
     with pytest.raises(OptionError, match=re.escape(message)) as caught:
         prompts(make(tmp_path))
@@ -464,12 +476,14 @@ def test_lists_and_files_are_checked_before_the_first_prompt(index: int, tmp_pat
     rows[index] = 5
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     for source, unit in ((rows, "row"), (pd.Series(rows), "row"), (tmp_path / "a.jsonl", "line")):
-        with pytest.raises(OptionError, match=f"{unit} {index + 1:,}: this is a value of type int"):
+        with pytest.raises(
+            OptionError, match=f"{unit} {index + 1:,}: the prompt is a value of type int"
+        ):
             read_prompts(source, {})
 
 
-def test_a_progress_bar_around_a_generator_is_read_once() -> None:
-    """It has a length, but checking it ahead would lose its prompts."""
+def test_an_iterator_with_a_length_is_read_once() -> None:
+    """A progress bar around a generator: a validating first pass would consume the generator."""
 
     class Bar:
         def __init__(self) -> None:
@@ -488,7 +502,7 @@ QUOTED: Final = ("--each frame['text']", '--each frame["text"]', "--each=frame[t
 
 
 @pytest.mark.parametrize(
-    ("named", "expected"),
+    ("expression", "expected"),
     [
         ("rows.csv[text]", ["a fox"]),
         ('rows.csv["Text"]', ["a fox"]),
@@ -511,10 +525,10 @@ QUOTED: Final = ("--each frame['text']", '--each frame["text"]', "--each=frame[t
         *((parse(line).given["each"], ["a fox"]) for line in QUOTED),
     ],
 )
-def test_columns_are_named_alike_everywhere(
-    named: str, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_column_syntax_works_for_every_source(
+    expression: str, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`name[column]` works in any case, for files and variables, even of the same name."""
+    """`name[column]` is case-insensitive; it reads a file even if a variable has its name."""
     monkeypatch.chdir(tmp_path)
     frame = pd.DataFrame({"id": [1], "Text": ["a fox"], "My words": ["an owl"]})
     frame.to_csv("rows.csv", index=False)
@@ -534,31 +548,31 @@ def test_columns_are_named_alike_everywhere(
         "nested": {"train": frame},
         "numbered": pd.DataFrame([["a fox"]]),
     }
-    assert prompts(named, **names) == expected
+    assert prompts(expression, **names) == expected
 
 
 @pytest.mark.parametrize(
-    ("named", "message"),
+    ("expression", "message"),
     [
         ("a.csv[words]", "There are: id, text. Name the column that holds the prompts: --each a"),
         ("a.csv[words]", ' holds the prompts: --each a.csv["text"].'),
         ("my a.csv[words]", ' holds the prompts: --each "my a.csv"["text"].'),
         ("records[words]", "row 1: this dict has no field 'words'. It has: text."),
-        ("texts[words]", "row 1: a text has no field 'words'. Leave out [words], or give"),
+        ("texts[words]", "row 1: a string has no field 'words'. Omit [words], or pass"),
         ("frame.words", ' holds the prompts: --each frame["Text"].'),
         ("number.words", "--each number: no column 'words'."),
         ("gone", "--each gone: the file 'prompts.csv' does not exist."),
         ("~nobody-of-that-name/x.csv", "no such variable or file."),
         ("nope", "--each nope: no such variable or file."),
         ("nope.txt", "--each nope.txt: no such variable or file."),
-        ("number", "a value of type int holds no prompts"),
+        ("number", "a value of type int is not a source of prompts"),
         ("mapping", "--each mapping: no column 'prompt'. There are: a."),
-        ("data", "a value of type bytes holds no prompts"),
-        ("nothing", "--each found no prompt."),
+        ("data", "a value of type bytes is not a source of prompts"),
+        ("nothing", "--each: the source has no prompts."),
     ],
 )  # fmt: skip
-def test_unknown_names_and_columns_are_refused_with_a_cure(
-    named: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_unknown_names_and_columns_are_refused_with_a_hint(
+    expression: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("a.csv", "my a.csv"):
@@ -569,16 +583,18 @@ def test_unknown_names_and_columns_are_refused_with_a_cure(
         "frame": pd.DataFrame({"Text": ["a fox"]}),
     }  # fmt: skip
     with pytest.raises(OptionError, match=re.escape(message)) as caught:
-        prompts(named, **names)
+        prompts(expression, **names)
     assert "\n" not in str(caught.value)
 
 
-def test_guesses_are_notes(tmp_path: Path) -> None:
-    old = read_prompts(excel_csv(";", "cp1252")(tmp_path), {})
-    (note,) = old.notes
+def test_assumptions_are_reported_as_notes(tmp_path: Path) -> None:
+    table = read_prompts(excel_csv(";", "cp1252")(tmp_path), {})
+    (note,) = table.notes
     assert note.startswith("excel.csv is not UTF-8: it was read as Windows text (CP1252). Check ")
-    book = read_prompts(workbook(["prompt"], ["a fox"], sheets=2)(tmp_path), {})
-    assert book.notes == ("book.xlsx has several sheets: only the first, 'Sheet', was read.",)
+    first_sheet = read_prompts(workbook(["prompt"], ["a fox"], sheets=2)(tmp_path), {})
+    assert first_sheet.notes == (
+        "book.xlsx has several sheets: only the first, 'Sheet', was read.",
+    )
     assert read_prompts(excel_csv(";", "utf-8")(tmp_path), {}).notes == ()
 
 
@@ -602,15 +618,15 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         prompts(tmp_path / "a.xlsx")
 
 
-def test_an_open_table_is_refused(tmp_path: Path) -> None:
-    """Its heading and its other columns would be sent."""
+def test_an_open_csv_file_is_refused(tmp_path: Path) -> None:
+    """Iterating over it would send the heading and the other columns as prompts."""
     FRAME.to_csv(tmp_path / "a.csv")
     with (tmp_path / "a.csv").open() as file, pytest.raises(OptionError, match=r"each='a\.csv'"):
         prompts(file)
 
 
-def test_columns_may_be_called_anything() -> None:
-    """Also like methods and attributes of tables."""
+def test_columns_may_have_any_name() -> None:
+    """Even the name of a method or attribute of the table's class."""
     names = ["columns", "column_names", "collect", "schema", "keys", "dtype", "Prompt"]
     frame = pd.DataFrame([["x"] * 6 + ["a fox"]], columns=names)
     for table in (frame, pl.from_pandas(frame), pa.Table.from_pandas(frame)):
@@ -619,7 +635,7 @@ def test_columns_may_be_called_anything() -> None:
         assert prompts(rows) == ["a fox"]
 
 
-def test_lines_of_a_text_end_as_in_a_file(tmp_path: Path) -> None:
+def test_strings_and_files_are_split_at_the_same_line_ends(tmp_path: Path) -> None:
     """Vertical tabs and Unicode's line separators stay in the prompt."""
     text = "a fox\x0bin snow\r\nan owl\u2028at night\n"
     (tmp_path / "a.txt").write_text(text, encoding="utf-8", newline="")

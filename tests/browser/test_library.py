@@ -78,7 +78,7 @@ def test_results_follow_the_search_words_while_typing(library_page: Page, errors
     search(library_page, "study199", "11")
     assert library_page.locator(".xai-tile").count() == 11
     search(library_page, "nothing like it", "0")
-    library_page.get_by_text("No picture fits. Take words or filters away.").wait_for()
+    library_page.get_by_text("No pictures match. Remove words or filters.").wait_for()
     search(library_page, "", "2,000")
 
 
@@ -91,7 +91,7 @@ def test_the_library_can_be_used_by_keyboard_alone(
     keys.press("Home")
     keys.press("Space")
     keys.press("Shift+ArrowRight")
-    library_page.get_by_text("2 chosen").wait_for()
+    library_page.get_by_text("2 selected").wait_for()
     keys.press("*")
     library_page.get_by_text("2 pictures starred.").wait_for()
     library_page.get_by_role("textbox", name="Tag", exact=True).focus()
@@ -113,9 +113,11 @@ def test_the_library_can_be_used_by_keyboard_alone(
     keys.press("Home")
     keys.press("Escape")
     keys.press("Space")
-    library_page.get_by_text("1 chosen").wait_for()
+    library_page.get_by_text("1 selected").wait_for()
     keys.press("Delete")
-    library_page.get_by_text("1 picture in the trash, for 30 days.").wait_for()
+    library_page.get_by_text(
+        "Moved 1 picture to the trash, which keeps pictures for 30 days."
+    ).wait_for()
     library_page.locator(".xai-library .xai-chip").filter(has_text="10 pictures").wait_for()
     library_page.get_by_role("button", name="Undo").press("Enter")
     library_page.locator(".xai-library .xai-chip").filter(has_text="11 pictures").wait_for()
@@ -187,11 +189,11 @@ def test_edit_in_a_panel_reuses_an_open_panel(library_page: Page, errors: Any) -
     library_page.locator(".xai-tile").click()
     edit = library_page.locator(".xai-library").get_by_role("button", name="Edit in a panel").first
     edit.click()
-    library_page.get_by_text("A panel below this library has it.").wait_for()
+    library_page.get_by_text("Added to a new panel below this library.").wait_for()
     panel = library_page.get_by_role("region", name="xAI image panel")
     panel.locator(".xai-inputs li").wait_for()
     edit.click()
-    library_page.get_by_text("The panel of this notebook has it.").wait_for()
+    library_page.get_by_text("Added to the panel of this notebook.").wait_for()
     panel.locator(".xai-inputs li").filter(has_text="a picture from the library").wait_for()
     assert library_page.get_by_role("region", name="xAI image panel").count() == 1
 

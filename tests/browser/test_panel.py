@@ -257,7 +257,7 @@ def test_different_prompts_run_concurrently_and_equal_ones_wait(panel: Driver) -
     panel.generate("first, slow 3")
     panel.served.wait_for_call(calls_before + 1)
     panel.generate("first, slow 3")
-    panel.root.locator(".xai-job").get_by_text("Waiting for its turn").wait_for()
+    panel.root.locator(".xai-job").get_by_text("Queued").wait_for()
     panel.generate("second beside it")
     panel.served.wait_for_call(calls_before + 2)
     panel.button("Cancel: first, slow 3").last.click()
@@ -333,7 +333,9 @@ def test_uploaded_files_become_input_images_and_can_be_removed(
     files = panel.root.locator("input[type=file]")
     files.set_input_files([tmp_path / "sea <b>.png", tmp_path / "sand.png", tmp_path / "notes.png"])
     items = panel.root.locator(".xai-inputs li")
-    panel.root.get_by_role("alert").filter(has_text="notes.png is a text; the API takes").wait_for()
+    panel.root.get_by_role("alert").filter(
+        has_text="notes.png is a text file; the API accepts"
+    ).wait_for()
     until(lambda: items.locator("img:visible").count() == 2)
     assert items.count() == 2
     assert "notes" not in (panel.root.locator(".xai-cell").text_content() or "")
@@ -391,7 +393,7 @@ def test_a_dropped_export_sets_the_form_or_becomes_an_input_image(panel: Driver)
     panel.page.evaluate(DROP, [".xai-panel header", "plain.jpg", "image/jpeg", plain])
     items.get_by_text("plain.jpg").wait_for()
     panel.page.evaluate(DROP, [".xai-panel header", "export.jpg", "image/jpeg", exported])
-    panel.root.get_by_text("The form asks for what made export.jpg.").wait_for()
+    panel.root.get_by_text("The form now has the prompt and options of export.jpg.").wait_for()
     assert panel.field("Prompt").input_value() == "a lighthouse to export"
     assert panel.field("Aspect ratio").input_value() == "3:2"
     assert items.count() == 0
@@ -476,7 +478,7 @@ def test_options_that_the_model_does_not_support_are_disabled(panel: Driver) -> 
     assert panel.field("Quality").is_enabled()
     panel.field("Model").select_option("grok-2-image")
     assert panel.field("Quality").is_disabled()
-    assert panel.root.get_by_text("Not with this model").is_visible()
+    assert panel.root.get_by_text("Not supported by this model").is_visible()
     assert panel.button("Add images to edit").is_disabled()
     assert panel.root.get_by_text("This model does not take images.").is_visible()
     panel.field("Model").select_option("grok-imagine-image")
@@ -491,7 +493,7 @@ def test_the_equivalent_cell_reflects_the_form_and_can_be_copied(panel: Driver) 
     expected = "%%xai_image --aspect-ratio=3:2\na kite;{{ '' }}"
     until(lambda: panel.root.locator(".xai-cell").text_content() == expected)
     panel.button("Copy the cell").click()
-    panel.root.get_by_role("status").get_by_text("The cell is in the clipboard.").wait_for(
+    panel.root.get_by_role("status").get_by_text("Cell copied to the clipboard.").wait_for(
         state="attached"
     )
     assert panel.page.evaluate("navigator.clipboard.readText()") == expected

@@ -80,7 +80,7 @@ def test_two_panels_are_independent_and_survive_a_restart(
     picture.wait_for()
     until(lambda: picture.evaluate("image => image.complete && image.naturalWidth > 0"))
     panels.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
-    gone = re.compile("has restarted or is gone. Run this cell again")
+    gone = re.compile("has restarted or stopped. Run this cell again")
     for panel in (first, second):
         panel.get_by_role("alert").filter(has_text=gone).wait_for()
     first.locator(".xai-picture").first.click()
@@ -127,7 +127,7 @@ def test_a_kernel_restart_ends_running_generations(lab: Any, page: Page) -> None
         job.get_by_role("button", name="Cancel").wait_for()
         boxes.wait_for()
         page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
-        job.get_by_text("Ended with its kernel.").wait_for()
+        job.get_by_text("Stopped: the kernel ended.").wait_for()
     assert (job.get_by_role("button").count(), boxes.count()) == (0, 0)
     generate = panel.get_by_role("button", name="Generate")
     generate.click()

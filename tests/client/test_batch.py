@@ -147,8 +147,8 @@ def test_only_results_with_a_response_are_successes(run_call: Any) -> None:
 @pytest.mark.parametrize(
     ("requests", "message"),
     [
-        ([prepare(1, "x" * MAX_ADD_BYTES)], "one call at most"),
-        ([prepare(1), prepare(2), prepare(1)], "'r1' stands twice"),
+        ([prepare(1, "x" * MAX_ADD_BYTES)], "per call"),
+        ([prepare(1), prepare(2), prepare(1)], "'r1' occurs twice"),
         (["a prompt"], "not a batch request"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A kernel's embedded server answers no other user of the computer."""
+"""A kernel's embedded server refuses other users of the computer."""
 
 from __future__ import annotations
 
@@ -20,34 +20,36 @@ if TYPE_CHECKING:
 
     from xai_notebook.generation.backends import Backend
 
-STRANGER = """
+OTHER_USER_SCRIPT = """
 import os, sys, json
 import grpc
 import encodings.idna, http.client
 calls, port, web = json.loads(sys.stdin.read())
-channel = grpc.insecure_channel(f"127.0.0.1:{port}")  # imports; it connects with the first call
+# load gRPC before dropping privileges; the channel connects on the first call
+channel = grpc.insecure_channel(f"127.0.0.1:{port}")
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
-said = []
+results = []
 for method, request in calls:
-    for sent in ([], [("authorization", "Bearer ")], [("authorization", "Bearer " + "x" * 43)]):
-        ask = channel.unary_unary(method)
+    for metadata in ([], [("authorization", "Bearer ")], [("authorization", "Bearer " + "x" * 43)]):
+        call = channel.unary_unary(method)
         try:
-            said.append([method, ask(bytes.fromhex(request), metadata=sent, timeout=20).hex()])
+            reply = call(bytes.fromhex(request), metadata=metadata, timeout=20)
+            results.append([method, reply.hex()])
         except grpc.RpcError as error:
-            said.append([method, error.code().name])
+            results.append([method, error.code().name])
 connection = http.client.HTTPConnection("127.0.0.1", web, timeout=20)
 connection.request("GET", "/")
-said.append(["/", connection.getresponse().status])
-print(json.dumps([os.geteuid(), said]))
+results.append(["/", connection.getresponse().status])
+print(json.dumps([os.geteuid(), results]))
 """
 
 
 @pytest.fixture
-def own() -> Iterator[tuple[BackgroundLoop, Backend]]:
-    """Return the embedded server of a kernel, and its event loop."""
+def kernel_backend() -> Iterator[tuple[BackgroundLoop, Backend]]:
+    """Yield a background event loop and the backend of a kernel's embedded server."""
     loop = BackgroundLoop()
     backends = Backends(loop)
     route = choose_route(settings_of(XAI_API_KEY=""), local=True)
@@ -59,13 +61,15 @@ def own() -> Iterator[tuple[BackgroundLoop, Backend]]:
 
 
 def port_of(backend: Backend) -> int:
-    """Return the port, which every user of the computer sees."""
+    """Return the port, which any local user can find."""
     return int(repr(backend.client).rpartition(":")[2].strip("')"))
 
 
-def test_another_user_does_nothing(own: tuple[BackgroundLoop, Backend]) -> None:
-    """Even with every id, another user cannot list, order, read, cancel or delete."""
-    loop, backend = own
+def test_another_user_is_refused_every_method(
+    kernel_backend: tuple[BackgroundLoop, Backend],
+) -> None:
+    """Another user who knows every id cannot list, generate, read, cancel or delete."""
+    loop, backend = kernel_backend
     client = backend.client
 
     async def prepare() -> tuple[str, str, str]:
@@ -76,18 +80,18 @@ def test_another_user_does_nothing(own: tuple[BackgroundLoop, Backend]) -> None:
 
     async def state() -> list[Any]:
         batches = await client.batch.list()
-        for each in batches.batches:
-            each.ClearField("cost_breakdown")  # says when it was made
+        for item in batches.batches:
+            item.ClearField("cost_breakdown")  # has the time of its calculation
         return [batches, await client.files.list()]
 
     batch, file, url = loop.run(prepare())
     before = loop.run(state())
-    order = wire.GenerateImageRequest(prompt="a fox", model="grok-imagine-image")
+    generate_request = wire.GenerateImageRequest(prompt="a fox", model="grok-imagine-image")
     requests: list[tuple[str, Any]] = [
         (wire.LIST_BATCHES, wire.ListBatchesRequest()),
         (wire.LIST_FILES, wire.ListFilesRequest()),
         (wire.LIST_IMAGE_GENERATION_MODELS, wire.Empty()),
-        (wire.GENERATE_IMAGE, order),
+        (wire.GENERATE_IMAGE, generate_request),
         (wire.CREATE_BATCH, wire.CreateBatchRequest(name="theirs")),
         (wire.GET_BATCH, wire.GetBatchRequest(batch_id=batch)),
         (wire.LIST_BATCH_RESULTS, wire.ListBatchResultsRequest(batch_id=batch)),
@@ -100,36 +104,38 @@ def test_another_user_does_nothing(own: tuple[BackgroundLoop, Backend]) -> None:
     calls = [(method, request.SerializeToString().hex()) for method, request in requests]
     web = int(url.split(":")[2].split("/")[0])
     done = subprocess.run(
-        [sys.executable, "-c", STRANGER],
+        [sys.executable, "-c", OTHER_USER_SCRIPT],
         input=json.dumps([calls, port_of(backend), web]),
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.stderr == ""
-    uid, said = json.loads(done.stdout)
+    uid, results = json.loads(done.stdout)
     assert uid != 0
-    assert said.pop() == ["/", 404]
-    assert {status for _, status in said} == {"UNAUTHENTICATED"}
-    assert len(said) == 3 * len(calls)
+    assert results.pop() == ["/", 404]
+    assert {status for _, status in results} == {"UNAUTHENTICATED"}
+    assert len(results) == 3 * len(calls)
     assert loop.run(state()) == before
 
 
-def test_a_second_program_hears_why_and_what_to_do(own: tuple[BackgroundLoop, Backend]) -> None:
-    """The second program may be the user's own."""
-    loop, backend = own
+def test_the_refusal_tells_other_programs_to_start_a_server(
+    kernel_backend: tuple[BackgroundLoop, Backend],
+) -> None:
+    """The other program may belong to the same user."""
+    loop, backend = kernel_backend
 
-    async def ask() -> None:
+    async def list_models() -> None:
         async with AsyncClient("", api_host=f"localhost:{port_of(backend)}") as client:
             await client.models.list_image_generation_models()
 
     with pytest.raises(errors.AuthenticationError) as caught:
-        loop.run(ask())
-    assert "answers that kernel alone" in str(caught.value)
+        loop.run(list_models())
+    assert "accepts calls only from that kernel" in str(caught.value)
     assert "python -m xai_notebook.server" in str(caught.value)
     assert "console.x.ai" not in str(caught.value)
 
 
-def test_each_kernel_has_a_key_of_its_own() -> None:
+def test_each_kernel_has_its_own_key() -> None:
     first, second = (Backends(BackgroundLoop()) for _ in range(2))
     assert first._server_key != second._server_key

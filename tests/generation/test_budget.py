@@ -183,7 +183,7 @@ def test_amounts_are_reserved_together_or_not_at_all() -> None:
 
 def test_an_unknown_price_matters_only_under_a_limit() -> None:
     asyncio.run(ask(Counter(None, "a"), price=None))
-    with pytest.raises(BudgetError, match="names no price for this model, so --max-cost cannot"):
+    with pytest.raises(BudgetError, match="has no list price for this model, so --max-cost cannot"):
         asyncio.run(ask(Counter(1.0, "--max-cost"), price=None))
 
 

@@ -1,4 +1,4 @@
-"""Limits of calls with many prompts, and the ledger of costs."""
+"""`max_cost` in calls with many prompts, and the cost ledger."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
     from harness import Served
 
-FAST = {"rate": 0, "concurrency": 10}
+UNTHROTTLED = {"rate": 0, "concurrency": 10}
 
 
 # Limits
 
 
 @pytest.mark.parametrize("reported", [2 * CENT, None], ids=["reported", "unreported"])
-def test_max_cost_counts_what_is_under_way(
+def test_max_cost_includes_requests_in_flight(
     session: Session, quick: Served, reported: int | None
 ) -> None:
     """Ten prompts at once, two cents each, ten cents allowed: exactly five requests."""
-    session.configured = lambda: FAST
+    session.configured = lambda: UNTHROTTLED
     quick.faults.image_price, quick.faults.cost_ticks, quick.faults.delay = 2 * CENT, reported, 0.1
     batch = session.generate(each=[f"p{i}" for i in range(10)], max_cost=0.10)
     assert len(quick.calls) == 5
@@ -41,51 +41,51 @@ def test_max_cost_counts_what_is_under_way(
 
 
 def test_free_failures_do_not_use_up_a_limit(session: Session, quick: Served) -> None:
-    session.configured = lambda: FAST
+    session.configured = lambda: UNTHROTTLED
     quick.faults.image_price, quick.faults.cost_ticks, quick.faults.delay = 2 * CENT, 2 * CENT, 0.05
     quick.faults.failures = [grpc.StatusCode.INVALID_ARGUMENT] * 3
     batch = session.generate(each=[f"p{i}" for i in range(10)], max_cost=0.10)
     assert Counter(image.status for image in batch) == {"ok": 5, "failed": 3, "unsent": 2}
 
 
-@pytest.mark.parametrize("reported", [-2 * CENT, (1 << 62)], ids=["negative", "absurd"])
+@pytest.mark.parametrize("reported", [-2 * CENT, (1 << 62)], ids=["negative", "implausibly large"])
 def test_an_invalid_cost_counts_at_list_price(
     session: Session, quick: Served, reported: int
 ) -> None:
-    """It neither raises the limit nor ends it; the ledger shows it as unknown."""
-    session.configured = lambda: FAST
+    """It neither extends nor exhausts the limit; the ledger shows the cost as unknown."""
+    session.configured = lambda: UNTHROTTLED
     quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, reported
     session.generate(each=[f"p{i}" for i in range(12)], max_cost=0.10)
     assert len(quick.calls) == 5
     assert (session.history.costs().total_usd, session.history.costs().unknown) == (0, 5)
 
 
-@pytest.mark.parametrize("price", [-2 * CENT, 1 << 62], ids=["negative", "absurd"])
+@pytest.mark.parametrize("price", [-2 * CENT, 1 << 62], ids=["negative", "implausibly large"])
 def test_a_limit_needs_a_valid_list_price(session: Session, quick: Served, price: int) -> None:
     quick.faults.image_price = price
-    with pytest.raises(errors.BudgetError, match="names no price"):
+    with pytest.raises(errors.BudgetError, match="has no list price"):
         session.generate("a fox", max_cost=0.10)
     assert quick.calls == []
 
 
-def test_what_may_have_been_billed_uses_up_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy loses every answer: five of twenty prompts are sent, each once."""
+def test_possibly_billed_requests_count_against_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy drops every reply; only five of twenty prompts are sent, each once."""
     prices = models_pb2.ListImageGenerationModelsResponse(
         models=[models_pb2.ImageGenerationModel(name=DEFAULT_MODEL, image_price=2 * CENT)]
     ).SerializeToString()
 
-    async def script(call: Call) -> None:
+    async def handle(call: Call) -> None:
         if call.number == 1:
             await call.answer(prices)
         else:
             await call.http(502)
 
     async def main() -> None:
-        async with raw_server(script) as server:
+        async with raw_server(handle) as server:
             monkeypatch.setenv("XAI_API_KEY", KEY)
             monkeypatch.setenv("XAI_API_HOST", server.host)
             session = Session()
-            session.configured = lambda: FAST
+            session.configured = lambda: UNTHROTTLED
             try:
                 batch = await asyncio.to_thread(
                     session.generate, each=[f"p{i}" for i in range(20)], max_cost=0.10
@@ -100,31 +100,35 @@ def test_what_may_have_been_billed_uses_up_a_limit(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("reported", "spent"),
-    [(2 * CENT, "$0.04 spent"), (None, "the cost of 2 unknown"), (0, "")],
+    ("reported", "summary"),
+    [
+        (2 * CENT, "2 of 2 prompts, $0.04 spent."),
+        (None, "2 of 2 prompts, the cost of 2 unknown."),
+        (0, "2 of 2 prompts."),
+    ],
     ids=["reported", "unreported", "free"],
 )
-def test_the_last_line_says_what_was_spent(
-    session: Session, quick: Served, reported: int | None, spent: str
+def test_the_summary_states_the_cost(
+    session: Session, quick: Served, reported: int | None, summary: str
 ) -> None:
     """A cost that was not reported is unknown; stored pictures cost nothing."""
-    session.configured = lambda: FAST
+    session.configured = lambda: UNTHROTTLED
     quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, reported
-    made = [session.generate(each=["a", "b"], replay=again) for again in (None, True)]
-    assert [batch.summary for batch in made] == [
-        f"2 of 2 prompts{', ' * bool(spent)}{spent}.",
+    batches = [session.generate(each=["a", "b"], replay=again) for again in (None, True)]
+    assert [batch.summary for batch in batches] == [
+        summary,
         "2 of 2 prompts, 2 from your library, nothing spent.",
     ]
 
 
-def test_what_a_limit_held_back_is_counted_not_shown(session: Session, quick: Served) -> None:
-    """One line instead of many cards; the table still has a row per prompt."""
-    session.configured = lambda: FAST
+def test_unsent_prompts_are_summarized_in_one_line(session: Session, quick: Served) -> None:
+    """`to_frame()` still has a row per prompt."""
+    session.configured = lambda: UNTHROTTLED
     quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, 2 * CENT
     batch = session.generate(each=[f"p{i}" for i in range(10)], max_cost=0.10)
     assert batch.summary == (
-        "5 of 10 prompts, $0.10 spent, 5 not sent: --max-cost $0.10 allows no more. "
-        "Raise the limit and run the cell again to make the rest."
+        "5 of 10 prompts, $0.10 spent, 5 not sent: --max-cost $0.10 would be exceeded. "
+        "Raise the limit and run the cell again to generate the rest."
     )
     html = batch._repr_mimebundle_()["text/html"]
     assert html.count("<figure") == html.count("<img") == 5
@@ -134,9 +138,9 @@ def test_what_a_limit_held_back_is_counted_not_shown(session: Session, quick: Se
     assert sorted(frame["status"].value_counts().items()) == [("ok", 5), ("unsent", 5)]
 
 
-def test_a_raised_limit_makes_only_the_rest(session: Session, quick: Served) -> None:
-    """The cell, run again with a higher limit, sends only what was held back."""
-    session.configured = lambda: FAST
+def test_a_raised_limit_sends_only_the_unsent_prompts(session: Session, quick: Served) -> None:
+    """Running the cell again does not send the other prompts again."""
+    session.configured = lambda: UNTHROTTLED
     quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, 2 * CENT
     prompts = [f"p{i}" for i in range(10)]
     session.generate(each=prompts, max_cost=0.10)
@@ -145,23 +149,25 @@ def test_a_raised_limit_makes_only_the_rest(session: Session, quick: Served) -> 
     assert set(Counter(call.message.prompt for call in quick.calls).values()) == {1}
 
 
-def test_a_limit_ends_the_reading_of_a_generator(session: Session, quick: Served) -> None:
+def test_reading_a_generator_stops_when_the_limit_is_reached(
+    session: Session, quick: Served
+) -> None:
     session.configured = lambda: {"rate": 0, "concurrency": 2}
     quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, 2 * CENT
     read = []
 
-    def endless() -> Any:
+    def endless_prompts() -> Any:
         while True:
             read.append(len(read))
             yield f"prompt {len(read)}"
 
-    batch = session.generate(each=endless(), max_cost=0.10)
+    batch = session.generate(each=endless_prompts(), max_cost=0.10)
     assert len(batch.ok) == len(quick.calls) == 5
     assert len(read) < 15
 
 
-def test_requests_at_once_read_the_price_list_once(session: Session, quick: Served) -> None:
-    session.configured = lambda: FAST
+def test_concurrent_requests_fetch_the_price_list_once(session: Session, quick: Served) -> None:
+    session.configured = lambda: UNTHROTTLED
     session.generate(each=[f"p{i}" for i in range(10)], max_cost=1)
     assert quick.server.counts["/xai_api.Models/ListImageGenerationModels"] == 1
 
@@ -170,7 +176,7 @@ def test_requests_at_once_read_the_price_list_once(session: Session, quick: Serv
 
 
 def test_costs_are_summed_by_day_and_model(session: Session, quick: Served) -> None:
-    """The newest day first, with a total."""
+    """The table starts with the newest day and has a total."""
     quick.faults.cost_ticks = 2 * CENT
     session.generate("a fox", n=3)
     quick.faults.model_name = "grok-imagine-image"
@@ -184,13 +190,13 @@ def test_costs_are_summed_by_day_and_model(session: Session, quick: Served) -> N
     assert table.total_usd == pytest.approx(0.08)
     assert table.unknown == 0
     library = session.library()
-    with library.database.writing() as connection:
+    with library.database.writing() as connection:  # move request 1 back by three days
         connection.execute("UPDATE requests SET created = created - 3 * 86400 WHERE id = 1")
     assert [row.model for row in session.history.costs()] == ["grok-imagine-image", "local-preview"]
 
 
 def test_an_unknown_cost_is_shown_as_unknown(session: Session, quick: Served) -> None:
-    """In its row and in the total."""
+    """Its row and the total both say so."""
     quick.faults.cost_ticks = None
     session.generate("a fox")
     quick.faults.cost_ticks = 2 * CENT
@@ -204,7 +210,7 @@ def test_an_unknown_cost_is_shown_as_unknown(session: Session, quick: Served) ->
 
 
 def test_replays_cost_nothing(session: Session, quick: Served) -> None:
-    """In the batch and in the ledger."""
+    """Their cost is 0 in the batch and in the ledger."""
     quick.faults.cost_ticks = 2 * CENT
     first = session.generate("a fox")
     again = session.generate("a fox", replay=True)
@@ -221,8 +227,8 @@ def test_moderated_images_were_paid_for(session: Session, quick: Served) -> None
 
 
 def test_costs_of_an_empty_library(session: Session) -> None:
-    assert repr(session.history.costs()) == "Nothing was spent: the library holds no requests yet."
-    assert "Nothing was spent" in session.history.costs()._repr_html_()
+    assert repr(session.history.costs()) == "No costs: the library has no requests."
+    assert "No costs" in session.history.costs()._repr_html_()
 
 
 def test_costs_in_a_notebook(shell: InteractiveShell, keyed: Served) -> None:

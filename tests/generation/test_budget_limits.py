@@ -529,7 +529,7 @@ def test_scripts_configure(session: Session, priced: Served) -> None:
         ({"budget": "5/week"}, "budget: '5/week' names no period"),
         ({"budgt": 5}, "Unknown setting 'budgt'. Did you mean budget?"),
         ({"prompt": "x"}, "Give api_host, aspect_ratio"),
-        ({"rate": -1}, "rate: -1 is not a possible number of requests"),
+        ({"rate": -1}, "rate: -1 is not a valid number of requests"),
         ({"max_cost": "free"}, "max_cost: 'free' is not a number of US dollars"),
         ({"n": 0}, "n: 0 is outside 1 to 10 images"),
     ],
@@ -685,10 +685,10 @@ def test_a_dry_run_counts_as_exactly_as_a_run(session: Session, priced: Served) 
 def test_a_dry_run_says_that_a_limit_needs_a_price(session: Session, priced: Served) -> None:
     """Like the run itself."""
     plan = session.generate("a fox", model="other", max_cost=1.0, dry_run=True)
-    assert "names no price" in repr(plan)
-    with pytest.raises(errors.BudgetError, match="names no price"):
+    assert "has no list price" in repr(plan)
+    with pytest.raises(errors.BudgetError, match="has no list price"):
         session.generate("a fox", model="other", max_cost=1.0)
-    assert "names no price" not in repr(session.generate("a fox", model="other", dry_run=True))
+    assert "has no list price" not in repr(session.generate("a fox", model="other", dry_run=True))
 
 
 def test_a_dry_run_of_what_is_stored_needs_no_prices(

@@ -125,8 +125,8 @@ def test_a_bad_row_of_a_generator_keeps_what_came_before(session: Session, quick
     """Images requested before are in the library."""
     session.configured = lambda: {"rate": 0}
     message = re.escape(
-        "--each, row 3: this is a value of type int. A prompt is text, or a record with a field "
-        "'prompt'. It came after 2 prompts. What came before is kept."
+        "--each, row 3: the prompt is a value of type int. A prompt is text, or a record with a "
+        "field 'prompt'. The error occurred after 2 prompts. Earlier prompts keep their pictures."
     )
     with pytest.raises(errors.XaiError, match=message):
         session.generate(each=iter(["a fox", "an owl", 5, "an elk"]))
@@ -139,9 +139,9 @@ def test_a_prompt_that_shows_nothing_is_empty(session: Session, quick: Served, p
     """It is refused alone, and skipped among many."""
     with pytest.raises(errors.OptionError, match="The prompt is empty"):
         session.generate(prompt)
-    with pytest.raises(errors.OptionError, match="found no prompt"):
+    with pytest.raises(errors.OptionError, match="source has no prompts"):
         session.generate(each=[prompt])
-    with pytest.raises(errors.OptionError, match="found no prompt"):
+    with pytest.raises(errors.OptionError, match="cell has no prompts"):
         session.generate(prompt, each=True)
     assert quick.calls == []
 

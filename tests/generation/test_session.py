@@ -431,7 +431,9 @@ def test_an_error_in_the_users_generator_keeps_what_came_before(
         server.wait_for_call(2)
         raise KeyError("mine")
 
-    with pytest.raises(errors.XaiError, match=r"KeyError: 'mine'. It came after 2") as caught:
+    with pytest.raises(
+        errors.XaiError, match=r"KeyError: 'mine'. The error occurred after 2"
+    ) as caught:
         session.generate(each=prompts())
     assert isinstance(caught.value.__cause__.__cause__, KeyError)
     assert {image.prompt for image in session.history.search()} == {"a fox", "an owl"}

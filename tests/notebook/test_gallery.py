@@ -134,7 +134,7 @@ def test_selected_is_a_batch_in_order_of_choice(page: Page) -> None:
         ("star", {}, "2 pictures starred."),
         ("star", {"value": False}, "2 pictures without a star."),
         ("tag", {"tag": "noir"}, "2 pictures tagged noir."),
-        ("delete", {}, "2 pictures in the trash, for 30 days."),
+        ("delete", {}, "Moved 2 pictures to the trash, which keeps pictures for 30 days."),
         ("restore", {}, "2 pictures brought back."),
         ("use", {"name": "foxes"}, "foxes is now an ImageBatch of 2 pictures."),
     ],

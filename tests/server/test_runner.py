@@ -26,7 +26,7 @@ def test_a_taken_port_is_a_clear_error(capfd: pytest.CaptureFixture[str]) -> Non
 
     async def main() -> Any:
         async with EmbeddedServer() as server:
-            with pytest.raises(ConfigurationError, match="taken"):
+            with pytest.raises(ConfigurationError, match="probably in use"):
                 await EmbeddedServer(port=server.port).start()
 
     asyncio.run(main())
@@ -80,7 +80,7 @@ def test_an_entry_point_is_found_by_name(monkeypatch: pytest.MonkeyPatch) -> Non
     ("name", "text"),
     [
         ("paint", "one of: painting, bad, broken, gone, mine"),
-        ("bad", "returned no engine"),
+        ("bad", "did not return an engine"),
         ("broken", "no GPU"),
         ("gone", "cannot be loaded: ModuleNotFoundError"),
     ],

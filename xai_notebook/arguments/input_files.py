@@ -78,7 +78,7 @@ _CURES: Final = {
     "a pointer of Git LFS": "Run git lfs pull, which brings the file itself.",
     "an SVG drawing": "Export it as PNG.",
     "a web page": "Download the picture itself.",
-    "a text": "Give the picture itself.",
+    "a text file": "Give the picture itself.",
     "empty": "Give another file.",
 }
 """Advice for files that are not pictures, or that Pillow does not read correctly."""
@@ -116,7 +116,7 @@ def fit(data: bytes, called: str, cure: str = "") -> Fitted:
         image_cure = "Open it with PIL and give that image instead."
         article = "an image in the format " if kind in {"JPEG 2000", "JPEG XL"} else ""
         raise InputImageError(
-            f"{called} is {article}{kind}; the API takes PNG, JPEG and WebP. "
+            f"{called} is {article}{kind}; the API accepts PNG, JPEG and WebP. "
             f"{cure or _CURES.get(kind, image_cure)}"
         )
     _check_reader(kind, called)
@@ -130,7 +130,7 @@ def fit(data: bytes, called: str, cure: str = "") -> Fitted:
                 image.load()  # raises for a truncated file
     except _RawError as error:
         raise InputImageError(
-            f"{called} is a camera's raw file; the API takes PNG, JPEG and WebP. "
+            f"{called} is a camera's raw file; the API accepts PNG, JPEG and WebP. "
             f"{cure or 'Export it as JPEG.'}"
         ) from error
     except Exception as error:  # Pillow's decoders raise many types for broken files
@@ -190,7 +190,7 @@ class _RawError(Exception):
 
 
 def _kind(data: bytes) -> str:
-    """Return the name of a file's format, or a noun such as "a text", from its first bytes."""
+    """Return the name of a file's format, or a noun such as "a text file", from its first bytes."""
     start = data[:_HEAD]
     if not start:
         return "empty"
@@ -209,7 +209,7 @@ def _kind(data: bytes) -> str:
         text = start.decode("utf-8", "strict" if len(data) < _HEAD else "ignore")
     except ValueError:
         text = "\0"
-    return "a text" if "\0" not in text else "no image that is known"
+    return "a text file" if "\0" not in text else "no image that is known"
 
 
 def _check_reader(kind: str, called: str) -> None:

@@ -58,7 +58,7 @@ def parse(line: str, rows: tuple[Option, ...] = OPTIONS) -> Parsed:
     end of the line, a habit of notebooks, does not belong to an option.
 
     Raises:
-        OptionError: An option is unknown, lacks its value or stands inside the prompt.
+        OptionError: An option is unknown, has no value or is in the middle of the prompt.
     """
     flags = options_by_flag(rows)
     located = _words(line, flags)
@@ -82,8 +82,8 @@ def parse(line: str, rows: tuple[Option, ...] = OPTIONS) -> Parsed:
     trailing, stray = _parse_words(rest[after:], flags)
     if stray:
         raise OptionError(
-            f"{rest[after]} stands inside the prompt. Put options first, or `--` before a "
-            "prompt that holds such words."
+            f"{rest[after]} is in the middle of the prompt. Put options first, or `--` before a "
+            "prompt that contains such words."
         )
     if not rest:
         return Parsed(given, "")
@@ -237,7 +237,7 @@ def _parse_words(
             values.append(words[position])
             position += 1
         if not values and option.metavar is not None and option.bare is None:
-            raise OptionError(f"{'/'.join(option.flags)} lacks its value.")
+            raise OptionError(f"{'/'.join(option.flags)} needs a value.")
         plain: list[Any] = [_unquote(each) for each in values] or [option.bare]
         given[option.name] = (
             [*given.get(option.name, []), *plain] if option.repeatable else plain[0]
@@ -269,7 +269,7 @@ def _unknown(word: str, flags: Mapping[str, Option]) -> str:
     longer = [known for known in bare if len(name) > 1 and known.startswith(name)]
     near = longer[0] if longer else nearest(name, bare)
     hint = f"Did you mean {bare[near]}?" if near else "%xai_image --help lists the options."
-    return f"Unknown option {flag}. {hint} Put `--` before a prompt that holds such words."
+    return f"Unknown option {flag}. {hint} Put `--` before a prompt that contains such words."
 
 
 def _unquote(word: str) -> str:

@@ -428,10 +428,10 @@ def _check_axes(written: Iterable[str], known: Mapping[str, Option]) -> tuple[st
     for axis in written:
         ((name, values),) = parse_axes([axis]).items()
         if name not in converters:
-            near = did_you_mean(name, converters) or f" These can: {', '.join(converters)}."
-            raise OptionError(f"--matrix: {name!r} cannot be compared.{near}")
+            near = did_you_mean(name, converters) or f" The axes are: {', '.join(converters)}."
+            raise OptionError(f"--matrix: {name!r} is not an axis.{near}")
         if name in checked:
-            raise OptionError(f"--matrix: {name} stands twice. Give its values together.")
+            raise OptionError(f"--matrix: {name} is given twice. Give all its values together.")
         try:
             converted = [converters[name](value) for value in values]
         except ValueError as error:

@@ -164,7 +164,7 @@ def read_prompts(source: Any, namespace: Mapping[str, Any]) -> Prompts:
     prompts = _texts(found, read())
     first = next(prompts, None)
     if first is None:
-        raise OptionError(f"--each found no prompt. It takes {_SOURCES}.")
+        raise OptionError(f"--each: the source has no prompts. --each takes {_SOURCES}.")
     return Prompts(chain([first], prompts), length, lazy, notes)
 
 
@@ -316,7 +316,7 @@ def _match(source: _Source, names: Sequence[Any], where: str, unit: str) -> int 
     if len(positions) > 1:
         several = " and ".join(repr(_short(names[i])) for i in positions)
         raise OptionError(
-            f"{where}: {len(positions)} {unit} can be meant by {source.wanted!r}: {several}. "
+            f"{where}: {source.wanted!r} matches {len(positions)} {unit}: {several}. "
             "Rename the others."
         )
     return positions[0] if positions else None
@@ -353,15 +353,20 @@ def _read_rows(source: _Source) -> Iterator[_Row]:
     """Return the rows of an object."""
     value, kind = source.value, type(source.value).__name__
     if isinstance(value, AbstractSet) and not isinstance(value, KeysView):
-        raise OptionError(f"{source.where}: a {kind} has no order. Give sorted(…) of it.")
+        raise OptionError(f"{source.where}: a {kind} has no order. Pass sorted(…) instead.")
     if isinstance(value, io.TextIOBase) and _suffix(name := str(getattr(value, "name", ""))):
         raise OptionError(
             f"{source.where}: an open file is read by its lines. Give its path: "
             f"each={Path(name).name!r}."
         )
+    if isinstance(value, type):
+        raise OptionError(
+            f"{source.where}: a class is not a source of prompts. --each takes {_SOURCES}."
+        )
     if not isinstance(value, Iterable) or isinstance(value, (bytes, bytearray, memoryview)):
         raise OptionError(
-            f"{source.where}: a value of type {kind} holds no prompts. --each takes {_SOURCES}."
+            f"{source.where}: a value of type {kind} is not a source of prompts. "
+            f"--each takes {_SOURCES}."
         )
     if (dimensions := getattr(value, "ndim", 1)) != 1:
         raise OptionError(
@@ -393,7 +398,8 @@ def _texts(source: _Source, rows: Iterator[_Row], *, counted: bool = True) -> It
     except Exception as error:  # from the user's own objects
         known = isinstance(error, OptionError)
         reason = str(error) if known else f"--each: {type(error).__name__}: {error}."
-        after = f" It came after {count:,} prompts." if counted and count else ""
+        plural = "" if count == 1 else "s"
+        after = f" The error occurred after {count:,} prompt{plural}." if counted and count else ""
         raise OptionError(reason + after) from error
 
 
@@ -402,10 +408,10 @@ def _text(source: _Source, row: _Row) -> str | None:
     value = _unboxed(row.value)
     if isinstance(value, str) and source.column is not None:
         raise OptionError(
-            f"{source.locate(row)}: a text has no field {source.column!r}. Leave out "
-            f"[{source.column}], or give records."
+            f"{source.locate(row)}: a string has no field {source.column!r}. Omit "
+            f"[{source.column}], or pass records."
         )
-    holder = "this is"
+    holder = "the prompt is"
     if not isinstance(value, str) and not is_missing(value):
         record = _record(value, source.column)
         if record is not None:
@@ -487,9 +493,10 @@ def _file_reader(source: _Source) -> tuple[_Read, tuple[str, ...]]:
     """Return a function that reads a file from its beginning, and notes for the user."""
     suffix = source.value.suffix.lower()
     if suffix not in TABLES:
+        files = f"files of type {suffix}" if suffix else "files without a suffix"
         raise OptionError(
-            f"{source.where}: files of type {suffix or '(none)'} are not read. Give one of "
-            f"{', '.join(sorted(TABLES))}, or read it in Python and give the DataFrame or list."
+            f"{source.where}: {files} are not supported. Use one of {', '.join(sorted(TABLES))}, "
+            "or read the file in Python and pass the DataFrame or list."
         )
     with _file_errors(source):
         path = source.value.expanduser()
@@ -540,8 +547,8 @@ def _find_encoding(source: _Source, stream: BinaryIO) -> str:
         if (start := text.find("\0")) >= 0:
             number += text.count("\n", 0, start)
             raise OptionError(
-                f"{source.where}, line {number:,}: this is not UTF-8 text. Save the file as UTF-8; "
-                "in Excel that is the type CSV UTF-8."
+                f"{source.where}, line {number:,}: the file is not UTF-8 text. Save the file as "
+                "UTF-8; in Excel that is the type CSV UTF-8."
             )
         if not text.isascii():
             has_utf_8 = has_utf_8 or _NON_ASCII.search(text) is not None
@@ -555,7 +562,7 @@ def _find_encoding(source: _Source, stream: BinaryIO) -> str:
     if has_utf_8 or not_cp1252:
         line = not_utf_8 if has_utf_8 else not_cp1252
         raise OptionError(
-            f"{source.where}, line {line:,}: this is neither UTF-8 nor Windows text (CP1252). "
+            f"{source.where}, line {line:,}: the file is neither UTF-8 nor Windows text (CP1252). "
             "Save the file as UTF-8."
         )
     return "cp1252"
@@ -573,7 +580,7 @@ def _check_utf_16(source: _Source, stream: BinaryIO) -> None:
         decoder.decode(b"", final=True)
     except UnicodeError as error:
         raise OptionError(
-            f"{source.where}, line {number:,} or after it: this is not UTF-16 text. "
+            f"{source.where}, line {number:,} or after it: the file is not UTF-16 text. "
             "Save the file as UTF-8."
         ) from error
 
@@ -612,23 +619,23 @@ def _read_jsonl(source: _Source, lines: Iterator[_Row]) -> Iterator[_Row]:
                 yield _Row(number, bounds.parsed(line))
             except ValueError as error:
                 raise OptionError(
-                    f"{source.where}, line {number:,}: this is not JSON: "
-                    f"{getattr(error, 'msg', error)}. Write a text or an object on each line."
+                    f"{source.where}, line {number:,}: the line is not JSON: "
+                    f"{getattr(error, 'msg', error)}. Write a string or an object on each line."
                 ) from error
 
 
 def _read_json(source: _Source) -> _Source:
-    """Return the content of a .json file: a list of texts or objects, or an object of columns."""
+    """Return the content of a .json file: a list of strings or objects, or an object of columns."""
     with _file_errors(source):
         data = read_bounded(source.value.expanduser(), _MAX_JSON)
     try:
         value = bounds.parsed(data)
     except ValueError as error:
-        raise OptionError(f"{source.where}: this is not JSON: {error}.") from error
+        raise OptionError(f"{source.where}: the file is not JSON: {error}.") from error
     if not isinstance(value, (list, dict)):
         raise OptionError(
-            f"{source.where}: it holds a value of type {type(value).__name__}. Write a list of "
-            "texts, or of objects with a field 'prompt'."
+            f"{source.where}: the file holds a value of type {type(value).__name__}. "
+            "Write a list of strings, or of objects with a field 'prompt'."
         )
     return _Source(value, source.name, source.column)
 
@@ -743,15 +750,15 @@ def _below_heading(source: _Source, rows: Iterator[_Row], *, uneven: bool) -> It
     for number, cells in rows:
         if uneven and any(not is_blank(cell) for cell in cells[width:]):
             raise OptionError(
-                f"{source.where}, line {number:,}: this row has {len(cells)} cells and the heading "
-                f"{width}. Put a prompt that holds the delimiter into quotes."
+                f"{source.where}, line {number:,}: this row has {len(cells)} cells, but the "
+                f"heading has {width}. Put a prompt that holds the delimiter into quotes."
             )
         if len(cells) > position:
             yield _Row(number, cells[position])
         elif uneven and len(cells) == 1 and " " in cells[0].strip():
             raise OptionError(
-                f"{source.where}, line {number:,}: this row is a single text, and the heading has "
-                f"{width} cells. Put a prompt that holds a line break into quotes."
+                f"{source.where}, line {number:,}: this row has 1 cell, but the heading has "
+                f"{width}. Put a prompt that holds a line break into quotes."
             )
 
 
@@ -763,8 +770,9 @@ def _is_heading(source: _Source, cell: str) -> bool:
     short = len(words) <= _LONGEST_HEADING and any(word in _HEADINGS for word in words)
     if len(words) == 1 or short:
         raise OptionError(
-            f"{source.where}: {_short(cell)!r} can be a heading or a prompt. If it is the heading, "
-            f"name it: {source.example([cell])}. Else write prompt as the first line, above it."
+            f"{source.where}: {_short(cell)!r} may be the heading or a prompt. If it is the "
+            f"heading, name the column: {source.example([cell])}. Otherwise, write prompt as the "
+            "first line, above it."
         )
     return False
 
@@ -792,7 +800,7 @@ def _read_parquet(source: _Source, path: Path) -> Iterator[_Row]:
         raise
     except Exception as error:  # pyarrow and polars raise many types for a broken file
         raise OptionError(
-            f"{source.where}: this is not a Parquet file: {_short(error, 200).rstrip('.')}."
+            f"{source.where}: the file is not a Parquet file: {_short(error, 200).rstrip('.')}."
         ) from error
 
 
@@ -818,7 +826,7 @@ def _read_workbook(source: _Source, path: Path) -> tuple[_Read, tuple[str, ...]]
         raise
     except Exception as error:  # openpyxl raises many types for a broken file
         raise OptionError(
-            f"{source.where}: this is not an Excel workbook that can be read: "
+            f"{source.where}: the file is not a readable Excel workbook: "
             f"{_short(error, 200).rstrip('.')}."
         ) from error
     note = f"{path.name} has several sheets: only the first, {first.title!r}, was read."

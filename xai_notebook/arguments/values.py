@@ -66,7 +66,7 @@ class Amount(NamedTuple):
         except ValueError:
             raise ValueError(f"{value!r} is not a number of {self.unit}") from None
         if not math.isfinite(number) or number < 0 or (number == 0 and not self.zero):
-            raise ValueError(f"{value} is not a possible number of {self.unit}")
+            raise ValueError(f"{value} is not a valid number of {self.unit}")
         return number
 
 
@@ -95,7 +95,7 @@ def nonempty(value: Any) -> str:
     """Return text without the white space around it; blank text is an error."""
     text = str(value).strip()
     if not text:
-        raise ValueError("it is empty")
+        raise ValueError("the value is empty")
     return text
 
 
@@ -103,7 +103,7 @@ def identifier(value: Any) -> str:
     """Return a valid name of a variable."""
     text = str(value)
     if not text.isidentifier() or keyword.iskeyword(text):
-        raise ValueError(f"{text!r} is not a name a variable can have")
+        raise ValueError(f"{text!r} is not a valid variable name")
     return text
 
 
@@ -143,7 +143,7 @@ def models(value: Any) -> tuple[str, ...]:
     """Return the names of one or several models, each once."""
     names = value if isinstance(value, (list, tuple)) else (value,)
     if not names:
-        raise ValueError("it is empty")
+        raise ValueError("the value is empty")
     return tuple(dict.fromkeys(nonempty(name) for name in names))
 
 
@@ -155,7 +155,7 @@ def indices(value: Any) -> tuple[int, ...]:
         convert = WholeNumber(0, 99_999, "(an image, as in foxes[0])")
         numbers = [convert(x) for x in (value.split(",") if isinstance(value, str) else [value])]
     if not numbers:
-        raise ValueError("it is empty")
+        raise ValueError("the value is empty")
     return tuple(dict.fromkeys(numbers))
 
 

@@ -173,13 +173,13 @@ class BatchClient:
         ids = [request.batch_request_id for request in requests if request.batch_request_id]
         if len(ids) > len(set(ids)):
             duplicate = next(each for each in ids if ids.count(each) > 1)
-            raise OptionError(f"The batch_request_id {duplicate!r} stands twice. Make each unique.")
+            raise OptionError(f"The batch_request_id {duplicate!r} occurs twice. Make each unique.")
         request = message(wire.AddBatchRequestsRequest, batch_id=batch_id, batch_requests=requests)
         if (size := request.ByteSize()) > MAX_ADD_BYTES:
             raise OptionError(
-                f"{len(requests)} requests take {size:,} bytes, and one call at most"
-                f" {MAX_ADD_BYTES:,}. Add fewer at a time, or upload input images and name them by"
-                " image_file_id."
+                f"{len(requests)} requests take {size:,} bytes; at most"
+                f" {MAX_ADD_BYTES:,} are allowed per call. Add fewer at a time, or upload input"
+                " images and name them by image_file_id."
             )
         await self._connection.unary(
             wire.ADD_BATCH_REQUESTS, request, wire.Empty, timeout=timeout, only_unsent=True

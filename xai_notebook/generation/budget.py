@@ -91,7 +91,7 @@ def _check(name: str, limit: int, totals: Totals, amounts: Sequence[Amount]) -> 
         raise BudgetError(
             f"This is expected to cost {dollars(wanted / TICKS)}, and {dollars(left / TICKS)} of "
             f"{name} is left. It was not sent. Ask for less, or raise the limit.",
-            reason=f"{name} allows no more",
+            reason=f"{name} would be exceeded",
         )
 
 
@@ -397,9 +397,9 @@ class Limits:
         """
         if self.name is not None and None in amounts:
             raise BudgetError(
-                f"The server names no price for this model, so {self.name} cannot be kept. "
+                f"The server has no list price for this model, so {self.name} cannot be enforced. "
                 "Choose another model or drop the limit. Nothing was sent.",
-                reason=f"{self.name} cannot be kept without a list price",
+                reason=f"{self.name} cannot be enforced without a list price",
             )
 
     @asynccontextmanager

@@ -267,9 +267,9 @@ class Call:
             parts.append(f"{progress.failed} failed")
         if progress.unsent:
             parts.append(f"{progress.unsent} not sent: {progress.unsent_because}")
-            parts[-1] += f". {progress.unsent_cure} and run the cell again to make the rest"
+            parts[-1] += f". {progress.unsent_cure} and run the cell again to generate the rest"
         elif self.interrupted:
-            parts.append("interrupted: run the cell again to make what is missing")
+            parts.append("interrupted: run the cell again to generate the rest")
         return ", ".join(parts) + "."
 
     def export(self, batch: ImageBatch) -> None:
@@ -428,7 +428,9 @@ def _prepare_each(
     templates = typed and source is True
     if source is True:
         if prompt is None or is_blank(prompt):
-            raise OptionError("--each found no prompt. Write one per line, or name a variable.")
+            raise OptionError(
+                "--each: the cell has no prompts. Write one per line, or name a variable."
+            )
         source = tables.split_lines(prompt)
     elif prompt is not None and prompt.strip():
         raise OptionError("--each NAME brings its own prompts. Leave the body empty.")

@@ -221,7 +221,7 @@ class Generator:
             await asyncio.gather(*workers, return_exceptions=True)
             call.pace = None
         if pace.unread is not None:
-            raise XaiError(f"{pace.unread} What came before is kept.") from pace.unread
+            raise XaiError(f"{pace.unread} Earlier prompts keep their pictures.") from pace.unread
         if pace.refused is not None and not call.progress.done:
             raise pace.refused
 
@@ -1037,7 +1037,9 @@ def _refusals(call: Call, plan: Plan) -> Iterator[str]:
     limit, budget, cost = call.options.max_cost, plan.budget, plan.cost_usd
     if cost is None:
         if limit is not None or budget is not None:
-            yield "The server names no price, so no limit can be kept: nothing would be sent."
+            yield (
+                "The server has no list price, so no limit can be enforced: nothing would be sent."
+            )
         return
     together = call.options.batch or len(plan.requests) == 1
     outcome = "nothing would be sent" if together else "it would stop when the limit is reached"

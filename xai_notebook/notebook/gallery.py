@@ -285,11 +285,11 @@ class LibraryWidget(PictureWidget):
         panel = Panel.latest() if Panel.latest is not None else None
         if panel is not None and panel.comm is not None:
             await asyncio.to_thread(panel.take, image)
-            sentence = "The panel of this notebook has it."
+            sentence = "Added to the panel of this notebook."
         else:
             panel = Panel("", {"image": [image]}, self._shell)
             self._publisher.publish(*panel._repr_mimebundle_())  # as IPython does
-            sentence = "A panel below this library has it."
+            sentence = "Added to a new panel below this library."
         self._send_done(message, sentence)
 
 

@@ -108,7 +108,7 @@ def tag(ids: Sequence[int], message: Mapping[str, Any], _: Any) -> str:
 def delete(ids: Sequence[int], _: Mapping[str, Any], __: Any) -> str:
     """Move pictures to the trash."""
     current_session().library().annotations.delete(ids)
-    return f"{_pictures(ids)} in the trash, for 30 days."
+    return f"Moved {_pictures(ids)} to the trash, which keeps pictures for 30 days."
 
 
 def restore(ids: Sequence[int], _: Mapping[str, Any], __: Any) -> str:
@@ -149,7 +149,7 @@ def check_name(name: str, namespace: Mapping[str, Any]) -> str:
     if not name.isidentifier() or keyword.iskeyword(name):
         raise OptionError(f"{name!r} cannot name a variable. Write letters, digits and _.")
     if name in namespace or hasattr(builtins, name):
-        raise OptionError(f"{name} is taken: it would be overwritten. Choose another name.")
+        raise OptionError(f"The name {name} is already in use. Choose another name.")
     return name
 
 

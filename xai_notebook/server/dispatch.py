@@ -24,8 +24,8 @@ _HEAD: Final = ("server", "xai-notebook")
 """Metadata of a trailers-only reply. Clients see from it that no reply had begun, as with proxies;
 see `client.transport.call`."""
 _KERNEL_KEY: Final = (
-    "A server inside a notebook's kernel answers that kernel alone; start one for other "
-    "programs with python -m xai_notebook.server."
+    "A server inside a notebook's kernel accepts calls only from that kernel; start a server for "
+    "other programs with python -m xai_notebook.server."
 )
 
 

@@ -1,4 +1,4 @@
-"""The embedded server: its life, its ports, and the choice of its engine."""
+"""Start, stop and bind the embedded server; choose its engine."""
 
 from __future__ import annotations
 
@@ -39,39 +39,42 @@ _OPTIONS: Final = (
     ("grpc.http2.min_ping_interval_without_data_ms", 1000),
     ("grpc.http2.max_ping_strikes", 0),
 )
-_GOODBYE: Final = 0.2
-"""Seconds for idle connections to close."""
-GROUP: Final = "xai_notebook.engines"
-"""Entry points of installed engines."""
-PAINTING: Final = "painting"
+_IDLE_GRACE_SECONDS: Final = 0.2
+"""Seconds that `stop` gives idle connections to close."""
+ENTRY_POINT_GROUP: Final = "xai_notebook.engines"
+"""Entry-point group of engines that other packages install."""
+PAINTING_ENGINE: Final = "painting"
 
 
 class EmbeddedServer:
-    """xAI's image service on loopback, with pictures by an engine.
+    """xAI's image service on loopback; an engine makes the pictures.
 
-    It runs on the event loop that calls `start`.
+    Runs on the event loop on which `start` is awaited.
 
     Args:
-        api_key: The only key accepted; None: every client is accepted, with or without a key.
+        api_key: The only key that the server accepts. None or `""` accepts every client.
         host: Loopback address to bind.
-        port: Port to bind; 0: any free port.
+        port: Port to bind; 0 binds any free port.
         faults: Faults to inject.
-        engine: Makes the pictures; default: the painter.
-        rewrite: Fill `up_sampled_prompt`, as the first public version of the API did.
-        repeat: Equal requests get equal pictures; False: other pictures, as from the real API.
-        keep_calls: Limit of calls in `requests`.
-        keep_call_bytes: Limit of bytes of the messages in `requests`.
-        keep_seconds: Life of an image's URL.
-        keep_bytes: Limit of bytes of images with a URL, the oldest of which are dropped first; and
-            of stored files; and of the requests of batches.
-        clock: Returns seconds since 1970.
+        engine: Makes the pictures. Default: a `PaintingEngine`.
+        rewrite: Return the rewritten prompt in `up_sampled_prompt`, like the first public version
+            of the API.
+        repeat: Return the same pictures for the same request. False returns new pictures each time,
+            like the real API.
+        keep_calls: Maximum number of calls in `requests`.
+        keep_call_bytes: Maximum bytes of the messages in `requests`.
+        keep_seconds: Lifetime of an image URL, in seconds.
+        keep_bytes: Maximum bytes, applied separately to images with a URL (the oldest are dropped),
+            to stored files and to the requests of batches (more is refused).
+        clock: Returns the current Unix time in seconds.
 
     Attributes:
         faults: Faults to inject; can be changed while the server runs.
         engine: Makes the pictures.
 
     Raises:
-        ConfigurationError: `host` is not a loopback address, or `api_key` cannot be a key.
+        ConfigurationError: `host` is not a loopback address, or `api_key` has characters
+            that cannot be sent in a header.
 
     Examples:
         >>> import asyncio
@@ -98,7 +101,7 @@ class EmbeddedServer:
         keep_bytes: int = 256 * settings.MIB,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        given = [api_key]
+        given = [api_key]  # a list that is emptied, so that no frame of a traceback holds the key
         del api_key
         self._api_key = settings.take_key(given)
         if host not in _LOOPBACK:
@@ -108,7 +111,7 @@ class EmbeddedServer:
         self.faults = Faults() if faults is None else faults
         self.engine = PaintingEngine() if engine is None else engine
         self._host = _LOOPBACK[host]
-        self._wanted_port = port
+        self._requested_port = port
         self._port: int | None = None
         self._log = CallLog(max_calls=keep_calls, max_bytes=keep_call_bytes)
         self._files = FileServer(
@@ -141,7 +144,7 @@ class EmbeddedServer:
 
     @property
     def title(self) -> str:
-        """Name of the server in messages, where the engine matters more than the server."""
+        """Name of the server in error messages: the engine's address, if it has one."""
         location = self.engine.location
         return f"the engine at {location}" if location else "the embedded server"
 
@@ -157,7 +160,7 @@ class EmbeddedServer:
 
     @property
     def counts(self) -> Counter[str]:
-        """Number of calls of each method, by its full path."""
+        """Number of calls per method, keyed by the full gRPC path."""
         return self._log.counts
 
     @property
@@ -171,13 +174,13 @@ class EmbeddedServer:
         return self._files.served
 
     async def start(self) -> int:
-        """Bind the ports of gRPC and HTTP, and serve.
+        """Bind the gRPC and HTTP ports and start serving.
 
         Returns:
             The gRPC port.
 
         Raises:
-            ConfigurationError: The port is taken, or the server is running already.
+            ConfigurationError: The port cannot be bound, or the server is running already.
         """
         if self._server is not None:
             raise ConfigurationError("The embedded server is running already.")
@@ -191,12 +194,12 @@ class EmbeddedServer:
         host = f"[{self._host}]" if ":" in self._host else self._host
         try:
             self._probe()
-            port = server.add_insecure_port(f"{host}:{self._wanted_port}")
+            port = server.add_insecure_port(f"{host}:{self._requested_port}")
         except (OSError, RuntimeError) as error:
             service.close()
             raise ConfigurationError(
-                f"Port {self._wanted_port} of {self._host} cannot be used, it is probably taken. "
-                "Choose another one, or 0 for any that is free."
+                f"Port {self._requested_port} of {self._host} cannot be bound; it is probably in "
+                "use. Choose another port, or 0 for any free port."
             ) from error
         await self.engine.start()
         await self._files.start()
@@ -205,31 +208,32 @@ class EmbeddedServer:
         return port
 
     def _probe(self) -> None:
-        """Try the wanted port with a plain socket first: a failure in gRPC writes to stderr.
+        """Bind the requested port with a plain socket first: gRPC prints bind failures to stderr.
 
         Raises:
             OSError: The port cannot be bound.
         """
-        if not self._wanted_port:
+        if not self._requested_port:
             return
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         with socket.socket(family) as probe:
-            if os.name == "posix":  # on Windows it would let two sockets share the port
+            if os.name == "posix":  # on Windows, SO_REUSEADDR lets two sockets share it
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((self._host, self._wanted_port))
+            probe.bind((self._host, self._requested_port))
 
     async def stop(self, grace: float | None = 0.0) -> None:
         """Stop serving. Does nothing if the server is not running.
 
         Args:
-            grace: Seconds for running calls to end; None: cancel them at once.
+            grace: Seconds to wait for running calls; None cancels them immediately. If no call is
+                running, `stop` waits up to 0.2 seconds for idle connections to close.
         """
         server, self._server, self._port = self._server, None, None
         if server is None:
             return
         if not self._log.is_busy:
-            # Close idle connections in an orderly way, or gRPC logs an error in every client.
-            grace = max(grace or 0.0, _GOODBYE)
+            # Let idle connections close cleanly; otherwise every gRPC client logs an error.
+            grace = max(grace or 0.0, _IDLE_GRACE_SECONDS)
         await server.stop(grace)
         await self._files.stop()
         await self.engine.close()
@@ -251,33 +255,33 @@ class EmbeddedServer:
         await self.stop()
 
 
-def choose_engine(wanted: str, key: ApiKey | None = None) -> Engine:
-    """Return the engine for a setting; it is not started yet.
+def choose_engine(setting: str, key: ApiKey | None = None) -> Engine:
+    """Create the engine that a setting names, without starting it.
 
     Args:
-        wanted: `""` or `"painting"`, the URL of an OpenAI-compatible images API, or the name of an
+        setting: `""` or `"painting"`, the URL of an OpenAI-compatible images API, or the name of an
             entry point.
-        key: API key for such a URL.
+        key: API key for the images API.
 
     Raises:
         ConfigurationError: The engine does not exist, or cannot be used.
     """
-    if wanted in {"", PAINTING}:
+    if setting in {"", PAINTING_ENGINE}:
         return PaintingEngine()
-    if "://" in wanted:
-        from xai_notebook.server.openai_engine import OpenAIEngine  # noqa: PLC0415  # requests
+    if "://" in setting:
+        from xai_notebook.server.openai_engine import OpenAIEngine  # noqa: PLC0415  # slow: imports requests
 
-        return OpenAIEngine(wanted, key=key)
-    return _installed(wanted)
+        return OpenAIEngine(setting, key=key)
+    return _load_entry_point(setting)
 
 
-def _installed(name: str) -> Engine:
+def _load_entry_point(name: str) -> Engine:
     """Return the engine of the entry point `name`."""
     from importlib.metadata import entry_points  # noqa: PLC0415  # slow: reads metadata of all packages
 
-    points = {point.name: point for point in entry_points(group=GROUP)}
+    points = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if name not in points:
-        names = ", ".join([PAINTING, *sorted(points)])
+        names = ", ".join([PAINTING_ENGINE, *sorted(points)])
         raise ConfigurationError(
             f"The engine {name!r} does not exist. Set XAI_NOTEBOOK_ENGINE to the URL of an images "
             f"API, such as http://localhost:8000/v1, or to one of: {names}."
@@ -286,13 +290,13 @@ def _installed(name: str) -> Engine:
         engine = points[name].load()()
     except Exception as error:
         raise ConfigurationError(
-            f"The engine {name!r} of {points[name].value} cannot be loaded: "
+            f"The engine {name!r} ({points[name].value}) cannot be loaded: "
             f"{type(error).__name__}: {error}"
         ) from error
     if not isinstance(engine, Engine):
         raise ConfigurationError(
-            f"{points[name].value} returned no engine. It must return an instance of a subclass of "
-            "xai_notebook.server.engine.Engine."
+            f"{points[name].value} did not return an engine. It must return an instance of a "
+            "subclass of xai_notebook.server.engine.Engine."
         )
     engine.location = engine.location or name
     return engine

@@ -115,7 +115,7 @@ class Queue:
         self.jobs = [*waiting, job]
         self._start()
         if job.state == "queued":
-            job.line = "Waiting for its turn"
+            job.line = "Queued"
             self._say("Added to the queue.")
         self._changed()
 

@@ -363,7 +363,8 @@ class Panel(PictureWidget):
         """Fill the form with a picture's request; `words`: with its rewritten prompt, as text."""
         image = self._image(message["id"])
         prompt = image.rewritten_prompt if message["words"] else None
-        note = f"The form asks for {'the rewritten words' if prompt else 'what made this picture'}."
+        taken = "the rewritten prompt" if prompt else "the prompt and options"
+        note = f"The form now has {taken} of this picture."
         await self._fill(image.request, note, prompt=prompt)
 
     async def _fill(
@@ -526,7 +527,7 @@ class Panel(PictureWidget):
         except MetadataError:
             return
         if metadata is not None:
-            note = f"The form asks for what made {name}."
+            note = f"The form now has the prompt and options of {name}."
             await self._fill(metadata.request, note, trusted=False, upload=key)
 
     async def _on_edit(self, message: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _LISTED: Final = 10
 """Prompts listed in a plan."""
-_NOTHING: Final = "Nothing was spent: the library holds no requests yet."
+_NOTHING: Final = "No costs: the library has no requests."
 _COLUMNS: Final = ("day", "model", "requests", "images", "cost")
 
 

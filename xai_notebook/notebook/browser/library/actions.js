@@ -64,7 +64,7 @@ export class Actions {
    * @param {{ starred: boolean, trash: boolean }} of  all chosen ones have a star; the trash is shown
    */
   enable(count, { starred, trash }) {
-    this.count.textContent = count ? `${counted(count)} chosen` : "Nothing is chosen";
+    this.count.textContent = count ? `${counted(count)} selected` : "Nothing selected";
     for (const one of this.any) one.disabled = count === 0;
     for (const one of this.one) one.disabled = count !== 1;
     for (const one of this.two) one.disabled = count !== 2;

@@ -155,7 +155,7 @@ export class LibraryView {
     const size = this.visitors ? "" : `, ${sizeOf(result.bytes)}`;
     this.total.textContent = `${counted(result.count)} ${noun}${size}`;
     const none = this.search.narrowed
-      ? "No picture fits. Take words or filters away."
+      ? "No pictures match. Remove words or filters."
       : `There is nothing here yet. What you make ${this.visitors ? "" : "with %xai_image "}will appear here.`;
     setText(this.empty, result.count ? "" : none);
     this.grid.element.hidden = result.count === 0;

@@ -304,7 +304,7 @@ export class Form {
     const quality = this.fields.get("quality");
     if (quality) {
       quality.control.disabled = offered?.quality === false;
-      setText(quality.note, quality.control.disabled ? "Not with this model" : "");
+      setText(quality.note, quality.control.disabled ? "Not supported by this model" : "");
     }
     const edits = offered?.edits ?? true;
     const most = this.choices.max_inputs;

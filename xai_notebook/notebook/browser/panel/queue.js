@@ -12,7 +12,7 @@ const ACTIVE = new Set(["queued", "running"]);
  * @returns {Job}
  */
 export const ended = (job) =>
-  ACTIVE.has(job.state) ? { ...job, state: "gone", line: "Ended with its kernel." } : job;
+  ACTIVE.has(job.state) ? { ...job, state: "gone", line: "Stopped: the kernel ended." } : job;
 
 export class Queue {
   /**

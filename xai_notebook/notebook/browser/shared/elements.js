@@ -179,7 +179,7 @@ export function copyButton(label, cell, say, properties = {}) {
     async () => {
       const copied = await copyText(cell());
       copy.textContent = copied ? "Copied" : "Not copied";
-      say(copied ? "The cell is in the clipboard." : "Select the cell and copy it.");
+      say(copied ? "Cell copied to the clipboard." : "Select the cell and copy it.");
       setTimeout(() => {
         copy.textContent = label;
       }, 2000);

@@ -10,7 +10,7 @@ const MOST_THUMBNAILS = 600;
 const PATIENCE = 4000; // milliseconds without an answer before the user is told
 
 export const GONE =
-  "The kernel that this belongs to has restarted or is gone. Run this cell again to go on: what was made is in the library.";
+  "The kernel has restarted or stopped. Run this cell again to continue; the generated pictures are in the library.";
 
 export const SILENT = "No answer from the kernel. It is busy, or gone: then run this cell again.";
 

@@ -42,5 +42,5 @@ test("active generations end with their kernel", () => {
     left.map(({ state }) => state),
     ["gone", "gone", "failed", "cancelled"],
   );
-  assert.equal(left[0]?.line, "Ended with its kernel.");
+  assert.equal(left[0]?.line, "Stopped: the kernel ended.");
 });

@@ -1,10 +1,11 @@
-"""2,000 prompts through `--each` against a server that takes 50 ms: rate and memory.
+"""Measure rate and memory growth of `--each`: 2,000 prompts, a server that takes 50 ms per call.
 
-    python benchmarks/each.py [--prompts 2000] [--concurrency 32] [--delay 0.05] [--size 2000]
+    python benchmarks/each_throughput.py [--prompts 2000] [--concurrency 32] [--delay 0.05]
+        [--size 2000]
 
-The server is a process of its own and sends prepared bytes, so what is measured is
-the way of a reply through client, library and results. The same calls over bare
-gRPC, which save nothing, say what this machine allows.
+The server runs in a separate process and sends prepared bytes, so the benchmark measures how the
+client, the library and the results process a reply. The same calls over raw gRPC, without saving
+anything, give the upper limit of the machine.
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ async def serve(delay: float, size: int) -> None:
 
     buffer = io.BytesIO()
     Image.new("RGB", (64, 48), "teal").save(buffer, "JPEG")
-    start = buffer.getvalue()[:-2] + bytes(max(size - len(buffer.getvalue()) - 18, 0))
-    seen = 0
+    head = buffer.getvalue()[:-2] + bytes(max(size - len(buffer.getvalue()) - 18, 0))
+    answered = 0
 
     async def generate(request: bytes, context: Any) -> bytes:
-        nonlocal seen
-        seen += 1
-        data = start + f"{seen:016}".encode() + b"\xff\xd9"  # makes each picture unique
+        nonlocal answered
+        answered += 1
+        data = head + f"{answered:016}".encode() + b"\xff\xd9"  # makes each picture unique
         await asyncio.sleep(delay)
         return wire.ImageResponse(
             images=[{"base64": pybase64.b64encode(data).decode(), "respect_moderation": True}],
@@ -66,8 +67,8 @@ async def serve(delay: float, size: int) -> None:
 
 
 @contextlib.contextmanager
-def started(delay: float, size: int) -> Iterator[str]:
-    """Run the server as a process and yield its address."""
+def running_server(delay: float, size: int) -> Iterator[str]:
+    """Run the server in a separate process and yield its address."""
     command = [sys.executable, __file__, "--serve", f"--delay={delay}", f"--size={size}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -83,8 +84,8 @@ def resident() -> int:
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def bare(address: str, prompts: int, concurrency: int) -> float:
-    """Return the calls per second of raw gRPC, which stores nothing."""
+async def raw_rate(address: str, prompts: int, concurrency: int) -> float:
+    """Return the calls per second of raw gRPC, without saving anything."""
     import grpc
 
     from xai_notebook.client import wire
@@ -97,47 +98,48 @@ async def bare(address: str, prompts: int, concurrency: int) -> float:
 
         async def work() -> None:
             for number in numbers:
-                await call(wire.GenerateImageRequest(prompt=f"bare {number}").SerializeToString())
+                await call(wire.GenerateImageRequest(prompt=f"raw {number}").SerializeToString())
 
         await call(b"")
-        begun = time.perf_counter()
+        start = time.perf_counter()
         await asyncio.gather(*(work() for _ in range(concurrency)))
-        return prompts / (time.perf_counter() - begun)
-
-
-def measure_bare(address: str, prompts: int, concurrency: int) -> float:
-    """Return the calls per second of raw gRPC."""
-    return asyncio.run(bare(address, prompts, concurrency))
+        return prompts / (time.perf_counter() - start)
 
 
 def measure(
     address: str, home: Path, prompts: int, concurrency: int, *, trace: bool = False
 ) -> Mapping[str, float]:
-    """Run `--each`; return calls per second, seconds, and growth in MiB over the second half."""
+    """Run `--each`; return its rate, times and memory growth.
+
+    Returns:
+        `rate` in calls per second; `seconds` until all replies are saved; `cpu` seconds of this
+        process in that time; `finish`, the seconds to make the batch; and `growth`, the memory
+        growth in MiB during the second half of the prompts.
+    """
     from xai_notebook.generation.session import Session
     from xai_notebook.settings import Configuration
 
     session = Session(replace(Configuration.from_environment(), api_host=address, home=home))
     session.configured = lambda: {"concurrency": concurrency, "rate": 0.0}
     session.generate("warm up")
-    marks: list[int] = []
+    memory_samples: list[int] = []
     if trace:
         tracemalloc.start()
     call = session.prepare(None, {"each": [f"a fox in field {i}" for i in range(prompts)]})
 
-    def look() -> None:
+    def sample_memory() -> None:
         if call.progress.done in {prompts // 2, prompts}:
-            marks.append(tracemalloc.get_traced_memory()[0] if trace else resident())
+            memory_samples.append(tracemalloc.get_traced_memory()[0] if trace else resident())
 
-    call.progress.listener = look
+    call.progress.listener = sample_memory
     cpu = time.process_time()
-    begun = time.perf_counter()
+    start = time.perf_counter()
     session.loop.run(session.run(call))
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - start
     cpu = time.process_time() - cpu
-    begun = time.perf_counter()
+    start = time.perf_counter()
     batch = session.finish(call)
-    finish = time.perf_counter() - begun
+    finish = time.perf_counter() - start
     tracemalloc.stop()
     assert len(batch) == len(batch.ok) == prompts
     for image in batch:
@@ -149,7 +151,7 @@ def measure(
         "seconds": seconds,
         "cpu": cpu,
         "finish": finish,
-        "growth": (marks[1] - marks[0]) / 2**20,
+        "growth": (memory_samples[1] - memory_samples[0]) / 2**20,
     }
 
 
@@ -168,18 +170,21 @@ def main() -> None:
         asyncio.run(serve(options.delay, options.size))
         return
     ideal = options.concurrency / options.delay
-    with started(options.delay, options.size) as address, tempfile.TemporaryDirectory() as folder:
+    with (
+        running_server(options.delay, options.size) as address,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         home = options.home or Path(folder)
-        found = measure(address, home, options.prompts, options.concurrency, trace=options.trace)
-        raw = measure_bare(address, options.prompts, options.concurrency)
+        results = measure(address, home, options.prompts, options.concurrency, trace=options.trace)
+        raw = asyncio.run(raw_rate(address, options.prompts, options.concurrency))
     print(
         json.dumps(
             {
-                "ideal": ideal,
-                "bare": raw,
-                **found,
-                "ratio": found["rate"] / ideal,
-                "to bare": found["rate"] / raw,
+                "ideal_rate": ideal,
+                "raw_grpc_rate": raw,
+                **results,
+                "rate_to_ideal": results["rate"] / ideal,
+                "rate_to_raw_grpc": results["rate"] / raw,
             },
             indent=1,
         )
