@@ -145,6 +145,7 @@ def bundle(plan: Plan) -> list[Row]:
     """Compare replaying 1,000 pictures from a bundle with replaying them from the library."""
     count = plan.size(1000)
     prompts = [_request(number)[0] for number in range(count)]
+    here = Path.cwd()
     with tempfile.TemporaryDirectory() as name:
         os.chdir(name)  # bundles are looked up in the notebook's folder
         folder = Path(name)
@@ -175,6 +176,7 @@ def bundle(plan: Plan) -> list[Row]:
             (folder / "story.xai").rename(folder / "away")
 
         bundle_times, library_times = compare(plan.at_most(5), from_bundle, from_library)
+        os.chdir(here)
     work = f"replay of {count:,} pictures of 300 kB from a bundle"
     return [versus(work, "from the library", bundle_times, library_times, limit=2.0)]
 
