@@ -139,9 +139,8 @@ def test_a_variable_is_never_overwritten(library_page: Page, errors: Any) -> Non
     name = library_page.get_by_role("textbox", name="Name of the variable")
     name.fill("gallery")
     name.press("Enter")
-    library_page.get_by_text(
-        "gallery is taken: it would be overwritten. Choose another name."
-    ).wait_for()
+    message = "The name gallery is already in use. Choose another name."
+    library_page.get_by_text(message).wait_for()
     name.fill("harbour")
     name.press("Enter")
     library_page.get_by_text("harbour is now an ImageBatch of 1 picture.").wait_for()

@@ -93,7 +93,7 @@ def test_an_undefined_name_is_an_error_before_sending(run: Run, server: Served) 
 def test_as_binds_the_batch_or_is_refused_before_sending(run: Run, shell: InteractiveShell) -> None:
     made = run("%%xai_image --as foxes\na red fox")
     assert shell.user_ns["foxes"] is made
-    with pytest.raises(errors.OptionError, match="not a name"):
+    with pytest.raises(errors.OptionError, match="not a valid variable name"):
         run("%%xai_image --as 1x\na red fox")
 
 

@@ -44,7 +44,7 @@ def failure(*arguments: str) -> str:
 
 def test_a_taken_port_is_one_line_on_stderr() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert "taken" in failure("--port", str(taken.getsockname()[1]))
+        assert "in use" in failure("--port", str(taken.getsockname()[1]))
 
 
 def test_help_documents_the_rehearsal_of_moderation() -> None:
