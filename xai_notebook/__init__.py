@@ -1,14 +1,14 @@
-"""Images from xAI's models in a notebook.
+"""Generate images with xAI's models in a notebook.
 
     %load_ext xai_notebook
 
     %%xai_image -n 4 --aspect-ratio 16:9
     a red fox in fresh snow
 
-The same in Python: `xai_notebook.generate("a red fox in fresh snow", n=4)`. Without a key
-in XAI_API_KEY an embedded server draws local previews, offline.
+The same in Python: `xai_notebook.generate("a red fox in fresh snow", n=4)`. If XAI_API_KEY is
+not set, an embedded server draws local previews, offline.
 
-Importing this module costs nothing: names are loaded when they are first used.
+Importing this module is fast: each name is loaded when it is first used.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _HOMES = {
     "unload_ipython_extension": "notebook.extension",
     "unpack": "generation.api",
 }
-"""The module of each public name; the imports above are for type checkers."""
+"""Maps each public name to its module; the imports above are only for type checkers."""
 __all__ = list(_HOMES)
 
 
@@ -69,8 +69,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = public(name)
-    # Importing its module may have bound a callable package of the same name: always return the
-    # same object, regardless of the order of access.
+    # Importing the module may have bound a callable subpackage of the same name. Return that one,
+    # so that the result does not depend on the order of access.
     return globals().setdefault(name, value)
 
 

@@ -1,4 +1,4 @@
-"""Bundles from the command line: `python -m xai_notebook pack story.ipynb`."""
+"""Command line: `python -m xai_notebook pack story.ipynb` writes a bundle."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _pack(notebook: Path, file: Path) -> int:
-    """Write the bundle of a notebook and return its number of pictures."""
+    """Write the bundle of a notebook and return the number of pictures in it."""
     path = notebook.resolve()
 
     def is_notebook(name: str) -> bool:
-        """Tell whether a recorded name, which may be a path below Jupyter's root, is this file."""
+        """Tell whether a recorded name is this file or its path below Jupyter's root."""
         parts = Path(name).parts
         return bool(parts) and path.parts[-len(parts) :] == parts
 

@@ -1,36 +1,36 @@
-"""All errors that this package raises, in one tree.
+"""All exceptions that this package raises, as one class tree.
 
     XaiError
     ├── OptionError            an option or argument is wrong; nothing was sent
     ├── ConfigurationError     the key, the host, the backend or the home folder is wrong
     ├── ForkedProcessError     gRPC cannot be used in a forked child process
-    ├── BudgetError            sending would go over --max-cost or XaiImage.budget
+    ├── BudgetError            the request would exceed --max-cost or XaiImage.budget
     ├── ApiError               the call failed: .code, .details, .attempts, .maybe_billed, .unsent
     │   ├── InvalidRequestError    INVALID_ARGUMENT, FAILED_PRECONDITION, OUT_OF_RANGE
     │   ├── AuthenticationError    UNAUTHENTICATED
     │   ├── PermissionDeniedError  PERMISSION_DENIED
     │   ├── NotFoundError          NOT_FOUND
-    │   ├── RateLimitError         RESOURCE_EXHAUSTED, by the server
-    │   ├── ReplyTooLargeError     RESOURCE_EXHAUSTED, by a size limit
+    │   ├── RateLimitError         RESOURCE_EXHAUSTED, for a rate limit or quota
+    │   ├── ReplyTooLargeError     RESOURCE_EXHAUSTED, for a size limit
     │   ├── DeadlineExceededError  DEADLINE_EXCEEDED
     │   ├── UnavailableError       UNAVAILABLE
-    │   ├── CallCancelledError     CANCELLED, by the server
+    │   ├── CallCancelledError     CANCELLED, or the client was closed during the call
     │   └── ServerError            INTERNAL, UNKNOWN and every other status
-    ├── ReplyError             the server answered, but not with a usable image
-    │   ├── ModeratedError         withheld by moderation
+    ├── ReplyError             the server answered without a usable image or text
+    │   ├── ModeratedError         the image was withheld by moderation
     │   ├── MissingImageError      the reply has fewer images than requested, or an empty one
     │   └── DownloadError          the image's URL could not be fetched
     ├── JobError               a job ended before its images were made
-    │   └── JobTimeoutError        it is still running after the time given to wait for it
+    │   └── JobTimeoutError        the job is still running when the waiting time is over
     ├── InputImageError        an image given with --image cannot be used
     ├── LibraryError           the library cannot be opened, read or written
-    │   └── NotKeptError           a reply could not be kept, so nothing was sent
-    ├── ExportError            a file could not be written; the images are safe
+    │   └── NotKeptError           replies cannot be stored; no further request was sent
+    ├── ExportError            a file could not be written; the images are still available
     └── MetadataError          a file has no data about how its image was made
 
-A message states the cause and the cure in one or two lines, and never contains a key. Errors of
-libraries (grpc, requests, sqlite3, OSError) are translated where they occur, and stay available as
-`__cause__`.
+A message states the cause and the cure in one or two lines, and never contains a key. Exceptions of
+other libraries (grpc, requests, sqlite3) and OSError are translated where they occur; the original
+is the `__cause__`.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ __all__ = [
 class XaiError(Exception):
     """Base class of this package's errors.
 
-    A notebook shows only the message at first; `%tb` shows the whole chain.
+    A notebook first shows only the message; `%tb` shows the traceback with all causes.
     """
 
     _rendered = False
 
     def _render_traceback_(self) -> list[str]:
-        """Return the lines for IPython: the message the first time, then the whole chain."""
+        """Return the lines for IPython: first only the message, later the whole traceback."""
         if self._rendered:
             return traceback.format_exception(type(self), self, self.__traceback__)
         self._rendered = True
@@ -64,7 +64,7 @@ class XaiError(Exception):
 
 
 def shorten(error: BaseException, line: str) -> None:
-    """Make IPython show one line for an interrupt or a cancellation; `%tb` shows all of it."""
+    """Make IPython show only `line` for an interrupt or cancellation; `%tb` shows the traceback."""
     error._render_traceback_ = _Shortened(error, line)  # type: ignore[attr-defined]  # IPython's
 
 
@@ -76,7 +76,7 @@ class _Shortened:
         self._lines: list[str] | None = [f"{type(error).__name__}: {line}"]
 
     def __call__(self) -> list[str]:
-        """Return one line the first time, then the whole chain."""
+        """Return one line on the first call, and the whole traceback on later calls."""
         lines, self._lines = self._lines, None
         if lines is not None:
             return lines
@@ -97,7 +97,7 @@ class ForkedProcessError(XaiError, RuntimeError):
 
 
 class BudgetError(XaiError):
-    """Sending would cost more than `--max-cost` or `XaiImage.budget` allow.
+    """The request would cost more than `--max-cost` or `XaiImage.budget` allows.
 
     Attributes:
         reason: The cause as part of a sentence.
@@ -109,15 +109,16 @@ class BudgetError(XaiError):
 
 
 class ApiError(XaiError):
-    """The server answered a call with a status other than OK.
+    """The call failed: the server sent a status other than OK, or did not answer.
 
     Attributes:
         code: Name of the gRPC status, such as `"INVALID_ARGUMENT"`.
-        details: The server's text without the key (untrusted).
-        attempts: How many times the request was sent.
-        maybe_billed: Whether the server may have done the work and billed it: a reply had or may
-            have begun, or the connection broke before an answer came. Such a call is not retried.
-        unsent: Whether the request was not sent: no connection was made, or it was too large.
+        details: Error text from the server, with the API key removed (untrusted).
+        attempts: Number of attempts.
+        maybe_billed: Whether the server may have done and billed the work, for example because the
+            reply or the connection broke off.
+        unsent: Whether the request was not sent, because there was no connection or the request was
+            too large.
     """
 
     def __init__(
@@ -139,15 +140,15 @@ class ApiError(XaiError):
 
 
 class InvalidRequestError(ApiError):
-    """The server does not accept the request."""
+    """The server rejected the request as invalid."""
 
 
 class AuthenticationError(ApiError):
-    """The key is missing or wrong."""
+    """The API key is missing or wrong."""
 
 
 class PermissionDeniedError(ApiError):
-    """The key has no permission for the call."""
+    """The API key does not permit the call."""
 
 
 class NotFoundError(ApiError):
@@ -155,21 +156,21 @@ class NotFoundError(ApiError):
 
 
 class RateLimitError(ApiError):
-    """Too many requests, or the quota is used up."""
+    """There were too many requests, or the quota is used up."""
 
 
 class ReplyTooLargeError(ApiError):
-    """A message is over a size limit. The work may have been done and billed: never retried."""
+    """A message exceeds a size limit. The work may be done and billed, so there is no retry."""
 
 
 class DeadlineExceededError(ApiError, TimeoutError):
-    """The deadline passed. The work may have been done and billed: never retried."""
+    """The deadline passed. The work may be done and billed, so there is no retry."""
 
 
 class UnavailableError(ApiError, ConnectionError):
-    """The server cannot be reached or is not available, after all attempts.
+    """The server could not be reached or was unavailable, or the connection broke during the call.
 
-    Or the connection broke during a call, which is not retried (`maybe_billed`).
+    If `maybe_billed` is true, the call was not retried.
     """
 
 
@@ -178,14 +179,14 @@ class CallCancelledError(ApiError):
 
 
 class ServerError(ApiError):
-    """The server failed."""
+    """The server failed with INTERNAL, UNKNOWN or another status that has no class here."""
 
 
 class ReplyError(XaiError):
-    """The server answered, but not with a usable image or text.
+    """The server answered without a usable image or text.
 
     Attributes:
-        cost_usd: The cost of the reply in US dollars; None if unknown.
+        cost_usd: Cost of the reply in US dollars; None if unknown.
     """
 
     cost_usd: float | None = None
@@ -196,14 +197,14 @@ class ModeratedError(ReplyError, ValueError):
 
 
 class MissingImageError(ReplyError, LookupError, ValueError):
-    """The reply has no such image, or not in the requested form."""
+    """The reply does not contain the image, or not in the requested format."""
 
 
 class DownloadError(ReplyError, OSError):
     """The image's URL could not be fetched, or its content is not an image.
 
     Attributes:
-        gone: The server no longer has the image; other failures may be temporary.
+        gone: Whether the server no longer has the image. Other failures may be temporary.
     """
 
     gone = False
@@ -217,7 +218,7 @@ class JobError(XaiError):
 
 
 class JobTimeoutError(JobError, TimeoutError):
-    """A job is still running after the waiting time. It can be waited for again."""
+    """A job is still running when the waiting time is over. You can wait for it again."""
 
 
 class InputImageError(OptionError):
@@ -229,7 +230,7 @@ class LibraryError(XaiError):
 
 
 class NotKeptError(LibraryError):
-    """A reply could not be stored, or the next one could not be. Nothing more was sent.
+    """A reply was not stored, or the next one could not be. No further request was sent.
 
     Attributes:
         reason: The cause as part of a sentence.

@@ -1,6 +1,6 @@
-"""The surroundings: kernel, terminal or script; the notebook and its folder; `%config XaiImage`.
+"""The environment of the code: kernel, terminal or script; notebook and folder; configuration.
 
-Nothing here imports IPython: where code runs in it, it is loaded already.
+This module does not import IPython: if the code runs in IPython, it is already loaded.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 _NAME: Final = "JPY_SESSION_NAME"
 _loaded_in: Path | None = None
 _configured: Final[dict[str, Any]] = {}
-"""Defaults of this process until the extension is loaded and holds them."""
+"""Defaults that were set before the extension was loaded; then the extension keeps them."""
 
 
 def running_shell() -> Any:
-    """Return the IPython that runs this code, or None."""
+    """Return the IPython shell that runs this code, or None."""
     return getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
 
 
 def in_kernel(shell: Any) -> bool:
-    """Tell whether an IPython belongs to a kernel, whose front ends show more than text."""
+    """Tell whether an IPython shell belongs to a kernel, whose front ends show more than text."""
     return getattr(shell, "kernel", None) is not None
 
 
@@ -40,33 +40,33 @@ def in_terminal() -> bool:
 
 
 def is_for_visitors() -> bool:
-    """Tell whether visitors of an app use this kernel, and not its author.
+    """Tell whether this kernel serves visitors of an app instead of the notebook's author.
 
-    The setting `visitors` decides. Unset, it is true in a kernel of Voilà and in the processes
-    that such a kernel starts.
+    The setting `visitors` decides. If it is unset, the result is true in a kernel of Voilà and in
+    the processes that such a kernel starts.
     """
     visitors = configured().get("visitors")
     return bool(visitors) if visitors is not None else "VOILA_PREHEAT" in os.environ
 
 
 def reruns_by_itself() -> bool:
-    """Tell whether Streamlit or marimo runs this code, which rerun code by themselves."""
+    """Tell whether this code runs in Streamlit or marimo, which rerun code automatically."""
     names = (("streamlit.runtime", "exists"), ("marimo", "running_in_notebook"))
     checks = (getattr(sys.modules.get(module), name, None) for module, name in names)
     return any(check() for check in checks if check is not None)
 
 
 def configured() -> Mapping[str, Any]:
-    """Return the defaults of `%config XaiImage` or `configure`, by names of the option table."""
+    """Return the defaults set by `%config XaiImage` or `configure`, keyed by option name."""
     extension = _extension()
     return _configured if extension is None else extension.configuration()
 
 
 def configure(values: Mapping[str, Any]) -> None:
-    """Set defaults; the extension takes them over, now or when it is loaded.
+    """Set defaults in the extension, or keep them here until it is loaded.
 
     Args:
-        values: Checked values by the names of the option table; None resets one.
+        values: Checked values, keyed by option name; None resets an option.
     """
     extension = _extension()
     if extension is not None:
@@ -78,38 +78,38 @@ def configure(values: Mapping[str, Any]) -> None:
 
 
 def take_configured() -> dict[str, Any]:
-    """Return the defaults that were set before the extension was loaded, and clear them here."""
+    """Return and clear the defaults that were set before the extension was loaded."""
     values = dict(_configured)
     _configured.clear()
     return values
 
 
 def show(job: Any) -> bool:
-    """Have the extension show a job and keep the output up to date; False: it is not loaded."""
+    """Let the extension show a job and update the output; return False if it is not loaded."""
     extension = _extension()
     return extension is not None and bool(extension.show_job(job))
 
 
 def follow(job: Any) -> Any:
-    """Return a progress display for the time of waiting for a job; None: no extension is loaded.
+    """Return a progress display for a job; None if the extension is not loaded.
 
-    The caller calls it now and then, and its `end()` at the end.
+    The caller calls the display regularly while it waits for the job, and finally its `end()`.
     """
     extension = _extension()
     return None if extension is None else extension.follow_job(job)
 
 
 def _extension() -> Any:
-    """Return the extension of the running IPython; None: it is not loaded."""
+    """Return the extension of the running IPython shell; None if it is not loaded."""
     configurables = getattr(running_shell(), "configurables", ())
     return next((each for each in configurables if type(each).__name__ == "XaiImage"), None)
 
 
 def cell_identity(shell: Any, info: Any) -> Hashable:
-    """Return an identity of a cell that is the same in its next run; None: it is unknown.
+    """Return an identifier of a cell that stays the same when the cell runs again; None if unknown.
 
     Args:
-        shell: The IPython that runs the cell.
+        shell: The IPython shell that runs the cell.
         info: IPython's ExecutionInfo of the run, or None.
     """
     if info is None:
@@ -125,9 +125,9 @@ def cell_identity(shell: Any, info: Any) -> Hashable:
 def can_update(shell: Any) -> bool:
     """Tell whether a cell's output can be replaced later.
 
-    A console of a kernel, such as `jupyter console`, ignores replacements. Its requests allow
-    input, unlike those of programs that run notebooks unattended, and name no cell, unlike those of
-    notebook front ends.
+    A kernel's console, such as `jupyter console`, ignores replacements. A console is recognised by
+    its requests: they name no cell, unlike requests of notebook front ends, and they allow input,
+    unlike requests of programs that run notebooks unattended.
     """
     if not in_kernel(shell):
         return False
@@ -139,7 +139,7 @@ def can_update(shell: Any) -> bool:
 
 
 def notebook_name() -> str | None:
-    """Return the notebook's name in Jupyter, which may be a path; None: it is unknown.
+    """Return the notebook's name in Jupyter, which may be a path; None if unknown.
 
     Jupyter Server puts the name into the kernel's environment. Processes that the kernel starts
     inherit it, although they do not run that notebook: scripts, workers, and the kernels of
@@ -151,7 +151,7 @@ def notebook_name() -> str | None:
 
 
 def _is_kernel() -> bool:
-    """Tell whether this process is a kernel, and not a fork of one."""
+    """Tell whether this process is a kernel; False in a fork of a kernel."""
     kernel = getattr(running_shell(), "kernel", None)
     started = getattr(getattr(kernel, "session", None), "pid", os.getpid())
     return kernel is not None and bool(started == os.getpid())
@@ -161,15 +161,16 @@ def _is_kernel() -> bool:
 def _is_inherited(name: str, pid: int, *, kernel: bool) -> bool:
     """Tell whether a notebook's name in the environment belongs to another process.
 
-    A fork has another `pid`, and so another entry in the cache.
+    `pid` is part of the cache key, so a forked process does not use its parent's result.
     """
     started_with = _environment(pid)
     if started_with is not None and started_with.get(_NAME) != name:
         return False  # set by code that runs here
     if not kernel:
         return True
-    # Jupyter Server itself has another name or none; papermill under a notebook has the same one.
-    # A launcher that has ended or belongs to another user cannot be read, and counts as a server.
+    # In Jupyter Server's own environment, the name is different or missing. In the environment of
+    # papermill, run from a notebook, it is the same. The environment of a launcher that has ended
+    # or belongs to another user cannot be read; such a launcher counts as Jupyter Server.
     launcher = _launcher()
     launched_with = None if launcher is None else _environment(launcher)
     return launched_with is not None and launched_with.get(_NAME) == name
@@ -180,17 +181,17 @@ def _launcher() -> int | None:
     parent = os.getenv("JPY_PARENT_PID", "")
     if not parent.isdecimal():
         return None
-    if sys.platform == "win32":  # it is a handle there
-        import ctypes  # noqa: PLC0415  # only there
+    if sys.platform == "win32":  # where the variable holds a process handle
+        import ctypes  # noqa: PLC0415  # only needed on Windows
 
         return int(ctypes.windll.kernel32.GetProcessId(ctypes.c_void_p(int(parent)))) or None
     return int(parent)
 
 
 def _environment(pid: int) -> dict[str, str] | None:
-    """Return the environment with which a process started; None: it cannot be read."""
+    """Return the environment with which a process was started; None if it cannot be read."""
     with suppress(ImportError):
-        import psutil  # noqa: PLC0415  # IPython or ipykernel brings it
+        import psutil  # noqa: PLC0415  # installed with IPython or ipykernel
 
         with suppress(psutil.Error, OSError):
             return dict(psutil.Process(pid).environ())
@@ -198,35 +199,35 @@ def _environment(pid: int) -> dict[str, str] | None:
 
 
 def notebook_file() -> Path | None:
-    """Return the notebook's file, which may be a bare name; None: it is unknown."""
+    """Return the notebook's file, perhaps without its folder; None if unknown."""
     name = _vscode_file() or notebook_name()
     return Path(name) if name and name.endswith(".ipynb") else None
 
 
 def _vscode_file() -> str | None:
-    """Return the notebook's path, which VS Code puts into the user's namespace."""
+    """Return the notebook's path that VS Code puts into the user's namespace; None without it."""
     file = getattr(running_shell(), "user_ns", {}).get("__vsc_ipynb_file__")
     return file if isinstance(file, str) else None
 
 
 def remember_folder(folder: Path | None) -> None:
-    """Remember the working directory at the time when the extension is loaded.
+    """Remember the working directory in which the extension is loaded.
 
-    nbconvert and nbclient start kernels in the notebook's folder; a later `%cd` does not move the
-    notebook.
+    nbconvert and nbclient start a kernel in the notebook's folder, but a later `%cd` changes the
+    working directory.
 
     Args:
-        folder: None forgets it.
+        folder: The working directory; None forgets it.
     """
     global _loaded_in  # noqa: PLW0603  # a kernel has one notebook
     _loaded_in = folder
 
 
 def notebook_folder() -> Path:
-    """Return the folder of the notebook, as well as it can be known.
+    """Return the folder of the notebook, or the best guess.
 
-    In this order: VS Code's variable, Jupyter's name, the working directory when the extension was
-    loaded, the working directory now.
+    Sources in order of priority: VS Code's variable, Jupyter's name of the notebook, the working
+    directory in which the extension was loaded, the current working directory.
     """
     for name in (_vscode_file, notebook_name):
         file = Path(name() or "")
@@ -236,12 +237,13 @@ def notebook_folder() -> Path:
 
 
 def resolve_folder(folder: str | Path | None) -> Path:
-    """Return the path of a folder, which need not exist, relative to the notebook's.
+    """Resolve a folder relative to the notebook's folder. The result need not exist.
 
-    `..` cannot lead out of the notebook's folder. Absolute paths, `~` and links lead anywhere.
+    A relative path cannot leave the notebook's folder through `..`. Absolute paths, `~` and links
+    can point anywhere.
 
     Args:
-        folder: None or `""` is the notebook's.
+        folder: A path; None or `""` is the notebook's folder.
 
     Raises:
         ExportError: The name is invalid, or leaves the notebook's folder.

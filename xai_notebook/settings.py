@@ -1,6 +1,6 @@
 """Defaults, limits, environment variables and the configuration of a call.
 
-The environment is read for every call, so a variable that an earlier cell set is used.
+Every call reads the environment, so a variable that is set in a cell affects the calls after it.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ if TYPE_CHECKING:
 
 Backend = Literal["auto", "xai", "local"]
 Period = Literal["kernel", "day", "month", "total"]
-"""What a budget covers: this process, or all processes that share a library: since midnight, since
-the first of the month (local time), or since the library was created."""
+"""The costs that a budget limits. `kernel` covers this process. The others cover all processes that
+share a library: since midnight, since the first of the month (both in local time), or since the
+library was created."""
 
 DEFAULT_MODEL: Final = "grok-imagine-image"
 KNOWN_MODELS: Final = ("grok-imagine-image", "grok-imagine-image-2.0", "grok-imagine-image-quality")
-"""Model names to offer before a server has listed its models."""
+"""Model names to suggest until the server has listed its models."""
 DEFAULT_CHAT_MODEL: Final = "grok-4-fast-non-reasoning"
 LOCAL_MODEL: Final = "local-preview"
-"""Model name of the embedded server's painter."""
+"""Model name of the embedded server's own previews."""
 LOCAL_REWRITER: Final = "embedded server"
-"""Recorded as the rewriter of a prompt if an engine behind the embedded server rewrote it."""
+"""Recorded as the model that rewrote a prompt if the embedded server's engine rewrote it."""
 
 REWRITE_USD: Final = 0.001
-"""Expected price of a chat model's rewrite in US dollars, before a price was reported."""
+"""Price in US dollars to expect for a chat model's rewrite until the server reports one."""
 INPUT_USD: Final = {"grok-imagine-image": 0.002}
-"""Price of each input image in US dollars, which the server's list does not have."""
+"""Price of each input image in US dollars, by model; the server's price list does not have it."""
 OTHER_INPUT_USD: Final = 0.01
 """Price of each input image for other models."""
 RELATIVE_PRICES: Final = {
@@ -47,28 +48,29 @@ RELATIVE_PRICES: Final = {
 
 DEFAULT_API_HOST: Final = "api.x.ai"
 DEFAULT_TIMEOUT: Final = 1620.0
-"""Deadline of a whole call in seconds, over all attempts."""
+"""Deadline of a call in seconds, over all attempts."""
 DEFAULT_CONCURRENCY: Final = 4
-"""Concurrent requests of one `--each`."""
+"""Maximum number of concurrent requests of one `--each`."""
 DEFAULT_RATE: Final = 5.0
-"""Requests per second."""
+"""Maximum number of requests per second of one `--each`."""
 
 MIB: Final = 1 << 20
 MAX_IMAGES: Final = 10
-"""Images one request may ask for."""
+"""Maximum number of images of one request."""
 MAX_SEND_BYTES: Final = 256 * MIB
-"""One request must hold several input images of 10 MiB each in base64."""
+"""Size limit of a request, which can contain several input images of 10 MiB each in base64."""
 MAX_RECEIVE_BYTES: Final = 256 * MIB
-"""A reply over a limit is lost, but paid for. Ten 2k images in base64 are mostly 25 to 90 MiB; the
-maximum is 214 MiB, for PNGs with an alpha channel that cannot be compressed."""
+"""Size limit of a reply. A reply above the limit is lost, but billed. Ten 2k images in base64
+usually have 25 to 90 MiB, and at most 214 MiB: incompressible PNGs with an alpha channel."""
 MAX_INPUT_IMAGES: Final = 5
-"""Reference images one edit may carry."""
+"""Maximum number of input images of one edit."""
 MAX_INPUT_IMAGE_BYTES: Final = 10 * MIB
 MAX_INPUT_FILE_BYTES: Final = 128 * MIB
-"""Largest file that is read for an edit, before it is scaled."""
+"""Size limit of an input file before it is scaled down for an edit."""
 MAX_DOWNLOAD_BYTES: Final = 64 * MIB
 MAX_IMAGE_PIXELS: Final = 64_000_000
-"""Largest image that is decoded, 16 times what the API makes: a limit for decompression bombs."""
+"""Largest image that is decoded, as protection against decompression bombs. The API's images have
+at most a sixteenth of this."""
 
 ASPECT_RATIOS: Final = (
     "1:1", "3:4", "4:3", "9:16", "16:9", "2:3", "3:2",
@@ -85,7 +87,7 @@ FORMATS: Final = ("base64", "url")
 BACKENDS: Final = ("auto", "xai", "local")
 
 PERIODS: Final = ("day", "month", "total")
-"""Periods in the text of a budget; without one it covers the process."""
+"""Periods that a budget such as `5/day` can name; a budget without one covers the process."""
 _BUDGET: Final = r"(?i)\$?\s*(\d+\.?\d*|\.\d+)\s*(?:/\s*([a-z]+))?"  # compiled at first use
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -103,11 +105,11 @@ class ApiKey:
     __slots__ = ("_value",)
 
     def __init__(self, value: str) -> None:
-        """Check that `value` can be sent as a header.
+        """Check that `value` can be sent in a header.
 
         Raises:
             ConfigurationError: The key is not a string, is empty, or has characters that a header
-                cannot have. Neither the message nor a frame of its traceback holds the key.
+                cannot have. Neither the message nor a frame of its traceback contains the key.
         """
         if not issubclass(type(value), str):  # untyped callers
             kind = type(value).__name__
@@ -125,7 +127,7 @@ class ApiKey:
         self._value = value
 
     def reveal(self) -> str:
-        """Return the key itself, to send it or to search for it."""
+        """Return the key as plain text, to send it or to search for it."""
         return self._value
 
     def __repr__(self) -> str:
@@ -136,7 +138,7 @@ class ApiKey:
 
     def __eq__(self, other: object) -> bool:
         """Compare by value in constant time."""
-        from hmac import compare_digest  # noqa: PLC0415  # 3 ms that loading saves
+        from hmac import compare_digest  # noqa: PLC0415  # takes 3 ms, so not at import
 
         return isinstance(other, ApiKey) and compare_digest(other._value, self._value)
 
@@ -144,24 +146,24 @@ class ApiKey:
         return hash((ApiKey, self._value))
 
     def __getstate__(self) -> NoReturn:
-        """Refuse to be copied or pickled: the key could end up in a file."""
+        """Prevent copying and pickling, because the key could end up in a file."""
         raise TypeError("an ApiKey cannot be copied or pickled")
 
     def __reduce__(self) -> NoReturn:
-        """As `__getstate__`, which Python 3.10 does not call for classes with slots."""
+        """Do the same as `__getstate__`, which Python 3.10 does not call for classes with slots."""
         self.__getstate__()
 
 
 REFUSED_BUDGET: Final = "refused_budget"
-"""Key of `%config XaiImage` for an invalid budget, which must stop calls that spend."""
+"""Name under which `%config XaiImage` keeps an invalid budget, which stops paid calls."""
 
 
 class BudgetLimit(NamedTuple):
     """A spending limit.
 
     Attributes:
-        usd: US dollars.
-        period: The period that it covers.
+        usd: Limit in US dollars.
+        period: Period whose costs count.
 
     Examples:
         >>> BudgetLimit.parse("5/day")
@@ -173,10 +175,10 @@ class BudgetLimit(NamedTuple):
 
     @classmethod
     def parse(cls, value: object) -> BudgetLimit:
-        """Parse a number or a text such as `5`, `"$5"` or `"50/month"`.
+        """Parse a number or a string: `5`, `"$5"` or `"50/month"`.
 
         Raises:
-            ValueError: It is neither; the message is half a sentence.
+            ValueError: `value` is not a budget. The message has no final period.
         """
         if isinstance(value, cls):
             return value
@@ -197,23 +199,23 @@ class BudgetLimit(NamedTuple):
 
     @property
     def shared(self) -> bool:
-        """Whether every process that uses the library counts against it."""
+        """Whether the costs of all processes that share the library count."""
         return self.period != "kernel"
 
     def __str__(self) -> str:
-        """Return the limit as the user can write it: `$5/day`."""
+        """Return the limit in the format that `parse` reads, such as `$5/day`."""
         cents = self.usd >= 1 or abs(self.usd - round(self.usd, 2)) < 1e-9  # noqa: PLR2004
         usd = f"{self.usd:,.2f}".removesuffix(".00") if cents else f"{self.usd:g}"
         return f"${usd}/{self.period}" if self.shared else f"${usd}"
 
 
 def take_key(given: list[Any]) -> ApiKey | None:
-    """Return the key in a list as an `ApiKey`; None for None and `""`.
+    """Return the only item of a list as an `ApiKey`; None for None and `""`.
 
-    The list is emptied, so that no frame of a traceback holds the plain text.
+    Plain text is removed from the list, so that no frame of a traceback contains it.
 
     Raises:
-        ConfigurationError: It cannot be a key.
+        ConfigurationError: The item cannot be a key.
     """
     if isinstance(given[0], ApiKey):
         return given[0]
@@ -222,7 +224,7 @@ def take_key(given: list[Any]) -> ApiKey | None:
 
 @functools.cache
 def package_version() -> str:
-    """Return this package's version; `"0"` when it runs from a folder and is not installed."""
+    """Return this package's version; `"0"` if it is not installed but runs from a folder."""
     from importlib import metadata  # noqa: PLC0415  # 15 ms
 
     try:
@@ -232,12 +234,13 @@ def package_version() -> str:
 
 
 def prepare_grpc() -> None:
-    """Set the variables that gRPC's core reads at its first import, unless the user has set them.
+    """Set variables that gRPC's core reads when it is first imported, unless the user has set them.
 
-    The first turns off the core's log, which writes to the process's stderr, and so into the user's
-    cell: two lines for each connection that a proxy refuses, one for each `!cmd`. The calls' errors
-    have the same information. With the second, the core does nothing at a fork; otherwise a poller
-    in the child logged that its descriptors were closed after 13 of 3,000 `!cmd`.
+    `GRPC_VERBOSITY` turns off the core's log. The log goes to the process's stderr, which the
+    user's cell shows: two lines for each connection that a proxy refuses, one for each `!cmd`. The
+    exceptions of the calls have the same information. `GRPC_ENABLE_FORK_SUPPORT` turns off the
+    core's fork handlers. With them, a poller in the child process logged closed descriptors after
+    13 of 3,000 `!cmd`.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -246,8 +249,8 @@ def prepare_grpc() -> None:
 def variable(name: str) -> str:
     """Return an environment variable without surrounding white space; `""` if it is not set.
 
-    All reads of the environment use this function: a traceback with values, such as
-    `%xmode Verbose`, would show the key in a frame with a mapping of the environment.
+    Use this function for every read of the environment. If a frame held a mapping of the
+    environment, a traceback with values (`%xmode Verbose`) would show the API key.
     """
     return os.getenv(name, "").strip()
 
@@ -258,7 +261,7 @@ def switched_on(name: str) -> bool:
 
 
 def either_case(*names: str) -> str | None:
-    """Return the first variable of `names` that is not empty, in upper or lower case."""
+    """Return the first non-empty value of the variables `names`, in upper or lower case."""
     variants = (variant for name in names for variant in (name.upper(), name.lower()))
     return next((value for variant in variants if (value := variable(variant))), None)
 
@@ -283,19 +286,20 @@ def engine_key() -> ApiKey | None:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The checked settings of a call: from the environment, overridden by `%config XaiImage`.
+    """The checked settings of a call: the environment, overridden by `%config XaiImage`.
 
     Attributes:
-        api_key: `XAI_API_KEY`, or None.
-        api_host: `XAI_API_HOST`: a host, or `host:port`.
-        backend: `XAI_NOTEBOOK_BACKEND`.
-        home: `XAI_NOTEBOOK_HOME`: the library's folder.
-        engine: `XAI_NOTEBOOK_ENGINE`: what makes the embedded server's pictures; `""`: its painter.
-        concurrency: Concurrent requests of one `--each`.
-        rate: Requests of `--each` per second; 0: unlimited.
-        replay: Use stored images for requests that are new in this kernel.
-        budget: `XAI_NOTEBOOK_BUDGET`: the spending limit; None: unlimited.
-        patience: Seconds before progress is shown; None: the default.
+        api_key: API key from `XAI_API_KEY`; None if it is not set.
+        api_host: `host` or `host:port` from `XAI_API_HOST`.
+        backend: `"auto"`, `"xai"` or `"local"`, from `XAI_NOTEBOOK_BACKEND`.
+        home: Folder of the library, from `XAI_NOTEBOOK_HOME`.
+        engine: Engine that makes the embedded server's pictures, from `XAI_NOTEBOOK_ENGINE`. `""`
+            selects the built-in previews.
+        concurrency: Maximum number of concurrent requests of one `--each`.
+        rate: Maximum number of requests per second of one `--each`; 0 means unlimited.
+        replay: Whether stored images answer requests that are new in this kernel.
+        budget: Spending limit from `XAI_NOTEBOOK_BUDGET`; None means unlimited.
+        patience: Seconds before progress is shown; None means the default.
     """
 
     api_key: ApiKey | None
@@ -327,7 +331,7 @@ class Configuration:
 
     @classmethod
     def for_call(cls, given: Configuration | None, configured: Mapping[str, Any]) -> Configuration:
-        """As `read`, for a call that may cost money: an invalid budget raises an error.
+        """Return the settings of a call that may cost money; unlike `read`, refuse a bad budget.
 
         Raises:
             ConfigurationError: A variable or a configured value is invalid.
@@ -337,10 +341,10 @@ class Configuration:
 
     @classmethod
     def read(cls, given: Configuration | None, configured: Mapping[str, Any]) -> Configuration:
-        """Return the settings that apply now.
+        """Return the current settings.
 
         Args:
-            given: The settings to override; default: those of the environment.
+            given: The settings to override; None means those of the environment.
             configured: The values of `%config XaiImage`; None and `""` mean not set.
 
         Raises:
@@ -380,10 +384,10 @@ def home_folder(value: str) -> Path:
     """Return the library's folder.
 
     Args:
-        value: As configured; empty: the platform's folder for user data.
+        value: The configured folder; `""` selects the platform's folder for user data.
 
     Raises:
-        ConfigurationError: The working folder or the user in `value` does not exist.
+        ConfigurationError: The working directory or the user named in `value` does not exist.
     """
     if not value:
         import platformdirs  # noqa: PLC0415  # a few ms, rarely needed
@@ -391,7 +395,7 @@ def home_folder(value: str) -> Path:
         return Path(platformdirs.user_data_dir("xai-notebook", appauthor=False))
     try:
         return Path(value).expanduser().absolute()
-    except (OSError, RuntimeError) as error:  # no working directory, no such user
+    except (OSError, RuntimeError) as error:  # no working directory, or an unknown user
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigurationError(
             f"The library's folder {value!r} cannot be found: {reason}. Set XAI_NOTEBOOK_HOME."

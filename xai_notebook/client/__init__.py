@@ -1,11 +1,11 @@
-"""The async gRPC client for xAI's image models; it needs no notebook.
+"""An async gRPC client for xAI's image models, usable without a notebook.
 
     async with AsyncClient() as client:
         response = await client.image.sample("a red fox", "grok-imagine-image")
         data = await response.image
 
-Names and meanings follow xAI's own SDK. They are loaded at their first use: the embedded server
-needs only `wire`, and loads nothing else.
+It uses the names and semantics of xAI's SDK. Each name is loaded when it is first used, because the
+embedded server imports only `wire`.
 """
 
 from __future__ import annotations
