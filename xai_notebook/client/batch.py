@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.transport.connection import Connection
 
 MAX_ADD_BYTES: Final = 4_000_000
-"""Of one call that adds requests; the service refused larger ones."""
+"""Size limit of one call that adds requests; the service rejected larger calls."""
 
 
 class BatchResult:
@@ -33,12 +33,12 @@ class BatchResult:
 
     @property
     def batch_request_id(self) -> str:
-        """The id of the request, chosen by the caller or the service."""
+        """Id of the request, chosen by the caller or the server."""
         return self.proto.batch_request_id
 
     @property
     def is_success(self) -> bool:
-        """Whether the result has an answer. With neither an answer nor an error, it has failed."""
+        """Whether the request succeeded. Without answer and error, it counts as failed."""
         return self.proto.response.WhichOneof("response") is not None
 
     @property
@@ -48,7 +48,7 @@ class BatchResult:
 
     @property
     def error_message(self) -> str | None:
-        """Why the request failed; None if it succeeded."""
+        """The reason why the request failed; None if it succeeded."""
         if self.is_success:
             return None
         return (
@@ -58,17 +58,17 @@ class BatchResult:
 
     @property
     def cost_usd(self) -> float | None:
-        """Price of the request in US dollars, with or without an image; None if not reported."""
+        """Cost of the request in US dollars, also without an image; None if not reported."""
         return cost_usd(self.proto.response.image_response.usage)
 
     @property
     def model(self) -> str:
-        """The model that answered; `""` if not reported."""
+        """Name of the model that answered; `""` if not reported."""
         return bounds.line(self.proto.response.image_response.model)
 
     @property
     def image_response(self) -> ImageResponse:
-        """The image.
+        """The image of the answer.
 
         Raises:
             MissingImageError: The request failed, or its answer has no image.
@@ -81,7 +81,7 @@ class BatchResult:
 
 
 class BatchResults:
-    """A page of results."""
+    """A page of the list of results."""
 
     def __init__(self, proto: wire.ListBatchResultsResponse, downloader: Downloader) -> None:
         self.proto = proto
@@ -92,31 +92,31 @@ class BatchResults:
 
     @property
     def results(self) -> Sequence[BatchResult]:
-        """All results of the page, in the service's order."""
+        """All results of the page, in the server's order."""
         return [BatchResult(result, self._downloader) for result in self.proto.results]
 
     @property
     def succeeded(self) -> Sequence[BatchResult]:
-        """The results with an answer."""
+        """The results of the requests that succeeded."""
         return [result for result in self.results if result.is_success]
 
     @property
     def failed(self) -> Sequence[BatchResult]:
-        """The results without an answer."""
+        """The results of the requests that failed."""
         return [result for result in self.results if result.has_error]
 
     @property
     def pagination_token(self) -> str | None:
-        """The token of the next page; None if this is the last one."""
+        """Token of the next page; None if this is the last page."""
         return self.proto.pagination_token or None
 
 
 class BatchClient:
-    """Submits many requests as one job, and lists their results.
+    """Submits many requests as one job and lists their results.
 
-    Every method takes a `timeout` in seconds over all attempts; default: the client's. Every method
-    raises an `ApiError` if the server answers with a status other than OK, or does not answer:
-    `NotFoundError` if it does not know the batch.
+    Every method accepts a `timeout` in seconds over all attempts; default: the client's. Every
+    method raises an `ApiError` if the server sends a status other than OK or does not answer;
+    `NotFoundError` means that the server does not know the batch.
     """
 
     def __init__(self, connection: Connection, downloader: Downloader) -> None:
@@ -132,14 +132,14 @@ class BatchClient:
     ) -> wire.Batch:
         """Create a batch.
 
-        A failed call is retried only if no connection was made. After any other failure the batch
-        may exist: look for its name with `list`, more than once, before you call this again. A
-        service may do the work and answer UNAVAILABLE.
+        A failed call is retried only if the request was not sent. After any other failure the batch
+        may exist, because a service may create it and still answer UNAVAILABLE. Look for its name
+        with `list`, more than once, before you call this method again.
 
         Args:
             batch_name: Name that `list` shows.
-            input_file_id: A stored file of requests, one JSON object a line. Requests cannot be
-                added to such a batch.
+            input_file_id: Id of a stored file with the requests, one JSON object per line. No
+                further requests can be added to such a batch.
             timeout: See the class.
         """
         request = message(wire.CreateBatchRequest, name=batch_name, input_file_id=input_file_id)
@@ -154,20 +154,21 @@ class BatchClient:
         *,
         timeout: float | None = None,
     ) -> None:
-        """Add requests to a batch in one call, all of them or none.
+        """Add either all or none of the requests to a batch, in one call.
 
-        A failed call is retried only if no connection was made. After any other failure the
-        requests may have been added: compare with `list_batch_requests`, more than once, before you
-        call this again. A service may do the work and answer UNAVAILABLE, and its list may show the
-        requests seconds later.
+        A failed call is retried only if the request was not sent. After any other failure the
+        requests may be in the batch, because a service may add them and still answer UNAVAILABLE;
+        its list may show them only seconds later. Check `list_batch_requests`, more than once,
+        before you call this method again.
 
         Args:
             batch_id: Id of the batch.
-            batch_requests: Made by `client.image.prepare`.
+            batch_requests: Requests from `client.image.prepare`.
             timeout: See the class.
 
         Raises:
-            OptionError: They are too large for one call, or two have the same id. Nothing was sent.
+            OptionError: The requests are too large for one call, or two have the same id. Nothing
+                was sent.
         """
         requests = [_own_message(request) for request in batch_requests]
         ids = [request.batch_request_id for request in requests if request.batch_request_id]
@@ -186,7 +187,7 @@ class BatchClient:
         )
 
     async def get(self, batch_id: str, *, timeout: float | None = None) -> wire.Batch:
-        """Return the present state of a batch.
+        """Return the current state of a batch.
 
         A batch without `state` is not finished.
         """
@@ -196,7 +197,7 @@ class BatchClient:
         )
 
     async def cancel(self, batch_id: str, *, timeout: float | None = None) -> wire.Batch:
-        """Cancel the pending requests; results stay. A batch that has ended is not changed."""
+        """Cancel the pending requests and keep the results. A batch that has ended is unchanged."""
         request = message(wire.CancelBatchRequest, batch_id=batch_id)
         return await self._connection.unary(
             wire.CANCEL_BATCH, request, wire.Batch, timeout=timeout, idempotent=True
@@ -209,11 +210,11 @@ class BatchClient:
         *,
         timeout: float | None = None,
     ) -> wire.ListBatchesResponse:
-        """Return a page of all batches.
+        """Return a page of the list of batches.
 
         Args:
-            limit: Entries of the page; default: the service's.
-            pagination_token: From the page before. The last page has an empty one.
+            limit: Maximum number of entries per page; default: the server's.
+            pagination_token: Token from the previous page; the last page has an empty token.
             timeout: See the class.
         """
         return await self._connection.unary(
@@ -232,7 +233,7 @@ class BatchClient:
         *,
         timeout: float | None = None,
     ) -> wire.ListBatchRequestMetadataResponse:
-        """Return a page of the requests and their states; see `list` for the pages."""
+        """Return a page of the list of requests and their states; `list` describes the paging."""
         return await self._connection.unary(
             wire.LIST_BATCH_REQUEST_METADATA,
             message(
@@ -254,10 +255,10 @@ class BatchClient:
         *,
         timeout: float | None = None,
     ) -> BatchResults:
-        """Return a page of the present results, in any order, also while the batch runs.
+        """Return a page of the available results, in any order, also while the batch runs.
 
-        See `list` for the pages. A page of images in base64 is one message: keep its `limit` small.
-        Services were seen to repeat a `pagination_token`: stop then.
+        `list` describes the paging. A page is one message: keep `limit` small for images in base64.
+        If a `pagination_token` repeats, which real services do, stop.
         """
         reply = await self._connection.unary(
             wire.LIST_BATCH_RESULTS,
@@ -275,7 +276,7 @@ class BatchClient:
 
 
 def _own_message(request: Message) -> wire.BatchRequest:
-    """Return a request of this client or of xAI's SDK as our class; on the wire they are equal."""
+    """Convert a request to this client's class; xAI's SDK has a class of the same wire format."""
     if isinstance(request, wire.BatchRequest):
         return request
     if not isinstance(request, Message) or request.DESCRIPTOR.name != "BatchRequest":

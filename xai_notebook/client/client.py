@@ -1,6 +1,6 @@
-"""`AsyncClient` and its sub-clients for chat and for the key.
+"""`AsyncClient`, with the sub-clients for chat and for the API key.
 
-The other sub-clients have modules of their own: `image`, `batch` and `files`.
+The modules `image`, `batch` and `files` contain the other sub-clients.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 
 
 class AsyncClient:
-    """A channel and its sub-clients.
+    """An asynchronous client for xAI's API.
 
-    The constructor opens nothing and needs no event loop. The first call opens the channel on its
-    loop; every later call must be on the same loop.
+    The constructor opens no connection and needs no event loop. The first call opens the gRPC
+    channel on the running event loop; all later calls must use the same loop.
 
     Attributes:
         image: Generates and edits images.
-        models: Lists the models and their prices.
-        chat: Rewrites prompts.
+        models: Lists models and their prices.
+        chat: Sends messages to a chat model.
         batch: Submits many requests as one job.
-        files: Stores files.
-        auth: Describes the key.
+        files: Stores and shares files.
+        auth: Describes the API key.
     """
 
     def __init__(  # named as in xAI's SDK
@@ -62,25 +62,29 @@ class AsyncClient:
         """Check the options.
 
         Args:
-            api_key: Default: `XAI_API_KEY`. `""` sends no key, which only a loopback host allows.
-            api_host: `host`, `host:port` or `localhost:port`; default: `XAI_API_HOST`, `api.x.ai`.
+            api_key: API key; default: `XAI_API_KEY`. `""` sends no key, which is only possible
+                with a loopback host.
+            api_host: `host`, `host:port` or `localhost:port`; default: `XAI_API_HOST`, or
+                `api.x.ai` if that is not set.
             timeout: Deadline of a call in seconds, over all attempts; default: 1620.
-            metadata: Sent with every call: pairs of a name and its text; bytes if the name ends
-                with `-bin`.
-            channel_options: gRPC channel options; they override ours. With `grpc.enable_retries`
-                and a service config with a retryPolicy, gRPC's core retries calls by that policy,
-                invisibly and also if the connection broke; the client itself does not retry then.
+            metadata: Headers of every call, as pairs of a name and a string, or of a name that ends
+                with `-bin` and bytes.
+            channel_options: gRPC channel options; they override the client's. With
+                `grpc.enable_retries` and a service config with a retryPolicy, gRPC's core retries
+                calls by that policy, also if the connection broke, and does not report it. The
+                client itself then does not retry.
             on_attempt: Called on the event loop with each failed attempt that is retried, before
                 the wait. Its exceptions are logged.
-            title: The server's name in messages; default: its host.
-            max_attempts: How often a call is sent at most. A call is only sent again if the server
-                did not begin to serve it.
+            title: The server's name in error messages; default: its host.
+            max_attempts: Maximum number of attempts of a call. A call that costs money is only
+                retried if the server did not begin to serve it.
 
         Raises:
-            ConfigurationError: The key is missing, or key, host or metadata cannot be used.
-            OptionError: The timeout is not a positive number, or max_attempts not a whole one.
+            ConfigurationError: The API key is missing, or the key, host or metadata is invalid.
+            OptionError: `timeout` is not a positive number, or `max_attempts` is not a positive
+                integer.
         """
-        # The plain text leaves this frame before anything can fail: tracebacks may show locals.
+        # Tracebacks may show local variables: remove the plain text before anything can fail.
         given, extra = [api_key], [metadata or ()]
         del api_key, metadata
         key = settings.environment_key() if given[0] is None else settings.take_key(given)
@@ -130,12 +134,12 @@ class AsyncClient:
         await self.close()
 
     async def download(self, url: str, *, timeout: float | None = None) -> bytes:
-        """Return the image at a URL of an earlier reply.
+        """Download an image from a URL of an earlier reply.
 
-        The `timeout` is in seconds, at most and by default two minutes.
+        `timeout` is in seconds; the default and maximum is two minutes.
 
         Raises:
-            DownloadError: The URL is not allowed, has expired, or holds no image.
+            DownloadError: The URL is not allowed, has expired, or is not an image.
         """
         return (await self._downloader.fetch(url, timeout=timeout))[0]
 
@@ -150,10 +154,10 @@ class ChatResponse:
     """The answer of a chat model.
 
     Attributes:
-        content: The text.
-        model: The model that answered, aliases resolved.
-        usage: Tokens and cost.
-        cost_usd: US dollars; None if not reported.
+        content: Text of the answer.
+        model: Name of the model that answered, with aliases resolved.
+        usage: Numbers of tokens, and the cost.
+        cost_usd: Cost in US dollars; None if not reported.
     """
 
     content: str
@@ -168,7 +172,7 @@ class ChatClient:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def complete(  # the options of the wire
+    async def complete(  # the options of the API's message
         self,
         prompt: str,
         model: str,
@@ -187,7 +191,7 @@ class ChatClient:
             model: Name of a chat model.
             system: The system message.
             max_tokens: Length limit of the answer, in tokens.
-            temperature: 0 to 2; default: the server's.
+            temperature: Sampling temperature, 0 to 2; default: the server's.
             user: Opaque id of the end user.
             timeout: Deadline in seconds over all attempts; default: the client's.
             on_attempt: Called with each failed attempt that is retried.
@@ -195,7 +199,7 @@ class ChatClient:
         Raises:
             OptionError: A value cannot be sent. Nothing was sent.
             ApiError: The server answered with a status other than OK.
-            ReplyError: The answer holds no text.
+            ReplyError: The answer has no text.
         """
         try:
             request = wire.GetCompletionsRequest(
@@ -228,13 +232,13 @@ class ChatClient:
 
 
 class AuthClient:
-    """Describes the key."""
+    """Describes the API key."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def get_api_key_info(self, *, timeout: float | None = None) -> wire.ApiKey:
-        """Return the key's name, owner and permissions, and whether it is blocked. Costs nothing.
+        """Return the key's name, owner and permissions, and whether it is blocked; free of charge.
 
         Raises:
             ApiError: The server answered with a status other than OK.

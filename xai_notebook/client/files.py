@@ -36,11 +36,11 @@ _log = logging.getLogger(__name__)
 
 
 class FilesClient:
-    """Stores files, and returns them.
+    """Stores files on the server and returns them.
 
-    Every method takes a `timeout` in seconds over all attempts and chunks; default: the client's.
-    Every method raises an `ApiError` if the server answers with a status other than OK, or does not
-    answer: `NotFoundError` if it does not know the file.
+    Every method accepts a `timeout` in seconds over all attempts and chunks; default: the client's.
+    Every method raises an `ApiError` if the server sends a status other than OK or does not answer;
+    `NotFoundError` means that the server does not know the file.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -55,18 +55,19 @@ class FilesClient:
         on_progress: Any = None,
         timeout: float | None = None,
     ) -> wire.File:
-        """Store a file, read in chunks on a thread.
+        """Upload a file; a thread reads it in chunks.
 
-        A call whose reply was lost is not retried: look for the file with `list` first.
+        If the reply is lost, the call is not retried: look for the file with `list` before you
+        upload it again.
 
         Args:
             file: A path, bytes, or a binary file opened for reading, which is read from its
                 current position.
-            filename: Its name in the store; default: the name of the path or the open file.
-            expires_after: Seconds or a timedelta until the store deletes it; default: never.
-            on_progress: Called after each chunk with the bytes sent so far and the total (None if
-                unknown). A function with one argument, or the `update` method of an object such as
-                a progress bar, is called with the bytes of the chunk.
+            filename: Name of the stored file; default: the name of the path or the open file.
+            expires_after: Seconds or a timedelta until the server deletes the file; default: never.
+            on_progress: Called after each chunk with the number of bytes sent so far and the total
+                (None if unknown). A function with one argument, or the `update` method of an object
+                such as a progress bar, is called with the number of bytes of the chunk.
             timeout: See the class.
 
         Raises:
@@ -96,16 +97,16 @@ class FilesClient:
         filter: str | None = None,  # noqa: A002  # as in xAI's SDK
         timeout: float | None = None,
     ) -> wire.ListFilesResponse:
-        """Return a page of the files stored.
+        """Return a page of the list of stored files.
 
         Args:
-            limit: Files of the page, at most and by default 100.
-            order: `"asc"` (default) or `"desc"`.
-            sort_by: `"created_at"` (default), `"filename"` or `"size"`.
-            pagination_token: From the page before. The last page has an empty one.
-            filter: Such as `size_bytes > 1000000 AND public_url != null`. Fields: `file_id`,
-                `name`, `size_bytes`, `content_type`, `created_at`, `expires_at`, `public_url`,
-                `public_url_expires_at`; operators: `= != > >= < <= AND OR NOT`.
+            limit: Maximum number of files per page; the default and maximum is 100.
+            order: Sort order, `"asc"` (default) or `"desc"`.
+            sort_by: Sort key, `"created_at"` (default), `"filename"` or `"size"`.
+            pagination_token: Token from the previous page; the last page has an empty token.
+            filter: Condition such as `size_bytes > 1000000 AND public_url != null`. Fields:
+                `file_id`, `name`, `size_bytes`, `content_type`, `created_at`, `expires_at`,
+                `public_url`, `public_url_expires_at`; operators: `= != > >= < <= AND OR NOT`.
             timeout: See the class.
         """
         request = message(
@@ -121,7 +122,7 @@ class FilesClient:
         )
 
     async def get(self, file_id: str, *, timeout: float | None = None) -> wire.File:
-        """Return the description of a file."""
+        """Return the properties of a file, such as its name and size."""
         request = message(wire.RetrieveFileRequest, file_id=file_id)
         return await self._connection.unary(
             wire.RETRIEVE_FILE, request, wire.File, timeout=timeout, idempotent=True
@@ -146,10 +147,10 @@ class FilesClient:
         max_bytes: int = settings.MAX_DOWNLOAD_BYTES,
         timeout: float | None = None,
     ) -> bytes:
-        """Return the bytes of a file.
+        """Download a file and return its bytes.
 
         Raises:
-            DownloadError: The file has more than `max_bytes`.
+            DownloadError: The file is larger than `max_bytes`.
         """
         chunks = await self._connection.unary_stream(
             wire.RETRIEVE_FILE_CONTENT,
@@ -167,12 +168,12 @@ class FilesClient:
         expires_after: timedelta | int | None = None,
         timeout: float | None = None,
     ) -> wire.CreatePublicUrlResponse:
-        """Make a public link to a file, or return the existing link.
+        """Create a public link to a file, or return the existing link.
 
         Args:
             file_id: Id of an image, a video or a PDF.
-            expires_after: Seconds or a timedelta until the link ends, also if it exists already;
-                default: it ends with the file.
+            expires_after: Seconds or a timedelta until the link expires, also for an existing link;
+                default: it expires with the file.
             timeout: See the class.
         """
         return await self._connection.unary(
@@ -201,12 +202,12 @@ class FilesClient:
 
 
 class _UploadSource:
-    """The bytes to upload.
+    """The file to upload.
 
     Attributes:
-        name: File name in the store.
-        size: Bytes; None if unknown.
-        repeatable: It can be read more than once.
+        name: Name of the stored file.
+        size: Number of bytes; None if unknown.
+        repeatable: Whether the file can be read more than once.
     """
 
     def __init__(self, file: Any, name: str | None) -> None:
@@ -232,7 +233,7 @@ class _UploadSource:
             raise OptionError(f"{self.name} is larger than {limit} MiB, which no upload may be.")
 
     def _measure(self) -> int | None:
-        """Return the number of bytes to read, and note where they begin."""
+        """Return the number of bytes to read, and remember the start position."""
         if self._path is not None:
             try:
                 return self._path.stat().st_size
@@ -242,14 +243,14 @@ class _UploadSource:
             start: int = self._file.tell()
             end: int = self._file.seek(0, os.SEEK_END)
             self._file.seek(start)
-        except (OSError, AttributeError):  # a pipe, for example
+        except (OSError, AttributeError):  # not seekable, such as a pipe
             self._start = None
             return None
         self._start = start
         return max(end - start, 0)
 
     async def read(self) -> AsyncGenerator[bytes]:
-        """Yield all chunks, from the first one on."""
+        """Yield all chunks from the start position."""
         file: IO[bytes] | None = None
         try:
             if self._path is None:
@@ -290,7 +291,7 @@ def _unreadable(name: str, error: OSError) -> OptionError:
 
 
 def _progress_notifier(callback: Any) -> Callable[[int, int, int | None], None]:
-    """Return a function of the bytes of a chunk, of all so far and in total that calls back."""
+    """Adapt a callback to a function of three sizes: this chunk, all chunks so far, the total."""
     if callback is None:
         return lambda *_: None
     update = getattr(callback, "update", None)
@@ -302,7 +303,7 @@ def _progress_notifier(callback: Any) -> Callable[[int, int, int | None], None]:
                 callback(sent, size)
             else:
                 (update if callable(update) else callback)(chunk)
-        except Exception:  # noqa: BLE001  # a broken callback must not cost the upload
+        except Exception:  # noqa: BLE001  # an error in a callback must not end the upload
             _log.warning("an on_progress callback failed", exc_info=True)
 
     return notify
@@ -313,6 +314,6 @@ def _takes_two(callback: Callable[..., object]) -> bool:
         inspect.signature(callback).bind(0, 0)
     except TypeError:
         return False
-    except ValueError:  # a function in C without a signature
+    except ValueError:  # a C function without a signature
         return True
     return True

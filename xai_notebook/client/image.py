@@ -1,7 +1,7 @@
 """The image and model methods of the client, named as in xAI's SDK.
 
-The keyword methods of `ImageClient` make an `ImageRequest`, and `encoding` makes the wire message
-of it: one path for keywords, the magic and the panel.
+The methods of `ImageClient` that accept keywords create an `ImageRequest`, which `encoding` turns
+into the protobuf message. The magic and the panel use the same path.
 """
 
 from __future__ import annotations
@@ -34,15 +34,17 @@ class ImageOptions(TypedDict, total=False):
     Attributes:
         image_url: URL, data URI or base64 of an image to edit.
         image_file_id: Id of an image to edit in the server's file store.
-        image_urls: Several input images; in the request they follow `image_file_ids`.
-        image_file_ids: Several input images in the server's file store.
+        image_urls: URLs, data URIs or base64 of several images to edit. In the request, they follow
+            the images of `image_file_ids`.
+        image_file_ids: Ids of several images to edit in the server's file store.
         user: Opaque id of the end user, for abuse monitoring.
-        image_format: `"url"` (default) or `"base64"`.
-        aspect_ratio: `"16:9"` and so on.
+        image_format: Format of the reply, `"url"` (default) or `"base64"`.
+        aspect_ratio: Width and height, such as `"16:9"`.
         resolution: `"1k"` or `"2k"`.
         quality: `"low"` or `"medium"`.
-        storage_options: Store the images: `filename`, `expires_after` (seconds or timedelta),
-            `public_url` (bool or `{"expires_after": …}`); or a `StorageOptions` message.
+        storage_options: How the server stores the images: a mapping with `filename`,
+            `expires_after` (seconds or timedelta) and `public_url` (bool or
+            `{"expires_after": …}`), or a `StorageOptions` message.
     """
 
     image_url: str | None
@@ -73,12 +75,12 @@ class ImageClient:
         on_attempt: OnAttempt | None = None,
         **options: Unpack[ImageOptions],
     ) -> ImageResponse:
-        """Make one image.
+        """Generate or edit one image.
 
         Args:
-            prompt: What it shows.
-            model: Such as `grok-imagine-image`.
-            timeout: Deadline in seconds over all attempts and the image's download; default: the
+            prompt: Description of the image.
+            model: Name of a model, such as `grok-imagine-image`.
+            timeout: Deadline in seconds, over all attempts and the image's download; default: the
                 client's.
             on_attempt: Called with each failed attempt that is retried.
             **options: `aspect_ratio`, `resolution`, `image_url` and so on; see `ImageOptions`.
@@ -86,7 +88,7 @@ class ImageClient:
         Raises:
             OptionError: A value is wrong. Nothing was sent.
             ApiError: The server answered with a status other than OK.
-            MissingImageError: The reply holds no image.
+            MissingImageError: The reply has no image.
         """
         request = _encode_options(prompt, model, 1, options)
         responses = await self._generate("image.sample", request, timeout, on_attempt)
@@ -104,11 +106,11 @@ class ImageClient:
         on_attempt: OnAttempt | None = None,
         **options: Unpack[ImageOptions],
     ) -> list[ImageResponse]:
-        """Make `n` images, 1 to 10, in one request; the other arguments are those of `sample`.
+        """Generate `n` images (1 to 10) with one request; see `sample` for the other arguments.
 
         Returns:
-            The images that the server sent, perhaps fewer than `n` or none. They are decoded or
-            downloaded by `await response.image`.
+            The images of the reply, which may be fewer than `n`, or none. `await response.image`
+            decodes or downloads an image.
 
         Raises:
             OptionError: A value is wrong. Nothing was sent.
@@ -125,7 +127,7 @@ class ImageClient:
         on_attempt: OnAttempt | None = None,
         on_reply: OnReply | None = None,
     ) -> list[ImageResponse]:
-        """Make the images of a request, as `sample_batch` does.
+        """Send an `ImageRequest`; works like `sample_batch`.
 
         `on_reply` is called with the reply's bytes before they are parsed.
         """
@@ -141,14 +143,15 @@ class ImageClient:
         batch_request_id: str | None = None,
         **options: Unpack[ImageOptions],
     ) -> wire.BatchRequest:
-        """Return a request for one image that can be added to a batch. Nothing is sent.
+        """Return a request for one image, to add to a batch. Nothing is sent.
 
         Args:
-            prompt: What it shows.
-            model: Such as `grok-imagine-image`.
-            batch_request_id: Id of its result, unique in the batch; default: the service's choice.
-            **options: As in `sample`. URLs in results expire an hour after the image was made;
-                images in base64 stay as long as the batch.
+            prompt: Description of the image.
+            model: Name of a model, such as `grok-imagine-image`.
+            batch_request_id: Id of the request and its result, unique in the batch; default: the
+                server chooses one.
+            **options: As in `sample`. URLs in results expire an hour after the image is made;
+                images in base64 are available as long as the batch.
 
         Raises:
             OptionError: A value is wrong.
@@ -190,7 +193,7 @@ class ImageClient:
         ]
 
     async def _name_models(self, error: NotFoundError, model: str) -> None:
-        """Add the names of the existing models to the message, if the server lists them quickly."""
+        """Add the names of the server's models to the message, if it lists them within 3 s."""
         try:
             models = await ModelsClient(self._connection).list_image_generation_models(timeout=3)
         except XaiError:
@@ -206,7 +209,7 @@ class ImageClient:
 def _encode_options(
     prompt: str, model: str, n: int, options: ImageOptions
 ) -> wire.GenerateImageRequest:
-    """Make an `ImageRequest` of keyword options, and encode it.
+    """Create an `ImageRequest` from keyword options and encode it.
 
     Raises:
         OptionError: A value is wrong.
@@ -224,8 +227,8 @@ def _encode_options(
         )
     file_ids = [file_id] if file_id is not None else file_ids or ()
     urls = [url] if url is not None else urls or ()
-    # File ids come first, as in xAI's SDK: prompts count images in this order. Digests and labels
-    # are for the library, which does not see this request.
+    # File ids come first, as in xAI's SDK: prompts refer to images by their position. Digests and
+    # labels stay empty: only the library uses them, and it does not store this request.
     inputs = [InputImage("", "", "", file_id=each) for each in file_ids]
     inputs += [InputImage(each, "", "") for each in urls]
     request = ImageRequest(
@@ -243,11 +246,11 @@ def _encode_options(
 
 
 class ModelsClient:
-    """Lists the models and their prices.
+    """Lists models and their prices.
 
-    Every method takes a `timeout` in seconds over all attempts; default: the client's. Every method
-    raises an `ApiError` if the server answers with a status other than OK, or does not answer:
-    `NotFoundError` if it does not know the model.
+    Every method accepts a `timeout` in seconds over all attempts; default: the client's. Every
+    method raises an `ApiError` if the server sends a status other than OK or does not answer;
+    `NotFoundError` means that the server does not know the model.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -256,7 +259,7 @@ class ModelsClient:
     async def list_image_generation_models(
         self, *, timeout: float | None = None
     ) -> list[wire.ImageGenerationModel]:
-        """Return the image models that the key may use; `image_price_usd` reads their prices."""
+        """Return the image models that the key permits; `image_price_usd` returns their prices."""
         reply = await self._connection.unary(
             wire.LIST_IMAGE_GENERATION_MODELS,
             wire.Empty(),
@@ -281,17 +284,17 @@ class ModelsClient:
 
 
 _MIN_TICKS: Final = 100_000
-"""A smaller `image_price` is in US cents; in cents, this one would be $1,000 per image."""
+"""An `image_price` below this is in US cents. In cents, this value would be $1,000 per image."""
 _CENTS_PER_USD: Final = 100
 _MAX_PRICE_USD: Final = 100
-"""A higher list price is not plausible."""
+"""Highest plausible list price in US dollars."""
 
 
 def image_price_usd(model: wire.ImageGenerationModel) -> float | None:
     """Return the list price of an image in US dollars; None if it is not plausible.
 
-    xAI's public protos say that `image_price` is in US cents. The real service sends ticks of
-    1e-10 USD, such as 200000000 for $0.02. The plausible ranges do not overlap.
+    xAI's public protos document `image_price` in US cents. The real service sends ticks of
+    1e-10 USD, such as 200000000 for $0.02. The plausible ranges of the two units do not overlap.
     """
     price = model.image_price
     usd = price / (wire.TICKS_PER_USD if price >= _MIN_TICKS else _CENTS_PER_USD)

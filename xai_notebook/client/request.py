@@ -1,4 +1,4 @@
-"""The request for images, and the images it edits: what every layer passes down to the wire."""
+"""The request for images and its input images, as data that all layers share."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class InputImage:
 
     Attributes:
         url: An https URL, or a data URI with the bytes. Empty in a request read from the library.
-        sha256: Hex digest of the image's bytes, or of the URL if only the server fetches it.
-        label: The path, URL or variable that the user gave.
+        sha256: Hex digest of the image's bytes, or of the URL if only the server fetches the image.
+        label: The user's name for the image: a path, URL or variable.
         parent: `sha256` of the generated image with the same bytes, if the library has one.
-        file_id: Id in the server's file store; if set, it is sent instead of `url`.
+        file_id: Id of the image in the server's file store; if set, it is sent instead of `url`.
     """
 
     url: str = field(repr=False)
@@ -32,18 +32,18 @@ class ImageRequest:
     """A request for images. For every option, None means that the server decides.
 
     Attributes:
-        prompt: The text to send: templates are filled, and a chat model may have rewritten it.
+        prompt: The prompt to send, with templates filled, perhaps rewritten by a chat model.
         model: Name or alias of a model; the server resolves aliases.
         n: Number of images, 1 to 10.
-        aspect_ratio: Such as `"16:9"`.
+        aspect_ratio: Width and height, such as `"16:9"`.
         resolution: `"1k"` (about one megapixel) or `"2k"` (about four).
         quality: `"low"` or `"medium"`.
-        inputs: Images to edit, in the order in which the prompt counts them.
+        inputs: Images to edit, in the order in which the prompt refers to them.
         user: Opaque id of the end user, for abuse monitoring.
-        image_format: How the server sends images: `"base64"` or `"url"`.
-        original_prompt: The user's prompt, if `prompt` is a chat model's rewrite of it.
-        rewrite_model: The chat model that rewrote it.
-        share: Days for which the server keeps each image and a public link to it.
+        image_format: Format in which the server sends images, `"base64"` or `"url"`.
+        original_prompt: The user's prompt, if a chat model rewrote it.
+        rewrite_model: Name of the chat model that rewrote the prompt.
+        share: Days for which the server keeps each image and a public link to the image.
     """
 
     prompt: str
@@ -61,9 +61,9 @@ class ImageRequest:
 
     @property
     def question(self) -> tuple[tuple[str | None, ...], tuple[str, ...]]:
-        """The prompt and options, and the digests of the inputs, independent of user and server.
+        """The prompt with options, and the digests of the inputs, without user and server.
 
-        Line ends are normalised: Windows and browsers write others into the same cell.
+        Line ends are normalised, because they depend on the platform and the browser.
         """
         prompt = self.prompt.replace("\r\n", "\n")
         options = (prompt, self.model, self.aspect_ratio, self.resolution, self.quality)
@@ -71,20 +71,20 @@ class ImageRequest:
 
     @property
     def shape(self) -> str:
-        """The pictures' aspect ratio as `"width:height"`; a square if none was given."""
+        """Aspect ratio of the images as `"width:height"`; `"1:1"` if not given."""
         return self.aspect_ratio or "1:1"
 
     def fingerprint(self, backend: str, host: str) -> str:
-        """Return the hex digest that is equal for equal requests.
+        """Return a hex digest that identifies the request in the library.
 
-        The number of images, their format and `share` do not count: stored images answer a later
-        request for more images, or for the same images in another format.
+        It does not depend on the number of images, their format or `share`, so that stored images
+        can answer a later request for more images or for another format.
 
         Args:
             backend: `"xai"` or `"local"`.
             host: The API host; the same for every embedded server.
         """
-        from hashlib import sha256  # noqa: PLC0415  # 3 ms that loading the extension saves
+        from hashlib import sha256  # noqa: PLC0415  # takes 3 ms, so not at import
 
         options, inputs = self.question
         parts = [backend, host, *options, self.user, inputs]
@@ -92,20 +92,20 @@ class ImageRequest:
 
 
 def with_prompt(request: ImageRequest, prompt: str, rewrite_model: str) -> ImageRequest:
-    """Return the request with the prompt that a chat model wrote; the original is kept."""
+    """Return the request with a chat model's prompt and the original in `original_prompt`."""
     return replace(
         request, prompt=prompt, original_prompt=request.prompt, rewrite_model=rewrite_model
     )
 
 
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Me", "Mn", "Zl", "Zp", "Zs"})
-"""Unicode categories of controls, formats, combining marks and spaces."""
+"""Unicode categories without visible glyphs: controls, formats, combining marks and spaces."""
 _FILLERS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 """Letters and symbols without a visible glyph."""
 
 
 def is_blank(prompt: str) -> bool:
-    """Tell whether a text has no visible character."""
+    """Tell whether a prompt has no visible character."""
     return all(
         unicodedata.category(character) in _INVISIBLE or character in _FILLERS
         for character in prompt

@@ -1,6 +1,6 @@
-"""The reply to a request for images: bounded parsing, and one `ImageResponse` for each image.
+"""Parse replies with limits, and represent each image of a reply as an `ImageResponse`.
 
-Images are decoded or downloaded when `ImageResponse.image` is awaited.
+Awaiting `ImageResponse.image` decodes or downloads the image.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from xai_notebook.client.messages.image_pb2 import FileOutput
 
 THREAD_CHARACTERS = 1 << 22
-"""Longer base64 (3 MiB of image) is decoded in a thread. Shorter takes about 1 ms, hardly more than
-the switch to a thread, and each thread would keep memory for its next reply."""
+"""Length of base64 (3 MiB of image) from which it is decoded in a thread. Decoding a shorter string
+takes about 1 ms, hardly more than the switch to a thread, and each thread would keep memory."""
 
 _MAX_URL: Final = 10_000
-"""Bytes; a longer base64 field is not checked for a URL."""
+"""Size in bytes from which an image's message is not checked for a URL in its base64 field."""
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 
 
 def cost_usd(usage: wire.SamplingUsage) -> float | None:
-    """Return the price of the whole request in US dollars; None if not reported or implausible."""
+    """Return the cost of the whole request in US dollars; None if not reported or implausible."""
     if not usage.HasField("cost_in_usd_ticks"):
         return None
-    # A division rounds to 0.07, a product with 1e-10 to 0.07000000000000001.
+    # Divide: multiplying by 1e-10 would give 0.07000000000000001 instead of 0.07.
     return bounds.cost(usage.cost_in_usd_ticks / wire.TICKS_PER_USD)
 
 
@@ -46,7 +46,7 @@ class ImageResponse:
     """One image of a reply.
 
     Attributes:
-        index: Its index in the reply, from 0.
+        index: Index of the image in the reply, from 0.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class ImageResponse:
         """Refer to image `index` of `reply`, which is not copied.
 
         Args:
-            reply: The whole reply.
-            index: Index of the image.
-            downloader: Fetches the image if it came as a URL.
-            timeout: Seconds left of the call's deadline, for a download.
+            reply: The complete reply.
+            index: Index of the image, from 0.
+            downloader: Downloads the image if the reply has its URL.
+            timeout: Seconds for a download, until the call's deadline.
         """
         self._reply = reply
         self._image = reply.images[index]
@@ -74,7 +74,7 @@ class ImageResponse:
         self.index = index
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_image": None}  # part of the reply
+        return self.__dict__ | {"_image": None}  # already in the reply
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state
@@ -86,52 +86,52 @@ class ImageResponse:
 
     @property
     def model(self) -> str:
-        """The model that answered, aliases resolved."""
+        """Name of the model that answered, with aliases resolved."""
         return bounds.line(self._reply.model)
 
     @property
     def usage(self) -> wire.SamplingUsage:
-        """Tokens and cost of the whole request."""
+        """Numbers of tokens and the cost of the whole request."""
         return self._reply.usage
 
     @property
     def cost_usd(self) -> float | None:
-        """Price of the whole request in US dollars; None if not reported."""
+        """Cost of the whole request in US dollars; None if not reported."""
         return cost_usd(self._reply.usage)
 
     @property
     def prompt(self) -> str:
-        """The prompt as the server rewrote it; `""` if not reported."""
+        """The server's rewritten prompt; `""` if not reported."""
         return bounds.text(self._image.up_sampled_prompt)
 
     @property
     def respect_moderation(self) -> bool:
-        """False if the image was withheld: it is a placeholder or missing."""
+        """False if the image was withheld by moderation, so that it is a placeholder or missing."""
         return self._image.respect_moderation
 
     @property
     def file_output(self) -> FileOutput | None:
-        """The stored file, if the server was asked to store the image and did."""
+        """The stored file; None if the image was not stored."""
         return self._image.file_output if self._image.HasField("file_output") else None
 
     @property
     def storage_error(self) -> str | None:
-        """Why the server could not store the image, if it was asked to."""
+        """The reason why the server failed to store the image; None if there is no error."""
         return bounds.line(self._image.storage_error) or None
 
     @property
     def public_url(self) -> str | None:
-        """The stored image's public link, if one was requested and made."""
+        """Public link to the stored image; None if there is no link."""
         return bounds.line(self._image.file_output.public_url, bounds.MAX_LINK) or None
 
     @property
     def public_url_error(self) -> str | None:
-        """Why there is no public link, if one was requested."""
+        """The reason why the server failed to create a public link; None if there is no error."""
         return bounds.line(self._image.file_output.public_url_error) or None
 
     @property
     def proto(self) -> wire.ImageResponse:
-        """The whole reply as it is on the wire."""
+        """The protobuf message of the complete reply."""
         return self._reply
 
     @property
@@ -140,7 +140,7 @@ class ImageResponse:
 
         Raises:
             ModeratedError: The image was withheld.
-            MissingImageError: The image did not come as a URL.
+            MissingImageError: The reply has no URL for the image.
         """
         if url := self._image.url:
             return url
@@ -148,11 +148,11 @@ class ImageResponse:
 
     @property
     def base64(self) -> str:
-        """The image in base64 as it came, with or without the prefix of a data URI.
+        """The image in base64 as received, with or without the prefix of a data URI.
 
         Raises:
             ModeratedError: The image was withheld.
-            MissingImageError: The image did not come in base64.
+            MissingImageError: The reply does not have the image in base64.
         """
         if text := self._image.base64:
             return text
@@ -160,13 +160,13 @@ class ImageResponse:
 
     @property
     def holds_image(self) -> bool:
-        """Whether the reply has the image, as bytes or as a URL."""
+        """Whether the reply contains the image or its URL."""
         form = self._image.WhichOneof("image")
         return form is not None and bool(getattr(self._image, form))
 
     @property
     def waits_at(self) -> str | None:
-        """The URL to download the image from, sent in either field; None if it came as bytes."""
+        """URL to download, from the field `url` or `base64`; None if the reply has the bytes."""
         image = self._image
         if text := image.url:
             return None if text.lstrip()[:5].lower() == "data:" else text
@@ -176,17 +176,17 @@ class ImageResponse:
 
     @property
     def media_type(self) -> str:
-        """Such as `image/jpeg`; read from the bytes when `image` is awaited."""
+        """Media type such as `image/jpeg`, known after `image` was awaited."""
         return self._media_type
 
     @property
     async def image(self) -> bytes:
-        """The original bytes: `await response.image`. Downloaded or decoded once, then cached.
+        """The original bytes of the image, downloaded or decoded once by `await response.image`.
 
         Raises:
             ModeratedError: The image was withheld.
             MissingImageError: The image is empty or cannot be decoded.
-            DownloadError: The URL cannot be fetched within the call's timeout, or holds no image.
+            DownloadError: The URL cannot be fetched within the call's timeout, or is not an image.
         """
         if self._data is None:
             if url := self.waits_at:
@@ -213,7 +213,7 @@ class ImageResponse:
 
 
 def _decode(text: str) -> bytes:
-    """Return the bytes of base64, with or without a `data:` prefix."""
+    """Decode base64 with or without a `data:` prefix."""
     if text[:5].lower() == "data:":
         text = text[text.find(",") + 1 :]
     try:
@@ -224,8 +224,8 @@ def _decode(text: str) -> bytes:
     if text[:5].lower() == "data:":
         text = text[text.find(",") + 1 :]
     try:
-        # White space, missing padding and the URL-safe alphabet are harmless, but the fast decoder
-        # refuses them. This one skips other characters, and accepts too much padding.
+        # The fast decoder rejects white space, missing padding and the URL-safe alphabet, which are
+        # harmless. This decoder ignores unknown characters and excess padding.
         return base64.b64decode(f"{text.translate(_URL_SAFE).rstrip('=')}===")
     except ValueError as error:
         raise MissingImageError(
@@ -234,7 +234,7 @@ def _decode(text: str) -> bytes:
 
 
 MAX_FIELDS: Final = 10_000
-"""Fields that are read of a message; each entry of a list counts, and the rest is ignored."""
+"""Maximum number of fields read from a message, counting each list entry; the rest is ignored."""
 
 _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
 _FIXED: Final = {_FIXED64: 8, _FIXED32: 4}
@@ -243,11 +243,11 @@ Reply = TypeVar("Reply", bound=Message)
 
 
 def parse_reply(kind: type[Reply], data: bytes) -> Reply:
-    """Parse a message; bytes that are not UTF-8 become U+FFFD.
+    """Parse a message; invalid UTF-8 in strings becomes U+FFFD.
 
     Args:
-        kind: The class of the message.
-        data: The bytes from the wire.
+        kind: Class of the message.
+        data: The serialized message.
 
     Raises:
         DecodeError: `data` cannot be parsed.
@@ -267,18 +267,18 @@ def parse_reply(kind: type[Reply], data: bytes) -> Reply:
 
 
 def _bounded(data: bytes) -> bytes:
-    """Return `data` with at most `MAX_FIELDS` fields."""
+    """Cut a serialized message after `MAX_FIELDS` fields."""
     try:
         for count, (start, *_) in enumerate(_fields(memoryview(data))):
             if count == MAX_FIELDS:
                 return data[:start]
     except ValueError:
-        pass  # protobuf's error is better
+        pass  # protobuf raises a better error
     return data
 
 
 def _repaired(data: memoryview, descriptor: Any) -> bytes:
-    """Return a message whose strings are valid UTF-8.
+    """Return a serialized message with valid UTF-8 in its strings.
 
     Raises:
         ValueError: `data` is not a message.
@@ -325,7 +325,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int, int, int, int]]:
 
 
 def _read_varint(data: memoryview, position: int) -> tuple[int, int]:
-    """Return a number and the position behind it."""
+    """Return the number at `position`, and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         if position >= len(data):
