@@ -1,10 +1,10 @@
-"""Network addresses: the API's endpoint, URLs, and which hosts an image may be fetched from.
+"""Network addresses: the API's endpoint, URLs, and checks of the hosts that images come from.
 
-An API or an engine names the URL of an image, and a name server its address. Neither is trusted:
-the address could be in the private network of the notebook. So a URL's host must look public before
-a resolver is asked, and every address that it resolves to must be public.
+The URL of an image comes from an API or engine, and the IP address from a name server. Neither is
+trusted, because the address could be in the notebook's private network. Therefore a URL's host must
+look public before it is resolved, and every address that it resolves to must be public.
 
-A URL is parsed once, here; the parsed parts are checked, and used to connect.
+A URL is parsed only once, in this module. The same parsed parts are checked and used to connect.
 """
 
 from __future__ import annotations
@@ -28,53 +28,53 @@ _API_HOST: Final = re.compile(
 _URL: Final = re.compile(r"(?i:(https?)://)([^/?#]*)([^#]*)(?:#.*)?")
 _AUTHORITY: Final = re.compile(r"(?:([a-z0-9_.-]+)|\[([0-9a-f:.]+)\])(?::([0-9]{1,5}))?")
 _UNQUOTED: Final = "!$%&'()*+,/:;=?@[]~"
-"""Characters that stay as they are in a path and a query, like letters, digits and `_.-`."""
+"""Characters of a path or query that are not quoted, besides letters, digits and `_.-`."""
 _NO_URL: Final = "The server named an invalid URL: not fetched."
 
 _NAME: Final = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
 _NUMBER: Final = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)")
-"""A name that resolvers read as an IPv4 address: `127.1`, `2130706433`, `0x7f.1`."""
+"""Matches names that resolvers read as IPv4 addresses: `127.1`, `2130706433`, `0x7f.1`."""
 _PRIVATE_NAMES: Final = (".localhost", ".local", ".internal", ".localdomain", ".home.arpa")
-"""Names that public name servers do not resolve: RFC 6761, 6762, 8375, and ICANN's `.internal`."""
+"""Domains that public DNS does not resolve: RFC 6761, 6762, 8375, and ICANN's `.internal`."""
 _GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
-"""The assigned part of IPv6; other addresses are local, mapped or reserved."""
+"""The global unicast range of IPv6; other addresses are local, mapped or reserved."""
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
-"""The IPv4 internet in networks without IPv4; the last 32 bits are the IPv4 address."""
+"""Addresses of the IPv4 internet in IPv6-only networks; the last 32 bits are the IPv4 address."""
 _RESERVED: Final = tuple(
     map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16", "3fff::/20"))
 )
-"""Addresses that some versions of Python call global: protocol assignments, retired relays, Azure's
-metadata service, and documentation."""
+"""Non-public addresses for which some Python versions report `is_global`: protocol assignments,
+retired relays, Azure's metadata service, and addresses for documentation."""
 
 
 class RefusedError(ValueError):
-    """The address is not allowed; the message names it and the reason.
+    """The address is not allowed; the message states the address and the reason.
 
-    Not an OSError, which urllib3 would take for a failed connection and retry.
+    This class is not an OSError, because urllib3 treats an OSError as a failed connection.
     """
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether `host` (no brackets, no port) is this computer, without asking a resolver."""
+    """Tell whether `host` (no brackets, no port) is this computer, without resolving names."""
     if host.lower() == "localhost":
         return True
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return False
-    # Only Python 3.13 says yes to ::ffff:127.0.0.1, which has no honest use.
+    # ::ffff:127.0.0.1 is loopback only since Python 3.13, and has no legitimate use.
     return address.is_loopback and getattr(address, "ipv4_mapped", None) is None
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """The server of gRPC calls.
+    """The host and port of a gRPC server.
 
     Attributes:
         host: Name or address, without brackets.
         port: TCP port.
         tls: Whether the connection is encrypted.
-        loopback: Whether it is on this computer.
+        loopback: Whether the server is on this computer.
     """
 
     host: str
@@ -84,12 +84,12 @@ class Endpoint:
 
     @classmethod
     def parse(cls, text: str) -> Endpoint:
-        """Read `host`, `host:port`, `[address]:port`, `https://host` or `http://localhost:port`.
+        """Parse `host`, `host:port`, `[address]:port`, `https://host` or `http://localhost:port`.
 
-        A loopback address is used without TLS unless the text says `https`.
+        A loopback address is used without TLS unless `text` starts with `https://`.
 
         Raises:
-            ConfigurationError: The text has another form, or names a remote host without TLS.
+            ConfigurationError: `text` has another format, or is a remote host without TLS.
         """
         match = _API_HOST.fullmatch(text.strip().lower())
         if match is None or int(match["port"] or 1) not in range(1, 1 << 16):
@@ -109,12 +109,12 @@ class Endpoint:
 
     @property
     def authority(self) -> str:
-        """`host:port` for certificates and virtual hosts."""
+        """Host and port in one string, for certificates and virtual hosts."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def target(self) -> str:
-        """The target for gRPC; `localhost` is IPv4, where servers usually listen."""
+        """Target string for gRPC; `localhost` means IPv4, on which servers usually listen."""
         if self.host == "localhost":
             return f"ipv4:127.0.0.1:{self.port}"
         if ":" in self.host:
@@ -132,12 +132,12 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class WebAddress:
-    """A parsed URL whose text has only one reading.
+    """A parsed URL that all programs interpret in the same way.
 
     Attributes:
         scheme: `"http"` or `"https"`.
-        host: In lower case, without brackets.
-        port: The scheme's default if the URL has no port.
+        host: Host in lower case, without brackets.
+        port: Port; the scheme's default if the URL has none.
         target: Path and query, in ASCII.
     """
 
@@ -148,17 +148,17 @@ class WebAddress:
 
     @classmethod
     def parse(cls, url: str, base: WebAddress | None = None) -> Self:
-        """Parse a URL. A URL that two programs could read differently is refused.
+        """Parse a URL; reject URLs that two programs could interpret differently.
 
         Args:
-            url: Its host is an address or a name in ASCII. The fragment is dropped.
-            base: The base of a relative URL; None: the URL must be absolute.
+            url: A URL whose host is an address or an ASCII name. The fragment is dropped.
+            base: The base of a relative URL. Without it, `url` must be absolute.
 
         Raises:
-            RefusedError: It is not an http or https URL, or holds a password.
+            RefusedError: `url` is not a valid http or https URL, or contains a password.
         """
         url = url.strip()
-        if not url.isprintable():  # only some parsers drop control characters
+        if not url.isprintable():  # some parsers drop control characters, others do not
             raise RefusedError(_NO_URL)
         try:
             absolute = url if base is None else urljoin(str(base), url)
@@ -181,7 +181,7 @@ class WebAddress:
 
     @property
     def origin(self) -> tuple[str, str, int]:
-        """Scheme, host and port: a key is sent to one origin only."""
+        """Scheme, host and port; a key is sent only to one origin."""
         return self.scheme, self.host, self.port
 
     @property
@@ -195,14 +195,14 @@ class WebAddress:
 
 
 def check_host(host: str, *, allow_loopback: bool) -> None:
-    """Check the host of a URL as it is written, without asking a resolver.
+    """Check the host of a URL without resolving its name.
 
     Args:
-        host: In lower case, without brackets.
+        host: Host in lower case, without brackets.
         allow_loopback: Whether this computer is allowed.
 
     Raises:
-        RefusedError: It is not a valid name, or cannot be public.
+        RefusedError: `host` is not a valid name, or cannot be public.
     """
     host = host.removesuffix(".")
     if is_loopback(host):
@@ -225,7 +225,7 @@ def addresses_of(host: str, port: int) -> list[str]:
     """Return the IP addresses of `host` in the resolver's order.
 
     Raises:
-        RefusedError: One of them is not public; of a loopback name, not this computer's.
+        RefusedError: An address is not public, or a loopback name resolves to another computer.
         OSError: The name cannot be resolved.
     """
     entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -241,7 +241,7 @@ def _is_public(address: str) -> bool:
     """Tell whether an IP address belongs to the public internet.
 
     Raises:
-        ValueError: It is not an IP address.
+        ValueError: `address` is not an IP address.
     """
     ip = ipaddress.ip_address(address)
     if any(ip in network for network in _RESERVED):

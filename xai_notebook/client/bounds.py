@@ -1,7 +1,7 @@
-"""Limits for untrusted values: times, amounts, sizes and texts, checked once, on arrival.
+"""Limits for untrusted values: times, amounts, sizes and strings, checked when they are received.
 
-They come from a server, a bundle, a picture's metadata, or a database row that any program may have
-written. Depending on the function, a value out of bounds becomes None, is clamped, or raises an
+The values come from a server, a bundle, a picture's metadata, or a database row, which any program
+can have written. For a value out of bounds, a function returns None, clamps the value, or raises an
 error. A value that passes can be shown, stored and calculated with in every time zone and on every
 platform.
 """
@@ -15,41 +15,41 @@ from datetime import datetime, timezone
 from typing import Any, Final
 
 MAX_COST_USD: Final = 1000.0
-"""US dollars of one request."""
+"""Maximum cost of one request, in US dollars."""
 MAX_SIDE: Final = 65_535
-"""Pixels of a picture's width or height: no JPEG has more."""
+"""Maximum width or height of a picture in pixels: the limit of JPEG."""
 MAX_TEXT: Final = 1_000_000
-"""Characters of a prompt or of another text of several lines."""
+"""Maximum number of characters of a prompt or another multi-line string."""
 MAX_NAME: Final = 500
-"""Characters of a model, an id, a media type or a reason."""
+"""Maximum number of characters of a model's name, an id, a media type or a reason."""
 MAX_LINK: Final = 2000
-"""Characters of an address that is shown as a link."""
+"""Maximum number of characters of a URL that is shown as a link."""
 
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=timezone.utc)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=timezone.utc)
-"""Between these, no local time overflows, not even on Windows."""
+"""Between these two times, no conversion to local time overflows, not even on Windows."""
 _LARGEST: Final = 1 << 63
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _REORDERING: Final = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Marks, overrides and isolates that change the display order of other characters."""
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
-"""Lone surrogates, which no encoding can write."""
+"""Lone surrogates, which cannot be encoded."""
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _LINK: Final = re.compile(r"https://[!-~]+|http://(?:localhost|127\.0\.0\.1|\[::1\])[:/][!-~]+")
 
 
 def moment(seconds: object) -> datetime | None:
-    """Return seconds since 1970 as a time in UTC; None if it is not between 2000 and 2200."""
+    """Convert Unix time to a time in UTC; None if it is not between 2000 and 2200."""
     if _is_number(seconds) and _EARLIEST.timestamp() <= seconds <= _LATEST.timestamp():  # type: ignore[operator]
         return datetime.fromtimestamp(float(seconds), timezone.utc)  # type: ignore[arg-type]
     return None
 
 
 def moment_near(seconds: object) -> datetime:
-    """Return the nearest time between 2000 and 2200, as a computer's clock can be wrong.
+    """Convert Unix time to the nearest time between 2000 and 2200, for clocks that can be wrong.
 
     Raises:
-        ValueError: It is not a number.
+        ValueError: `seconds` is not a number.
     """
     if not _is_number(seconds):
         raise ValueError(seconds)
@@ -59,7 +59,7 @@ def moment_near(seconds: object) -> datetime:
 def cost(usd: object) -> float | None:
     """Return an amount in US dollars; None if it is negative, implausibly large or not a number.
 
-    Such an amount would disable every budget, or use it up.
+    Such an amount would make a budget ineffective, or use it up.
     """
     return float(usd) if _is_number(usd) and 0 <= usd <= MAX_COST_USD else None  # type: ignore[operator, arg-type]
 
@@ -71,10 +71,10 @@ def _is_number(value: object) -> bool:
 
 
 def count(value: object, least: int, most: int) -> int:
-    """Return `value` if it is a whole number from `least` to `most`.
+    """Return `value` if it is an integer from `least` to `most`.
 
     Raises:
-        ValueError: It is not.
+        ValueError: `value` is not such an integer.
     """
     if type(value) is not int or not least <= value <= most:
         raise ValueError(value)
@@ -82,7 +82,7 @@ def count(value: object, least: int, most: int) -> int:
 
 
 def size(width: object, height: object) -> tuple[int, int] | None:
-    """Return width and height in pixels; None if one of them is not possible."""
+    """Return width and height in pixels; None if one of them is out of bounds."""
     try:
         return count(width, 1, MAX_SIDE), count(height, 1, MAX_SIDE)
     except ValueError:
@@ -90,10 +90,10 @@ def size(width: object, height: object) -> tuple[int, int] | None:
 
 
 def text(value: object, limit: int = MAX_TEXT) -> str:
-    """Return a multi-line text without lone surrogates, cut at the limit.
+    """Return a multi-line string without lone surrogates, truncated to `limit` characters.
 
     Raises:
-        TypeError: It is not a text.
+        TypeError: `value` is not a string.
     """
     if not isinstance(value, str):
         raise TypeError(value)
@@ -101,17 +101,17 @@ def text(value: object, limit: int = MAX_TEXT) -> str:
 
 
 def line(value: object, limit: int = MAX_NAME) -> str:
-    """Return a text as one line without control and reordering characters, cut at the limit.
+    """Return a string as one line without control and reordering characters, truncated to `limit`.
 
     Raises:
-        TypeError: It is not a text.
+        TypeError: `value` is not a string.
     """
-    # Cut first, so that megabytes take no time.
+    # Truncate first, so that long input takes no time.
     return text(" ".join(clean(text(value, 2 * limit)).split()), limit)
 
 
 def clean(value: str) -> str:
-    """Return text without control and reordering characters; newlines and tabs stay."""
+    """Return a string without control and reordering characters; newlines and tabs stay."""
     value = _CONTROL.sub(" ", value.replace("\r\n", "\n"))
     return _SURROGATE.sub("\ufffd", _REORDERING.sub("", value))
 
@@ -120,7 +120,7 @@ def parsed(text: str | bytes) -> Any:
     """Parse untrusted JSON.
 
     Raises:
-        ValueError: It is not JSON, or is nested too deeply to be read.
+        ValueError: `text` is not JSON, or is nested too deeply.
     """
     try:
         return json.loads(text)
@@ -132,7 +132,7 @@ def digest(value: object) -> str:
     """Return `value` if it is a SHA-256 digest in hexadecimal.
 
     Raises:
-        ValueError: It is not.
+        ValueError: `value` is not such a digest.
     """
     if not isinstance(value, str) or not _DIGEST.fullmatch(value):
         raise ValueError(value)
@@ -140,6 +140,6 @@ def digest(value: object) -> str:
 
 
 def link(url: object) -> str | None:
-    """Return a URL that can be shown as a link; None if it is too long or of another kind."""
+    """Return `url` if it is https or local and can be shown as a link; otherwise None."""
     is_link = isinstance(url, str) and len(url) <= MAX_LINK and _LINK.fullmatch(url)
     return str(url) if is_link else None

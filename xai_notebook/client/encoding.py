@@ -1,4 +1,4 @@
-"""Encode an `ImageRequest` as a wire message; every value is checked before anything is sent."""
+"""Check the values of an `ImageRequest` and encode it as a protobuf message."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ CHOICES: Final = {
         name: wire.ImageQuality.Value(f"IMG_QUALITY_{name.upper()}") for name in settings.QUALITIES
     },
 }
-"""Options of an image with a fixed set of values, and their numbers on the wire."""
+"""Options of an image with a fixed set of values, and the protobuf enum numbers of the values."""
 
 _SNIFFED: Final = 64
-"""Characters of base64 that are enough to recognise the kind of image."""
+"""Number of base64 characters that suffice to detect the media type."""
 
 
 def encode(
@@ -53,17 +53,17 @@ def encode(
     storage_options: Mapping[str, Any] | Message | None = None,
     as_list: bool = False,
 ) -> wire.GenerateImageRequest:
-    """Return a request as the message that is sent; options that are None stay absent.
+    """Return a request as the protobuf message to send; options that are None stay absent.
 
     Args:
-        request: What to make.
-        storage_options: How the server stores the images, when `request.share` does not say it:
-            `filename`, `expires_after` and `public_url`, or a `StorageOptions` message.
-        as_list: Send a single input image as a list with one entry.
+        request: The request to encode.
+        storage_options: How the server stores the images, unless `request.share` is set: a mapping
+            with `filename`, `expires_after` and `public_url`, or a `StorageOptions` message.
+        as_list: Whether to send a single input image as a list with one entry.
 
     Raises:
-        OptionError: A value is wrong; the message names the valid ones.
-        InputImageError: An input image is neither a URL nor a data URI nor base64, or too large.
+        OptionError: A value is wrong; the message names the valid values.
+        InputImageError: An input image is too large, or is neither a URL, a data URI nor base64.
     """
     if not isinstance(request.prompt, str) or is_blank(request.prompt):
         raise OptionError("The prompt is empty. Say what the image shows.")
@@ -95,19 +95,19 @@ def encode(
 
 
 def message(kind: type[_M], **fields: Any) -> _M:
-    """Return a message with these fields; those that are None stay absent.
+    """Return a message with these fields; fields that are None stay absent.
 
     Raises:
-        OptionError: A value has the wrong type, or is a number or text that cannot be sent.
+        OptionError: A value has the wrong type, or is a number or string that cannot be sent.
     """
     try:
         return kind(**fields)
-    except (TypeError, ValueError) as error:  # the latter for a lone surrogate, too
+    except (TypeError, ValueError) as error:  # a lone surrogate raises a ValueError
         raise OptionError(f"An option cannot be sent: {error}") from error
 
 
 def choice(option: str, value: Any, values: Mapping[str, Any]) -> Any:
-    """Return the wire value for the `value` of an option.
+    """Return the protobuf value for the `value` of an option.
 
     Raises:
         OptionError: `value` is not among `values`; the message lists them.
@@ -118,7 +118,7 @@ def choice(option: str, value: Any, values: Mapping[str, Any]) -> Any:
 
 
 def seconds(value: timedelta | int | None) -> int | None:
-    """Return a time span in whole seconds."""
+    """Convert a timedelta to whole seconds; other values are returned unchanged."""
     return int(value.total_seconds()) if isinstance(value, timedelta) else value
 
 
@@ -138,7 +138,7 @@ def _input(image: InputImage) -> wire.ImageUrlContent:
 
 
 def _image_url(image: str) -> str:
-    """Return an input image as a URL or data URI; bare base64 gets the prefix of its media type."""
+    """Return an input image as a URL or data URI; plain base64 becomes a data URI."""
     url = None
     if isinstance(image, str):
         if image[:11].lower().startswith(("https://", "http://", "data:image/")):
@@ -151,7 +151,7 @@ def _image_url(image: str) -> str:
         raise InputImageError(
             "An image to edit is neither an https:// URL nor a data:image/… URI nor base64."
         )
-    # Four characters of base64 are three bytes.
+    # Four characters of base64 encode three bytes.
     if url[:5].lower() == "data:" and len(url) * 3 // 4 > settings.MAX_INPUT_IMAGE_BYTES + 99:
         limit = settings.MAX_INPUT_IMAGE_BYTES // settings.MIB
         raise InputImageError(
@@ -161,7 +161,7 @@ def _image_url(image: str) -> str:
 
 
 def _share_options(prompt: str, days: float) -> dict[str, Any]:
-    """Return the storage options of an image that everyone with its link can see."""
+    """Return the storage options of an image that anyone with the link can see."""
     lifetime = int(days * 24 * 3600)
     name = re.sub(r"\W+", "-", prompt)[:60].strip("-_") or "image"
     public = {"expires_after": lifetime}
@@ -170,7 +170,7 @@ def _share_options(prompt: str, days: float) -> dict[str, Any]:
 
 def _storage(options: Mapping[str, Any] | Message) -> wire.StorageOptions:
     if isinstance(options, Message) and options.DESCRIPTOR.name == "StorageOptions":
-        # Ours or that of xAI's SDK: two classes, the same message on the wire.
+        # Convert the class of xAI's SDK, which has the same wire format as ours.
         stored = wire.StorageOptions.FromString(options.SerializeToString())
     else:
         known = {"filename", "expires_after", "public_url"}

@@ -1,9 +1,9 @@
 """HTTP: `Downloader` fetches images, with retries; `HttpClient` sends single requests.
 
-A request goes only to a checked address and has limits of time and size. It runs on a daemon thread
-of its own, so ten take as long as one, and one that hangs blocks neither the caller nor the exit of
-the interpreter. Cancelling it shuts its socket down: the server notices at once, and the thread
-ends. `HttpClient` sends a request once, and follows no redirect.
+A request is sent only to a checked address, with limits for time and size. Each request runs on its
+own daemon thread, so ten requests take as long as one, and a request that hangs blocks neither the
+caller nor the exit of the interpreter. Cancelling a request shuts down its socket, so the server
+notices immediately and the thread ends. `HttpClient` does not retry and follows no redirect.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ if TYPE_CHECKING:
     from xai_notebook.settings import ApiKey
 
 CONNECT_TIMEOUT: Final = 10.0
-"""Seconds."""
+"""Maximum seconds to connect."""
 READ_TIMEOUT: Final = 30.0
-"""Seconds without a byte of an image."""
+"""Maximum seconds without a byte during the download of an image."""
 DOWNLOAD_TIMEOUT: Final = 120.0
-"""Seconds for one image, over all attempts and redirects."""
+"""Maximum seconds to download one image, over all attempts and redirects."""
 MAX_ATTEMPTS: Final = 3
-"""Downloads of one image: it is paid for, and fetching it is free."""
+"""Attempts to download an image. Retries are free, and the image is already paid for."""
 PAUSE = 0.3
-"""Seconds before the second attempt; twice that before the third."""
+"""Seconds before the second attempt; twice as many before the third."""
 MAX_REDIRECTS: Final = 5
 CHUNK_BYTES: Final = 1 << 16
 MAX_ERROR_BYTES: Final = 1 << 16
-"""Bytes that are read of an answer other than 200."""
+"""Bytes to read from a response whose status is not 200."""
 DEFAULT_MEDIA_TYPE: Final = "image/jpeg"
 
 _OK: Final = 200
@@ -58,11 +58,11 @@ _FOLLOWED: Final = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _MISSING: Final = frozenset({404, 410})
 _EXPIRED: Final = _MISSING | {401, 403}
-"""Not all of these are final: a client that is forbidden to fetch an image may be allowed later."""
+"""Statuses of an expired URL. 401 and 403 can be temporary."""
 
 
 class Downloader:
-    """Fetches images. It needs no event loop of its own, so it outlives the client that made it."""
+    """Downloads images. It is not tied to an event loop and can outlive its client."""
 
     def __init__(
         self,
@@ -73,15 +73,15 @@ class Downloader:
         timeout: float = DOWNLOAD_TIMEOUT,
         max_bytes: int = settings.MAX_DOWNLOAD_BYTES,
     ) -> None:
-        """Prepare; the first download imports requests.
+        """Store the options; the first download imports requests.
 
         Args:
-            allow_loopback: Whether addresses of this computer may be fetched, http too. Only
-                an API on this computer has a reason to name one.
-            own: The server that names the URLs, if the user named it: images may be fetched from
-                its origin, even in a private network, and URLs may be relative to it.
-            key: Sent as a bearer token, to the origin of `own` only.
-            timeout: Seconds for one image.
+            allow_loopback: Whether to allow URLs on this computer, also with http. Only an API on
+                this computer has a reason to send such URLs.
+            own: The server that sends the URLs, if the user configured it. Images may be fetched
+                from its origin, even in a private network, and URLs may be relative to it.
+            key: Bearer token, sent only to the origin of `own`.
+            timeout: Maximum seconds for one image.
             max_bytes: Size limit of one image.
         """
         self._http = HttpClient(allow_loopback=allow_loopback, own=own, key=key)
@@ -90,23 +90,23 @@ class Downloader:
         self._max_bytes = max_bytes
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A pickle holds neither the key nor the trust in the user's own server.
+        # Exclude the key, and the permission to reach the user's own server, from pickles.
         return partial(Downloader, allow_loopback=False), ()
 
     async def fetch(self, url: str, *, timeout: float | None = None) -> tuple[bytes, str]:
-        """Return the bytes behind `url` and their media type.
+        """Download `url` and return its bytes and their media type.
 
         Args:
-            url: As a server named it.
-            timeout: Seconds left of a call; the downloader's own limit applies as well.
+            url: URL from a server's reply.
+            timeout: Seconds until the deadline of the call; the downloader's limit also applies.
 
         Raises:
-            DownloadError: The URL is not allowed, cannot be reached, or holds no image.
+            DownloadError: The URL is not allowed, cannot be reached, or is not an image.
             ConfigurationError: The environment names root certificates that do not exist.
         """
         timeout = self._timeout if timeout is None else max(min(timeout, self._timeout), 0.001)
         if self._own is None:
-            root_certificates_path()  # a wrong variable is a better message than a TLS error
+            root_certificates_path()  # its error names the variable, unlike a later TLS error
         address = self._parsed(url, self._own)
         try:
             return await asyncio.wait_for(self._fetch(address), timeout)
@@ -131,7 +131,7 @@ class Downloader:
             await asyncio.sleep(PAUSE * attempt)
 
     async def _follow(self, first: WebAddress) -> tuple[bytes, str]:
-        """Follow redirects by hand: each address is checked like the first, and gets no key."""
+        """Follow redirects: check each address like the first one, and send it no key."""
         address = first
         for hop in range(MAX_REDIRECTS + 1):
             answer = await self._get(address, own=hop == 0)
@@ -176,14 +176,14 @@ class Downloader:
 
 
 class _TransientError(DownloadError):
-    """A failure after which the download is retried."""
+    """A failure that may be temporary, so that the download is retried."""
 
 
 def _image(answer: HttpResponse, host: str) -> tuple[bytes, str]:
-    """Return the image of an answer, and its media type.
+    """Return the image of a response and its media type.
 
     Raises:
-        DownloadError: The answer holds no image.
+        DownloadError: The response is not an image.
     """
     status, data = answer.status, answer.body
     if status in _TRANSIENT:
@@ -208,11 +208,11 @@ def _image(answer: HttpResponse, host: str) -> tuple[bytes, str]:
 
 
 class UnreachableError(Exception):
-    """The request was not sent; the message says why.
+    """The request was not sent; the message states the reason.
 
     Attributes:
-        refused: The connection was refused: no server listens there, or not yet.
-        unsafe: The server's certificate is not trusted.
+        refused: Whether the connection was refused because no server listens there (yet).
+        unsafe: Whether the server's certificate is not trusted.
     """
 
     def __init__(self, reason: str, *, refused: bool = False, unsafe: bool = False) -> None:
@@ -221,10 +221,10 @@ class UnreachableError(Exception):
 
 
 class BrokenError(Exception):
-    """The request was sent, and no whole answer came. The work may have been done.
+    """The request was sent, but the response is incomplete. The work may have been done.
 
     Attributes:
-        too_large: The answer is larger than allowed.
+        too_large: Whether the response is larger than allowed.
     """
 
     too_large = False
@@ -232,18 +232,19 @@ class BrokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request.
+    """An HTTP request.
 
     Attributes:
         method: `"GET"` or `"POST"`.
-        address: The URL.
+        address: URL of the request.
         headers: Additional headers.
-        body: Arguments of `requests`: `json`, or `data` and `files`.
-        own: The request may go to the client's own origin, with the key. Redirects must not.
-        alone: Use a new connection: when an idle one breaks, it is unknown whether the request
-            arrived.
-        timeout: Seconds without a byte.
-        max_bytes: Size limit of the answer.
+        body: Body as arguments of `requests`: `json`, or `data` and `files`.
+        own: Whether the request may be sent to the client's own origin, with the key. False for
+            redirects.
+        alone: Whether to use a new connection. When a reused connection breaks, it is unknown
+            whether the request arrived.
+        timeout: Maximum seconds without a byte.
+        max_bytes: Size limit of the response.
     """
 
     method: str
@@ -258,12 +259,12 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """An answer.
+    """An HTTP response.
 
     Attributes:
-        status: The HTTP status.
-        headers: Names in lower case.
-        body: Whole if the status is 200, empty for a redirect, else its beginning.
+        status: HTTP status code.
+        headers: Headers, with names in lower case.
+        body: Complete body if the status is 200, empty for a redirect, otherwise its beginning.
     """
 
     status: int
@@ -272,9 +273,9 @@ class HttpResponse:
 
 
 class HttpClient:
-    """Sends requests to public https addresses, and to its own origin.
+    """Sends requests to public https addresses and to its own origin.
 
-    It needs no event loop of its own, so it outlives the client that made it.
+    It is not tied to an event loop and can outlive the API client that uses it.
     """
 
     def __init__(
@@ -284,7 +285,7 @@ class HttpClient:
         own: WebAddress | None = None,
         key: ApiKey | None = None,
     ) -> None:
-        """Prepare; see `Downloader` for the arguments. The first request imports requests."""
+        """Store the options of `Downloader`; the first request imports requests."""
         self._allow_loopback = allow_loopback
         self._own = own
         self._key = key
@@ -292,12 +293,12 @@ class HttpClient:
         self._lock = threading.Lock()
 
     async def send(self, request: HttpRequest) -> HttpResponse:
-        """Send a request and return its answer with any status.
+        """Send a request and return the response, whatever its status.
 
         Raises:
             RefusedError: The address is not allowed.
             UnreachableError: The request was not sent.
-            BrokenError: The answer is incomplete or too large.
+            BrokenError: The response is incomplete or too large.
             ConfigurationError: The environment names root certificates that do not exist.
         """
         own = self._is_own(request)
@@ -328,10 +329,10 @@ class HttpClient:
             session.close()
 
     def _is_own(self, request: HttpRequest) -> bool:
-        """Tell whether a request goes to the client's own origin.
+        """Tell whether a request is for the client's own origin.
 
         Raises:
-            RefusedError: It goes neither there nor to an allowed address.
+            RefusedError: The request is neither for that origin nor for an allowed address.
         """
         address = request.address
         if request.own and self._own is not None and address.origin == self._own.origin:
@@ -344,7 +345,7 @@ class HttpClient:
     def _attempt(
         self, request: HttpRequest, connection: _RequestConnection, key: ApiKey | None
     ) -> HttpResponse:
-        import requests  # noqa: PLC0415  # 110 ms, which base64 does not need
+        import requests  # noqa: PLC0415  # takes 110 ms, and images in base64 do not need it
         import urllib3  # noqa: PLC0415
 
         try:
@@ -358,16 +359,16 @@ class HttpClient:
             failure = UnreachableError(reason, refused=refused, unsafe=unsafe)
             if connection.opened:
                 failure = BrokenError(f"the answer broke off ({reason})")
-        except Exception as error:  # noqa: BLE001  # libraries raise others, too
+        except Exception as error:  # noqa: BLE001  # libraries also raise undocumented errors
             failure = BrokenError(type(error).__name__)
         finally:
             connection.release()
-        raise failure  # not from a library's error, whose frames can hold the key
+        raise failure  # without the library's error, whose frames can contain the key
 
     def _send(
         self, request: HttpRequest, connection: _RequestConnection, key: ApiKey | None
     ) -> HttpResponse:
-        from xai_notebook.client import pinned_adapter  # noqa: PLC0415  # loads requests
+        from xai_notebook.client import pinned_adapter  # noqa: PLC0415  # imports requests
 
         pinned_adapter.current.connection = connection
         address = request.address
@@ -397,12 +398,12 @@ class HttpClient:
 
 
 class _RequestConnection:
-    """The connection of one request to `address`, which another thread can shut down.
+    """The connection of one request to `address`; any thread can shut it down.
 
-    If the address is the user's `own`, it may be a private one.
+    If `own` is true, the user configured the address, so it may be private.
 
     Attributes:
-        opened: There was a connection, so something may have been sent.
+        opened: Whether there was a connection, so that data may have been sent.
     """
 
     def __init__(self, address: WebAddress, *, own: bool) -> None:
@@ -414,10 +415,11 @@ class _RequestConnection:
         self._is_shut_down = False
 
     def addresses(self, host: str, port: int) -> list[str]:
-        """Return the addresses to connect to, in the order to try.
+        """Return the addresses to try, in this order.
 
         Raises:
-            RefusedError: The host was not checked, or its name resolves to a refused address.
+            RefusedError: The host is not the request's, or resolves to an address that is not
+                allowed.
             OSError: The name cannot be resolved.
         """
         if (host, port) != (self._address.host, self._address.port):
@@ -425,31 +427,31 @@ class _RequestConnection:
         return [host] if self._own else addresses_of(host, port)
 
     def hold(self, connected: socket.socket) -> None:
-        """Take a connected socket; it is shut down if the request was cancelled meanwhile."""
+        """Store a connected socket; shut it down if the request was already cancelled."""
         with self._lock:
             self._socket, self.opened = connected, True
         if self._is_shut_down:
             self.shut_down()
 
     def release(self) -> None:
-        """Forget the socket, which another request may use from now on."""
+        """Forget the socket, because another request may reuse it."""
         with self._lock:
             self._socket = None
 
     def shut_down(self) -> None:
-        """End the connection now; a thread that reads from it sees its end."""
+        """Shut down the connection, so that a thread that reads from it gets the end of file."""
         with self._lock, contextlib.suppress(OSError):
             self._is_shut_down = True
             if self._socket is not None:
-                # Not SSLSocket.shutdown, which would drop TLS while the other thread reads.
+                # SSLSocket.shutdown would drop TLS while the other thread reads.
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
 def _proxies(address: WebAddress) -> dict[str, str]:
     """Return the proxies for an address.
 
-    http is used only on this computer and in the user's own network. A proxy may not reach these,
-    and would read a key that is sent without TLS.
+    Plain http is used only on this computer and in the user's network. A proxy may be unable to
+    reach these, and could read a key that is sent without TLS.
     """
     from requests.utils import get_environ_proxies  # noqa: PLC0415
 
@@ -458,7 +460,7 @@ def _proxies(address: WebAddress) -> dict[str, str]:
 
 
 def _bearer(key: ApiKey | None) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
-    """Return the function that adds the key to a request at the last moment."""
+    """Return an authentication function for `requests` that adds the key just before sending."""
 
     def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
         if key is not None:
@@ -469,10 +471,12 @@ def _bearer(key: ApiKey | None) -> Callable[[requests.PreparedRequest], requests
 
 
 def _read(response: requests.Response, limit: int) -> bytes:
-    """Return the body; if the status is not 200, only its beginning.
+    """Return the body, or only its beginning if the status is not 200.
+
+    If the body is incomplete, urllib3 raises an error.
 
     Raises:
-        BrokenError: The body is larger than `limit`. urllib3 raises if it is incomplete.
+        BrokenError: The body is larger than `limit`.
     """
     if response.status_code in _REDIRECTS:
         return b""
@@ -483,7 +487,7 @@ def _read(response: requests.Response, limit: int) -> bytes:
     if is_ok and (raw.length_remaining or 0) > limit:
         raise too_large
     body = bytearray()
-    # read() waits until a chunk is full, for hours if the server sends single bytes.
+    # read() would wait until a chunk is full: for hours if the server sends single bytes.
     while chunk := raw.read1(CHUNK_BYTES):
         body += chunk
         if not is_ok and len(body) >= MAX_ERROR_BYTES:
@@ -494,7 +498,7 @@ def _read(response: requests.Response, limit: int) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    """Return a library's error without its nested repr and the address."""
+    """Return the innermost reason of a library's error, without the address."""
     cause: Any = error
     while cause.args and isinstance(inner := getattr(cause.args[0], "reason", None), Exception):
         cause = inner

@@ -1,10 +1,10 @@
-"""The requests session of `http`: its connections go to checked addresses and can be cancelled.
+"""The `requests` session of `http`: connects only to checked addresses and can be cancelled.
 
-A name is resolved once for each connection. The addresses are checked, and the connection is made
-to one of them, so a name server that changes its answer does not matter. TLS, the certificate and
-the Host header still use the name. A proxy resolves names itself; there only the name is checked.
+A name is resolved once per connection. The resulting addresses are checked, and the connection uses
+one of them, so a name server cannot change its answer after the check. TLS, the certificate and the
+Host header still use the name. A proxy resolves names itself, so only the name is checked.
 
-Separate because it loads requests, which only downloads and engines need.
+This is a separate module because it imports requests, which only downloads and engines need.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from urllib3.exceptions import HTTPError, NameResolutionError
 from xai_notebook import settings
 
 current = threading.local()
-"""Its `connection` is the one of the thread's request: where it may connect to, and its socket."""
+"""Thread-local; `connection` is the `_RequestConnection` of the request that this thread sends."""
 
 
 class _Pinned(HTTPConnection):
@@ -31,7 +31,7 @@ class _Pinned(HTTPConnection):
         """Connect to the first checked address that answers.
 
         Raises:
-            RefusedError: The name resolves to a refused address.
+            RefusedError: The name resolves to an address that is not allowed.
             HTTPError: The name cannot be resolved, or no address answers.
         """
         name = self._dns_host
@@ -52,7 +52,7 @@ class _Pinned(HTTPConnection):
 
 
 class _PinnedHTTPS(_Pinned, HTTPSConnection):
-    """Pinned, too: `_dns_host` is the name again when TLS checks the certificate."""
+    """Like `_Pinned`; when TLS checks the certificate, `_dns_host` is the name again."""
 
 
 class _Pool(HTTPConnectionPool):
@@ -64,7 +64,7 @@ class _HTTPSPool(HTTPSConnectionPool):
 
 
 def _held(pool: Any) -> Any:
-    """Return a pool class whose connections are held by the request that they serve."""
+    """Return a pool class whose connections register their socket with the current request."""
 
     class Connection(pool.ConnectionCls):  # type: ignore[misc]  # the pool decides
         def connect(self) -> None:
@@ -80,19 +80,19 @@ def _held(pool: Any) -> Any:
 
 
 class _PinnedAdapter(HTTPAdapter):
-    """Sends requests over held connections, which are pinned unless they go to a proxy."""
+    """Registers the socket of each connection; direct connections go only to checked addresses."""
 
     if TYPE_CHECKING:
         poolmanager: Any
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Pin and hold direct connections."""
+        """Set the pool classes for direct connections."""
         super().init_poolmanager(*args, **options)
         pools = {"http": _Pool, "https": _HTTPSPool}
         self.poolmanager.pool_classes_by_scheme = {name: _held(pools[name]) for name in pools}
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        """Hold connections to a proxy."""
+        """Set the pool classes for connections to a proxy."""
         known = proxy in self.proxy_manager
         manager: Any = super().proxy_manager_for(proxy, **options)
         if not known:
@@ -102,10 +102,10 @@ class _PinnedAdapter(HTTPAdapter):
 
 
 class _Session(requests.Session):
-    """Ignores redirects: requests reads their whole body, even if they are not followed."""
+    """Hides redirects, because requests reads their whole body even if it does not follow them."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Return None: no redirect."""
+        """Return None, so that no response counts as a redirect."""
 
 
 def open_session() -> requests.Session:

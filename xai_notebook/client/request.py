@@ -71,7 +71,7 @@ class ImageRequest:
 
     @property
     def shape(self) -> str:
-        """Aspect ratio of the images as `"width:height"`; `"1:1"` if not given."""
+        """Aspect ratio of the images, as width and height; a square if not given."""
         return self.aspect_ratio or "1:1"
 
     def fingerprint(self, backend: str, host: str) -> str:

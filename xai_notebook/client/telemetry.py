@@ -1,8 +1,8 @@
-"""OpenTelemetry spans of the client's calls, if the user traces.
+"""OpenTelemetry spans of the client's calls, if tracing is on.
 
-Tracing is on if `opentelemetry.trace` is already imported: setting up a tracer provider imports it.
-Without tracing, the 15 ms of its import are saved; this module never sets a provider. Image data is
-never an attribute.
+Tracing is on if `opentelemetry.trace` is already imported, as it is after the user has set up a
+tracer provider. Otherwise this module saves the 15 ms of the import. It never sets a provider, and
+never adds image data as an attribute.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class CallSpan:
-    """The span of one call; without tracing, it does nothing."""
+    """The span of one call; its methods do nothing if tracing is off."""
 
     def __init__(self, span: Any = None, *, sensitive: bool = False) -> None:
         self._span = span
@@ -42,7 +42,7 @@ class CallSpan:
             self._span.set_attributes(_reply_attributes(request, reply))
 
     def fail(self, error: BaseException) -> None:
-        """Mark the span as failed. Only our own messages are added: they hold no key."""
+        """Mark the span as failed. Only this package's messages are added: they contain no key."""
         if self._span is None:
             return
         from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415  # already imported
@@ -62,12 +62,12 @@ def call_span(
     """Open the span of a call, named as in xAI's SDK.
 
     Args:
-        name: Such as `file.upload` or `image.sample grok-imagine-image`.
-        operation: The SDK's `operation.name`, if the span has one.
-        request: The request for images, if it is one.
+        name: Name of the span, such as `file.upload` or `image.sample grok-imagine-image`.
+        operation: Attribute `operation.name` of the SDK's span, if the SDK sets one.
+        request: The request, if the call generates images.
 
     Yields:
-        The span, to which the reply is added.
+        The span; the caller adds the attributes of the reply.
     """
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None or settings.switched_on("XAI_SDK_DISABLE_TRACING"):
@@ -131,7 +131,7 @@ def _request_attributes(request: wire.GenerateImageRequest, *, sensitive: bool) 
 
 
 def _lower(name: str) -> str:
-    """Return the value at the end of an enum's name: `IMG_RESOLUTION_2K` -> `2k`."""
+    """Return the last part of an enum value's name in lower case: `IMG_RESOLUTION_2K` -> `2k`."""
     return name.rpartition("_")[2].lower()
 
 

@@ -1,10 +1,11 @@
-"""The messages and method paths of the wire, made from the compiled `protos/`.
+"""The API's protobuf message classes and gRPC method paths, from the compiled `protos/`.
 
-The classes are made from a descriptor set at run time. Generated code refuses protobuf runtimes
-older than its compiler. And xAI's SDK registers the names `xai/api/v1/*.proto` and `xai_api.*` in
-the process's only descriptor pool, so a second module with these names could not be imported. Our
-files and package have other names and work beside the SDK in either order of import. The method
-paths on the wire, `/xai_api.Image/GenerateImage` and so on, depend on neither.
+The classes are created at run time from a descriptor set, for two reasons. Generated code rejects
+protobuf runtimes that are older than its compiler. And xAI's SDK registers the names
+`xai/api/v1/*.proto` and `xai_api.*` in the process's only descriptor pool, so a second module with
+these names could not be imported. Our files and package have other names and work together with the
+SDK in either order of import. The method paths, such as `/xai_api.Image/GenerateImage`, do not
+depend on these names.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from google.protobuf import (
     descriptor_pb2,
     descriptor_pool,
     message_factory,
-    # Imported for its side effect, too: it must be in the pool before our files.
+    # The import also registers it: it must be in the pool before our files.
     timestamp_pb2,
 )
 from google.protobuf.empty_pb2 import Empty
@@ -99,7 +100,7 @@ UPLOAD_FILE: Final = "/xai_api.Files/UploadFile"
 GET_API_KEY_INFO: Final = "/xai_api.Auth/get_api_key_info"
 
 TICKS_PER_USD: Final = 10**10
-"""The unit of `SamplingUsage.cost_in_usd_ticks` is 1e-10 USD."""
+"""Ticks per US dollar in `SamplingUsage.cost_in_usd_ticks`."""
 
 _PACKAGE = "xai_notebook.api.v1"
 
@@ -112,9 +113,9 @@ def _load() -> dict[str, Any]:
     classes: dict[str, Any] = {}
     pending = list(files.file)
     known = {timestamp_pb2.DESCRIPTOR.name}
-    while pending:  # in order of dependency
+    while pending:  # dependencies first
         for file in [f for f in pending if known.issuperset(f.dependency)]:
-            # Adding an identical file again is allowed, as when the module is reloaded.
+            # If this module is reloaded, the pool accepts an identical file again.
             pool.AddSerializedFile(file.SerializeToString())
             known.add(file.name)
             pending.remove(file)

@@ -1,4 +1,4 @@
-"""A thread pool that works without threads if the system cannot start more of them."""
+"""A thread pool that still works if the system cannot start more threads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 class FallbackThreadPool(ThreadPoolExecutor):
     """A thread pool that runs a function in the calling thread if no thread can be started.
 
-    That blocks the caller, but no paid picture is lost.
+    This blocks the caller, but no paid picture is lost.
     """
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -26,8 +26,8 @@ class FallbackThreadPool(ThreadPoolExecutor):
             return super().submit(work)
         except RuntimeError as error:
             if "new thread" not in str(error):
-                raise  # it has been shut down
-        done_here = True  # `work` stays in the queue, and must not call it again
+                raise  # the pool is shut down
+        done_here = True  # `work` stays in the queue and must not call `fn` again
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
