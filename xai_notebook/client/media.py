@@ -1,4 +1,4 @@
-"""Image files as bytes, without Pillow: media type, size, structure checks, metadata removal."""
+"""Media type, size, structure checks and metadata removal for image files, without Pillow."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ _START_OF_FRAME: Final = {bytes((0xFF, kind)) for kind in range(0xC0, 0xD0)} - {
     b"\xff\xcc",
 }
 _MARKERS_ALONE: Final = {bytes((0xFF, kind)) for kind in range(0xD0, 0xD9)}
-"""Markers without a length: restarts, and the start of an image."""
+"""JPEG markers without a length: restart markers, and start of image."""
 _MARKER: Final = re.compile(b"\xff[^\xff\x00]")
 _MAX_SEGMENTS: Final = 4096
 _MAX_PADDING: Final = 1 << 16
-"""Bytes between the segments of a JPEG; real files have hardly any."""
+"""Maximum number of bytes between the segments of a JPEG; real files have hardly any."""
 _MAX_CHUNKS: Final = 1 << 16
 _MAX_SCANNED: Final = 1 << 30
-"""Pixels of a JPEG times its scans: decoding a scan visits all pixels. A progressive picture has
-about ten scans."""
+"""Maximum product of pixels and scans of a JPEG, because decoding a scan visits all pixels. A
+progressive JPEG has about ten scans."""
 _MIN_PIXELS: Final = 1 << 20
-"""Pixels that a scan of a small picture counts as."""
+"""Minimum number of pixels to assume for a scan."""
 
 _MAX_TEXT: Final = 1 << 20
-"""Inflated bytes of all texts of a PNG, and of its profile; Pillow refuses more."""
+"""Maximum decompressed size in bytes of all text of a PNG, and of its profile; Pillow's limit."""
 _TEXT_CHUNKS: Final = frozenset({b"tEXt", b"zTXt", b"iTXt"})
-"""Chunks of a PNG with text."""
+"""PNG chunks with text."""
 _MAX_EXIF: Final = 1 << 16
-"""Bytes of Exif that are kept: one segment of a JPEG has no more."""
+"""Largest Exif data in bytes that is kept: the limit of a JPEG segment."""
 _KEPT_PNG_CHUNKS: Final = {b"tRNS", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP"}
-"""Ancillary chunks of a PNG that affect how its pixels look."""
+"""Ancillary PNG chunks that affect how the pixels look."""
 _KEPT_JPEG_SEGMENTS: Final = {
     b"\xff\xe0": b"JFIF\0", b"\xff\xe1": b"Exif\0", b"\xff\xe2": b"ICC_PROFILE\0",
     b"\xff\xee": b"Adobe",
 }  # fmt: skip
-"""Application segments of a JPEG that affect how its pixels look, and their first bytes."""
+"""JPEG application segments that affect how the pixels look, and their first bytes."""
 _KEPT_WEBP_CHUNKS: Final = {b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ICCP", b"ANIM", b"ANMF", b"EXIF"}
 _WEBP_XMP_FLAG: Final = 0x04
 _MARKER_AFTER_SCAN: Final = re.compile(b"\xff[\x01-\xcf\xd9-\xfe]")
-"""A marker after the compressed data of a scan."""
+"""Matches a marker after the compressed data of a scan."""
 _TIFF_TYPE_BYTES: Final = {
     1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8,
     17: 8, 18: 8,
 }  # fmt: skip
-"""Bytes of a TIFF value by its type."""
+"""Size in bytes of a TIFF value, by its type."""
 _TIFF_DIRECTORY_TAGS: Final = {330, 34665, 34853, 40965}
-"""TIFF tags that point to more tags."""
+"""TIFF tags that point to further directories of tags."""
 _TIFF_STRIP_TAGS: Final = {273, 324}
 """TIFF tags with the offsets of strips or tiles."""
 _MAX_STRIPS: Final = 1 << 18
@@ -67,7 +67,7 @@ EXTENSIONS: Final = {
 
 
 def media_type(data: bytes) -> str | None:
-    """Return the media type by the first bytes of `data`; None if it is not a known image."""
+    """Detect the media type from the first bytes of `data`; None if it is not a known image."""
     if data.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -85,10 +85,10 @@ class Part(NamedTuple):
     """A segment of a JPEG, or a chunk of a PNG or WebP.
 
     Attributes:
-        kind: The two bytes of the marker, or the four of the chunk's name.
-        start: Offset of its first byte.
-        body: Offset of its content.
-        end: Offset behind its content.
+        kind: The two bytes of the marker, or the four bytes of the chunk's name.
+        start: Offset of the first byte of the part.
+        body: Offset of the content.
+        end: Offset after the content.
         next: Offset of the next part.
     """
 
@@ -102,9 +102,9 @@ class Part(NamedTuple):
 def parts_of(data: bytes) -> Iterator[Part]:
     """Yield the parts of a JPEG up to its first scan, or of a PNG or WebP up to its end.
 
-    The last part of a complete file is the start of scan of a JPEG (or its end, without a scan),
-    `IEND` of a PNG, and the part of a WebP that ends at the end of the file. The time is linear in
-    the bytes, and small for padding.
+    If the file is complete, the last part is a JPEG's start of scan (or its end of image, if it has
+    no scan), a PNG's `IEND`, or the part that ends at the end of a WebP. The run time is linear in
+    the size, and padding costs little.
 
     Raises:
         ValueError: The file has more parts or padding than any real file.
@@ -121,7 +121,7 @@ def _segments(data: bytes) -> Iterator[Part]:
     offset, padding = 2, 0
     for _ in range(_MAX_SEGMENTS):
         match = _MARKER.search(data, offset, offset + _MAX_PADDING + 2)
-        if match is None:  # too much padding, or the end
+        if match is None:  # too much padding, or the end of the file
             padding += len(data) - offset
             break
         start = match.start()
@@ -135,7 +135,7 @@ def _segments(data: bytes) -> Iterator[Part]:
         if kind == _EOI:
             yield Part(kind, start, start + 2, start + 2, start + 2)
             return
-        # Decoders ignore a length below 2 and continue behind it, and so must we.
+        # As decoders do, ignore a length below 2 and continue after it.
         end = max(body, start + 2 + int.from_bytes(data[start + 2 : body], "big"))
         if end > len(data):
             return
@@ -175,11 +175,11 @@ def _riff_chunks(data: bytes) -> Iterator[Part]:
 
 
 def check_structure(data: bytes) -> None:
-    """Refuse files that keep a decoder busy for minutes: with padding, tiny parts or empty scans.
+    """Reject files with so much padding or so many parts or scans that decoding takes minutes.
 
     Raises:
         ValueError: A JPEG, PNG or WebP has more of them than any real file, or a JPEG has no scan.
-            The message is half a sentence.
+            The message is a phrase such as `no scan`.
     """
     last = None
     for part in parts_of(data):
@@ -195,7 +195,7 @@ def check_structure(data: bytes) -> None:
 
 
 def dimensions(data: bytes) -> tuple[int, int] | None:
-    """Return width and height in pixels from the header of a JPEG or PNG; None if unknown."""
+    """Read width and height in pixels from the header of a JPEG or PNG; None if unknown."""
     if data.startswith(b"\x89PNG\r\n\x1a\n") and data[12:16] == b"IHDR":
         return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     if not data.startswith(b"\xff\xd8\xff"):
@@ -211,13 +211,13 @@ def dimensions(data: bytes) -> tuple[int, int] | None:
 
 
 def make_readable(data: bytes) -> bytes:
-    """Check the parts of an image, and return it without texts that Pillow refuses.
+    """Check the parts of an image, and remove PNG chunks that prevent Pillow from opening it.
 
-    Pillow takes a text or profile of a PNG that inflates to more than a megabyte for an attack and
-    does not open the file: these chunks are removed. All other files are returned unchanged.
+    Pillow refuses to open a PNG with more than a megabyte of decompressed text or profile, because
+    it could be an attack. These chunks are removed. All other files are returned unchanged.
 
     Raises:
-        ValueError: As `parts_of`.
+        ValueError: The file has more parts or padding than any real file.
     """
     is_png = media_type(data) == "image/png"
     remaining, dropped = _MAX_TEXT, []
@@ -236,14 +236,14 @@ def make_readable(data: bytes) -> bytes:
 
 
 def _inflated(kind: bytes, body: bytes, limit: int) -> int:
-    """Return the length of an inflated text or profile, or a number above `limit`."""
+    """Return the decompressed length of a text or profile, or a number above `limit`."""
     if kind == b"tEXt":
         return len(body)
     pieces = body.split(b"\0", 1)
     if kind == b"iTXt":
         if len(pieces) > 1 and not pieces[1].startswith(b"\1"):
             return len(body)
-        pieces = body.split(b"\0", 4)  # keyword, flag and method, language, its keyword, text
+        pieces = body.split(b"\0", 4)  # keyword, flag and method, language, translation, text
         compressed = pieces[-1]
     else:
         compressed = pieces[-1][1:]
@@ -257,11 +257,11 @@ def _inflated(kind: bytes, body: bytes, limit: int) -> int:
 def strip_metadata(data: bytes) -> bytes:
     """Return a JPEG, PNG or WebP without metadata; other files are returned unchanged.
 
-    Comments, texts, XMP, previews, depth maps, videos and further frames are removed. What affects
-    the look of the pixels stays, and no pixel is encoded again.
+    Comments, text, XMP, previews, depth maps, videos and further frames are removed. Data that
+    affects how the pixels look is kept, and the pixels are not encoded again.
 
     Raises:
-        ValueError: As `parts_of`.
+        ValueError: The file has more parts or padding than any real file.
     """
     kind = media_type(data)
     parts = list(parts_of(data))
@@ -297,14 +297,14 @@ def strip_metadata(data: bytes) -> bytes:
 
 
 def _is_metadata_chunk(part: Part) -> bool:
-    """Tell whether a chunk of a PNG does not affect the pixels of its first frame."""
+    """Tell whether a PNG chunk does not affect the pixels of the first frame."""
     if part.kind == b"eXIf":
         return part.end - part.body > _MAX_EXIF
     return part.kind.isalpha() and part.kind[:1].islower() and part.kind not in _KEPT_PNG_CHUNKS
 
 
 def _end_of_jpeg(data: bytes, last: Part) -> int:
-    """Return the offset behind the first picture of a JPEG; more pictures or a video may follow."""
+    """Return the offset after the first picture of a JPEG; more pictures or a video may follow."""
     offset = last.next
     for _ in range(_MAX_SEGMENTS):
         match = _MARKER_AFTER_SCAN.search(data, offset)
@@ -318,7 +318,7 @@ def _end_of_jpeg(data: bytes, last: Part) -> int:
 
 
 def _without(data: bytes, dropped: list[Part]) -> bytes:
-    """Return `data` without some of its parts."""
+    """Return `data` without the parts `dropped`."""
     if not dropped:
         return data
     starts = [0, *(part.next for part in dropped)]
@@ -327,17 +327,17 @@ def _without(data: bytes, dropped: list[Part]) -> bytes:
 
 
 def check_tiff_tags(data: bytes) -> dict[int, int]:
-    """Refuse a TIFF that keeps a reader busy: with many tags that share the same megabytes.
+    """Reject a TIFF with so many tags, perhaps all with the same data, that reading takes minutes.
 
     Args:
-        data: A TIFF, or Exif, which has the same structure.
+        data: A TIFF, or Exif data, which has the same structure.
 
     Returns:
         The tags of the first picture, each with its first number or the offset of its value.
 
     Raises:
-        ValueError: There are more or longer tags than any real file has. The message is half a
-            sentence.
+        ValueError: There are more or longer tags than in any real file. The message is a phrase
+            such as `more than 4,096 tags`.
     """
     little = data.startswith(b"II")
     big = data[2:4] in {b"\x2b\0", b"\0\x2b"}

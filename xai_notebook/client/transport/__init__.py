@@ -1,1 +1,1 @@
-"""gRPC for the client: channels, calls, retries, error translation, and keeping the key secret."""
+"""gRPC transport of the client: channels, calls, retries, error translation, key removal."""

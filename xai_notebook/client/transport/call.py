@@ -1,34 +1,38 @@
-"""One attempt of a gRPC call: its messages, or how it failed and whether it may have been served.
+"""One attempt of a gRPC call: send the request, receive the reply, and classify failures.
 
-A call with one reply is sent as a call with a stream of replies. grpc.aio returns the message of a
-unary call only together with the status OK, so a picture whose trailers were lost would be lost.
+A call with a single reply is sent as a call with a stream of replies, because grpc.aio returns the
+message of a unary call only together with the status OK. If the trailers were lost, so would be the
+picture.
 
-The request is a stream with one message, too. Only for streams does grpc.aio wait for the headers
-before it sends the message; otherwise the server's answer can be complete before the client looks
-for headers. On a busy computer, 106 to 144 of 2,000 replies that broke off lost their headers.
+The request is sent as a stream with one message, because only for streams does grpc.aio wait for
+the response headers before it sends the message. Otherwise the server's answer can be complete
+before the client looks for headers: on a busy computer, 106 to 144 of 2,000 replies that broke off
+lost their headers.
 
 Which attempts can be retried
 -----------------------------
-A server refuses a call with one frame that ends the stream ("Trailers-Only"). A reply that begins
-and breaks off has headers and trailers, perhaps with half a message between them. If the headers
-hold only gRPC's own fields and everything arrives in one packet, grpc.aio (1.80 to 1.85) shows both
-alike: the same empty metadata, status, details and order of events. The same holds for RST_STREAM
-with REFUSED_STREAM, before headers and after. Timing proves nothing. So a call that costs money is
-retried only after one of these proofs that the server did not begin to serve it:
+A server refuses a call with one frame that ends the stream ("Trailers-Only"). A reply that breaks
+off has headers and trailers, perhaps with half a message between them. grpc.aio (1.80 to 1.85)
+cannot tell these two cases apart if the headers contain only gRPC's own fields and everything
+arrives in one packet: metadata (empty), status, details and the order of events are the same. It
+cannot tell either whether an RST_STREAM with REFUSED_STREAM came before or after the headers.
+Timing proves nothing. Therefore a call that costs money is retried only if one of these facts
+proves that the server did not begin to serve it:
 
 - There was no connection, or gRPC's client refused to send the request.
-- The status has fields that only the head of a response has, such as `date` or `server`, and no
-  headers came before it. gRPC shows the content of a Trailers-Only frame as trailing metadata, and
-  HTTP does not allow these fields in real trailers. Proxies such as Envoy and Cloudflare add them
-  to every response.
-- The connection ended with a GOAWAY that excludes this stream. It comes from the direct peer, which
-  reports the streams that it processed; proxies forward RST_STREAM, but not GOAWAY.
-- The answer was HTTP without gRPC (a proxy's 429), and not from a gateway that lost its server.
-- The status is RESOURCE_EXHAUSTED, and no headers came before it: servers apply a rate limit before
-  they accept a call, so it does not end half a reply.
+- The status has fields that only the head of a response can have, such as `date` or `server`, and
+  no headers came before it. gRPC returns the content of a Trailers-Only frame as trailing metadata,
+  and HTTP does not allow these fields in real trailers. Proxies such as Envoy and Cloudflare add
+  them to every response.
+- The connection ended with a GOAWAY that excludes this stream. A GOAWAY comes from the direct peer
+  and reports which streams it processed; proxies forward RST_STREAM, but not GOAWAY.
+- The response is HTTP without gRPC, such as a proxy's 429, and not from a gateway that lost its
+  server.
+- The status is RESOURCE_EXHAUSTED, and no headers came before it. Servers apply a rate limit before
+  they accept a call, so this status does not end a reply that broke off.
 
-UNAVAILABLE without a proof is an error that says that the call may have been billed. After any
-other status no call is sent again.
+UNAVAILABLE without such a proof raises an error that says that the call may have been billed. After
+any other status, no call is retried.
 """
 
 from __future__ import annotations
@@ -54,10 +58,10 @@ UnaryStreamCall: TypeAlias = "grpc.aio.UnaryStreamCall[bytes, bytes]"
 StreamStreamCall: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
 
 PAUSE = 0.015
-"""Seconds, waited twice. Headers without a status after this time have begun a reply. The status of
-a refusal follows its headers within 0.2 ms, and within 10 ms on a busy computer."""
+"""Seconds to wait for a status, twice. If none arrives, the reply has begun: a refusal's status
+follows its headers within 0.2 ms, or within 10 ms on a busy computer."""
 GRACE = 1.0
-"""Seconds that a server has to end a call after its message."""
+"""Seconds to wait for the server to end a call after its message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +69,8 @@ class Deadline:
     """The deadline of a call over all its attempts.
 
     Attributes:
-        start: When the call began, in seconds of the monotonic clock.
-        timeout: How long the call may take, in seconds.
+        start: Start of the call, in seconds of the monotonic clock.
+        timeout: Maximum duration of the call, in seconds.
     """
 
     start: float
@@ -99,22 +103,22 @@ class FailureKind(Enum):
     """Whether a failed attempt may have been served."""
 
     UNSENT = auto()
-    """There was no connection, or the request is over one of our limits."""
+    """There was no connection, or the request exceeds the client's size limit."""
     REFUSED = auto()
-    """The server proved that it did not begin to serve the request."""
+    """There is proof that the server did not begin to serve the request."""
     UNPROVEN = auto()
-    """A refusal, or a reply that broke off at its beginning: gRPC shows both alike."""
+    """Either a refusal, or a reply that broke off at its beginning; gRPC cannot tell them apart."""
     BEGUN = auto()
-    """A reply had begun."""
+    """The reply had begun."""
     LOST = auto()
-    """The request was sent and no answer came: it may have been served and billed."""
+    """The request was sent, but no answer arrived. It may have been served and billed."""
 
 
-class Failure(Exception):  # noqa: N818  # callers get an error of our tree, made of it
+class Failure(Exception):  # noqa: N818  # internal; translated for callers
     """An attempt without a reply.
 
     Attributes:
-        error: The error of grpc.aio.
+        error: The error raised by grpc.aio.
         kind: Whether the request may have been served.
     """
 
@@ -125,7 +129,7 @@ class Failure(Exception):  # noqa: N818  # callers get an error of our tree, mad
 
 
 class NoMessageError(Exception):
-    """The server answered OK without a whole message."""
+    """The server sent the status OK without a complete message."""
 
 
 class TooLongError(Exception):
@@ -133,12 +137,12 @@ class TooLongError(Exception):
 
 
 async def exchange(call: StreamStreamCall, messages: AsyncGenerator[bytes]) -> bytes:
-    """Send the messages of a call that was just begun, and return its single reply.
+    """Send the messages of a new call and return its single reply.
 
     Raises:
         Failure: There was no reply.
-        NoMessageError: The server answered OK without a message.
-        Exception: What `messages` raises; the call is cancelled then.
+        NoMessageError: The server sent the status OK without a message.
+        Exception: `messages` raised this exception, and the call was cancelled.
     """
     connected = asyncio.Event()
     writing = asyncio.ensure_future(_write(call, messages, connected))
@@ -147,7 +151,7 @@ async def exchange(call: StreamStreamCall, messages: AsyncGenerator[bytes]) -> b
         done, _ = await asyncio.wait({writing, receiving}, return_when=asyncio.FIRST_COMPLETED)
         if writing in done:
             writing.result()
-        return await receiving  # an early reply ends the writing
+        return await receiving  # an early reply stops the writing
     finally:
         writing.cancel()
         receiving.cancel()
@@ -155,11 +159,11 @@ async def exchange(call: StreamStreamCall, messages: AsyncGenerator[bytes]) -> b
 
 
 async def receive_all(call: UnaryStreamCall, max_bytes: int) -> list[bytes]:
-    """Return all messages of a call that was just begun.
+    """Return all messages of a new call.
 
     Raises:
         Failure: The stream broke off or did not begin.
-        TooLongError: The messages have more than `max_bytes` in all. The call is cancelled.
+        TooLongError: The messages together have more than `max_bytes`. The call is cancelled.
     """
     messages: list[bytes] = []
     left = max_bytes
@@ -173,19 +177,19 @@ async def receive_all(call: UnaryStreamCall, max_bytes: int) -> list[bytes]:
         kind = failure_kind(error, begun=bool(messages), connected=bool(messages))
         raise Failure(error.with_traceback(None), kind) from None
     finally:
-        call.cancel()  # without effect after its end
+        call.cancel()  # no effect if the call has ended
     return messages
 
 
 async def _write(
     call: StreamStreamCall, messages: AsyncGenerator[bytes], connected: asyncio.Event
 ) -> None:
-    # If the call has just been refused, `call.write()` sets an error of its own before the refusal
+    # If the call has just been refused, `call.write()` would set its own error before the refusal
     # arrives.
     inner = getattr(call, "_cython_call", None)
     write = getattr(inner, "send_serialized_message", call.write)
     end = getattr(inner, "send_receive_close", call.done_writing)
-    # An error of writing says only that the call is over; `_receive` gets the reason.
+    # A write error says only that the call has ended; `_receive` gets the reason.
     with contextlib.suppress(grpc.aio.AioRpcError, grpc.aio.BaseError, asyncio.InvalidStateError):
         await call.wait_for_connection()
         connected.set()
@@ -196,13 +200,13 @@ async def _write(
 
 
 async def _receive(call: StreamStreamCall, connected: asyncio.Event) -> bytes:
-    """Return the first message of a call as soon as it is whole: it has been paid for.
+    """Return the first message of a call as soon as it is complete, whatever the final status.
 
-    `connected` is set once the call has a connection.
+    `connected` is set when the call has a connection.
 
     Raises:
         Failure: There was no message.
-        NoMessageError: The server answered OK without a message.
+        NoMessageError: The server sent the status OK without a message.
     """
     reading = asyncio.ensure_future(_reader(call)())
     headers = _HeaderWatch(call)
@@ -219,7 +223,7 @@ async def _receive(call: StreamStreamCall, connected: asyncio.Event) -> bytes:
         reading.cancel()
         raise
     except grpc.aio.AioRpcError as error:
-        # Without its traceback, whose frames would keep the call and its connection alive.
+        # The traceback's frames would keep the call and its connection alive.
         kind = failure_kind(error, begun=headers.begun, connected=connected.is_set())
         raise Failure(error.with_traceback(None), kind) from None
     finally:
@@ -230,19 +234,19 @@ async def _receive(call: StreamStreamCall, connected: asyncio.Event) -> bytes:
 def _reader(call: StreamStreamCall) -> Callable[[], Awaitable[Any]]:
     """Return the method that reads a message.
 
-    `call.read()` begins to read when the headers have come. If the connection breaks right after
-    the message, the message is lost: 196 of 200 replies of 300 bytes that were followed by a reset,
-    and at most one with this method, which begins before.
+    `call.read()` starts to read only when the headers have arrived, and loses the message if the
+    connection breaks right after it. In a test with replies of 300 bytes followed by a reset, it
+    lost 196 of 200. The method returned here starts earlier and lost at most one.
     """
     inner = getattr(call, "_cython_call", None)
     return getattr(inner, "receive_serialized_message", call.read)
 
 
 class _HeaderWatch:
-    """Whether a reply was seen to begin.
+    """Detects the beginning of a reply, and sets `begun`.
 
-    Metadata shows it, and so does time: the status of a refusal follows at once. `begun=False`
-    proves nothing; `failure_kind` knows the proofs.
+    A reply has begun if the headers contain metadata, or if no status follows them at once, as it
+    does in a refusal. `begun=False` proves nothing; see `failure_kind` for the proofs.
     """
 
     def __init__(self, call: StreamStreamCall) -> None:
@@ -261,7 +265,7 @@ class _HeaderWatch:
         if times == 0:
             self.begun = True
             return
-        # Twice: a busy event loop comes here late, before it has received the status.
+        # Check twice, because a busy event loop can run this before it has processed the status.
         self._timer = asyncio.get_running_loop().call_later(PAUSE, self._check, times - 1)
 
     def stop(self) -> None:
@@ -270,10 +274,10 @@ class _HeaderWatch:
 
 
 def _end_or_cancel(call: StreamStreamCall, left: float = GRACE) -> None:
-    """Let the server end a call; cancel it after `left` seconds.
+    """Let the server end a call; cancel the call after `left` seconds.
 
-    Polled: a callback of `add_done_callback` would keep the call, its request and its connection
-    alive until the next garbage collection.
+    This function polls, because a callback of `add_done_callback` would keep the call, its request
+    and its connection alive until the next garbage collection.
     """
     if call.done():
         return
@@ -283,15 +287,16 @@ def _end_or_cancel(call: StreamStreamCall, left: float = GRACE) -> None:
         call.cancel()
 
 
-# The details that grpcio 1.80 to 1.85 writes itself. From 1.82 on, every failure of a stream reads
-# "Stream removed (…)"; before, it has its own name. The debug string does not help: "received from
-# peer" is everywhere. A gRPC server that drops a connection first ends its calls with a status.
+# Details that grpcio 1.80 to 1.85 creates itself. From 1.82 on, the details of every stream failure
+# start with "Stream removed (…"; earlier versions have different texts. The debug string is no
+# help, because it always contains "received from peer". Before a gRPC server drops a
+# connection, it ends its calls with a status.
 _UNCONNECTED = re.compile(
     r"failed to connect to all addresses|errors resolving |DNS resolution failed"
     r"|empty address list|connections to all backends failing|Getting metadata from plugin failed"
 )
 _TOO_LARGE = re.compile(r"CLIENT: Sent message larger than max")
-# For streams above the last one that a GOAWAY names.
+# The stream's number is above the last one that the GOAWAY reports as processed.
 _UNPROCESSED = re.compile(r"(?:Stream removed \()?GOAWAY received; ")
 _CUT = re.compile(
     r"Stream removed|Socket closed|recvmsg:|sendmsg:|Received RST_STREAM|GOAWAY received"
@@ -299,30 +304,30 @@ _CUT = re.compile(
     r"|received metadata size exceeds|CLIENT: Received message larger than max"
     r"|Too many pings|Cancelling all calls|Server shutdown"
 )
-# Envoy, a proxy in front of many services, answers in gRPC if it loses its server.
+# Envoy, a proxy in front of many services, sends a gRPC status if it loses its server.
 _PROXY = re.compile(
     r"upstream (?:connect error or )?(?:disconnect/reset before headers|request timeout)"
 )
 _PROXY_UNSENT = re.compile(r"reset reason: (?:\w+ )?(?:connection failure|overflow)")
 _HTTP = re.compile(r"(?:Stream removed \()?Received http2 header with status: (\d{3})")
 _HEAD_FIELDS = frozenset({"age", "alt-svc", "cf-ray", "date", "server", "vary", "via"})
-"""Fields that servers and proxies write into a response's head; not allowed, or unknown, in
-trailers (RFC 9110, 6.5.1)."""
+"""Header fields that servers and proxies add to the head of a response, and that are not allowed or
+not used in trailers (RFC 9110, 6.5.1)."""
 _GATEWAY = frozenset({502, 503, 504, 520, 521, 522, 523, 524})
-"""The last five are Cloudflare's."""
+"""HTTP statuses of a gateway that lost its server; 520 to 524 are Cloudflare's."""
 _SIZE_LIMIT = re.compile(r"message larger than max|metadata size exceeds", re.IGNORECASE)
 
 
 def failure_kind(
     error: grpc.aio.AioRpcError, *, begun: bool = False, connected: bool = False
 ) -> FailureKind:
-    """Return whether a failed attempt may have been served.
+    """Classify a failed attempt by whether the server may have served it.
 
     Args:
-        error: Its error.
-        begun: Whether headers were seen before the error.
-        connected: Whether there was a connection. If so, an error about a failed connection is the
-            server's, about another server behind it.
+        error: Error of the attempt.
+        begun: Whether the reply was seen to begin before the error.
+        connected: Whether there was a connection. If so, an error about a failed connection comes
+            from the server, and is about another server behind it.
     """
     details = error.details() or ""
     if _UNCONNECTED.match(details) and not connected:
@@ -345,11 +350,11 @@ def failure_kind(
 
 
 def http_status(error: grpc.aio.AioRpcError) -> int | None:
-    """Return the status of an HTTP answer without gRPC: from a proxy, or a wrong host."""
+    """Return the HTTP status of a response without gRPC, sent by a proxy or a wrong host."""
     match = _HTTP.match(error.details() or "")
     return int(match[1]) if match else None
 
 
 def is_size_limit(error: grpc.aio.AioRpcError) -> bool:
-    """Tell whether a RESOURCE_EXHAUSTED is about a message's size instead of a rate or quota."""
+    """Tell whether a RESOURCE_EXHAUSTED is for a message's size instead of a rate or quota."""
     return _SIZE_LIMIT.search(error.details() or "") is not None

@@ -1,7 +1,7 @@
-"""gRPC channels: key, TLS and its roots, proxies, size limits, keepalive, and the calls' metadata.
+"""gRPC channels: API key, TLS, root certificates, proxies, size limits, keepalive, call metadata.
 
-A key is sent over TLS, or over a loopback connection with local channel credentials, which gRPC
-itself refuses for any other peer. No option changes that.
+The key is sent only over TLS, or over a loopback connection with local channel credentials, which
+gRPC rejects for any other peer. No option can change that.
 """
 
 from __future__ import annotations
@@ -30,29 +30,31 @@ if TYPE_CHECKING:
 ROOT_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 PROXY_VARIABLES = ("GRPC_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
 KEEPALIVE_MS = 300_000
-"""By default, a gRPC server closes a connection with more frequent pings and no data, together with
-its calls: with one ping a minute after four minutes. So a server that hangs during a call is
-noticed after five minutes and the time below."""
+"""Milliseconds between pings. By default, a gRPC server closes a connection with more frequent
+pings and no data, together with its calls: after four minutes at one ping per minute. A server that
+hangs during a call is therefore detected after five minutes plus `PING_TIMEOUT_MS`."""
 KEEPALIVE_XAI_MS = 30_000
-"""xAI's own SDK pings api.x.ai this often."""
+"""Milliseconds between pings to xAI's servers, as in xAI's SDK."""
 PING_TIMEOUT_MS = 20_000
-"""After this time without the answer to a ping (on Linux: to data, too), a connection is dead."""
+"""Milliseconds to wait for the answer to a ping (on Linux, also to data) before the connection is
+considered dead."""
 MAX_METADATA_BYTES = settings.MIB
-"""A reply with more is lost, but paid for; gRPC's default is 8 to 16 kB."""
+"""Size limit of metadata. A reply above the limit is lost, but billed; gRPC's default is only 8 to
+16 kB."""
 
 
 def open_channel(
     endpoint: Endpoint, key: ApiKey | None, options: Sequence[tuple[str, Any]] = ()
 ) -> grpc.aio.Channel:
-    """Open a channel on the running event loop. The first call connects.
+    """Create a channel on the running event loop. The first call connects.
 
     Args:
-        endpoint: The server.
-        key: Sent with every call as call credentials; None only for loopback.
+        endpoint: Host and port of the server.
+        key: API key that every call sends as call credentials; None is possible only for loopback.
         options: Channel options of the caller; they override ours of the same name.
 
     Raises:
-        ConfigurationError: The environment names roots or a proxy that cannot be used.
+        ConfigurationError: The environment names root certificates or a proxy that cannot be used.
     """
     merged = dict(_options(endpoint)) | dict(options)
     return grpc.aio.secure_channel(
@@ -61,10 +63,10 @@ def open_channel(
 
 
 def _target(endpoint: Endpoint) -> str:
-    """Return the target for gRPC. `localhost` is [::1] if a server listens only there.
+    """Return the target for gRPC. `localhost` means 127.0.0.1, or [::1] if only that is in use.
 
-    gRPC would try [::1] first, where another user of this computer may listen while the intended
-    server is on 127.0.0.1.
+    gRPC itself would try [::1] first. Another user of this computer might listen there while the
+    intended server listens on 127.0.0.1.
     """
     if endpoint.host == "localhost" and _in_use("::1", endpoint.port):
         address = "127.0.0.1" if _in_use("127.0.0.1", endpoint.port) else "::1"
@@ -73,7 +75,7 @@ def _target(endpoint: Endpoint) -> str:
 
 
 def _in_use(address: str, port: int) -> bool:
-    """Tell whether a port of a loopback address is taken, without connecting to it."""
+    """Tell whether a port of a loopback address is in use, without connecting to it."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family) as probe:
@@ -111,10 +113,10 @@ def _options(endpoint: Endpoint) -> list[tuple[str, Any]]:
         ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
         ("grpc.primary_user_agent", f"xai-notebook/{settings.package_version()}"),
         ("grpc.default_authority", endpoint.authority),
-        # The core's retries are invisible and cannot tell a rate limit from a size limit.
+        # The core does not report its retries, and cannot tell a rate limit from a size limit.
         ("grpc.enable_retries", 0),
-        # While the core waits to reconnect, every call fails at once. With its default of 1 s to
-        # 120 s, all our attempts would fail without a single packet.
+        # While the core waits to reconnect, every call fails at once. With its default wait of 1 s
+        # to 120 s, all our attempts would fail without sending a packet.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.dns_min_time_between_resolutions_ms", 1000),
@@ -140,7 +142,7 @@ def _proxy(endpoint: Endpoint) -> str | None:
         proxy = f"http://{proxy}"
     parts = urlsplit(proxy)
     if parts.scheme != "http" or not parts.hostname:
-        # The message has only the scheme: the rest may hold a password.
+        # The message contains only the scheme, because the rest may contain a password.
         raise ConfigurationError(
             f"HTTPS_PROXY names a proxy of the kind {parts.scheme!r}, and gRPC can use only http://."
             f" Set it to an http:// proxy, or list {endpoint.host} in NO_PROXY."
@@ -149,10 +151,10 @@ def _proxy(endpoint: Endpoint) -> str | None:
 
 
 def root_certificates_path() -> Path | None:
-    """Return the file or folder of trusted roots from the environment; None: use the defaults.
+    """Return the file or folder of root certificates from the environment; None if not set.
 
     Raises:
-        ConfigurationError: It does not exist.
+        ConfigurationError: The file or folder does not exist.
     """
     for variable in ROOT_VARIABLES:
         value = settings.either_case(variable)
@@ -194,9 +196,9 @@ class KeyPlugin(grpc.AuthMetadataPlugin):
     def __call__(
         self, context: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback
     ) -> None:
-        """Pass the header to gRPC, which calls this once per attempt on a thread of its own."""
+        """Pass the header to gRPC, which calls this once per attempt, on one of its threads."""
         del context
-        # In one expression: no local variable of this frame ever holds the plain text.
+        # One expression, so that no local variable of this frame contains the plain text.
         callback((("authorization", f"Bearer {self._key.reveal()}"),), None)
 
 
@@ -207,11 +209,11 @@ def call_metadata(extra: Iterable[tuple[str, str | bytes]] = ()) -> grpc.aio.Met
     """Return the metadata of every call: `extra`, and the versions of this package and Python.
 
     Args:
-        extra: Pairs of a name and a text, or bytes if the name ends with `-bin`.
+        extra: Pairs of a name and a string, or of a name that ends with `-bin` and bytes.
 
     Raises:
         ConfigurationError: A pair cannot be sent, or is the authorization header. Neither the
-            message nor a frame of its traceback holds a value.
+            message nor a frame of its traceback contains a value.
     """
     pairs: list[tuple[str, str | bytes]] = []
     try:
@@ -231,7 +233,7 @@ def call_metadata(extra: Iterable[tuple[str, str | bytes]] = ()) -> grpc.aio.Met
 
 
 def _problem(name: str, value: str | bytes) -> str | None:
-    """Return why a header cannot be sent, as the end of a sentence."""
+    """Return the reason why a header cannot be sent, as the end of a sentence; None if it can."""
     if name == "authorization":
         return "holds an authorization header. Give the key as api_key instead"
     if _HEADER_NAME.fullmatch(name) is None:

@@ -1,4 +1,4 @@
-"""The channel of a client, and its calls: with retries, a deadline, and translated errors."""
+"""A client's gRPC channel, and calls with retries, a deadline and translated errors."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ _T = TypeVar("_T")
 OnReply: TypeAlias = "Callable[[bytes], object]"
 
 _started_in: int | None = None
-"""Id of the process that first opened a channel: gRPC's threads do not survive a fork."""
+"""Id of the process that first opened a channel; gRPC does not work in a fork of it."""
 
 
 class Connection:
     """Sends requests and returns replies, with retries and one deadline over all attempts.
 
-    The first call opens the channel on its event loop; grpc.aio's objects belong to the loop that
-    they were made on.
+    The first call opens the channel on the running event loop. Later calls must use the same loop,
+    because grpc.aio's objects are tied to it.
 
     Attributes:
-        endpoint: The server.
-        timeout: Deadline in seconds of a call without its own.
+        endpoint: Host and port of the server.
+        timeout: Default deadline of a call, in seconds.
     """
 
     def __init__(  # the options of AsyncClient
@@ -74,7 +74,7 @@ class Connection:
     ) -> None:
         self.endpoint = endpoint
         self.timeout = settings.DEFAULT_TIMEOUT if timeout is None else timeout
-        Deadline.after(self.timeout)  # refuses a wrong default before the first call
+        Deadline.after(self.timeout)  # rejects an invalid default before the first call
         self._title = title or str(endpoint)
         self._key = key
         self._metadata = metadata
@@ -82,7 +82,7 @@ class Connection:
         self._on_attempt = on_attempt
         self._policy = RetryPolicy(max_attempts)
         if retries_itself(self._channel_options):
-            # The attempts of gRPC's core and ours would multiply.
+            # Otherwise each of our attempts would consist of several attempts of gRPC's core.
             self._policy = RetryPolicy(1)
         self._channel: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -91,7 +91,7 @@ class Connection:
     def __repr__(self) -> str:
         return f"Connection({self.endpoint})"
 
-    async def unary(  # noqa: PLR0913  # each caller needs a few of them
+    async def unary(  # noqa: PLR0913  # each caller needs only a few
         self,
         method: str,
         request: Message,
@@ -107,18 +107,19 @@ class Connection:
         """Send `request` and return the reply.
 
         Args:
-            method: Path of the method.
-            request: The message.
-            reply: The class of the reply.
-            model: The model's name in error messages.
+            method: Path of the gRPC method.
+            request: The message to send.
+            reply: Class of the reply.
+            model: Name of the model in error messages.
             timeout: Deadline in seconds over all attempts; default: the client's.
-            on_attempt: Called after the client's own with each failed attempt that is retried.
-            idempotent: As in `RetryPolicy`, like `only_unsent`.
-            only_unsent: As in `RetryPolicy`.
+            on_attempt: Called with each failed attempt that is retried, after the client's own
+                callback.
+            idempotent: See `RetryPolicy`.
+            only_unsent: See `RetryPolicy`.
             on_reply: Called with the bytes of the reply before they are parsed.
 
         Raises:
-            ApiError: The server answered with a status other than OK, or did not answer.
+            ApiError: The server sent a status other than OK, or did not answer.
             ReplyError: The reply cannot be parsed. The work may have been billed.
             ConfigurationError: The client is closed or belongs to another event loop.
             ForkedProcessError: gRPC was used before this process was forked.
@@ -146,10 +147,10 @@ class Connection:
         repeatable: bool,
         timeout: float | None = None,
     ) -> Reply:
-        """Send a stream of messages and return the reply, as `unary` does.
+        """Send a stream of messages and return the reply; works like `unary`.
 
-        `messages` is called for each attempt; unless it is `repeatable`, only once. If it raises an
-        exception, the call is cancelled.
+        `messages` is called for each attempt. There is only one attempt unless `repeatable` is
+        true. If `messages` raises an exception, the call is cancelled.
         """
         send: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self.open().stream_stream(method)
 
@@ -175,10 +176,10 @@ class Connection:
         max_bytes: int,
         timeout: float | None = None,
     ) -> list[Reply]:
-        """Send an idempotent request and return all messages of the reply, as `unary` does.
+        """Send an idempotent request and return all messages of the reply; works like `unary`.
 
         Raises:
-            DownloadError: The messages have more than `max_bytes` together.
+            DownloadError: The messages together have more than `max_bytes`.
         """
         send: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self.open().unary_stream(method)
         payload = request.SerializeToString()
@@ -205,7 +206,7 @@ class Connection:
         timeout: float | None = None,
         on_attempt: OnAttempt | None = None,
     ) -> _T:
-        """Return the result of `begin`, called for each attempt with the options of a gRPC call."""
+        """Call `begin` with the options of a gRPC call for each attempt, and return its result."""
         error: Exception
         deadline = Deadline.after(self.timeout if timeout is None else timeout)
         callbacks = [each for each in (self._on_attempt, on_attempt) if each is not None]
@@ -220,7 +221,7 @@ class Connection:
         except Failure as failure:
             error, kind = failure.error, failure.kind
             if policy.idempotent and kind is FailureKind.UNPROVEN:
-                kind = FailureKind.REFUSED  # idempotent calls cost nothing
+                kind = FailureKind.REFUSED  # an idempotent call cannot have been billed
         except grpc.aio.BaseError as raised:
             error, kind = raised, FailureKind.LOST
         except asyncio.CancelledError:
@@ -239,25 +240,25 @@ class Connection:
         raise translate(error, call, kind) from error
 
     async def _scrubbed(self, receiving: Awaitable[_T]) -> _T:
-        """Await an attempt; a failure is raised without the key in it.
+        """Await an attempt; if it fails, remove the key from the error.
 
         Raises:
             Failure: There was no reply.
-            ReplyError: The server answered OK without a message.
+            ReplyError: The server sent the status OK without a message.
         """
         try:
             return await receiving
         except Failure as failure:
-            # Its frames hold the task whose result it is, and so itself and the call.
+            # Drop the traceback: its frames refer to the task, which refers to this exception.
             error, kind = failure.with_traceback(None).error, failure.kind
         except NoMessageError as none:
             raise ReplyError(self._broken("ended early")) from none.with_traceback(None)
-        # Outside of the handler, or an echoed key would stay in the context.
+        # Outside the handler; otherwise `__context__` would keep an error with an echoed key.
         raise Failure(scrubbed(error, self._key), kind)
 
     def _parse(self, kind: type[Reply], data: bytes) -> Reply:
         try:
-            # gRPC's own deserializer would log a broken reply and return None.
+            # Not by gRPC, which would log an error about an invalid reply and return None.
             message = parse_reply(kind, data)
         except DecodeError as error:
             raise ReplyError(self._broken("cannot be read")) from error
@@ -277,7 +278,7 @@ class Connection:
             ConfigurationError: The client is closed or belongs to another event loop.
             ForkedProcessError: gRPC was used before this process was forked.
         """
-        global _started_in  # noqa: PLW0603  # it is a fact about the process
+        global _started_in  # noqa: PLW0603  # one value per process
         if _started_in not in {None, os.getpid()}:
             raise ForkedProcessError(
                 "gRPC was used before this process was forked, and cannot be used in the child."
@@ -297,16 +298,16 @@ class Connection:
         return self._channel
 
     async def close(self) -> None:
-        """Close the channel and cancel its calls. Can be called again."""
+        """Close the channel and cancel its calls; without effect if already closed."""
         self._closed = True
         channel, self._channel = self._channel, None
         if channel is not None and self._loop is asyncio.get_running_loop():
             await channel.close()
 
     def _raise_if_closed_meanwhile(self) -> None:
-        """Raise an error if close() cancelled the call, and not the caller's own task."""
+        """Raise an error if `close`, and not the cancellation of a task, ended the call."""
         task = asyncio.current_task()
-        # Python 3.10 cannot tell them apart; there the cancellation stands.
+        # Python 3.10 cannot distinguish the two, so it raises the CancelledError.
         cancelling = getattr(task, "cancelling", None)
         if self._closed and cancelling is not None and not cancelling():
             raise CallCancelledError(

@@ -1,11 +1,15 @@
-"""The retry loop of a gRPC call: which failures are retried, how often and after what wait.
+"""The retry loop of a gRPC call: which failures are retried, how often, and after which wait.
 
-A call is sent again after UNAVAILABLE, or RESOURCE_EXHAUSTED as a rate limit, and only if it is
-proven that the server did not begin to serve it: there was no connection, or a refusal (`call`
-lists the proofs). It is not sent again once a reply has or may have begun, once the connection
-broke after the request was sent, after a deadline, and after "larger than max", which is also
-RESOURCE_EXHAUSTED but comes when the work is done and billed. A call that must not arrive twice is
-retried only if the request was never sent: services were seen to do the work and refuse.
+A call is retried after UNAVAILABLE, or RESOURCE_EXHAUSTED for a rate limit, and only if there is
+proof that the server did not begin to serve it (`call` lists the proofs). It is not retried
+
+- if the reply has begun, or may have begun;
+- if the connection broke after the request was sent;
+- after a deadline;
+- after "larger than max", a RESOURCE_EXHAUSTED that arrives when the work is done and billed.
+
+An idempotent call is also retried without such proof. A call that must not arrive twice is retried
+only if the request was not sent, since real services have done the work and still refused the call.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
 
 MAX_ATTEMPTS = 5
 MAX_HINT = 60.0
-"""Seconds. If the server asks for a longer pause, its error is raised instead."""
+"""Longest wait in seconds that the server can request; for a longer wait, its error is raised."""
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -43,10 +47,10 @@ class Attempt:
     """A failed attempt that is retried.
 
     Attributes:
-        number: 1 for the first attempt.
+        number: Number of the attempt, from 1.
         of: Maximum number of attempts.
-        method: Path of the method, `/xai_api.Image/GenerateImage`.
-        error_code: Name of the gRPC status, `"UNAVAILABLE"`.
+        method: Path of the gRPC method, such as `/xai_api.Image/GenerateImage`.
+        error_code: Name of the gRPC status, such as `"UNAVAILABLE"`.
         wait: Seconds until the next attempt.
         elapsed: Seconds since the call began.
     """
@@ -68,11 +72,11 @@ class RetryPolicy:
     """Which failures of a call are retried.
 
     Attributes:
-        max_attempts: How often the request is sent at most.
-        idempotent: A second request costs nothing: retry also if the connection broke, or if a
-            refusal is not proven.
-        only_unsent: A second request would order twice: retry only if no connection was made, so
-            that the request was not sent.
+        max_attempts: Maximum number of attempts.
+        idempotent: Whether a second request costs nothing, so that a retry is also possible if the
+            connection broke or the server may have begun to serve the call.
+        only_unsent: Whether a second request could be carried out in addition to the first, so that
+            a retry is only possible if the request was not sent.
     """
 
     max_attempts: int = MAX_ATTEMPTS
@@ -83,7 +87,7 @@ class RetryPolicy:
         """Check the number of attempts.
 
         Raises:
-            OptionError: It is not a whole number from 1 on.
+            OptionError: `max_attempts` is not a positive integer.
         """
         if not isinstance(self.max_attempts, int) or self.max_attempts < 1:
             raise OptionError(
@@ -105,13 +109,13 @@ class Retries:
     """The attempts of one call.
 
     Attributes:
-        sent: How many attempts were made so far.
+        sent: Number of attempts so far.
     """
 
     def __init__(
         self, method: str, deadline: Deadline, policy: RetryPolicy, callbacks: Sequence[OnAttempt]
     ) -> None:
-        """Prepare a call of `method`; `callbacks` get each attempt that is retried."""
+        """Prepare a call of `method`; each callback gets every failed attempt that is retried."""
         self.sent = 0
         self._method = method
         self._deadline = deadline
@@ -119,7 +123,7 @@ class Retries:
         self._callbacks = callbacks
 
     async def run(self, send: Callable[[], Awaitable[_T]]) -> _T:
-        """Return the result of `send`, which is called again as the policy and deadline allow.
+        """Call `send` until it succeeds, as the policy and deadline allow; return its result.
 
         Raises:
             Failure: The last attempt failed.
@@ -150,32 +154,32 @@ class Retries:
         for callback in self._callbacks:
             try:
                 callback(attempt)
-            except Exception:  # noqa: BLE001  # a broken callback must not cost a paid reply
+            except Exception:  # noqa: BLE001  # an error in a callback must not lose a paid reply
                 _log.warning("an on_attempt callback failed", exc_info=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Waits that grow by `factor` from `first` up to `most` seconds, with 20 % of jitter."""
+    """Waits that grow by `factor` from `first` to `most` seconds, with 20 % jitter."""
 
     first: float
     most: float
     factor: float = 2.0
 
     def wait(self, attempt: int) -> float:
-        """Return the seconds to wait after an attempt; 1 is the first."""
-        exponent = min(attempt - 1, 64)  # a job is polled for days: no float is that large
-        # Many clients that failed together must not come back together.
+        """Return the seconds to wait after an attempt, numbered from 1."""
+        exponent = min(attempt - 1, 64)  # a job is polled for days; avoids a float overflow
+        # Clients that failed at the same time must not retry at the same time.
         jitter = random.uniform(0.8, 1.2)  # noqa: S311
         return min(self.first * self.factor**exponent, self.most) * jitter
 
 
 _BACKOFF = {
     grpc.StatusCode.UNAVAILABLE: Backoff(0.1, 1.0),
-    # The rate limit is five requests a second: a retry after 0.1 s only uses up the allowance.
+    # The rate limit is five requests per second: a retry after 0.1 s would count and fail again.
     grpc.StatusCode.RESOURCE_EXHAUSTED: Backoff(0.5, 8.0),
 }
-"""How long to wait after the statuses that can be retried."""
+"""Backoff after each status that can be retried."""
 
 
 def _wait(error: grpc.aio.AioRpcError, attempt: int) -> float:
@@ -187,10 +191,10 @@ def _wait(error: grpc.aio.AioRpcError, attempt: int) -> float:
 
 
 def server_hint(error: grpc.aio.AioRpcError) -> float:
-    """Return how many seconds the server asks to wait; 0 for no hint, negative for "never again".
+    """Return the wait in seconds that the server requests; 0 if none, negative for "do not retry".
 
-    Read from the trailing metadata: `grpc-retry-pushback-ms`, `retry-after` (seconds) and
-    google.rpc.RetryInfo in `grpc-status-details-bin`. The longest counts.
+    The result is the longest wait in the trailing metadata: `grpc-retry-pushback-ms`, `retry-after`
+    (in seconds), and google.rpc.RetryInfo in `grpc-status-details-bin`.
     """
     longest = 0.0
     for name, value in error.trailing_metadata() or ():
@@ -217,9 +221,9 @@ def _number(value: Any) -> float:
 
 
 def _retry_info(status: bytes) -> float:
-    """Return the seconds of the RetryInfo in a serialized google.rpc.Status; 0 if there is none.
+    """Return the seconds of the RetryInfo in a serialized google.rpc.Status; 0 without RetryInfo.
 
-    The fields are read by number: nothing else here needs the package with their classes.
+    The fields are read by number, to avoid a dependency on the package with the message classes.
     """
     from google.protobuf.any_pb2 import Any as AnyMessage  # noqa: PLC0415  # only after a failure
     from google.protobuf.duration_pb2 import Duration  # noqa: PLC0415

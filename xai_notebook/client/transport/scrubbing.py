@@ -1,12 +1,13 @@
-"""Remove the key from a server's texts, in every form in which the server could echo it.
+"""Remove the API key from strings that a server sends, also in encoded forms.
 
-A server that was sent the key can send it back: whole, in pieces, in base64 or hexadecimal, in an
-error, a model's name or a rewritten prompt. It would end up in outputs, saved notebooks and the
-library. So every text of a server is scrubbed before it is used.
+A server that received the key can send it back, complete or in part, in base64 or hexadecimal, in
+an error, a model's name or a rewritten prompt. The key would then get into outputs, saved notebooks
+and the library. Therefore every string from a server is scrubbed before it is used.
 
-Hardly any text holds a key, so the check is fast: every run of `PIECE` bytes of a form of the key
-contains, at one of the sampled offsets, a whole "clue" of half that length; one look-up is enough
-for seven bytes. The bytes of an image are not text and are skipped.
+Hardly any string contains a key, so a fast check comes first. A "clue" is half as many
+consecutive bytes of a form of the key as `PIECE`. Wherever a string contains `PIECE` bytes of a
+form, it contains a complete clue at one of the sampled offsets, so one look-up for every seven
+bytes is enough. The bytes of images are skipped.
 """
 
 from __future__ import annotations
@@ -28,22 +29,22 @@ if TYPE_CHECKING:
     from xai_notebook.settings import ApiKey
 
 PIECE: Final = 12
-"""Consecutive bytes of the key, or of an encoded form, that must not be shown."""
+"""Number of consecutive bytes of the key, or of an encoded form, that must not be shown."""
 MASK: Final = b"***"
 _ASCII_GAPS: Final = bytes([*range(0x21), 0x7F])
 _GAPS: Final = re.compile(
     rb"\xc2[\x80-\xa0\xad]|\xe2\x80[\x80-\x8f\xa8-\xaf]|\xe2\x81[\x9f-\xaf]|\xe3\x80\x80|\xef\xbb\xbf"
 )
-"""Invisible characters and spaces between the characters of a key, which stays readable."""
+"""Matches invisible characters and spaces, between which a key is still readable."""
 IMAGE_FIELD: Final = "base64"
-"""Holds the bytes of an image, except in a small message, where it may be a text."""
+"""Field with the bytes of an image; in a small message, it may contain other text."""
 SMALL_BYTES: Final = 10_000
 
 
 def scrub(text: str, key: ApiKey | None) -> str:
-    """Return `text` with `***` in place of the key and its pieces, also encoded ones.
+    """Return `text` with `***` in place of the key, parts of it, and their encoded forms.
 
-    A text with the key spelled with gaps is replaced as a whole.
+    If there are gaps between the characters of the key, the complete text is replaced.
     """
     if key is None or not text:
         return text
@@ -56,7 +57,7 @@ def scrub(text: str, key: ApiKey | None) -> str:
 
 
 def scrub_message(message: Message, key: ApiKey | None) -> None:
-    """Scrub every text of a reply in place, and discard its unknown fields."""
+    """Scrub every string of a reply in place, and discard its unknown fields."""
     if key is None:
         return
     message.DiscardUnknownFields()
@@ -82,7 +83,7 @@ def _scrub_fields(message: Message, key: ApiKey) -> None:
 
 @functools.cache
 def _text_fields(kind: Descriptor) -> tuple[tuple[str, bool], ...]:
-    """Return the fields that are text (True), or messages with such fields (False)."""
+    """Return the names of string fields (with True) and of messages with such fields (False)."""
     fields = []
     for field in kind.fields:
         is_text = field.type == FieldDescriptor.TYPE_STRING
@@ -92,7 +93,7 @@ def _text_fields(kind: Descriptor) -> tuple[tuple[str, bool], ...]:
 
 
 class _KeyMatcher:
-    """Finds pieces of a key in a text. It keeps their hashes, which a traceback may show."""
+    """Finds pieces of a key in a string. It keeps only hashes, which a traceback may show."""
 
     __slots__ = ("_clue", "_clues", "_piece", "_pieces", "_stride")
 
@@ -107,8 +108,8 @@ class _KeyMatcher:
         )
 
     def mask(self, data: bytes) -> bytes:
-        """Return `data` with its pieces of the key masked; the same object without any."""
-        lower = data.lower()  # a key in capitals is still readable
+        """Return `data` with pieces of the key masked; the same object if it has no such piece."""
+        lower = data.lower()  # a key in upper case is still readable
         size, last = self._clue, len(lower) - self._clue + 1
         if self._clues.isdisjoint(
             hash(lower[start : start + size]) for start in range(0, last, self._stride)
@@ -121,15 +122,15 @@ class _KeyMatcher:
         return b"".join([*parts, data[end:]]) if parts else data
 
     def matches_with_gaps(self, data: bytes) -> bool:
-        """Tell whether a text without its gaps holds a piece of the key."""
+        """Tell whether `data` contains a piece of the key when gaps are removed."""
         joined = data.translate(None, _ASCII_GAPS)
         if not joined.isascii():
             joined = _GAPS.sub(b"", joined)
-        # A key shorter than PIECE could match any words without the spaces between them.
+        # A key shorter than PIECE could match ordinary words when spaces are removed.
         return self._piece == PIECE and joined != data and self.mask(joined) is not joined
 
     def _runs(self, lower: bytes) -> Iterator[tuple[int, int]]:
-        """Yield start and end of the pieces; overlapping and adjacent ones are merged."""
+        """Yield start and end of the pieces in `lower`; merge overlapping and adjacent pieces."""
         first, end = 0, -1
         for start, part in enumerate(_windows(lower, self._piece)):
             if hash(part) not in self._pieces:
@@ -145,7 +146,7 @@ class _KeyMatcher:
 
 @functools.lru_cache(maxsize=16)
 def _matcher(key: ApiKey) -> _KeyMatcher:
-    """Return the matcher of a key; a key shorter than a piece is matched as it is."""
+    """Return the matcher of a key; a key shorter than `PIECE` is only matched as it is."""
     plain = key.reveal().encode()
     if len(plain) < PIECE:
         return _KeyMatcher([plain], len(plain))
@@ -161,7 +162,7 @@ def _forms(plain: bytes) -> Iterator[bytes]:
     yield b"".join(b"%%%02x" % byte for byte in plain)
     for shift in range(3):  # base64 depends on the key's offset in a group of three bytes
         encoded = base64.b64encode(bytes(shift) + plain)
-        # The first and last characters also hold bits of the neighbouring bytes.
+        # Leave out first and last characters that also encode bits of the neighbouring bytes.
         core = encoded[-(-shift * 4 // 3) : (shift + len(plain)) * 4 // 3]
         yield core
         yield core.replace(b"+", b"-").replace(b"/", b"_")

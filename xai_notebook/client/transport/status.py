@@ -1,7 +1,7 @@
-"""Translate gRPC errors into the package's errors, with a message that names cause and cure.
+"""Translate gRPC errors into the package's errors, with a message that states cause and cure.
 
-The server's text is untrusted: control characters are dropped, its length is bounded, and an echoed
-key is replaced.
+Text from the server is untrusted: control characters are removed, the length is limited, and an
+echoed key is masked.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from xai_notebook.settings import ApiKey
 
 MAX_DETAILS = 300
-"""Characters of a server's text in a message."""
+"""Maximum number of characters of a server's text in a message."""
 
 ERRORS: dict[grpc.StatusCode, type[ApiError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidRequestError,
@@ -41,22 +41,22 @@ ERRORS: dict[grpc.StatusCode, type[ApiError]] = {
     grpc.StatusCode.UNAVAILABLE: errors.UnavailableError,
     grpc.StatusCode.CANCELLED: errors.CallCancelledError,
 }
-"""Every other status is a ServerError."""
+"""The error class of each status; every other status is a ServerError."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallInfo:
-    """The failed call, as far as a message needs it.
+    """The data of a failed call that its error message needs.
 
     Attributes:
-        host: The server's name in messages.
-        key: The key to keep out of the message; None if no key was sent.
-        model: The requested model, or `""`.
-        timeout: The call's deadline in seconds.
-        attempts: How many times the request was sent.
-        elapsed: Seconds that the call took.
-        method: Path of the method.
-        loopback: The server is on this computer.
+        host: Name of the server in messages.
+        key: API key to keep out of the message; None if no key was sent.
+        model: Name of the requested model, or `""`.
+        timeout: Deadline of the call in seconds.
+        attempts: Number of attempts.
+        elapsed: Duration of the call in seconds.
+        method: Path of the gRPC method.
+        loopback: Whether the server is on this computer.
     """
 
     host: str
@@ -70,21 +70,21 @@ class CallInfo:
 
     @property
     def subject(self) -> str:
-        """The host at the start of a sentence: a title is capitalised, a host name is not."""
+        """The host for the start of a sentence, capitalised if it is a title with spaces."""
         return self.host[:1].upper() + self.host[1:] if " " in self.host else self.host
 
 
 def one_line(text: str, key: ApiKey | None = None) -> str:
-    """Return untrusted `text` as one bounded line without control characters or the key."""
+    """Return untrusted `text` as one line of limited length, without control characters or key."""
     text = scrub(text[: 64 * MAX_DETAILS], key)[: 8 * MAX_DETAILS]
-    # "C": controls, and the format characters that reorder or hide text.
+    # Categories "C…": control characters, and format characters that reorder or hide text.
     visible = "".join(" " if unicodedata.category(char)[0] == "C" else char for char in text)
     line = " ".join(visible.split())
     return line if len(line) <= MAX_DETAILS else f"{line[: MAX_DETAILS - 1]}…"
 
 
 def scrubbed(error: grpc.aio.AioRpcError, key: ApiKey | None) -> grpc.aio.AioRpcError:
-    """Return `error`; if the server echoed the key, a copy without it, as `%tb` may show it."""
+    """Return `error`, or a copy without the key if the server echoed it, because `%tb` shows it."""
     details, debug = error.details() or "", error.debug_error_string() or ""
     texts = [details, debug, f"{error.initial_metadata()}{error.trailing_metadata()}"]
     safe = [scrub(text, key) for text in texts]
@@ -98,9 +98,9 @@ def translate(error: Exception, call: CallInfo, kind: FailureKind | None = None)
     """Return the package's error for `error`; the caller raises it `from error`.
 
     Args:
-        error: From grpc.aio, already `scrubbed`.
+        error: Error of grpc.aio, already `scrubbed`.
         call: The failed call.
-        kind: Whether the attempt may have been served; default: what `error` alone shows.
+        kind: Whether the attempt may have been served; default: derived from `error` alone.
     """
     if not isinstance(error, grpc.aio.AioRpcError):
         details = one_line(str(error), call.key)
@@ -138,14 +138,14 @@ def translate(error: Exception, call: CallInfo, kind: FailureKind | None = None)
 
 
 _UNKNOWN = frozenset({FailureKind.UNPROVEN, FailureKind.BEGUN, FailureKind.LOST})
-"""After these the request may have been served."""
+"""Failures after which the request may have been served."""
 _AFTER_WORK = (
     errors.DeadlineExceededError,
     errors.ReplyTooLargeError,
     errors.CallCancelledError,
     errors.ServerError,
 )
-"""A server may send these when the work was done, in whole or in part."""
+"""Errors for which the server may have done the work, completely or in part."""
 _MODERATED = re.compile(r"moderat", re.IGNORECASE)
 _REQUEST_TOO_LARGE = re.compile(r"CLIENT: Sent|SERVER: Received", re.IGNORECASE)
 
@@ -165,7 +165,7 @@ def _maybe_billed(
     if kind is FailureKind.UNSENT or _is_request_too_large(error, kind):
         return False
     if kind in _UNKNOWN or _MODERATED.search(error.details() or ""):
-        return True  # an image that moderation withholds is billed like any other
+        return True  # an image that moderation withholds is still billed
     return issubclass(error_class, _AFTER_WORK) and error.code() is not (
         grpc.StatusCode.UNIMPLEMENTED
     )
@@ -191,9 +191,10 @@ _DOUBTS = {
     ),
     wire.DELETE_FILE: ("The file may have been deleted", "ask with files.get()"),
 }
-"""The possible effect of a call that may have been served, and how the user finds out."""
+"""The possible effect of a call that may have been served, and how the user can check it."""
 _ORDERS = frozenset({wire.CREATE_BATCH, wire.ADD_BATCH_REQUESTS})
-"""Services were seen to serve these and to answer UNAVAILABLE or RESOURCE_EXHAUSTED."""
+"""Methods that real services have served and still answered with UNAVAILABLE or
+RESOURCE_EXHAUSTED."""
 
 
 def _may_have_ordered(error_class: type[ApiError], call: CallInfo, kind: FailureKind) -> bool:
@@ -306,7 +307,7 @@ def _cause_and_cure(
 
 
 _CLOCK_DIFFERENCE = 0.1
-"""Seconds by which gRPC's clock and ours may differ."""
+"""Maximum difference between gRPC's clock and ours, in seconds."""
 
 
 def _late(call: CallInfo) -> str:
@@ -327,7 +328,7 @@ def _when(error: grpc.aio.AioRpcError) -> str:
 
 
 _MAX_PAUSE = 86_400.0
-"""Seconds; a longer pause is not plausible."""
+"""Longest plausible pause in seconds."""
 
 
 def _times(attempts: int) -> str:
