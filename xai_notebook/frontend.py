@@ -165,7 +165,7 @@ def _is_inherited(name: str, pid: int, *, kernel: bool) -> bool:
     """
     started_with = _environment(pid)
     if started_with is not None and started_with.get(_NAME) != name:
-        return False  # set by code that runs here
+        return False  # set by code in this process
     if not kernel:
         return True
     # In Jupyter Server's own environment, the name is different or missing. In the environment of

@@ -144,7 +144,7 @@ class AsyncClient:
         return (await self._downloader.fetch(url, timeout=timeout))[0]
 
     async def close(self) -> None:
-        """Close the channel and cancel its calls. Images of earlier replies stay usable."""
+        """Close the channel and cancel its calls. Images of earlier replies can still be read."""
         await self._connection.close()
         self._downloader.close()
 
@@ -167,7 +167,7 @@ class ChatResponse:
 
 
 class ChatClient:
-    """Gets answers from a chat model."""
+    """Sends messages to a chat model."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

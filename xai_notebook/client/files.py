@@ -275,7 +275,7 @@ async def _chunks(
     source: _UploadSource,
     notify: Callable[[int, int, int | None], None],
 ) -> AsyncGenerator[wire.UploadFileChunk]:
-    """Yield the messages of an upload."""
+    """Yield the messages of an upload: the name first, then the chunks."""
     yield wire.UploadFileChunk(init=init)
     sent = 0
     async with aclosing(source.read()) as chunks:

@@ -366,7 +366,7 @@ def check_tiff_tags(data: bytes) -> dict[int, int]:
                     waiting.append(tags[tag])
             first = first or tags
     except struct.error:
-        return first  # the decoder reports a truncated file
+        return first  # a truncated file: the decoder will report it
     if size > len(data):
         raise ValueError("tags with more bytes than the file has")
     return first

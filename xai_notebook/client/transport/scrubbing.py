@@ -4,10 +4,10 @@ A server that received the key can send it back, complete or in part, in base64 
 an error, a model's name or a rewritten prompt. The key would then get into outputs, saved notebooks
 and the library. Therefore every string from a server is scrubbed before it is used.
 
-Hardly any string contains a key, so a fast check comes first. A "clue" is half as many
-consecutive bytes of a form of the key as `PIECE`. Wherever a string contains `PIECE` bytes of a
-form, it contains a complete clue at one of the sampled offsets, so one look-up for every seven
-bytes is enough. The bytes of images are skipped.
+Hardly any string contains a key, so a fast check comes first. A "clue" is a sequence of
+`PIECE` / 2 bytes from a form of the key. If a string contains `PIECE` bytes of a form, one of the
+sampled offsets is the start of a complete clue, so one look-up for every seven bytes is enough. The
+bytes of images are skipped.
 """
 
 from __future__ import annotations
