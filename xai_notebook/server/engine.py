@@ -173,7 +173,7 @@ class EnginePool:
     """A pool of two threads with a queue on the event loop.
 
     A function is passed to a thread only when one is free. So after a cancelled call or at exit, at
-    most two pictures are still finished.
+    most two functions are still running.
     """
 
     def __init__(self) -> None:
