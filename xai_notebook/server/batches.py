@@ -181,7 +181,7 @@ class Batches:
             check: Raises a `Refusal` for a request that cannot succeed.
             faults: Faults to inject.
             repeatable: Whether the engine repeats a picture exactly, so that few results are kept.
-            keep_bytes: Maximum bytes of all requests. More are refused.
+            keep_bytes: Maximum bytes of all requests. Further requests are refused.
             clock: Returns the current Unix time in seconds.
         """
         self._make = make
@@ -338,7 +338,7 @@ class Batches:
         return added
 
     async def _refusal(self, request: wire.GenerateImageRequest) -> Refusal | None:
-        """Return why a request is invalid, or None if it is valid.
+        """Return the `Refusal` for an invalid request, or None for a valid request.
 
         Raises:
             Refusal: The model does not exist, or the engine cannot list its models.

@@ -105,7 +105,7 @@ class Engine(ABC):
     async def find(self, name: str) -> Model:
         """Return the model with that name or alias.
 
-        If the engine does not have one of xAI's models, its name selects the default model.
+        The name of an xAI model that the engine does not have selects the default model.
 
         Raises:
             Refusal: INVALID_ARGUMENT if the name is empty, NOT_FOUND if no model has it.

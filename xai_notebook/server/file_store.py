@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES: Final = 3 * settings.MIB
 _MAX_NAME: Final = 255
 _SETTLE: Final = 0.01
-"""Seconds to wait for a cancellation: if the client leaves, grpc.aio ends its stream first."""
+"""Seconds to wait for a cancellation: grpc.aio first ends the stream of a client that left."""
 _SORTS: Final[dict[int, str]] = {
     wire.FilesSortBy.FILES_SORT_BY_CREATED_AT: "created_at",
     wire.FilesSortBy.FILES_SORT_BY_FILENAME: "name",
@@ -77,7 +77,7 @@ class FileStore:
         Args:
             web: Serves files that have a public link.
             faults: Faults to inject.
-            keep_bytes: Maximum bytes of all files. More are refused.
+            keep_bytes: Maximum bytes of all files. Further files are refused.
             clock: Returns the current Unix time in seconds.
         """
         self._web = web
@@ -194,7 +194,7 @@ class FileStore:
                 seconds = public.expires_after if public.HasField("expires_after") else None
                 try:
                     self._publish(file, seconds)
-                except Refusal as refusal:  # `Faults.garbage` may be no picture
+                except Refusal as refusal:  # `Faults.garbage` may not be a picture
                     error = refusal.details
         image.file_output.CopyFrom(
             wire.FileOutput(
@@ -489,7 +489,7 @@ class FileServer:
             self._bytes -= len(oldest.content)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Reply to one request and close. Invalid requests and lost connections are ignored."""
+        """Reply to one request and close. Oversized, slow and interrupted requests get no reply."""
         if self._open >= _MAX_CONNECTIONS:
             writer.close()
             return

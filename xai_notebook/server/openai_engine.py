@@ -217,7 +217,7 @@ def _sizes_in(text: str) -> frozenset[Size]:
 
 @dataclass(slots=True)
 class Capabilities:
-    """Limits of an engine, learned from its refusals.
+    """The limits of an engine, learned from its refusals.
 
     Attributes:
         dropped: Parameters that the engine does not support.
@@ -350,7 +350,7 @@ class EngineAddress:
     Attributes:
         base: The URL without a slash at the end.
         model: The model after `#`, or `""`.
-        private: Whether the host is this computer or a private address. Its pictures are free.
+        private: Whether the host is this computer or a private IP address. Pictures are then free.
     """
 
     base: WebAddress
@@ -481,7 +481,7 @@ class OpenAIEngine(Engine):
         )
 
     def _model(self, name: str, count: int) -> Model:
-        # Prices are looked up by xAI's names. As aliases, they get the price of a free engine.
+        # Prices are looked up by xAI's model names, so a free engine lists them as aliases.
         is_default = name == self._address.model or count == 1
         aliases = MODEL_NAMES if is_default and self._address.private else ()
         return Model(name, aliases, 0, has_quality=True, price_ticks=0)

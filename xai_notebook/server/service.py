@@ -161,7 +161,7 @@ class Service:
         return check_request(request, await self._engine.find(request.model))
 
     def _first_take(self, request: wire.GenerateImageRequest) -> int:
-        """Return the number of pictures made for equal requests before; `n` may differ."""
+        """Return how many pictures earlier equal requests had; `n` is not compared."""
         if self._taken is None:
             return 0
         alike = wire.GenerateImageRequest()
@@ -222,7 +222,7 @@ class Service:
         return results
 
     async def _read_inputs(self, sources: Sequence[wire.ImageUrlContent]) -> list[EngineInput]:
-        """Read and decode input images, one at a time in all calls, because they can be large."""
+        """Read and decode input images. The lock spans all calls, because images can be large."""
         inputs = []
         for source in sources:
             async with self._decoding:
@@ -480,14 +480,14 @@ _FEATURES: Final = {
     "Message": {4: "tool_calls", 5: "reasoning_content", 6: "encrypted_content", 7: "tool_call_id"},
     "Content": {2: "image_url", 3: "file"},
 }  # fmt: skip
-"""Numbers and names of the fields that request more than a text. The server refuses them."""
+"""Numbers and SDK names of fields that request more than a text. The server refuses them."""
 
 _HINTS: Final = {
     "GetCompletionsRequest": {3, 9, 11, 15, 19, 21, 31, 34},
     "Message": {3},
     "Content": set[int](),
 }
-"""Numbers of ignored fields, such as penalties, seed, top_p, effort, tier and ids."""
+"""Numbers of fields that the server ignores, such as penalties, seed, top_p, tier and ids."""
 
 _VARINT: Final = 0
 """Wire type of numbers and booleans."""

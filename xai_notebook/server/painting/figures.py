@@ -62,7 +62,7 @@ _WORD: Final = re.compile(r"([^\W\d_]+)(#\w+)?")
 
 @dataclass(frozen=True)
 class Figure:
-    """The record of a figure, or of a piece that is a part of figures.
+    """The record of a figure, or of a piece that figures include.
 
     Attributes:
         name: The name of the record's section.

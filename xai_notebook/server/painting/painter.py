@@ -175,8 +175,8 @@ def paint(
     Args:
         prompt: Any text, in any language.
         index: Number of the picture, from 0. Each number gives a different picture.
-        aspect_ratio: Width to height, such as `"16:9"`. None uses the ratio of a single input;
-            otherwise the picture is square.
+        aspect_ratio: Width to height, such as `"16:9"`. None uses the ratio of the input if
+            there is exactly one; otherwise the picture is square.
         resolution: `"1k"` or `"2k"`.
         quality: `"low"` or `"medium"`.
         model: Name of the model. Each name gives different pictures.

@@ -52,7 +52,7 @@ class Vocabulary:
     Attributes:
         meanings: Words with a meaning of one of the `KINDS`.
         colours: Colour words.
-        surfaces: Words for the `backdrop` or the `sky`, which can have a colour word.
+        surfaces: Words for the `backdrop` or the `sky`, which a colour word can describe.
         numbers: Number words, which count the following subject.
         negations: Words after which the next word is ignored.
     """
@@ -117,7 +117,7 @@ _MARK: Final = re.compile(r"\s*\[moderated[^\]]*\]", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A figure in the picture, with the colour that the prompt gives it."""
+    """A figure in the picture, and its colour if the prompt names or implies one."""
 
     name: str
     colour: Colour | None
@@ -213,7 +213,7 @@ class _Reading:
             self.colours.append(colour)
 
     def note(self, meanings: Sequence[Meaning], colour: Colour | None, count: int = 1) -> bool:
-        """Add the meanings of a word. Return whether a subject was added, with colour and count."""
+        """Add the meanings of a word. Return whether a subject with this colour was added."""
         taken = False
         for meaning in meanings:
             if meaning.kind != "subject":

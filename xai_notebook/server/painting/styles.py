@@ -128,8 +128,8 @@ class Style:
 
     Attributes:
         apply: Returns the image in this style and in the size of the picture.
-        side: Shorter side of the input image for a 1k picture, in pixels. None means the side of
-            the picture. It can be smaller for filters that blur, which need no fine edges.
+        side: Shorter side in pixels at which to paint a 1k picture before applying the style. None
+            means full size. Filters that blur need no fine edges.
     """
 
     apply: Callable[[Image.Image, tuple[int, int], random.Random], Image.Image]
@@ -266,7 +266,7 @@ def finish(
         image: The painted scene.
         scene: The content of the image.
         size: Width and height of the result, in pixels.
-        vignette: Darken the corners. False for edits, so that repeated edits do not darken them.
+        vignette: Darken the corners. False for edits, whose corners may already be dark.
     """
     if scene.style:
         image = STYLES[scene.style].apply(image, size, scene.dice("style"))
