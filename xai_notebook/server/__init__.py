@@ -1,13 +1,13 @@
 """The embedded server: xAI's protocol on loopback, with preview pictures and without a network.
 
-It stands in for xAI's service when no API key is set, and is the server of the tests: `Faults`
-makes it fail on purpose.
+It replaces xAI's service if no API key is set, and in tests, where `Faults` makes it fail on
+purpose.
 
     async with EmbeddedServer() as server:
         ...  # point a client at server.address
 
-Marks in a prompt rehearse moderation: `[moderated]` withholds every image of the request,
-`[moderated:2]` withholds the second one.
+Marks in a prompt simulate moderation: `[moderated]` withholds every image of the request,
+`[moderated:2]` withholds the second image.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ prepare_grpc()
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use: `python -m` and tests need only some of them."""
+    """Import a public name on first use, because most callers need only some of them."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

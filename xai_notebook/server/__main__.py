@@ -42,10 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM.
 
     Args:
-        arguments: Command-line arguments; default: those of the process.
+        arguments: Command-line arguments. Default: `sys.argv[1:]`.
 
     Returns:
-        The exit status: 0 after a signal, 1 when the server could not start.
+        The exit status: 0 after a signal, 1 if the server could not start.
     """
     parser = argparse.ArgumentParser(
         prog="python -m xai_notebook.server",
@@ -84,15 +84,15 @@ def _run(options: argparse.Namespace) -> int:
         )
         asyncio.run(_serve(server))
     except ConfigurationError as error:
-        print(error, file=sys.stderr)  # noqa: T201  # the terminal is this program's only reader
+        print(error, file=sys.stderr)  # noqa: T201  # a command-line program prints its errors
         return 1
-    except KeyboardInterrupt:  # Windows, which has no signal handlers
+    except KeyboardInterrupt:  # on Windows, where asyncio has no signal handlers
         pass
     return 0
 
 
 def _key(options: argparse.Namespace) -> ApiKey | None:
-    """Return the key that clients must send, if one was given.
+    """Return the key that clients must send, or None if every client is accepted.
 
     Raises:
         ConfigurationError: The file cannot be read, or the key is invalid.
@@ -113,7 +113,7 @@ def _key(options: argparse.Namespace) -> ApiKey | None:
 async def _serve(server: EmbeddedServer) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    with contextlib.suppress(NotImplementedError):  # Windows
+    with contextlib.suppress(NotImplementedError):  # on Windows
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopped.set)
     async with server:

@@ -1,9 +1,10 @@
-"""Batches: requests submitted as one job, completed at a fixed pace, painted when they are read.
+"""Batches: jobs of many requests, completed at a fixed pace and painted when results are read.
 
-The clock alone decides which requests are complete, and a request alone decides its pictures. So a
-job of ten thousand requests keeps its requests in memory, but no pictures.
+Only the clock determines which requests are complete, and the painter can repaint any picture from
+its request. So a job of ten thousand requests keeps the requests in memory, but not the pictures.
+Results of other engines are kept.
 
-Separate because batches have state and a clock of their own.
+Separate because batches have their own state and clock.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 
 
 MAX_ADD_BYTES: Final = 4_000_000
-"""Limit of one call that adds requests."""
+"""Maximum bytes of one call that adds requests."""
 _MAX_CACHED: Final = 32
-"""Painted results kept for a page that is read again."""
+"""Maximum number of painted results that are cached, in case a page is read again."""
 _CONCURRENCY: Final = 4
-"""Requests that an engine other than the painter gets concurrently."""
+"""Maximum number of concurrent requests to an engine other than the painter."""
 _ENDPOINT: Final = "/v1/images/generations"
 _State = wire.BatchRequestMetadata.State
 
@@ -39,12 +40,12 @@ class _Entry:
     """One request of a batch.
 
     Attributes:
-        id: Its `batch_request_id`; assigned here if the client gave none.
-        request: As received.
-        due: When it completes, in seconds since 1970.
-        take: Number of equal requests before it: each gets other pictures.
-        refusal: Why it fails, if the request is invalid.
-        stored: Where its picture was stored: painting it again must not store it again.
+        id: The `batch_request_id`, assigned by the server if the client sent none.
+        request: The request as received.
+        due: Unix time at which the request completes, in seconds.
+        take: Number of earlier equal requests in the batch. Each gets different pictures.
+        refusal: Why the request fails. None if it is valid.
+        stored: Where the picture was stored, so that painting it again does not store it again.
     """
 
     id: str
@@ -57,16 +58,16 @@ class _Entry:
 
 @dataclass(slots=True)
 class _Batch:
-    """One job. Times are in seconds since 1970.
+    """One job. Times are Unix times in seconds.
 
     Attributes:
-        id: Assigned by this server.
-        name: Given by the client.
-        created: When it was created.
-        expires: When it can no longer be read.
-        entries: Its requests by id, in the order in which they complete.
-        cancelled: When it was cancelled.
-        reason: Why the service cancelled it.
+        id: Id assigned by this server.
+        name: Name chosen by the client.
+        created: Time of creation.
+        expires: Time from which the results can no longer be read.
+        entries: Requests by id, in the order in which they complete.
+        cancelled: Time of cancellation. None if the job was not cancelled.
+        reason: Why the service cancelled the job. None if it did not.
     """
 
     id: str
@@ -79,14 +80,14 @@ class _Batch:
     _equal: Counter[int] = field(default_factory=Counter)
 
     def end(self, now: float) -> float | None:
-        """Return when it was cancelled or expired; None while it is running."""
+        """Return when the batch was cancelled or expired, or None while it is running."""
         ends = [end for end in (self.cancelled, self.expires) if end is not None and end <= now]
         return min(ends, default=None)
 
     def add(
         self, key: str, request: wire.BatchRequest, due: float, refusal: Refusal | None
     ) -> None:
-        """Append a request; a `refusal` means that it will fail."""
+        """Append a request. With a `refusal`, the request will fail."""
         digest = hash(request.image_request.SerializeToString(deterministic=True))
         self.entries[key] = _Entry(key, request, due, self._equal[digest], refusal)
         self._equal[digest] += 1
@@ -101,7 +102,7 @@ class _Batch:
         return [entry for entry in self.entries.values() if self.is_complete(entry, now)]
 
     def state(self, entry: _Entry, now: float) -> wire.BatchRequestMetadata.State:
-        """Return the state of a request."""
+        """Return the state of a request of the batch."""
         if self.is_complete(entry, now):
             return _State.STATE_FAILED if entry.refusal else _State.STATE_SUCCEEDED
         return _State.STATE_PENDING if self.end(now) is None else _State.STATE_CANCELLED
@@ -134,8 +135,8 @@ class _Batch:
         """Describe the batch.
 
         Args:
-            now: Seconds since 1970.
-            ticks: Cost of each image in 1e-10 USD; None: unknown.
+            now: The current Unix time in seconds.
+            ticks: Cost per image in ticks of 1e-10 USD. None if it is unknown.
             stateless: Omit the counts.
         """
         counts = self.counts(now)
@@ -161,7 +162,7 @@ class _Batch:
 
 
 class Batches:
-    """The batches of one server, and the methods of the wire about them."""
+    """The batches of one server, and the gRPC methods for batches."""
 
     def __init__(
         self,
@@ -176,12 +177,12 @@ class Batches:
         """Start empty.
 
         Args:
-            make: Makes a take of the pictures of a request.
+            make: Makes the pictures of a request. The number is the index of the first picture.
             check: Raises a `Refusal` for a request that cannot succeed.
             faults: Faults to inject.
-            repeatable: Making a picture again gives the same one, so results are not kept.
-            keep_bytes: Limit for all requests together; more is refused.
-            clock: Returns seconds since 1970.
+            repeatable: Whether the engine repeats a picture exactly, so that few results are kept.
+            keep_bytes: Maximum bytes of all requests. Further requests are refused.
+            clock: Returns the current Unix time in seconds.
         """
         self._make = make
         self._check = check
@@ -195,17 +196,17 @@ class Batches:
         self._slots = asyncio.Semaphore(_CONCURRENCY)
 
     def close(self) -> None:
-        """Cancel the work that engines are doing."""
+        """Cancel the running work of engines."""
         for task in self._tasks.values():
             task.cancel()
 
-    # Methods of the wire
+    # gRPC methods
 
     async def create(self, request: wire.CreateBatchRequest) -> wire.Batch:
         """Create a batch.
 
         Raises:
-            Refusal: It has no name, or names a file of requests.
+            Refusal: The batch has no name, or the client sent its requests as a file.
         """
         faults = self._faults.batches
         if not request.name.strip():
@@ -224,15 +225,15 @@ class Batches:
         return self._message(self._find(batch.id))
 
     async def add(self, request: wire.AddBatchRequestsRequest) -> wire.Empty:
-        """Add all requests of a call to a batch, or none.
+        """Add all requests of a call to a batch; after an error, none is added.
 
         Raises:
-            Refusal: The batch is unknown or has ended, the call is too large, an id exists
-                already, or a model is unknown or cannot be batched.
+            Refusal: The batch is unknown or has ended, the call is too large, an id already
+                exists, or a model is unknown or does not support batches.
         """
         faults = self._faults.batches
         refusals = [await self._refusal(each.image_request) for each in request.batch_requests]
-        # No await from here on: two calls cannot add the same id.
+        # No await from here on, so that two calls cannot add the same id.
         batch = self._find(request.batch_id)
         now = self._clock()
         if batch.end(now) is not None:
@@ -253,14 +254,14 @@ class Batches:
         return self._message(self._find(request.batch_id))
 
     async def cancel(self, request: wire.CancelBatchRequest) -> wire.Batch:
-        """Cancel pending requests; completed ones stay."""
+        """Cancel the pending requests of a batch. Completed requests keep their results."""
         batch = self._find(request.batch_id)
         if batch.end(self._clock()) is None:
             batch.cancelled = self._clock()
         return self._message(batch)
 
     async def list_all(self, request: wire.ListBatchesRequest) -> wire.ListBatchesResponse:
-        """Return a page of the batches, the newest first."""
+        """Return a page of the batches, newest first."""
         newest = list(self._batches)[::-1]
         page, token = page_of(newest, request.limit, request.pagination_token)
         return wire.ListBatchesResponse(
@@ -271,7 +272,7 @@ class Batches:
     async def list_requests(
         self, request: wire.ListBatchRequestMetadataRequest
     ) -> wire.ListBatchRequestMetadataResponse:
-        """Return a page of the requests of a batch, in their order, filtered by state."""
+        """Return a page of the requests of a batch, in order and filtered by state."""
         batch, now = self._find(request.batch_id), self._clock()
         entries = [
             entry
@@ -296,7 +297,7 @@ class Batches:
     async def get_result(
         self, request: wire.GetBatchRequestResultRequest
     ) -> wire.GetBatchRequestResultResponse:
-        """Return one request with its result.
+        """Return one request of a batch with its result.
 
         Raises:
             Refusal: The id is unknown, or the request is not complete.
@@ -316,7 +317,7 @@ class Batches:
     def _checked(
         self, batch: _Batch, request: wire.AddBatchRequestsRequest
     ) -> dict[str, wire.BatchRequest]:
-        """Return the requests of a call by id, if all of them can be added."""
+        """Return the requests of a call by id, after checking that all of them can be added."""
         if (size := request.ByteSize()) > MAX_ADD_BYTES:
             raise invalid(f"A call may add at most {MAX_ADD_BYTES:,} bytes, not {size:,}.")
         if size > self._bytes_left:
@@ -337,10 +338,10 @@ class Batches:
         return added
 
     async def _refusal(self, request: wire.GenerateImageRequest) -> Refusal | None:
-        """Return why a request cannot succeed.
+        """Return the `Refusal` for an invalid request, or None for a valid request.
 
         Raises:
-            Refusal: Its model does not exist, or the engine's models are unknown.
+            Refusal: The model does not exist, or the engine cannot list its models.
         """
         try:
             await self._check(request)
@@ -351,10 +352,10 @@ class Batches:
         return None
 
     def _find(self, batch_id: str) -> _Batch:
-        """Return a batch, after `BatchFaults.cancelled` has cancelled it.
+        """Return a batch. Cancel it first if `BatchFaults.cancelled` is set.
 
         Raises:
-            Refusal: NOT_FOUND.
+            Refusal: NOT_FOUND if the batch does not exist.
         """
         faults = self._faults.batches
         batch = self._batches.get(batch_id)
@@ -365,7 +366,7 @@ class Batches:
         return batch
 
     def _readable(self, batch_id: str) -> _Batch:
-        """Return a batch whose results have not expired."""
+        """Return a batch if its results have not expired."""
         batch = self._find(batch_id)
         if self._clock() >= batch.expires:
             raise Refusal(grpc.StatusCode.NOT_FOUND, "The batch has expired.")
@@ -386,7 +387,7 @@ class Batches:
     async def _result(self, entry: _Entry) -> wire.BatchResult:
         """Return the result of a completed request, making its pictures if necessary."""
         if not self._repeatable:
-            # It takes long and may cost money: make it once, even if the client leaves.
+            # Pictures take long and may cost money: make each once, even if the client leaves.
             if entry not in self._tasks:
                 self._tasks[entry] = asyncio.ensure_future(self._run_engine(entry))
             return await asyncio.shield(self._tasks[entry])
@@ -417,7 +418,7 @@ class Batches:
         return result
 
     async def _make_response(self, entry: _Entry) -> wire.ImageResponse:
-        """Make the pictures of a request, and store them only the first time."""
+        """Make the pictures of a request. Store them only the first time."""
         request = entry.request.image_request
         if entry.stored is None:
             response = await self._make(request, entry.take)

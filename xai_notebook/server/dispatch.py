@@ -1,4 +1,4 @@
-"""Between gRPC and the methods: checks the key, parses requests, logs calls, sends statuses."""
+"""The layer between gRPC and the methods: authentication, parsing, call log and statuses."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from xai_notebook.settings import ApiKey
 
 _HEAD: Final = ("server", "xai-notebook")
-"""Metadata of a trailers-only reply. Clients see from it that no reply had begun, as with proxies;
-see `client.transport.call`."""
+"""Header in a trailers-only reply. It shows clients that no reply had begun, like the headers of a
+proxy; see `client.transport.call`."""
 _KERNEL_KEY: Final = (
     "A server inside a notebook's kernel accepts calls only from that kernel; start a server for "
     "other programs with python -m xai_notebook.server."
@@ -30,22 +30,22 @@ _KERNEL_KEY: Final = (
 
 
 class AuthInterceptor(grpc.aio.ServerInterceptor):
-    """Refuses calls without the key, of any method, before a byte of the request is read."""
+    """Refuses every call without the right key, before any of its request is read."""
 
     def __init__(self, log: CallLog, api_key: ApiKey, paths: Iterable[str]) -> None:
-        """Check against `api_key`.
+        """Create the interceptor.
 
         Args:
-            log: Receives refused calls.
-            api_key: The only key accepted.
-            paths: The existing methods; calls of unknown methods are not logged.
+            log: Receives the refused calls.
+            api_key: The only accepted key.
+            paths: Paths of the existing methods. Calls of unknown methods are not logged.
         """
         self._log = log
         self._api_key = api_key
         self._paths = frozenset(paths)
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
-        """Return the handler of a call: its method, or a refusal."""
+        """Return the handler of the method, or a handler that refuses the call."""
         sent = [value for name, value in details.invocation_metadata if name == "authorization"]
         if len(sent) == 1 and self._is_right(sent[0]):
             return await continuation(details)
@@ -59,7 +59,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
             code = grpc.StatusCode.UNAUTHENTICATED
             await context.abort(code, f"{why} {_KERNEL_KEY}", (_HEAD,))
 
-        # Streams are read on demand, and `refuse` reads nothing.
+        # A stream handler fits every method: gRPC reads streams on demand, and `refuse` reads none.
         return grpc.stream_stream_rpc_method_handler(refuse)
 
     def _is_right(self, header: str | bytes) -> bool:
@@ -70,12 +70,12 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
 class Methods:
     """The methods of a server, to be registered with gRPC.
 
-    A method takes the request and may raise a `Refusal`. Requests are parsed here, because gRPC
-    would answer garbage with the name of a Python class.
+    A method receives the parsed request and may raise a `Refusal`. Requests are parsed here,
+    because gRPC's error for an invalid message would contain the name of a Python class.
     """
 
     def __init__(self, log: CallLog, faults: Faults) -> None:
-        """Start without methods; `log` receives every call, `faults` can make some fail."""
+        """Start without methods. `log` receives every call; `faults` can make calls fail."""
         self._log, self._faults = log, faults
         self._services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
 
@@ -84,7 +84,7 @@ class Methods:
         return [grpc.method_handlers_generic_handler(*item) for item in self._services.items()]
 
     def paths(self) -> list[str]:
-        """Return the path of each method."""
+        """Return the gRPC path of each method."""
         return [f"/{service}/{name}" for service, names in self._services.items() for name in names]
 
     def add(
@@ -104,7 +104,7 @@ class Methods:
         answer: Callable[[AsyncIterator[Any]], Awaitable[Message]],
         kind: type[Message],
     ) -> None:
-        """Add a method that takes a stream; only the first message is logged."""
+        """Add a method that receives a stream. Only the first message is logged."""
 
         async def handle(stream: AsyncIterator[bytes], context: Any) -> bytes:
             data = await anext(aiter(stream), b"")
@@ -142,7 +142,7 @@ class Methods:
     async def _answering(
         self, path: str, data: bytes, kind: type[Message], context: Any
     ) -> AsyncIterator[Message]:
-        """Parse the request and log the call; a `Refusal` becomes the status of the call."""
+        """Parse the request and log the call. A `Refusal` sets the status of the call."""
         refusal: Refusal | None = None
         status: str | None = None
         request = kind()
@@ -176,7 +176,7 @@ def _parse(data: bytes, kind: type[Message]) -> Message:
     """Parse a message.
 
     Raises:
-        Refusal: INVALID_ARGUMENT.
+        Refusal: INVALID_ARGUMENT if `data` is not a message of this type.
     """
     try:
         return kind.FromString(data)
@@ -189,7 +189,7 @@ def _parse(data: bytes, kind: type[Message]) -> Message:
 
 @dataclass(slots=True)
 class SeenCall:
-    """One call as it reached the server.
+    """One call as received by the server.
 
     Attributes:
         method: Full path, such as `"/xai_api.Image/GenerateImage"`.
@@ -198,7 +198,7 @@ class SeenCall:
         number: 1 for the first call of this method.
         started: Monotonic time in seconds.
         ended: Monotonic time in seconds; None while the call is running.
-        cancelled: The client left, or its deadline passed, before the reply was ready.
+        cancelled: Whether the client left, or its deadline passed, before the reply was ready.
         status: Name of the status, such as `"OK"`; None if the call was cancelled.
     """
 
@@ -213,7 +213,7 @@ class SeenCall:
 
 
 class CallLog:
-    """The last calls, bounded in number and in bytes of their messages."""
+    """Log of the last calls, limited by their number and by the bytes of their messages."""
 
     def __init__(self, *, max_calls: int, max_bytes: int) -> None:
         """Start with an empty log."""
@@ -234,7 +234,7 @@ class CallLog:
         return any(call.ended is None for call in self._calls)
 
     def open(self, method: str, message: Any, metadata: Iterable[tuple[str, Any]]) -> SeenCall:
-        """Log a new call; the oldest entries are dropped when there are too many."""
+        """Log a new call. Beyond the limits, the oldest calls are dropped."""
         self.counts[method] += 1
         visible = {
             name: "***" if name == "authorization" else str(value) for name, value in metadata
@@ -249,7 +249,7 @@ class CallLog:
         return call
 
     def close(self, call: SeenCall, status: str | None) -> None:
-        """Record the end of a call; a status of None means that it was cancelled."""
+        """Record the end of a call. A status of None means that it was cancelled."""
         call.ended = time.monotonic()
         call.status = status
         call.cancelled = status is None

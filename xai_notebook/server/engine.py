@@ -1,4 +1,4 @@
-"""The interface of engines, which make the pictures, and the default engine: the painter.
+"""The interface for engines, which make the pictures, and the default engine, `PaintingEngine`.
 
     class MyEngine(Engine):
         async def models(self):
@@ -7,7 +7,7 @@
         async def make(self, order, index, inputs):
             return await asyncio.to_thread(draw, order.prompt, index)
 
-An engine that makes several pictures in one go overrides `make_each`.
+An engine that makes several pictures in one call overrides `make_each`.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class EngineInput:
     """An input image of an edit.
 
     Attributes:
-        data: The file as sent: PNG, JPEG or WebP, of at most 10 MiB.
-        image: The decoded image: upright, in RGB, its longer side at most 2896 pixels.
+        data: The file as received: PNG, JPEG or WebP, at most 10 MiB.
+        image: The decoded image: upright, RGB, with a longer side of at most 2896 pixels.
     """
 
     data: bytes
@@ -59,10 +59,10 @@ class EngineResult:
     """One picture that an engine made or withheld.
 
     Attributes:
-        data: The image file; None: withheld by the engine's moderation.
-        media_type: Of `data`.
-        rewritten: The prompt that the engine used, if it reports a changed one.
-        cost_ticks: Cost in ticks of 1e-10 US dollars; None: unknown.
+        data: The image file. None if the engine's moderation withheld the picture.
+        media_type: Media type of `data`.
+        rewritten: The rewritten prompt, if the engine reports one.
+        cost_ticks: Cost in ticks of 1e-10 US dollars. None if it is unknown.
     """
 
     data: bytes | None
@@ -72,15 +72,16 @@ class EngineResult:
 
 
 class Engine(ABC):
-    """Makes pictures for requests that were checked.
+    """Makes pictures for checked requests.
 
-    An exception ends the call: a `Refusal` with its own status, any other as INTERNAL. When a call
-    is cancelled, its `make` is cancelled.
+    If a method raises a `Refusal`, the call ends with the status of the `Refusal`. Any other
+    exception ends the call with INTERNAL. If the client cancels a call, `make` is cancelled too.
 
     Attributes:
-        location: Host and port, or the name of the entry point, for messages; `""`: the painter.
-        previews: It only sketches, and obeys the marks that rehearse moderation: the painter.
-        free: Its pictures cost no money.
+        location: Host and port, or the name of the entry point, for messages. `""` for the painter.
+        previews: Whether the engine paints previews, for which `[moderated]` marks in a prompt
+            simulate moderation. True only for the painter.
+        free: Whether the pictures cost no money.
     """
 
     location: str = ""
@@ -88,21 +89,23 @@ class Engine(ABC):
     free: bool = True
 
     async def start(self) -> None:  # noqa: B027  # most engines need no preparation
-        """Prepare. Called once, on the event loop of all later calls."""
+        """Prepare. Called once, on the event loop that runs all later calls."""
 
     async def close(self) -> None:  # noqa: B027
         """Release all resources."""
 
     @abstractmethod
     async def models(self) -> Sequence[Model]:
-        """Return the models, the default first.
+        """Return the models, with the default first.
 
         Raises:
             Refusal: The list is not available.
         """
 
     async def find(self, name: str) -> Model:
-        """Return the model with that name or alias. The names of xAI's models mean the default.
+        """Return the model with that name or alias.
+
+        The name of an xAI model that the engine does not have selects the default model.
 
         Raises:
             Refusal: INVALID_ARGUMENT if the name is empty, NOT_FOUND if no model has it.
@@ -114,7 +117,7 @@ class Engine(ABC):
         return find_model(name, models)
 
     async def source(self, name: str) -> str:
-        """Return the source of a model's pictures, for sentences: "MODEL at LOCATION"."""
+        """Return the source of a model's pictures for messages, such as "MODEL at LOCATION"."""
         try:
             model = (await self.find(name)).name
         except Refusal:
@@ -126,8 +129,8 @@ class Engine(ABC):
         """Return picture `index` of a request, as a PNG, JPEG or WebP file.
 
         Args:
-            order: The request; its `model` is the name of one of `models`.
-            index: Number of the picture, from 0. Pictures of a request differ from each other.
+            order: The request. Its `model` is the name of one of the `models`.
+            index: Number of the picture, from 0. Each number gets a different picture.
             inputs: The images to edit, if any.
 
         Raises:
@@ -137,7 +140,7 @@ class Engine(ABC):
     async def make_each(
         self, order: ImageOrder, indices: Sequence[int], inputs: Sequence[EngineInput]
     ) -> list[EngineResult]:
-        """Return the pictures of a request, fewer if the engine cannot make more.
+        """Return the pictures of a request, or fewer if the engine cannot make all of them.
 
         The default calls `make` for all of them concurrently.
         """
@@ -145,16 +148,16 @@ class Engine(ABC):
         try:
             return list(await asyncio.gather(*tasks))
         finally:
-            for task in tasks:  # one failed: the rest would be discarded
+            for task in tasks:  # after a failure, the other pictures would be discarded
                 task.cancel()
 
     async def _make_one(
         self, order: ImageOrder, index: int, inputs: Sequence[EngineInput]
     ) -> EngineResult:
-        """Make one picture, and check it unless the painter made it.
+        """Make one picture, and check it unless it is a preview.
 
         Raises:
-            Refusal: The picture is not usable.
+            Refusal: The picture cannot be used.
         """
         data = await self.make(order, index, inputs)
         if self.previews:
@@ -169,12 +172,12 @@ class Engine(ABC):
 class EnginePool:
     """A pool of two threads with a queue on the event loop.
 
-    Only running functions are on a thread: a cancelled call, or a process that exits, waits for at
-    most two pictures.
+    A function is passed to a thread only when one is free. So after a cancelled call or at exit, at
+    most two functions are still running.
     """
 
     def __init__(self) -> None:
-        """Create the pool; threads start with the first call."""
+        """Create the pool. The threads start with the first call."""
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="xai-notebook-painter")
         self._slots = asyncio.Semaphore(_THREADS)
 
@@ -189,21 +192,21 @@ class EnginePool:
 
 
 class PaintingEngine(Engine):
-    """Paints from the words of the prompt: offline, free, the same picture for the same request.
+    """Paints previews from the words of the prompt: offline, free and reproducible.
 
     Attributes:
-        painted: Pictures painted since `start`.
+        painted: Number of pictures painted since `start`.
     """
 
     previews = True
 
     def __init__(self) -> None:
-        """Prepare; Pillow and the figures are loaded with the first picture."""
+        """Create the engine. Pillow and the figures are loaded with the first picture."""
         self.painted = 0
         self._pool: EnginePool | None = None
 
     async def start(self) -> None:
-        """Create the threads to paint on."""
+        """Create the pool of painting threads."""
         self.painted = 0
         self._pool = EnginePool()
 
@@ -217,7 +220,7 @@ class PaintingEngine(Engine):
         return MODELS
 
     async def make(self, order: ImageOrder, index: int, inputs: Sequence[EngineInput]) -> bytes:
-        """Paint one picture on a thread of the pool, where Pillow is imported, too."""
+        """Paint one picture on a thread of the pool, which also imports Pillow."""
         if self._pool is None:
             raise Refusal(grpc.StatusCode.UNAVAILABLE, "The painter was not started.")
         paint = functools.partial(
@@ -236,13 +239,13 @@ class PaintingEngine(Engine):
 
 
 def check_picture(data: bytes) -> str:
-    """Decode a picture completely; call it on a thread.
+    """Check a picture by decoding it completely. This is slow: call it on a thread.
 
     Returns:
         The media type.
 
     Raises:
-        ValueError: It is not a PNG, JPEG or WebP image, is damaged, or has too many pixels.
+        ValueError: `data` is not a PNG, JPEG or WebP image, is damaged, or has too many pixels.
     """
     from PIL import Image  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Fault injection: what a test can make the embedded server do wrong; and refusals of calls."""
+"""Fault injection for the embedded server, and `Refusal`, which ends a call with a status."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ class BatchFaults:
     """Faults of batches.
 
     Attributes:
-        pace: Requests completed per second; applies to requests added later.
+        pace: Requests completed per second. A change applies to requests added later.
         lifetime: Seconds until a batch expires and its results are gone.
         lost_creates: The next N calls create the batch, but their reply is lost.
         lost_adds: The next N calls add their requests, but their reply is lost.
-        cancelled: The service cancels every running batch, for this reason.
-        stateless: Batches come without their state.
-        repeat_token: Every page has the same token of a next page, without end.
+        cancelled: If set, the service cancels every running batch and gives this reason.
+        stateless: Omit the state of a batch in replies.
+        repeat_token: Every page has the same token for the next page, so the list never ends.
         neither: Ids of requests whose result has neither a response nor an error.
-        unbatchable: Models that cannot be batched.
-        failure: Every batch call fails with this.
+        unbatchable: Models that do not support batch requests.
+        failure: If set, every batch call fails with this status.
     """
 
     pace: float = 25.0
@@ -80,10 +80,10 @@ class FileFaults:
     """Faults of the file store.
 
     Attributes:
-        failure: Every file call fails with this.
-        chunk_delay: Seconds before each piece of a file's content.
-        storage_error: No picture is stored, for this reason.
-        public_url_error: No stored file gets a public link, for this reason.
+        failure: If set, every file call fails with this status.
+        chunk_delay: Seconds before each chunk of a file's content.
+        storage_error: If set, no picture is stored, and replies give this reason.
+        public_url_error: If set, no stored file gets a public link, and replies give this reason.
     """
 
     failure: Fault | None = None
@@ -94,29 +94,31 @@ class FileFaults:
 
 @dataclass(kw_only=True)
 class Faults:
-    """Faults to inject. All can be changed while the server runs.
+    """Faults to inject. Each can be changed while the server runs.
 
     Attributes:
-        failures: One for each of the next image calls; None lets a call succeed.
-        fail_when: Called with the image request and the number of the call, from 1; returns a
+        failures: Failures of the next image calls, in order. None lets a call succeed.
+        fail_when: Called with the image request and the number of the call, from 1. Returns a
             failure or None.
         after_work: `failures` and `fail_when` apply after the pictures were made, not before.
-        delay: Seconds that an image call takes longer, or a function of the request.
+        delay: Additional seconds for each image call, or a function that returns them for a
+            request.
         short: Number of images missing in each reply.
-        garbage: Bytes returned instead of every image.
-        empty: Images come without data, though moderation passed them.
-        no_prefix: base64 lacks its `data:image/jpeg;base64,`.
-        min_bytes: Every image is padded to this many bytes, and is still a valid JPEG.
-        up_sampled: False leaves `up_sampled_prompt` empty, as today's servers do.
-        model_name: Reported as the model, instead of `local-preview`.
-        cost_ticks: Cost per image in ticks of 1e-10 USD; None: not reported.
+        garbage: Bytes returned in place of each image file.
+        empty: Images have no data, although moderation passed them.
+        no_prefix: Omit the prefix `data:image/jpeg;base64,` of base64 images.
+        min_bytes: Minimum size of each image, in bytes. Smaller JPEG files are padded and remain
+            valid.
+        up_sampled: False leaves `up_sampled_prompt` empty, like xAI's servers.
+        model_name: Model name in replies, instead of `local-preview`.
+        cost_ticks: Cost per image in ticks of 1e-10 USD. None reports no cost.
         input_ticks: Cost per input image, in ticks.
-        chat_ticks: Cost of a chat call, in ticks; None: not reported.
+        chat_ticks: Cost of a chat call, in ticks. None reports no cost.
         image_price: List price per image of every model, in ticks.
-        models_failure: Every model call fails with this.
-        chat_failure: Every chat call fails with this.
-        chat_text: Reply of every chat call, instead of a rewritten prompt; may be empty.
-        download_delay: Seconds before the URL of an image replies.
+        models_failure: If set, every model call fails with this status.
+        chat_failure: If set, every chat call fails with this status.
+        chat_text: Reply to every chat call, instead of a rewritten prompt. Can be empty.
+        download_delay: Seconds before each image URL replies.
         download_status: HTTP status of every image URL, such as 404 or 503.
         download_short: Number of bytes missing at the end of every download.
         batches: Faults of batches.
@@ -150,7 +152,7 @@ class Faults:
     _source: Any = field(default=None, init=False, repr=False)
 
     def next_failure(self, request: wire.GenerateImageRequest, number: int) -> Fault | None:
-        """Return the failure of this image call, if any, and consume it."""
+        """Return the failure for this image call, if any, and remove it from the queue."""
         if self.failures is not self._source:  # set or replaced since the last call
             self._source = self.failures
             self._left = deque(self.failures)
@@ -160,7 +162,7 @@ class Faults:
         return failure
 
     def failure_of(self, path: str) -> Fault | None:
-        """Return the failure of every call of the service that has this method."""
+        """Return the failure set for the service that has this method, or None."""
         return {
             "Models": self.models_failure,
             "Chat": self.chat_failure,

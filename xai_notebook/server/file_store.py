@@ -1,7 +1,7 @@
 """The file store: uploads and stored pictures in memory, and a loopback HTTP server for them.
 
-`FileStore` has the methods of the wire, `FileServer` serves public links and pictures in the `url`
-format. The HTTP server is our own because it shares the event loop of the gRPC server.
+`FileStore` implements the gRPC methods. `FileServer` serves public links and pictures in the `url`
+format. The HTTP server is implemented here because it shares the event loop of the gRPC server.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ if TYPE_CHECKING:
 CHUNK_BYTES: Final = 3 * settings.MIB
 _MAX_NAME: Final = 255
 _SETTLE: Final = 0.01
-"""Seconds. If the client of a stream has gone, grpc.aio first ends the stream and cancels later."""
+"""Seconds to wait for a cancellation: grpc.aio first ends the stream of a client that left."""
 _SORTS: Final[dict[int, str]] = {
     wire.FilesSortBy.FILES_SORT_BY_CREATED_AT: "created_at",
     wire.FilesSortBy.FILES_SORT_BY_FILENAME: "name",
     wire.FilesSortBy.FILES_SORT_BY_SIZE: "size_bytes",
 }
-"""Fields to sort by."""
+"""Fields that a list can be sorted by."""
 
 
 @dataclass(slots=True)
 class _StoredFile:
-    """A stored file. Times are in seconds since 1970; None means never."""
+    """A stored file. Times are Unix times in seconds; None means never."""
 
     id: str
     name: str
@@ -67,18 +67,18 @@ class _StoredFile:
 
 
 class FileStore:
-    """The files of one server, and the methods of the wire about them."""
+    """The files of one server, and the gRPC methods for files."""
 
     def __init__(
         self, web: FileServer, faults: Faults, *, keep_bytes: int, clock: Callable[[], float]
     ) -> None:
-        """Start empty.
+        """Create an empty store.
 
         Args:
             web: Serves files that have a public link.
             faults: Faults to inject.
-            keep_bytes: Limit for all files together; more is refused.
-            clock: Returns seconds since 1970.
+            keep_bytes: Maximum bytes of all files. Further files are refused.
+            clock: Returns the current Unix time in seconds.
         """
         self._web = web
         self._faults = faults
@@ -87,13 +87,13 @@ class FileStore:
         self._files: dict[str, _StoredFile] = {}
         web.share(self._published)
 
-    # Methods of the wire
+    # gRPC methods
 
     async def upload(self, chunks: AsyncIterator[wire.UploadFileChunk]) -> wire.File:
-        """Store a file that is sent in pieces.
+        """Store a file that is sent in chunks.
 
         Raises:
-            Refusal: The first message is not `init`, or the store is full.
+            Refusal: The messages are not `init` and then `data`, or the store is full.
         """
         first = await anext(chunks)
         if not first.HasField("init"):
@@ -136,7 +136,7 @@ class FileStore:
     async def content(
         self, request: wire.RetrieveFileContentRequest
     ) -> AsyncIterator[wire.FileContentChunk]:
-        """Yield a file in pieces."""
+        """Yield the content of a file in chunks."""
         data = self._find(request.file_id).data
         for start in range(0, len(data), CHUNK_BYTES):
             if self._faults.files.chunk_delay > 0:
@@ -146,7 +146,7 @@ class FileStore:
     async def create_public_url(
         self, request: wire.CreatePublicUrlRequest
     ) -> wire.CreatePublicUrlResponse:
-        """Create the public link of a file, or change when it expires."""
+        """Create a public link for a file, or change the expiry of its link."""
         if self._faults.files.public_url_error:
             raise Refusal(grpc.StatusCode.INTERNAL, self._faults.files.public_url_error)
         file = self._find(request.file_id)
@@ -171,12 +171,12 @@ class FileStore:
         """Return the bytes of a file.
 
         Raises:
-            Refusal: NOT_FOUND.
+            Refusal: NOT_FOUND if the file does not exist.
         """
         return self._find(file_id).data
 
     def keep(self, image: wire.GeneratedImage, data: bytes, options: wire.StorageOptions) -> None:
-        """Store a picture, and put id and link, or the reason of a failure, into its message."""
+        """Store a picture, and write its id and link, or the error, into `image`."""
         if self._faults.files.storage_error:
             image.storage_error = self._faults.files.storage_error
             return
@@ -194,7 +194,7 @@ class FileStore:
                 seconds = public.expires_after if public.HasField("expires_after") else None
                 try:
                     self._publish(file, seconds)
-                except Refusal as refusal:  # not a picture: `Faults.garbage`
+                except Refusal as refusal:  # `Faults.garbage` may not be a picture
                     error = refusal.details
         image.file_output.CopyFrom(
             wire.FileOutput(
@@ -231,7 +231,7 @@ class FileStore:
             )
 
     def _unexpired(self) -> dict[str, _StoredFile]:
-        """Drop expired files; return the others."""
+        """Drop expired files and return the remaining files by id."""
         now = self._clock()
         for file in list(self._files.values()):
             if file.expires is not None and file.expires <= now:
@@ -251,7 +251,7 @@ class FileStore:
             raise invalid("Only images, videos and PDFs can be made public.")
         now, expires = self._clock(), file.expires
         if lifetime is not None:
-            # Times of a request are rounded to seconds, those of files are not: allow one more.
+            # Requests round their times to seconds, files do not: allow one more second.
             check_link_lifetime(lifetime, None if file.expires is None else file.expires + 1 - now)
             expires = now + lifetime
         if self._url(file) is None:
@@ -261,13 +261,13 @@ class FileStore:
             file.link_expires = expires
 
     def _url(self, file: _StoredFile) -> str | None:
-        """Return the public link of a file; None if it has no link, or an expired one."""
+        """Return the public link of a file. None if it has no link or the link has expired."""
         if file.link_expires is not None and file.link_expires <= self._clock():
             file.link = None
         return None if file.link is None else self._web.address(file.link)
 
     def _published(self, name: str) -> tuple[bytes, str] | None:
-        """Return bytes and media type of the file with this public link, if there is one."""
+        """Return bytes and media type of the file with this public link, or None."""
         for file in self._unexpired().values():
             link = (file.link or "").encode()
             if link and hmac.compare_digest(link, name.encode()) and self._url(file) is not None:
@@ -275,7 +275,7 @@ class FileStore:
         return None
 
     def _facts(self, file: _StoredFile) -> _Facts:
-        """Return the fields of a file that filters and sorting know, by the names of the API."""
+        """Return the fields for filters and sorting, by their names in the API."""
         return {
             "file_id": file.id,
             "name": file.name,
@@ -301,7 +301,7 @@ class FileStore:
 
 
 def _iso(seconds: float | None) -> str | None:
-    """Return a time in a form that sorts as text."""
+    """Return a time as ISO 8601 text, which sorts by time."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -325,14 +325,14 @@ _COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
     ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
 }  # fmt: skip
 _MAX_TOKENS: Final = 100
-"""Limits the depth of the recursion."""
+"""Maximum number of tokens in a filter, which limits the recursion depth."""
 
 
 class _Filter:
-    """Evaluates the filter of a list: comparisons, joined with NOT, AND, OR and parentheses.
+    """Evaluates a filter expression: comparisons combined with NOT, AND, OR and parentheses.
 
-    Its methods consume tokens and return the ids of the files that match. They raise a `Refusal`
-    (INVALID_ARGUMENT) when the filter cannot be read.
+    The methods consume tokens and return the ids of matching files. They raise a `Refusal`
+    (INVALID_ARGUMENT) if the filter is invalid.
     """
 
     def __init__(self, text: str, files: Mapping[str, _Facts]) -> None:
@@ -341,7 +341,7 @@ class _Filter:
         self._files = files
 
     def either(self, end: str = "") -> set[str]:
-        """Evaluate terms joined with OR and AND, up to the token `end`."""
+        """Evaluate terms combined with OR and AND, up to the token `end`."""
         found = self._both()
         while self._skip("OR"):
             found |= self._both()
@@ -370,7 +370,7 @@ class _Filter:
         return self._tokens[0].upper() == word and bool(self._tokens.pop(0))
 
     def _expect(self, *allowed: str) -> str:
-        """Consume one of these tokens; without any, every token but the end."""
+        """Consume one of the `allowed` tokens. By default, any token except the end is allowed."""
         token = self._tokens[0]
         if token not in allowed if allowed else not token:
             raise invalid(
@@ -382,7 +382,7 @@ class _Filter:
 
 
 def _compare(held: str | int | None, sign: str, literal: str) -> bool:
-    """Compare a field with a literal: as numbers if both are numbers, else as text."""
+    """Compare a field with a literal, as numbers if both are numbers, otherwise as text."""
     if literal == "null" or held is None:
         return sign in {"=", "!="} and _COMPARE[sign](held is None, literal == "null")
     if isinstance(held, int):
@@ -392,10 +392,10 @@ def _compare(held: str | int | None, sign: str, literal: str) -> bool:
 
 
 _MAX_HEAD: Final = 16 << 10
-"""Limit for request line and headers, in bytes."""
+"""Maximum bytes of request line and headers."""
 _HEAD_TIMEOUT: Final = 10.0
 _MAX_CONNECTIONS: Final = 64
-"""Concurrent connections. Every user of the computer can open some; each needs a descriptor."""
+"""Maximum concurrent connections: any local user can open them, and each needs a descriptor."""
 _SUFFIX: Final = ".jpg"
 
 
@@ -407,23 +407,23 @@ class _File:
 
 
 class FileServer:
-    """HTTP server on loopback: each file has an unguessable URL of limited life."""
+    """HTTP server on loopback. Each file has an unguessable URL that expires."""
 
     def __init__(self, *, host: str, faults: Faults, keep_seconds: float, keep_bytes: int) -> None:
-        """Prepare; `start` binds the port.
+        """Create the server without binding a port.
 
         Args:
             host: Loopback address to bind.
-            faults: For `download_delay`, `download_status` and `download_short`.
-            keep_seconds: Life of a URL.
-            keep_bytes: Limit of memory; the oldest files are dropped first.
+            faults: Provides `download_delay`, `download_status` and `download_short`.
+            keep_seconds: Lifetime of a URL, in seconds.
+            keep_bytes: Maximum bytes of all files. The oldest files are dropped first.
         """
         self.served = 0
         self._host = host
         self._faults = faults
         self._keep_seconds = keep_seconds
         self._keep_bytes = keep_bytes
-        # A dict compares randomized hashes: the duration of a look-up reveals nothing of a name.
+        # Dicts compare randomized hashes first, so the lookup time reveals nothing about a name.
         self._files: OrderedDict[str, _File] = OrderedDict()
         self._open = 0
         self._bytes = 0
@@ -441,7 +441,7 @@ class FileServer:
         self._names = frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]"))
 
     async def stop(self) -> None:
-        """Unbind and drop all files."""
+        """Stop listening and drop all files."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -449,7 +449,7 @@ class FileServer:
         self._bytes = 0
 
     def put(self, content: bytes, media_type: str = "image/jpeg") -> str:
-        """Keep `content` and return its URL."""
+        """Store `content` and return its URL."""
         name = secrets.token_urlsafe(24) + _SUFFIX
         self._files[name] = _File(content, media_type, time.monotonic() + self._keep_seconds)
         self._bytes += len(content)
@@ -457,7 +457,7 @@ class FileServer:
         return self.address(name)
 
     def share(self, find: Callable[[str], tuple[bytes, str] | None]) -> None:
-        """Serve other files, too: `find` returns bytes and media type of a name, or None."""
+        """Also serve other files; `find` returns bytes and media type for a name, or None."""
         self._find_shared = find
 
     def address(self, name: str) -> str:
@@ -465,7 +465,7 @@ class FileServer:
         return self._base + name
 
     def get(self, url: str) -> bytes | None:
-        """Return the content of one of this server's own URLs; None for every other URL."""
+        """Return the content of a URL of this server, or None for any other URL."""
         if not self._base or not url.startswith(self._base):
             return None
         file = self._lookup(url[len(self._base) :])
@@ -478,7 +478,7 @@ class FileServer:
         return self._files.get(name)
 
     def _drop_old(self) -> None:
-        """Drop expired files and, oldest first, those over the limit; the newest always stays."""
+        """Drop expired files, then the oldest files above the limit. The newest file is kept."""
         now = time.monotonic()
         while self._files:
             name, oldest = next(iter(self._files.items()))
@@ -489,7 +489,7 @@ class FileServer:
             self._bytes -= len(oldest.content)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Reply to one request and close; clients that misbehave or leave are ignored."""
+        """Reply to one request and close. Oversized, slow and interrupted requests get no reply."""
         if self._open >= _MAX_CONNECTIONS:
             writer.close()
             return
@@ -516,7 +516,7 @@ class FileServer:
         if not version.startswith("HTTP/1."):
             return _response(HTTPStatus.BAD_REQUEST)
         if not self._names.issuperset(hosts := _hosts(head)) or len(hosts) != 1:
-            # DNS rebinding: a web page whose name resolves to loopback must not read anything.
+            # Prevents DNS rebinding: a web page whose name resolves to loopback must read nothing.
             return _response(HTTPStatus.MISDIRECTED_REQUEST)
         if method not in {b"GET", b"HEAD"}:
             return _response(HTTPStatus.METHOD_NOT_ALLOWED, extra=("Allow: GET, HEAD",))
@@ -557,7 +557,7 @@ def _response(
     extra: tuple[str, ...] = (),
     with_body: bool = True,
 ) -> bytes:
-    """Return a complete HTTP response; without `body`, its text is the status."""
+    """Return a complete HTTP response. The default body is the status text."""
     if body is None:
         body = f"{status.value} {status.phrase}\n".encode()
     lines = [

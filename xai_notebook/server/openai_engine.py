@@ -2,13 +2,13 @@
 
     engine = OpenAIEngine("http://localhost:8000/v1#Qwen/Qwen-Image")
 
-Such servers differ: one lacks `response_format`, one makes one picture at a time, one has three
-sizes, one wants the field `image[]`. A refusal with 400 or 422 comes before any work and names a
-parameter; `Capabilities` remembers how to send it from then on.
+Such servers differ: some do not support `response_format`, make only one picture per request,
+support only a few sizes, or need the field name `image[]`. They reject an unsupported parameter
+with HTTP 400 or 422 before any work. The engine then changes the parameter that the error names and
+sends the request again, once per parameter. `Capabilities` remembers the change for later requests.
 
-Pictures take long and may cost money, so no order is sent twice. A refusal before any work (400,
-422) is followed by a corrected order, once per parameter; every other failure ends the call. The
-client of the embedded server retries, if the status tells it that this is harmless.
+Pictures take long and may cost money, so every other failure ends the call. The client of the
+embedded server retries if the status shows that a retry is harmless.
 
 Separate because it loads an HTTP client that the painter does not need.
 """
@@ -52,11 +52,11 @@ if TYPE_CHECKING:
     from xai_notebook.settings import ApiKey
 
 _TICKS: Final = 10**10
-"""In one US dollar."""
+"""Ticks in one US dollar."""
 _MAX_USD: Final = 10_000.0
-"""Highest credible cost of one reply."""
+"""Highest plausible cost of one reply, in US dollars."""
 _MAX_DIGITS: Final = 300
-"""Of an integer. Python refuses to parse JSON with an integer of more than 4300 digits."""
+"""Integers with more digits are parsed as floats: Python refuses more than 4300 digits."""
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 
@@ -84,16 +84,16 @@ def replace_surrogates(text: str) -> str:
 
 
 def list_entries(reply: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the entries of a reply: pictures or models."""
+    """Return the entries of a reply, which describe pictures or models."""
     data = reply.get("data")
     return [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
 
 
 def cost_ticks(headers: Mapping[str, str], pictures: int) -> int | None:
-    """Return the cost of each picture of a reply, as LiteLLM reports it; None if not credible.
+    """Return the cost per picture that LiteLLM reports in a header; None if it is implausible.
 
     Raises:
-        KeyError: The reply has no cost.
+        KeyError: The reply reports no cost.
     """
     try:
         usd = float(headers["x-litellm-response-cost"])
@@ -103,11 +103,11 @@ def cost_ticks(headers: Mapping[str, str], pictures: int) -> int | None:
 
 
 async def fetch_picture(entry: dict[str, Any], downloader: Downloader) -> bytes:
-    """Return the file of an entry, not checked yet.
+    """Return the image file of an entry, without checking the image.
 
     Raises:
-        ValueError: The entry has no picture, or damaged base64.
-        DownloadError: Its URL is not allowed, or cannot be downloaded.
+        ValueError: The entry has no picture, or its base64 is damaged.
+        DownloadError: The URL of the picture is not allowed, or cannot be downloaded.
     """
     text, url = entry.get("b64_json"), entry.get("url")
     if not (isinstance(text, str) and text):
@@ -124,7 +124,7 @@ async def fetch_picture(entry: dict[str, Any], downloader: Downloader) -> bytes:
 
 
 def _decode(encoded: str) -> bytes:
-    """Decode base64, also in the URL-safe alphabet and without padding."""
+    """Decode base64. Also accept the URL-safe alphabet and missing padding."""
     return base64.b64decode(f"{encoded.translate(_URL_SAFE).rstrip('= ')}===")
 
 
@@ -133,11 +133,11 @@ Size = tuple[int, int]
 
 _SIDES: Final = {"2k": 2048, "1k": 1024}
 _SMALLER: Final = (1024, 768, 512, 256)
-"""Sides of squares to fall back to, in pixels."""
+"""Sides of smaller squares to try after a refusal, in pixels."""
 _FINE, _COARSE = 16, 64
-"""Sides are multiples of these: in the real API, and in every engine."""
+"""Sides are multiples of 16 in the real API; every engine accepts multiples of 64."""
 _SHRINK: Final = 0.9
-"""A smaller side must be less than this fraction of the refused one."""
+"""The next smaller side must be less than this fraction of the refused side."""
 _MODERATION: Final = re.compile(
     r"content.?policy|moderation|safety.?(?:system|filter|violation)|nsfw", re.IGNORECASE
 )
@@ -149,7 +149,7 @@ _WORDS: Final = {
     "quality": r"\bquality\b",
     "image": r"image\[\]|['\"`]image['\"`]|\bno image|\bimages? (?:\w+ ){0,2}(?:required|missing)",
 }
-"""How messages mention a parameter."""
+"""Patterns that recognize a parameter in an error message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +157,9 @@ class ErrorBody:
     """The body of an error reply.
 
     Attributes:
-        text: The message.
-        code: Such as `content_policy_violation`.
-        names: Parameters named in fields of their own.
+        text: The error message.
+        code: Error code and type, such as `content_policy_violation`.
+        names: Parameters that a separate field of the body names.
     """
 
     text: str
@@ -168,7 +168,7 @@ class ErrorBody:
 
     @classmethod
     def parse(cls, body: bytes) -> ErrorBody:
-        """Parse an error in the form of OpenAI or FastAPI, or plain text."""
+        """Parse an error in the format of OpenAI or FastAPI, or plain text."""
         try:
             reply: Any = parse_json(body)
         except ValueError:
@@ -191,7 +191,7 @@ class ErrorBody:
 
     @property
     def moderated(self) -> bool:
-        """Whether moderation refused the prompt or the picture."""
+        """Whether moderation rejected the prompt or the picture."""
         return _MODERATION.search(f"{self.code} {self.text}") is not None
 
     def about(self, parameter: str) -> bool:
@@ -217,15 +217,15 @@ def _sizes_in(text: str) -> frozenset[Size]:
 
 @dataclass(slots=True)
 class Capabilities:
-    """What an engine supports, as far as its refusals have told.
+    """The limits of an engine, learned from its refusals.
 
     Attributes:
-        dropped: Parameters it does not support.
-        most: Limit of pictures per order.
-        sizes: The only sizes it supports, if it listed them.
-        side: Side of the largest square it makes, if it refused a larger one, in pixels.
-        field: Multipart field of input images; None: as in OpenAI's clients, `image` for one and
-            `image[]` for several.
+        dropped: Parameters that the engine does not support.
+        most: Maximum number of pictures per HTTP request.
+        sizes: The only supported sizes, if the engine listed them.
+        side: Side of the largest square to request, in pixels, if the engine refused a larger one.
+        field: Name of the multipart field for input images. None uses the names of OpenAI's
+            clients: `image` for one image and `image[]` for several.
     """
 
     dropped: set[str] = field(default_factory=set)
@@ -235,11 +235,11 @@ class Capabilities:
     field: str | None = None
 
     def size(self, order: ImageOrder, *, edit: bool) -> Size | None:
-        """Return the size to send; None leaves it to the engine."""
+        """Return the size to send, or None if the engine is to choose."""
         if "size" in self.dropped:
             return None
         if edit and order.aspect_ratio is None and order.resolution == "1k":
-            return None  # an edit has the shape of its input
+            return None  # an edit keeps the shape of its input
         across, down = (float(part) for part in (order.aspect_ratio or "1:1").split(":"))
         ratio, side = across / down, _SIDES[order.resolution]
         if self.sizes:
@@ -253,14 +253,14 @@ class Capabilities:
         return self.field or ("image" if images == 1 else "image[]")
 
     def learn(self, error: ErrorBody, sent: Mapping[str, Any]) -> str | None:
-        """Change how the parameter that a refusal is about is sent.
+        """Learn from a refusal how to send the refused parameter from now on.
 
         Args:
             error: The refusal.
-            sent: The parameters that can be changed, as they were sent.
+            sent: The changeable parameters with the values that were sent.
 
         Returns:
-            The changed parameter; None if the refusal is about none of them.
+            The name of the refused parameter. None if the refusal is not about any of `sent`.
         """
         named = next((parameter for parameter in sent if error.about(parameter)), None)
         if named == "n":
@@ -283,7 +283,7 @@ class Capabilities:
 
 
 def _rectangle(ratio: float, side: int, multiple: int) -> Size:
-    """Return the size with this ratio and the area of a square with this side."""
+    """Return the size with this ratio and about the area of a square with this side."""
     across, down = side * math.sqrt(ratio), side / math.sqrt(ratio)
     return (
         max(1, round(across / multiple)) * multiple,
@@ -292,7 +292,7 @@ def _rectangle(ratio: float, side: int, multiple: int) -> Size:
 
 
 def _nearest(sizes: Iterable[Size], ratio: float, side: int) -> Size:
-    """Return the size nearest in shape and, among equal shapes, in area."""
+    """Return the size with the nearest shape; among equal shapes, the nearest area."""
 
     def distance(size: Size) -> tuple[float, float]:
         width, height = size
@@ -308,19 +308,19 @@ _MODELS_TTL: Final = 60.0
 """Seconds for which a list of models is cached."""
 _MAX_MODELS: Final = 200
 _MAX_NAMED: Final = 12
-"""Models named in a message."""
+"""Maximum number of models named in a message."""
 _MAX_NAME: Final = 80
-"""Characters of a model's name in a message."""
+"""Maximum characters of a model's name in a message."""
 _CONCURRENCY: Final = 4
-"""Concurrent orders of one request, if it takes several."""
+"""Maximum number of concurrent HTTP requests for one image request."""
 _MAX_REWRITTEN: Final = 32_768
-"""Characters of a rewritten prompt that an engine reports."""
+"""Maximum characters of a rewritten prompt that an engine reports."""
 _MAX_PICTURES_BYTES: Final = settings.MAX_RECEIVE_BYTES * 3 // 4 - settings.MIB
-"""Limit for all pictures of a reply: in base64, more would not fit into the reply to the client."""
+"""Maximum bytes of all pictures in a reply. In base64, more would exceed the client's limit."""
 _MAX_MESSAGE: Final = 600
-"""Characters of an engine's own error message."""
+"""Maximum characters of an engine's own error message."""
 _MAX_PAUSE_DIGITS: Final = 5
-"""Of `Retry-After` in seconds: a little more than a day."""
+"""Maximum digits of `Retry-After` in seconds: a little more than a day."""
 _OK: Final = 200
 _BEFORE_WORK: Final = frozenset({400, 422})
 _MODERATED: Final = frozenset({400, 403, 422, 451})
@@ -340,7 +340,7 @@ _STATUSES: Final[dict[int, tuple[Code, str]]] = {
     501: (Code.UNIMPLEMENTED, "does not support this."),
     503: (Code.UNAVAILABLE, "is not ready."),
 }
-"""Status and message for HTTP statuses of an engine."""
+"""gRPC status and message for each HTTP status of an engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,9 +348,9 @@ class EngineAddress:
     """The base URL of an API.
 
     Attributes:
-        base: Its path does not end in a slash.
+        base: The URL without a slash at the end.
         model: The model after `#`, or `""`.
-        private: On this computer or in its private network, where pictures are free.
+        private: Whether the host is this computer or a private IP address. Pictures are then free.
     """
 
     base: WebAddress
@@ -362,8 +362,8 @@ class EngineAddress:
         """Parse a URL.
 
         Raises:
-            ConfigurationError: It is invalid, contains a password or a query, or would send prompts
-                and keys over the internet in clear text. The message repeats no secret.
+            ConfigurationError: The URL is invalid, contains a password or a query, or would send
+                prompts and keys unencrypted over the internet. The message contains no secret.
         """
         text, _, model = url.strip().partition("#")
         if not text.lower().startswith(_SCHEMES):
@@ -408,15 +408,15 @@ def _wrong(why: str) -> ConfigurationError:
 
 
 class OpenAIEngine(Engine):
-    """Makes pictures with a server of the OpenAI images API."""
+    """Makes pictures with a server that implements the OpenAI images API."""
 
     def __init__(self, url: str, *, key: ApiKey | None = None) -> None:
-        """Prepare; nothing is sent yet.
+        """Create the engine. Nothing is sent yet.
 
         Args:
-            url: Base of the API, with the model after `#`: https, or http on loopback or at a
-                private IP address.
-            key: Sent as a bearer token to that address only.
+            url: Base URL of the API, optionally with the model after `#`. It must be https, or
+                http on loopback or at a private IP address.
+            key: API key, sent as a bearer token to that address only.
 
         Raises:
             ConfigurationError: The URL cannot be used.
@@ -441,7 +441,7 @@ class OpenAIEngine(Engine):
     # Models
 
     async def models(self) -> Sequence[Model]:
-        """Return the models that `/models` lists, the one of the URL first.
+        """Return the models that `/models` lists, with the model from the URL first.
 
         Raises:
             Refusal: The list is not available, and the URL does not name a model.
@@ -460,7 +460,9 @@ class OpenAIEngine(Engine):
             return self._models
 
     async def find(self, name: str) -> Model:
-        """Return the model with that name. xAI's names mean the model of the URL, or the only one.
+        """Return the model with that name.
+
+        xAI's model names select the model from the URL, or the engine's only model.
 
         Raises:
             Refusal: The model does not exist, or xAI's name is ambiguous.
@@ -479,7 +481,7 @@ class OpenAIEngine(Engine):
         )
 
     def _model(self, name: str, count: int) -> Model:
-        # Prices are looked up by xAI's name: as an alias, it gets the price of a free engine.
+        # Prices are looked up by xAI's model names, so a free engine lists them as aliases.
         is_default = name == self._address.model or count == 1
         aliases = MODEL_NAMES if is_default and self._address.private else ()
         return Model(name, aliases, 0, has_quality=True, price_ticks=0)
@@ -488,7 +490,7 @@ class OpenAIEngine(Engine):
         """Return the names of models that `/models` lists.
 
         Raises:
-            Refusal: The list is not available, or empty.
+            Refusal: The list is not available or empty.
         """
         url = self._address.url("models")
         request = HttpRequest(
@@ -522,10 +524,10 @@ class OpenAIEngine(Engine):
     async def make_each(
         self, order: ImageOrder, indices: Sequence[int], inputs: Sequence[EngineInput]
     ) -> list[EngineResult]:
-        """Order all pictures at once, then missing ones in as many orders as necessary.
+        """Request all pictures at once, then missing ones in as many requests as necessary.
 
         Raises:
-            Refusal: The first order brought no picture.
+            Refusal: The first request returned no picture.
         """
         results = await self._order(order, len(indices), inputs)
         missing = len(indices) - len(results)
@@ -539,7 +541,7 @@ class OpenAIEngine(Engine):
             async with slots:
                 return await self._order(order, count, inputs)
 
-        # Keep what has arrived if a later order is refused: it may have been paid for.
+        # If a later request is refused, keep the earlier pictures: they may have cost money.
         for more in await asyncio.gather(*map(order_more, counts), return_exceptions=True):
             if isinstance(more, list):
                 results += more
@@ -550,10 +552,10 @@ class OpenAIEngine(Engine):
     async def _order(
         self, order: ImageOrder, count: int, inputs: Sequence[EngineInput]
     ) -> list[EngineResult]:
-        """Send one order, again with a changed parameter after a refusal before any work.
+        """Request pictures. Retry with a changed parameter after a refusal before any work.
 
         Raises:
-            Refusal: It brought no picture.
+            Refusal: The engine returned no picture.
         """
         changed: set[str] = set()
         while True:
@@ -576,7 +578,7 @@ class OpenAIEngine(Engine):
     def _request(
         self, order: ImageOrder, count: int, inputs: Sequence[EngineInput]
     ) -> tuple[HttpRequest, dict[str, Any]]:
-        """Return the HTTP request, and those of its parameters that can be changed."""
+        """Return the HTTP request and its changeable parameters."""
         sent: dict[str, Any] = {"response_format": "b64_json"}
         if size := self._capabilities.size(order, edit=bool(inputs)):
             sent["size"] = size
@@ -634,24 +636,24 @@ class OpenAIEngine(Engine):
         return results
 
     def _rewritten(self, entry: dict[str, Any]) -> str:
-        """Return the changed prompt that the engine reports for a picture, or `""`."""
+        """Return the rewritten prompt that the engine reports for a picture, or `""`."""
         prompt = entry.get("revised_prompt")
         if not isinstance(prompt, str):
             return ""
         return replace_surrogates(scrub(prompt[:_MAX_REWRITTEN], self._key))
 
     async def _send(self, request: HttpRequest) -> HttpResponse:
-        """Send a request, once.
+        """Send a request once.
 
         Raises:
-            Refusal: No complete response came.
+            Refusal: No complete response arrived.
         """
         try:
             return await self._http.send(request)
         except ConfigurationError as error:
             refusal = self._errors.refusal(Code.FAILED_PRECONDITION, f"cannot be used: {error}")
         except UnreachableError as error:
-            # Nothing was sent: a retry is harmless, but helps only if the engine is starting.
+            # Nothing was sent, so a retry is harmless. It helps only if the engine is starting.
             text = f"cannot be reached ({error}). Start it, or change XAI_NOTEBOOK_ENGINE."
             trailing = () if error.refused else _NO_RETRY
             refusal = self._errors.refusal(Code.UNAVAILABLE, text, trailing)
@@ -665,18 +667,18 @@ class OpenAIEngine(Engine):
 
 @dataclass(frozen=True, slots=True)
 class ErrorTranslator:
-    """Turns failures of an engine into refusals.
+    """Translates failures of an engine into refusals.
 
     Attributes:
         location: Host and port of the engine.
-        key: Its API key, which its messages may repeat.
+        key: API key of the engine, which is removed from its messages.
     """
 
     location: str
     key: ApiKey | None
 
     def refusal(self, code: Code, text: str, trailing: tuple[tuple[str, str], ...] = ()) -> Refusal:
-        """Return a refusal; `text` continues "The engine at ..."."""
+        """Return a refusal; `text` completes the sentence "The engine at HOST ..."."""
         return Refusal(code, f"The engine at {self.location} {text}", trailing)
 
     def status(self, response: HttpResponse) -> Refusal:
@@ -697,7 +699,7 @@ class ErrorTranslator:
         """Return the JSON object of a response.
 
         Raises:
-            Refusal: The response is something else.
+            Refusal: The response is not a JSON object.
         """
         try:
             reply = parse_json(response.body)
@@ -713,6 +715,6 @@ class ErrorTranslator:
         )
 
     def clean(self, text: str) -> str:
-        """Return text of the engine on one line, shortened and without the key."""
+        """Return text from the engine on one line, shortened and without the API key."""
         text = replace_surrogates(text[: 8 * _MAX_MESSAGE])
         return " ".join(scrub(text, self.key)[:_MAX_MESSAGE].split())

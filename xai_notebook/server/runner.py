@@ -32,9 +32,9 @@ _LOOPBACK: Final = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", settings.MAX_SEND_BYTES),
     ("grpc.max_send_message_length", -1),
-    # Two servers must not share a port: the second gets an error.
+    # Without this, a second server could bind the same port instead of getting an error.
     ("grpc.so_reuseport", 0),
-    # xAI's SDK pings every 30 s, even without calls; by default, a server would disconnect it.
+    # xAI's SDK pings every 30 s, even without calls. By default, gRPC would disconnect it.
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 1000),
     ("grpc.http2.max_ping_strikes", 0),
@@ -56,7 +56,7 @@ class EmbeddedServer:
         host: Loopback address to bind.
         port: Port to bind; 0 binds any free port.
         faults: Faults to inject.
-        engine: Makes the pictures. Default: a `PaintingEngine`.
+        engine: The engine that makes the pictures. Default: a `PaintingEngine`.
         rewrite: Return the rewritten prompt in `up_sampled_prompt`, like the first public version
             of the API.
         repeat: Return the same pictures for the same request. False returns new pictures each time,
@@ -70,7 +70,7 @@ class EmbeddedServer:
 
     Attributes:
         faults: Faults to inject; can be changed while the server runs.
-        engine: Makes the pictures.
+        engine: The engine that makes the pictures.
 
     Raises:
         ConfigurationError: `host` is not a loopback address, or `api_key` has characters
@@ -144,13 +144,13 @@ class EmbeddedServer:
 
     @property
     def title(self) -> str:
-        """Name of the server in error messages: the engine's address, if it has one."""
+        """Name of the server in error messages, with the engine's location if it has one."""
         location = self.engine.location
         return f"the engine at {location}" if location else "the embedded server"
 
     @property
     def address(self) -> str:
-        """Where clients connect, as host and port."""
+        """Host and port that clients connect to."""
         return f"localhost:{self.port}"
 
     @property
@@ -180,7 +180,7 @@ class EmbeddedServer:
             The gRPC port.
 
         Raises:
-            ConfigurationError: The port cannot be bound, or the server is running already.
+            ConfigurationError: The port cannot be bound, or the server is already running.
         """
         if self._server is not None:
             raise ConfigurationError("The embedded server is running already.")
@@ -217,7 +217,7 @@ class EmbeddedServer:
             return
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         with socket.socket(family) as probe:
-            if os.name == "posix":  # on Windows, SO_REUSEADDR lets two sockets share it
+            if os.name == "posix":  # on Windows, this would let two sockets share a port
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((self._host, self._requested_port))
 

@@ -1,9 +1,9 @@
-"""The methods of the wire: image generation, models, chat rewriting and the API key.
+"""The gRPC methods for image generation, models, prompt rewriting by chat, and the API key.
 
-`Service` registers the methods of batches and files, too. Below it stand its two readers: input
-images (`read_input`, `decode_input`) and chat messages (`read_chat`).
+`Service` also registers the methods for batches and files. The functions below it read input images
+(`read_input`, `decode_input`) and chat messages (`read_chat`).
 
-Separate because `runner` handles ports, keys and the life of the server, whatever its methods do.
+Separate from `runner`, which handles ports, keys, and starting and stopping the server.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _MODERATED: Final = re.compile(r"\[moderated(?::\s*(\d{1,2}))?\]", re.IGNORECASE
 
 
 class Service:
-    """The methods of the wire, on one event loop; an engine makes the pictures."""
+    """The gRPC methods of the server, on one event loop. An engine makes the pictures."""
 
     def __init__(
         self,
@@ -64,17 +64,17 @@ class Service:
         keep_bytes: int,
         clock: Callable[[], float],
     ) -> None:
-        """Prepare; neither threads nor engine are started.
+        """Create the service without starting threads or the engine.
 
         Args:
             files: Serves pictures in the `url` format.
             log: Receives every call.
             faults: Faults to inject.
-            engine: Makes the pictures.
+            engine: The engine that makes the pictures.
             rewrites: Fill `up_sampled_prompt`.
-            repeats: Equal requests get equal pictures.
-            keep_bytes: Limit for stored files, and for the requests of batches.
-            clock: Returns seconds since 1970.
+            repeats: Return the same pictures for the same request.
+            keep_bytes: Maximum bytes, applied separately to stored files and batch requests.
+            clock: Returns the current Unix time in seconds.
         """
         self._files, self._log, self._faults = files, log, faults
         self._engine, self._rewrites = engine, rewrites
@@ -127,7 +127,7 @@ class Service:
         return methods
 
     def close(self) -> None:
-        """Let the threads end, and stop making pictures of batches."""
+        """Stop the threads, and cancel the work for batches."""
         self._pool.close()
         self._batches.close()
 
@@ -161,7 +161,7 @@ class Service:
         return check_request(request, await self._engine.find(request.model))
 
     def _first_take(self, request: wire.GenerateImageRequest) -> int:
-        """Return how many pictures were made of equal requests, apart from their `n`."""
+        """Return how many pictures earlier equal requests had; `n` is not compared."""
         if self._taken is None:
             return 0
         alike = wire.GenerateImageRequest()
@@ -175,7 +175,7 @@ class Service:
     async def _make(
         self, request: wire.GenerateImageRequest, order: ImageOrder, first: int
     ) -> wire.ImageResponse:
-        """Make the pictures of a checked request; `first` is the take of the first picture."""
+        """Make the pictures of a checked request; `first` is the index of the first picture."""
         inputs = await self._read_inputs(input_images(request))
         results = await self._run_engine(request, order, first, inputs)
         model = settings.LOCAL_MODEL if self._engine.previews else order.model
@@ -196,13 +196,13 @@ class Service:
         first: int,
         inputs: list[EngineInput],
     ) -> dict[int, EngineResult | None]:
-        """Return the result of each picture by its index; None for `Faults.empty`.
+        """Return the results by picture index. With `Faults.empty`, results are None.
 
         Raises:
             Refusal: The engine made no picture.
         """
         asked = request.n or 1
-        # Other engines have a moderation of their own.
+        # Other engines have their own moderation.
         withheld = _withheld(request) if self._engine.previews else frozenset()
         indices = range(max(0, asked - self._faults.short))
         results: dict[int, EngineResult | None] = {
@@ -217,12 +217,12 @@ class Service:
         elif wanted:
             takes = [first + index for index in wanted]
             made = await self._engine.make_each(order, takes, inputs)
-        # An engine may return fewer pictures than asked for, or more.
+        # An engine can return fewer pictures than requested, or more.
         results.update(zip(chain(wanted, count(asked)), made, strict=False))
         return results
 
     async def _read_inputs(self, sources: Sequence[wire.ImageUrlContent]) -> list[EngineInput]:
-        """Read and decode input images, one at a time among all calls: they can be large."""
+        """Read and decode input images. The lock spans all calls, because images can be large."""
         inputs = []
         for source in sources:
             async with self._decoding:
@@ -245,7 +245,7 @@ class Service:
         *,
         edit: bool,
     ) -> wire.GeneratedImage:
-        """Return a result in the format of the request, stored if the request says so."""
+        """Return a result in the requested format; store it if the request has storage options."""
         data = result.data if result else None
         image = wire.GeneratedImage(respect_moderation=result is None or data is not None)
         if not self._engine.previews:
@@ -258,7 +258,7 @@ class Service:
             data = _padded(data, self._faults.min_bytes)
         if request.HasField("storage_options"):
             self._stored.keep(image, data, request.storage_options)
-        if request.format != wire.ImageFormat.IMG_FORMAT_BASE64:  # also if it is unset
+        if request.format != wire.ImageFormat.IMG_FORMAT_BASE64:  # also if the field is unset
             image.url = self._files.put(data, result.media_type)
         else:
             prefix = "" if self._faults.no_prefix else f"data:{result.media_type};base64,"
@@ -268,7 +268,7 @@ class Service:
     def _usage(
         self, prompt: str, results: Sequence[EngineResult | None] = (), *, inputs: int = 0
     ) -> wire.SamplingUsage:
-        """Return a usage that counts words as tokens; without a cost if that is unknown."""
+        """Return the usage, counting words as tokens. An unknown cost is omitted."""
         words = len(prompt.split())
         usage = wire.SamplingUsage(
             prompt_tokens=words + inputs,
@@ -298,7 +298,7 @@ class Service:
         return (await self._engine.find(request.name)).to_message(self._faults)
 
     async def key_info(self, _request: wire.Empty) -> wire.ApiKey:
-        """Describe the key; every key gets the same reply."""
+        """Describe the API key. The reply is the same for every key."""
         return wire.ApiKey(
             redacted_api_key="***",
             user_id="local",
@@ -309,7 +309,7 @@ class Service:
         )
 
     async def complete(self, request: wire.GetCompletionsRequest) -> wire.GetChatCompletionResponse:
-        """Reply to the last user message with its text as a rewritten prompt."""
+        """Rewrite the last user message as a prompt."""
         system, prompt = read_chat(request)
         reply = self._faults.chat_text
         if reply is None:
@@ -331,7 +331,7 @@ class Service:
 
 
 def _withheld(request: wire.GenerateImageRequest) -> frozenset[int]:
-    """Return the indices of images that `[moderated]` or `[moderated:2]` in the prompt withhold."""
+    """Return the indices of images withheld by `[moderated]` or `[moderated:2]` in the prompt."""
     marks = [match[1] for match in _MODERATED.finditer(request.prompt)]
     if None in marks:
         return frozenset(range(request.n or 1))
@@ -339,7 +339,7 @@ def _withheld(request: wire.GenerateImageRequest) -> frozenset[int]:
 
 
 def _padded(jpeg: bytes, size: int) -> bytes:
-    """Return the JPEG with comments inserted, at least `size` bytes long."""
+    """Return the JPEG, padded with comments to at least `size` bytes."""
     missing = size - len(jpeg)
     if missing <= 0:
         return jpeg
@@ -349,7 +349,7 @@ def _padded(jpeg: bytes, size: int) -> bytes:
 
 _DATA_URI: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+)((?:;[^,;]*)*),", re.IGNORECASE)
 _MAX_PREFIX: Final = 256
-"""Characters of a data URI before its base64."""
+"""Maximum characters of a data URI before its base64."""
 _MEDIA_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/jpg", "image/webp"})
 _MAX_PIXELS: Final = {
     "PNG": settings.MAX_IMAGE_PIXELS,
@@ -357,23 +357,23 @@ _MAX_PIXELS: Final = {
     "WEBP": settings.MAX_IMAGE_PIXELS // 2,  # its decoder uses three times the memory
 }
 _MAX_SIDE: Final = 2896
-"""Pixels. Pictures are never larger, so inputs are reduced once instead of in every painting."""
+"""Maximum side of a decoded input, in pixels. Generated pictures are never larger."""
 _STRIP: Final = 256
-"""Rows of the reduced image per step."""
+"""Rows of the reduced image in each strip."""
 _ORIENTATION: Final = 0x0112
 _MAX_EXIF: Final = 1 << 16
-"""Bytes. Pillow takes seconds to read a megabyte of entries."""
+"""Maximum bytes of EXIF data. Pillow takes seconds to parse a megabyte."""
 
 
 def read_input(url: str, files: FileServer) -> bytes:
-    """Return the file of an input image, not decoded.
+    """Return the file of an input image, without decoding the image.
 
     Args:
         url: A data URI, base64 or a URL of `files`.
         files: Serves this server's own pictures.
 
     Raises:
-        Refusal: INVALID_ARGUMENT: `url` is something else, or the file is too large.
+        Refusal: INVALID_ARGUMENT if `url` has another form, or the file is too large.
     """
     limit = settings.MAX_INPUT_IMAGE_BYTES
     too_large = invalid(f"An input image must have at most {limit // settings.MIB} MiB.")
@@ -401,14 +401,15 @@ def read_input(url: str, files: FileServer) -> bytes:
 
 
 def decode_input(data: bytes) -> Image.Image:
-    """Return the image upright, in RGB, its longer side at most 2896 pixels.
+    """Return the image upright, in RGB, with a longer side of at most 2896 pixels.
 
-    Only one decoded copy is held: 64 megapixels with transparency are 256 MB.
+    Only one full-size copy is in memory: 64 megapixels with transparency need 256 MB.
 
     Raises:
-        Refusal: INVALID_ARGUMENT: not a PNG, JPEG or WebP image, damaged, or too many pixels.
+        Refusal: INVALID_ARGUMENT if `data` is not a PNG, JPEG or WebP image, is damaged, or has too
+            many pixels.
     """
-    from PIL import Image, ImageOps  # noqa: PLC0415  # on a thread, never at start
+    from PIL import Image, ImageOps  # noqa: PLC0415  # loaded on a thread, not at startup
 
     try:
         check_structure(data)
@@ -417,7 +418,7 @@ def decode_input(data: bytes) -> Image.Image:
                 raise invalid(
                     f"An input image of {opened.width} x {opened.height} pixels is too large."
                 )
-            opened.draft("RGB", (_MAX_SIDE, _MAX_SIDE))  # lets a JPEG be decoded at a smaller size
+            opened.draft("RGB", (_MAX_SIDE, _MAX_SIDE))  # decodes a large JPEG at a smaller size
             image = _reduced(opened)
             if len(opened.info.get("exif", b"")) > _MAX_EXIF:
                 del opened.info["exif"]
@@ -429,7 +430,7 @@ def decode_input(data: bytes) -> Image.Image:
 
 
 def _reduced(image: Image.Image) -> Image.Image:
-    """Return `image` in RGB, on white and at most twice `_MAX_SIDE` a side, made strip by strip."""
+    """Return `image` in RGB on white, reduced in strips to sides of at most twice `_MAX_SIDE`."""
     from PIL import Image  # noqa: PLC0415
 
     factor = max(1, max(image.size) // _MAX_SIDE)
@@ -438,7 +439,7 @@ def _reduced(image: Image.Image) -> Image.Image:
     for top in range(0, image.height, _STRIP * factor):
         bottom = min(top + _STRIP * factor, image.height)
         strip = image.crop((0, top, image.width, bottom))
-        if strip.mode.startswith("I;16"):  # Pillow would clip it
+        if strip.mode.startswith("I;16"):  # Pillow would clip the values
             strip = strip.point(lambda value: value / 257).convert("L")
         if strip.has_transparency_data:
             strip = strip.convert("RGBA").reduce(factor)
@@ -462,10 +463,10 @@ def _data_uri(uri: str) -> bytes:
 
 
 def _base64(encoded: str) -> bytes | None:
-    """Decode base64; None if it is damaged."""
+    """Decode base64. Return None if it is damaged."""
     try:
         return base64.b64decode(encoded, validate=True)
-    except ValueError:  # also for characters that are not ASCII
+    except ValueError:  # includes errors for characters that are not ASCII
         return None
 
 
@@ -479,14 +480,14 @@ _FEATURES: Final = {
     "Message": {4: "tool_calls", 5: "reasoning_content", 6: "encrypted_content", 7: "tool_call_id"},
     "Content": {2: "image_url", 3: "file"},
 }  # fmt: skip
-"""Fields that ask for more than a text, with their names in xAI's SDK. The server refuses them."""
+"""Numbers and SDK names of fields that request more than a text. The server refuses them."""
 
 _HINTS: Final = {
     "GetCompletionsRequest": {3, 9, 11, 15, 19, 21, 31, 34},
     "Message": {3},
     "Content": set[int](),
 }
-"""Ignored fields, which only tune a text: penalties, seed, top_p, effort, tier, ids."""
+"""Numbers of fields that the server ignores, such as penalties, seed, top_p, tier and ids."""
 
 _VARINT: Final = 0
 """Wire type of numbers and booleans."""
@@ -495,7 +496,7 @@ _N: Final = 8
 
 
 def read_chat(request: wire.GetCompletionsRequest) -> tuple[str, str]:
-    """Return the system messages as one text, and the last user message.
+    """Return the joined system messages and the last user message.
 
     Raises:
         Refusal: UNIMPLEMENTED if the request uses features that this server lacks,
@@ -519,7 +520,7 @@ def _refuse_features(message: Message) -> None:
         if off or number in _HINTS[kind]:
             continue
         if number == _N and kind == "GetCompletionsRequest" and field.data == 1:
-            continue  # n=1, which xAI's SDK sends
+            continue  # xAI's SDK sends n=1
         name = _FEATURES[kind].get(number, f"field {number} of {kind}")
         raise Refusal(
             grpc.StatusCode.UNIMPLEMENTED,
@@ -528,7 +529,7 @@ def _refuse_features(message: Message) -> None:
 
 
 def _texts(request: wire.GetCompletionsRequest, role: int) -> list[str]:
-    """Return the messages with this role."""
+    """Return the text of each message with this role."""
     return [
         "".join(content.text for content in message.content)
         for message in request.messages

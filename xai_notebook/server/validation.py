@@ -1,4 +1,4 @@
-"""The catalog of image models, and the checks that every service makes before any work is done."""
+"""The catalog of image models, and the checks of requests before any work is done."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 MAX_PROMPT_LENGTH: Final = 8000
-"""Characters."""
+"""Maximum length of a prompt, in characters."""
 MIN_LIFETIME: Final = 3600
 MAX_LIFETIME: Final = 30 * 24 * 3600
-"""Seconds that a file may be kept."""
+"""Limits for the lifetime of a file, in seconds."""
 _MAX_PAGE: Final = 100
 
 
@@ -32,13 +32,13 @@ class Model:
     """An image model.
 
     Attributes:
-        name: As the API spells it.
-        aliases: Other names that clients may use.
+        name: Name in the API.
+        aliases: Other names that clients can use.
         created: Unix time in seconds.
-        edits: Accepts input images.
-        has_quality: Accepts the `quality` option.
-        version: Reported as version and fingerprint.
-        price_ticks: List price of an image in ticks of 1e-10 USD; None: `Faults.image_price`.
+        edits: Whether the model accepts input images.
+        has_quality: Whether the model accepts the `quality` option.
+        version: Version, also reported as fingerprint.
+        price_ticks: List price per image in ticks of 1e-10 USD. None uses `Faults.image_price`.
     """
 
     name: str
@@ -89,7 +89,7 @@ MODELS: Final = (
         version=_PREVIEW,
     ),
 )
-"""xAI's models, which the painter stands in for; the default first."""
+"""xAI's models, which the painter imitates; the default comes first."""
 MODEL_NAMES: Final = tuple(name for model in MODELS for name in (model.name, *model.aliases))
 """Names and aliases of xAI's models."""
 
@@ -118,12 +118,12 @@ def invalid(details: str) -> Refusal:
 
 @dataclass(frozen=True, slots=True)
 class ImageOrder:
-    """What an engine makes pictures of: the wire request, checked, with its enums as text.
+    """A checked image request for an engine, with enums converted to text.
 
     Attributes:
-        prompt: As sent.
+        prompt: The prompt, unchanged.
         model: Name of the model, with aliases resolved.
-        aspect_ratio: Such as `"16:9"`; None: the engine chooses.
+        aspect_ratio: Width to height, such as `"16:9"`. None lets the engine choose.
         resolution: `"1k"` or `"2k"`.
         quality: `"low"` or `"medium"`.
     """
@@ -150,21 +150,21 @@ _QUALITIES: Final[dict[int, str]] = {
     wire.ImageQuality.IMG_QUALITY_MEDIUM: "medium",
 }
 _FORMATS: Final = (
-    wire.ImageFormat.IMG_FORMAT_INVALID,  # 0: the field is unset, which means URL
+    wire.ImageFormat.IMG_FORMAT_INVALID,  # 0: the field is unset; the default is URL
     wire.ImageFormat.IMG_FORMAT_URL,
     wire.ImageFormat.IMG_FORMAT_BASE64,
 )
 
 
 def check_request(request: wire.GenerateImageRequest, model: Model) -> ImageOrder:
-    """Check every field of an image request, as the real API does.
+    """Check every field of an image request, like the real API.
 
     Args:
         request: The request as received.
-        model: The model that `request.model` stands for.
+        model: The model that `request.model` names.
 
     Raises:
-        Refusal: INVALID_ARGUMENT. The details name the allowed values.
+        Refusal: INVALID_ARGUMENT if a field is invalid. The details name the allowed values.
     """
     if request.HasField("n") and not 1 <= request.n <= settings.MAX_IMAGES:
         raise invalid(f"n must be between 1 and {settings.MAX_IMAGES}, got {request.n}.")
@@ -187,12 +187,12 @@ def check_request(request: wire.GenerateImageRequest, model: Model) -> ImageOrde
 
 
 def input_images(request: wire.GenerateImageRequest) -> Sequence[wire.ImageUrlContent]:
-    """Return the images to edit, not read yet: data URIs, URLs or ids in the file store."""
+    """Return the images to edit as sent: data URIs, base64, URLs or ids in the file store."""
     return [request.image] if request.HasField("image") else request.images
 
 
 def _aspect_ratio(request: wire.GenerateImageRequest) -> str | None:
-    """Return the ratio as text; None if the request leaves it to the engine."""
+    """Return the aspect ratio as text, or None if the engine is to choose."""
     number = request.aspect_ratio
     if not request.HasField("aspect_ratio") or (
         number == wire.ImageAspectRatio.IMG_ASPECT_RATIO_AUTO
@@ -247,43 +247,43 @@ def _check_storage(options: wire.StorageOptions) -> None:
 
 
 def check_lifetime(seconds: int | None) -> None:
-    """Check for how long a file is to be kept; None means without end.
+    """Check the lifetime of a file. None means that the file never expires.
 
     Raises:
-        Refusal: INVALID_ARGUMENT: too short or too long.
+        Refusal: INVALID_ARGUMENT if the lifetime is too short or too long.
     """
     if seconds is not None and not MIN_LIFETIME <= seconds <= MAX_LIFETIME:
         raise invalid(f"expires_after must be {MIN_LIFETIME} to {MAX_LIFETIME} seconds.")
 
 
 def check_link_lifetime(seconds: float, file_lifetime: float | None) -> None:
-    """Check for how long a public link is to work.
+    """Check the lifetime of a public link.
 
     Args:
-        seconds: From now.
-        file_lifetime: Seconds until the file expires; None: it does not.
+        seconds: Seconds until the link expires.
+        file_lifetime: Seconds until the file expires. None means never.
 
     Raises:
-        Refusal: INVALID_ARGUMENT: the link would outlive its file, or has expired already.
+        Refusal: INVALID_ARGUMENT if the link would outlive its file or has already expired.
     """
     if seconds <= 0 or (file_lifetime is not None and seconds > file_lifetime):
         raise invalid("A public URL must expire after now, and not after its file.")
 
 
 def timestamp(seconds: float | None) -> Timestamp | None:
-    """Convert Unix time to a message; None stays None."""
+    """Convert Unix time to a protobuf timestamp. None stays None."""
     if seconds is None:
         return None
     return Timestamp(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))
 
 
 def page_of(items: Sequence[_T], limit: int, token: str) -> tuple[Sequence[_T], str | None]:
-    """Return a page of a list, and the token of the next page if there is one.
+    """Return one page of a list, and the token for the next page or None.
 
     Args:
-        items: The whole list.
-        limit: Items of the page: 1 to 100; every other number means 100.
-        token: That of the page before; `""` for the first page.
+        items: The complete list.
+        limit: Items per page, 1 to 100. Any other number means 100.
+        token: The token returned with the previous page, or `""` for the first page.
     """
     size = limit if 0 < limit <= _MAX_PAGE else _MAX_PAGE
     start = int(token) if token.isdecimal() else 0

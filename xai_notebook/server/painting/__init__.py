@@ -2,7 +2,8 @@
 
     jpeg = painting.paint("a red fox in fresh snow", aspect_ratio="16:9")
 
-It knows nothing of requests. Pillow is imported with the first picture; rewriting does not need it.
+The package is independent of requests. Pillow is imported for the first picture; rewriting does not
+need it.
 """
 
 from __future__ import annotations

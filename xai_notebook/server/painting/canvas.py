@@ -1,4 +1,4 @@
-"""Drawing tools: shapes, a canvas to fill them on, and filters, with Pillow alone."""
+"""Drawing tools: shapes, a canvas to fill them on, and filters. Uses only Pillow."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Shape = Sequence[Point]
 _ROUND: Final = tuple(
     (math.cos(step * math.tau / 40), math.sin(step * math.tau / 40)) for step in range(40)
 )
-"""Points of the unit circle: enough for large ellipses."""
+"""Points of the unit circle, enough for large ellipses."""
 _DOT: Final = tuple(
     (math.cos(step * math.tau / 9), math.sin(step * math.tau / 9)) for step in range(9)
 )
 _STEPS: Final = 6
-"""Points of a curve between two control points."""
+"""Number of curve points between two control points."""
 
 
 def ellipse(x: float, y: float, width: float, height: float, turn: float = 0.0) -> list[Point]:
@@ -47,7 +47,7 @@ def circle(x: float, y: float, radius: float) -> list[Point]:
 
 
 def arch(x: float, y: float, width: float, height: float) -> list[Point]:
-    """Return the upper half of an ellipse around (x, y), as long as y points up."""
+    """Return half of an ellipse around (x, y): the upper half if y points up."""
     return ellipse(x, y, width, height)[: len(_ROUND) // 2 + 1]
 
 
@@ -58,7 +58,7 @@ def ring(x: float, y: float, radius: float, thick: float) -> list[Point]:
 
 
 def dot(x: float, y: float, radius: float) -> list[Point]:
-    """Return a circle of a few pixels, which needs few points."""
+    """Return a circle with few points, for a radius of a few pixels."""
     return [(x + radius * cos, y + radius * sin) for cos, sin in _DOT]
 
 
@@ -120,7 +120,7 @@ def stroke(points: Sequence[Point], width: float, end_width: float | None = None
 
 _OVERSAMPLING: Final = 2
 _PATCH: Final = 5000
-"""Overhead of one more shape, in pixels that are filled in the same time."""
+"""Cost of one more shape, as the number of pixels that are filled in the same time."""
 Box = tuple[int, int, int, int]
 
 
@@ -129,16 +129,16 @@ def gradient(size: tuple[int, int], colours: Sequence[Colour]) -> Image.Image:
     strip = Image.new("RGB", (1, len(colours)))
     for row, colour in enumerate(colours):
         strip.putpixel((0, row), colour)
-    box = (0, 0.5, 1, len(colours) - 0.5)  # from the middle of the first to that of the last
+    box = (0, 0.5, 1, len(colours) - 0.5)  # between the middles of the end colours
     tall = strip.resize((1, size[1]), Image.Resampling.BILINEAR, box=box)
     return tall if size[0] == 1 else tall.resize(size, Image.Resampling.NEAREST)
 
 
 class Canvas:
-    """An RGB image with the few operations of the painter. Lengths are in pixels."""
+    """An RGB image to paint on. Lengths are in pixels."""
 
     def __init__(self, image: Image.Image) -> None:
-        """Paint on `image`."""
+        """Create a canvas that paints on `image`."""
         self.image = image
         self.width, self.height = image.size
         self.unit = min(image.size)
@@ -151,14 +151,14 @@ class Canvas:
         blur: float = 0.0,
         fade: float = 0.0,
     ) -> None:
-        """Fill the union of `shapes`, smooth at its edges.
+        """Fill the union of `shapes` with smooth edges.
 
         Args:
-            shapes: Polygons; parts outside the picture are ignored.
-            *colours: One colour, or several from the top of the shapes to their bottom.
+            shapes: Polygons. Parts outside the picture are ignored.
+            *colours: One colour, or a gradient from the top of the shapes to their bottom.
             opacity: 0 to 1.
-            blur: Radius of softened edges.
-            fade: The lower part of the shapes that dissolves, 0 to 1 of their height.
+            blur: Radius of the edge blur.
+            fade: Lower part of the shapes that fades out, as a fraction of their height.
         """
         shapes = [shape for shape in shapes if shape]
         extents = [_extent(shape) for shape in shapes]
@@ -175,7 +175,7 @@ class Canvas:
             mask = _mask(shapes, box, blur, opacity)
             ink.paste(self.image, box, _faded(mask, fade) if fade else mask)
         elif apart < (box[2] - box[0]) * (box[3] - box[1]):
-            # Sparse shapes: skip the space between them.
+            # The shapes are sparse: skip the space between them.
             for shape, extent in zip(shapes, extents, strict=True):
                 patch = self._box(extent, 0)
                 if patch is not None:
@@ -187,11 +187,12 @@ class Canvas:
     def ground(self, line: Sequence[Point], *colours: Colour, opacity: float = 1.0) -> None:
         """Fill everything below `line`, which runs from the left edge to the right edge.
 
-        Most of the area needs no mask: several times faster than `fill`.
+        Most of the area needs no mask, so this is several times faster than `fill`.
 
         Args:
-            line: From left to right.
-            *colours: From the highest point of the line to the lower edge of the picture.
+            line: Points from left to right.
+            *colours: One colour, or a gradient from the highest point of the line to the lower edge
+                of the picture.
             opacity: 0 to 1.
         """
         top = max(0, math.floor(min(y for _, y in line)))
@@ -235,10 +236,10 @@ class Canvas:
 
 
 class _Ink:
-    """A vertical gradient that is pasted through masks."""
+    """A vertical colour gradient that is pasted through masks."""
 
     def __init__(self, colours: Sequence[Colour], top: int, bottom: int, opacity: float) -> None:
-        """Run through `colours` from row `top` to row `bottom`."""
+        """Create a gradient through `colours` from row `top` to row `bottom`."""
         self._plain = len(set(colours)) == 1
         self._column = gradient((1, 2 if self._plain else max(2, bottom - top)), colours)
         self._first, self._last = colours[0], colours[-1]
@@ -246,7 +247,7 @@ class _Ink:
         self._opacity = opacity
 
     def paste(self, image: Image.Image, box: Box, mask: Image.Image | None) -> None:
-        """Paste it on `box` of `image`, through `mask` (which includes the opacity) if given."""
+        """Paste the gradient on `box` of `image`. A `mask` includes the opacity."""
         size = (box[2] - box[0], box[3] - box[1])
         if self._plain and mask is not None and size[0] * size[1] < _PATCH:
             image.paste(self._first, box, mask)
@@ -260,7 +261,7 @@ class _Ink:
         """Return the part of the gradient in `box`."""
         start = box[1] - self._top
         rows = self._column.crop((0, start, 1, start + size[1]))
-        if start < 0:  # a blurred edge reaches beyond the gradient
+        if start < 0:  # a blurred edge extends beyond the gradient
             rows.paste(self._first, (0, 0, 1, min(size[1], -start)))
         if start + size[1] > self._column.height:
             rows.paste(self._last, (0, max(0, self._column.height - start), 1, size[1]))
@@ -288,7 +289,7 @@ def _upright(shape: Shape) -> bool:
 
 
 def _faded(mask: Image.Image, fade: float) -> Image.Image:
-    """Return `mask` with its lower part dissolving downwards."""
+    """Return `mask` with a lower part that fades out downwards."""
     levels = [255] * round(64 * (1 - fade))
     rest = 64 - len(levels)
     levels += [round(255 * (1 - (row + 0.5) / rest)) for row in range(rest)]
@@ -298,9 +299,9 @@ def _faded(mask: Image.Image, fade: float) -> Image.Image:
 
 
 def _mask(shapes: Sequence[Shape], box: Box, blur: float, opacity: float) -> Image.Image:
-    """Return the union of `shapes` inside `box` as a mask of the size of the box."""
+    """Return a mask of the union of `shapes`, in the size of `box`."""
     size = (box[2] - box[0], box[3] - box[1])
-    # Blurred shapes need no fine edges: draw them small, which is many times faster.
+    # Blurred shapes need no fine edges. Drawing them small is many times faster.
     times = _OVERSAMPLING if blur < 2 else 1 / max(1.0, blur / 2)  # noqa: PLR2004
     drawn = Image.new("L", (max(1, round(size[0] * times)), max(1, round(size[1] * times))))
     draw = ImageDraw.Draw(drawn)
@@ -319,14 +320,14 @@ _TILE = 256
 
 
 def levels(change: Callable[[int], float]) -> list[int]:
-    """Return a table for `Image.point`: `change` of each of 256 levels."""
+    """Return a table for `Image.point` that applies `change` to each of 256 levels."""
     return [min(255, max(0, round(change(level)))) for level in range(256)]
 
 
 def toned(
     grey: Image.Image, dark: Colour, light: Colour, middle: Colour | None = None
 ) -> Image.Image:
-    """Colour a grey picture from `dark` to `light`, faster than `ImageOps.colorize`."""
+    """Map grey levels to colours from `dark` to `light`, faster than `ImageOps.colorize`."""
     bands = []
     for low, high, between in zip(dark, light, middle or dark, strict=True):
         if middle is None:
@@ -342,13 +343,13 @@ def toned(
 
 
 def saturation(image: Image.Image, factor: float) -> Image.Image:
-    """Return `image` with its colours stronger (above 1) or weaker."""
+    """Return `image` with stronger colours (`factor` above 1) or weaker colours."""
     grey = image.convert("L")
     return Image.blend(Image.merge("RGB", (grey,) * 3), image, factor)
 
 
 def subtract(image: Image.Image, sheet: Image.Image) -> Image.Image:
-    """Return `image` minus a grey `sheet`, never below black."""
+    """Return `image` minus a grey `sheet`, clipped at black."""
     sheets = Image.merge("RGB", (sheet,) * 3)
     return ImageChops.subtract_modulo(ImageChops.lighter(image, sheets), sheets)
 
@@ -376,7 +377,7 @@ def tiled(tile: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def speckle(dice: random.Random, size: int = _TILE) -> Image.Image:
-    """Return a square tile of noise; Pillow's noise differs from run to run."""
+    """Return a square tile of reproducible noise, unlike Pillow's noise."""
     return Image.frombytes("L", (size, size), dice.randbytes(size * size))
 
 
@@ -390,7 +391,7 @@ def weave(dice: random.Random, across: int, down: int) -> Image.Image:
 
 
 def blotches(size: tuple[int, int], dice: random.Random, cells: int) -> Image.Image:
-    """Return soft noise with `cells` blots from left to right."""
+    """Return soft noise with `cells` blots per side."""
     noise = speckle(dice, cells)
     coarse = noise.resize(
         (min(size[0], cells * 8), min(size[1], cells * 8)), Image.Resampling.BICUBIC
@@ -400,7 +401,7 @@ def blotches(size: tuple[int, int], dice: random.Random, cells: int) -> Image.Im
 
 @functools.lru_cache(maxsize=4)
 def corners(size: tuple[int, int], strength: int) -> Image.Image:
-    """Return the levels that a vignette subtracts: 0 in the middle, `strength` in the corners."""
+    """Return the levels to subtract for a vignette, from 0 to `strength` in the corners."""
     table = levels(lambda v: strength * max(0.0, (v - 110) / 145) ** 1.6)
     spot = Image.radial_gradient("L").point(table)
     return spot.resize(size, Image.Resampling.BILINEAR)

@@ -17,7 +17,7 @@ def parse_colour(text: str) -> Colour:
     """Parse `#rrggbb`.
 
     Raises:
-        ValueError: The text has another form.
+        ValueError: The text has another format.
     """
     match = _HEX.fullmatch(text)
     if match is None:
@@ -32,7 +32,7 @@ def parse_colours(text: str) -> tuple[Colour, ...]:
 
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:
-    """Return `first` moved towards `second`; `share` 0 is the first, 1 the second."""
+    """Return a mix of two colours; `share` is the share of `second`, from 0 to 1."""
     return (
         round(first[0] + (second[0] - first[0]) * share),
         round(first[1] + (second[1] - first[1]) * share),
@@ -41,7 +41,7 @@ def mix(first: Colour, second: Colour, share: float) -> Colour:
 
 
 def scale(colour: Colour, *factors: float) -> Colour:
-    """Return `colour` times one factor, or times one factor for each channel."""
+    """Return `colour` multiplied by one factor, or by one factor for each channel."""
     red, green, blue = factors if len(factors) > 1 else factors * 3
     return (
         min(255, round(colour[0] * red)),
@@ -51,7 +51,7 @@ def scale(colour: Colour, *factors: float) -> Colour:
 
 
 def shift(colour: Colour, *, hue: float = 0.0, saturation: float = 1.0) -> Colour:
-    """Return `colour` with its hue turned (1 is a whole turn) and its saturation scaled."""
+    """Return `colour` with its hue rotated (1 is a full turn) and its saturation scaled."""
     hls = colorsys.rgb_to_hls(*(channel / 255 for channel in colour))
     red, green, blue = colorsys.hls_to_rgb(
         (hls[0] + hue) % 1.0, hls[1], min(1.0, hls[2] * saturation)

@@ -1,4 +1,4 @@
-"""Loads the data files of the painter; above all the figures, one record each in `data/figures`."""
+"""Loads the data files of the painter, mainly the records of the figures in `data/figures`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ FOLDER: Final = DATA / "figures"
 
 
 class RecordError(ValueError):
-    """A record is invalid; the message names the file, the record and the reason."""
+    """A record is invalid. The message gives the location and the reason."""
 
 
 def read_records(path: Path) -> dict[str, Mapping[str, str]]:
-    """Return the sections of a file in order, each with its keys and values.
+    """Return the sections of a file in order, with their keys and values.
 
     Raises:
         RecordError: The syntax is invalid, or a section or key occurs twice.
@@ -53,7 +53,7 @@ SETTINGS: Final = (
     "city", "desert", "forest", "lake", "meadow", "moonscape", "mountains", "room", "sea", "space",
     "street", "underwater",
 )  # fmt: skip
-"""Where a scene can take place; `scenery` paints each of them."""
+"""Places where a scene can be set; `scenery` paints them."""
 _STANDS: Final = ("ground", "far", "water", "depths", "air", "hands")
 _YES: Final = ("yes",)
 _NEXT_LINE: Final = re.compile(r"\n(?=[-\d|])")
@@ -62,24 +62,26 @@ _WORD: Final = re.compile(r"([^\W\d_]+)(#\w+)?")
 
 @dataclass(frozen=True)
 class Figure:
-    """A record of a figure, or of a piece of other figures, which has no height.
+    """The record of a figure, or of a piece that figures include.
 
     Attributes:
-        name: The section of the record.
-        words: Its names, lower-case, without regular plurals. `crow#2e2e38` is a name that implies
-            a colour.
-        home: Settings to choose from when the prompt names none.
-        height: In an ordinary shot, as a fraction of the picture's shorter side.
-        stands: `ground`; `far`: in the background, because it is large; `water`: floats, in the
-            background; `depths`: under water; `air`; `hands`: of the first subject.
-        blooms: In a meadow, many of them grow.
-        lamp: Height of its lamp, lit in the dark, as a fraction of its own height.
-        beam: The lamp has a beam.
-        colour: What the tone `colour` means in its parts, if the prompt names no colour.
-        dye: How far it takes on a colour that the prompt names, 0 to 1.
-        head: Where a helmet goes: x, y and radius; creatures only.
+        name: The name of the record's section.
+        words: Words for the figure in lower case, without regular plurals. A word can imply a
+            colour, such as `crow#2e2e38`.
+        home: Possible settings if the prompt names no setting.
+        height: Height in an ordinary shot, as a fraction of the picture's shorter side. 0 for a
+            piece.
+        stands: Position of the figure: `ground`, `far` (large, in the background), `water`
+            (floats, in the background), `depths` (under water), `air`, or `hands` (held by the
+            first subject).
+        blooms: Whether many copies grow in a meadow.
+        lamp: Height of the figure's lamp, which is lit in the dark, as a fraction of its height.
+        beam: Whether the lamp has a beam.
+        colour: The tone `colour` of the parts, if the prompt names no colour.
+        dye: Share of a colour that the prompt names, 0 to 1.
+        head: Position of a helmet as x, y and radius; only for creatures.
         parts: Tones with their shapes, the most distant first; see `subjects.draw`.
-        build: Measures of a quadruped, instead of parts; see `subjects.draw_quadruped`.
+        build: Measures of a quadruped instead of parts; see `subjects.draw_quadruped`.
     """
 
     name: str
@@ -98,7 +100,7 @@ class Figure:
 
     @property
     def lives(self) -> bool:
-        """Whether it is a living creature."""
+        """Whether the figure is a living creature."""
         return self.head is not None or bool(self.build)
 
 

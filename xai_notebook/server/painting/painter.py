@@ -1,4 +1,4 @@
-"""Paints a picture from a prompt, the same on every machine; input images are edited."""
+"""Paints a picture from a prompt or edits input images, with the same result on every machine."""
 
 from __future__ import annotations
 
@@ -33,16 +33,17 @@ def set_inputs(
     """Return a canvas with the input images, changed according to the prompt.
 
     Args:
-        images: In RGB. One fills the picture; several are side by side, blended at the seams.
-        scene: The scene of the prompt; only what the prompt names is applied.
+        images: Input images in RGB. One image fills the picture; several images are placed side by
+            side and blended at the seams.
+        scene: The scene of the prompt. Only properties that the prompt names are applied.
         palette: The colours of the scene.
-        size: Of the result in pixels.
+        size: Width and height of the result, in pixels.
     """
     base = _collage(images, size)
     changed = False
     if "time" in scene.named:
         base, changed = _relight(base, scene), True
-    elif scene.style == "neon":  # it needs darkness
+    elif scene.style == "neon":  # neon needs a dark picture
         base, changed = _tinted(base, (112, 84, 196), (140, 104, 196)), True
     if "season" in scene.named:
         base, changed = _tinted(base, *_tint("tint of a season", scene.season)), True
@@ -79,7 +80,7 @@ def _collage(images: Sequence[Image.Image], size: tuple[int, int]) -> Image.Imag
 
 
 def _fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Return the middle of `image`, scaled to `size`."""
+    """Return the centre of `image`, cropped and scaled to `size`."""
     times = min(image.width / size[0], image.height / size[1])
     wide, high = size[0] * times, size[1] * times
     left, top = (image.width - wide) / 2, (image.height - high) / 2
@@ -88,18 +89,18 @@ def _fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _tinted(image: Image.Image, above: Colour, below: Colour | None = None) -> Image.Image:
-    """Return `image` behind a colour filter, or behind a gradient of two colours."""
+    """Return `image` multiplied by a colour, or by a vertical gradient of two colours."""
     return ImageChops.multiply(image, gradient(image.size, (above, below or above)))
 
 
 def _tint(section: str, name: str) -> tuple[Colour, ...]:
-    """Return the colours of a filter: one, or one above and one below."""
+    """Return the colours of a tint: one colour, or an upper and a lower colour."""
     return parse_colours(*choices(_LIGHT)[section][name])
 
 
 def _relight(image: Image.Image, scene: Scene) -> Image.Image:
     (strength,) = choices(_LIGHT)["saturation of a time"][scene.time]
-    # Remove the light of earlier edits: a chain of them would get darker and darker.
+    # Remove the light of earlier edits; otherwise each edit makes the picture darker.
     image = ImageOps.autocontrast(image, cutoff=(0.5, 1.5))
     if scene.time != "night":
         image = image.point(levels(lambda v: v * 1.08) * 3)
@@ -139,7 +140,7 @@ def _night_sky(canvas: Canvas, scene: Scene, palette: Palette) -> None:
 
 
 _SIDES: Final = {"1k": 1024, "2k": 2048}
-"""Sides in pixels of a square picture."""
+"""Side of a square picture, in pixels."""
 _GRID: Final = 16
 _WIDEST: Final = 20 / 9
 _JPEG_QUALITY: Final = {"low": 78, "medium": 88}
@@ -149,8 +150,8 @@ def picture_size(ratio: float, resolution: str = "1k") -> tuple[int, int]:
     """Return width and height in pixels, multiples of 16.
 
     Args:
-        ratio: Width by height.
-        resolution: `"1k"`, about 1 megapixel, or `"2k"`, about 4.
+        ratio: Width divided by height.
+        resolution: `"1k"` for about 1 megapixel, or `"2k"` for about 4 megapixels.
     """
     side = _SIDES[resolution]
     return (
@@ -173,11 +174,12 @@ def paint(
 
     Args:
         prompt: Any text, in any language.
-        index: Number of the picture, from 0: each is different.
-        aspect_ratio: Such as `"16:9"`; None: that of a single input, else square.
+        index: Number of the picture, from 0. Each number gives a different picture.
+        aspect_ratio: Width to height, such as `"16:9"`. None uses the ratio of the input if
+            there is exactly one; otherwise the picture is square.
         resolution: `"1k"` or `"2k"`.
         quality: `"low"` or `"medium"`.
-        model: Name of the model: each paints different pictures.
+        model: Name of the model. Each name gives different pictures.
         inputs: Images to edit, in RGB.
     """
     scene = read_scene(prompt, index, model)

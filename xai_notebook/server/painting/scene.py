@@ -1,4 +1,4 @@
-"""Understands a prompt: its scene, the colours of that scene, and a rewritten prompt."""
+"""Interprets a prompt: determines the scene and its colours, and rewrites the prompt."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from xai_notebook.server.painting.colours import Colour
 
 KINDS: Final = ("time", "weather", "season", "setting", "style", "sky", "subject")
-"""What a word can mean; a subject is a figure."""
+"""Kinds of meanings of a word. A subject is a figure."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Meaning:
 
     Attributes:
         kind: One of `KINDS`.
-        value: The time, weather ... or name of the figure.
-        colour: Of a subject, if the word implies one.
+        value: The value of that kind, such as `night`, or the name of a figure.
+        colour: Colour of a subject, if the word implies one.
     """
 
     kind: str
@@ -50,11 +50,11 @@ class Vocabulary:
     """All known words, in lower case.
 
     Attributes:
-        meanings: Words of the `KINDS`.
-        colours: Words of colours.
-        surfaces: Words of `backdrop` and `sky`, which a colour word can belong to.
-        numbers: Counts of the following subject.
-        negations: The following word does not count.
+        meanings: Words with a meaning of one of the `KINDS`.
+        colours: Colour words.
+        surfaces: Words for the `backdrop` or the `sky`, which a colour word can describe.
+        numbers: Number words, which count the following subject.
+        negations: Words after which the next word is ignored.
     """
 
     meanings: Mapping[str, tuple[Meaning, ...]]
@@ -64,7 +64,7 @@ class Vocabulary:
     negations: frozenset[str]
 
     def look_up(self, word: str) -> tuple[Meaning, ...]:
-        """Return the meanings of a lower-case word, in the singular or a regular plural."""
+        """Return the meanings of a lower-case word, singular or regular plural."""
         for ending, letter in (("", ""), ("s", ""), ("es", ""), ("ies", "y")):
             stem = word[: len(word) - len(ending)] + letter if word.endswith(ending) else ""
             if len(stem) > 1 and stem in self.meanings:
@@ -73,13 +73,13 @@ class Vocabulary:
 
 
 def vocabulary() -> Vocabulary:
-    """Return the words; they are loaded on first use."""
+    """Return the vocabulary, which is loaded on first use."""
     return _learn(figures.FOLDER)
 
 
 @functools.cache
 def _learn(_folder: Path) -> Vocabulary:
-    """Load the words; `_folder` is the cache key: tests have figures of their own."""
+    """Load the vocabulary. `_folder` is the cache key, because tests use their own figures."""
     lists = {kind: _by_word(values) for kind, values in read_records(DATA / "words.ini").items()}
     meanings: dict[str, tuple[Meaning, ...]] = {}
     for kind in KINDS[:-1]:
@@ -104,20 +104,20 @@ def _by_word(values: Mapping[str, str]) -> dict[str, str]:
 
 _MAX_SUBJECTS: Final = 3
 _REACH: Final = 2
-"""Words between a colour and its subject: "a green old steel bicycle"."""
+"""Maximum words between a colour and its subject, as in "a green old steel bicycle"."""
 _NUMBER_REACH: Final = 3
-"""Words from a number to its subject: "three small red apples"."""
+"""Maximum words from a number to its subject, as in "three small red apples"."""
 _WORD: Final = re.compile(r"[^\W\d_]+|\b[23]\b")
 _SETTINGS: Final = ("mountains", "lake", "sea", "meadow", "forest", "desert")
 _FAIR: Final = ("clear", "clear", "clear", "cloudy", "cloudy")
 _TIMES: Final = ("dawn", "day", "golden", "dusk")
 _MARK: Final = re.compile(r"\s*\[moderated[^\]]*\]", re.IGNORECASE)
-"""Marks that rehearse moderation."""
+"""Marks that simulate moderation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Something that stands, flies or swims in the picture."""
+    """A figure in the picture, and its colour if the prompt names or implies one."""
 
     name: str
     colour: Colour | None
@@ -128,13 +128,13 @@ class Shot:
     """A camera position. Lengths are fractions of the picture.
 
     Attributes:
-        name: For the rewritten prompt.
-        horizon: Height of the horizon from the top.
-        subject_x: Position of the subject from the left.
-        subject_scale: Size of the subject; 1 is ordinary.
-        depth: Of the subject: 0 at the horizon, 1 at the lower edge.
-        sun_x: Position of sun or moon from the left.
-        sun_y: Position of sun or moon from the top, as a fraction of the horizon.
+        name: Description for the rewritten prompt.
+        horizon: Distance of the horizon from the top.
+        subject_x: Distance of the subject from the left.
+        subject_scale: Size factor of the subject; 1 is the ordinary size.
+        depth: Position of the subject, from 0 at the horizon to 1 at the lower edge.
+        sun_x: Distance of sun or moon from the left.
+        sun_y: Distance of sun or moon from the top, as a fraction of `horizon`.
     """
 
     name: str
@@ -157,7 +157,7 @@ _SHOTS: Final = (
 
 @dataclass(frozen=True)
 class Scene:
-    """The content of one picture of a prompt.
+    """The content of one picture.
 
     Attributes:
         time: `dawn`, `day`, `golden`, `dusk` or `night`.
@@ -165,14 +165,14 @@ class Scene:
         season: `spring`, `summer`, `autumn` or `winter`.
         setting: One of `figures.SETTINGS`.
         style: One of `styles.STYLES`, or None.
-        subjects: At most three, in the order of the prompt.
-        colours: Colours of no particular subject.
-        backdrop: Colour of a wall or background.
-        sky: Colour of the sky.
-        lights: Which of `sun`, `moon`, `rainbow`, `aurora` the prompt names.
-        named: Kinds of which the prompt names a value.
-        shot: The view.
-        seed: Common seed of all random numbers of this picture.
+        subjects: At most three subjects, in the order of the prompt.
+        colours: Colours in the prompt that belong to no subject.
+        backdrop: Colour of the wall or background, if the prompt names it.
+        sky: Colour of the sky, if the prompt names it.
+        lights: Those of `sun`, `moon`, `rainbow` and `aurora` that the prompt names.
+        named: The `KINDS` for which the prompt names a value.
+        shot: The camera position.
+        seed: Seed of all random numbers of this picture.
     """
 
     time: str
@@ -190,13 +190,13 @@ class Scene:
     seed: str
 
     def dice(self, purpose: str) -> random.Random:
-        """Return the random generator for a purpose: changing one part never changes another."""
+        """Return a random generator per purpose, so that changing one part changes no other."""
         return random.Random(f"{self.seed}|{purpose}")  # noqa: S311  # pictures, not secrets
 
 
 @dataclass
 class _Reading:
-    """What the prompt itself says, before the rest is chosen at random."""
+    """Content that the prompt names. The rest of the scene is chosen at random."""
 
     named: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     subjects: list[Subject] = field(default_factory=list)
@@ -208,12 +208,12 @@ class _Reading:
         return self.named[kind][0] if self.named[kind] else None
 
     def add_colour(self, colour: Colour | None) -> None:
-        """Add a colour of no particular subject, if there is one."""
+        """Add a colour that belongs to no subject. None is ignored."""
         if colour is not None:
             self.colours.append(colour)
 
     def note(self, meanings: Sequence[Meaning], colour: Colour | None, count: int = 1) -> bool:
-        """Add the meanings of a word; return whether a subject took the colour and the count."""
+        """Add the meanings of a word. Return whether a subject with this colour was added."""
         taken = False
         for meaning in meanings:
             if meaning.kind != "subject":
@@ -226,18 +226,18 @@ class _Reading:
 
 
 def read_scene(prompt: str, index: int = 0, extra: str = "") -> Scene:
-    """Return the scene of picture `index` of `prompt`.
+    """Return the scene for picture `index` of `prompt`.
 
     Args:
         prompt: Any text, in any language.
-        index: Number of the picture, from 0: each has its own view and light.
-        extra: What else distinguishes requests, such as the model.
+        index: Number of the picture, from 0. Each number has its own view and light.
+        extra: Additional seed that distinguishes requests, such as the model.
     """
     prompt = " ".join(_MARK.sub(" ", prompt).split())
     reading = _read(_WORD.findall(prompt.lower()), prompt.lower())
     root = hashlib.sha256(f"{prompt}\0{extra}".encode()).hexdigest()
     dice = random.Random(f"{root}|{index}")  # noqa: S311
-    setting = _choose_setting(reading, random.Random(root))  # noqa: S311  # for all pictures
+    setting = _choose_setting(reading, random.Random(root))  # noqa: S311  # the same for all pictures
     time = _choose_time(reading, setting, dice, index)
     weather = reading.first("weather") or dice.choice(_FAIR)
     if "storm" in reading.named["weather"]:
@@ -263,9 +263,9 @@ def read_scene(prompt: str, index: int = 0, extra: str = "") -> Scene:
 def _read(words: Sequence[str], text: str) -> _Reading:
     reading = _Reading()
     known = vocabulary()
-    waiting: Colour | None = None  # a colour whose subject is still to come
+    waiting: Colour | None = None  # a colour without a subject so far
     gap = 0
-    count = since = 1  # the last number, and the words since then
+    count = since = 1  # the last number, and the words after it
     for position, word in enumerate(words):
         if position and words[position - 1] in known.negations:
             continue
@@ -313,7 +313,7 @@ def _read_things(text: str, reading: _Reading) -> None:
     left_out: set[str] = set()
     if re.search(r"\b(palm|pine|fir) trees?\b", text):
         left_out.add("tree")
-    if "vase" in names:  # its record includes flowers
+    if "vase" in names:  # the figure of a vase includes flowers
         left_out |= {name for name in names if known_figures()[name].blooms}
     reading.subjects[:] = [thing for thing in reading.subjects if thing.name not in left_out]
     if re.search(r"\bice[ -]?creams?\b", text):
@@ -356,7 +356,7 @@ def _choose_time(reading: _Reading, setting: str, dice: random.Random, index: in
 
 
 def _choose_shot(root: str, index: int, dice: random.Random) -> Shot:
-    """Return the view; the first five pictures of a request have different ones."""
+    """Return the camera position, which differs in the first five pictures of a request."""
     base = _SHOTS[(int(root[:4], 16) + index) % len(_SHOTS)]
     mirrored = bool((index + int(root[4], 16)) % 2)
     subject_x = base.subject_x + dice.uniform(-0.04, 0.04)
@@ -378,16 +378,16 @@ class Palette:
     """The colours of one picture.
 
     Attributes:
-        sky: Zenith, middle, horizon.
-        haze: Colour into which distant things fade.
+        sky: Colours of the sky at the zenith, in the middle and at the horizon.
+        haze: Colour into which distant objects fade.
         sun: Colour of the sun or the moon.
-        grass: Near ground, unlit.
-        leaf: Foliage, unlit.
-        rock: Rock, unlit.
-        water: Water, unlit.
-        accent: For eye-catchers: windows, signs, flowers.
-        light: Factor of the light for each channel.
-        dark: Night or storm: lamps are lit.
+        grass: Unlit colour of near ground.
+        leaf: Unlit colour of foliage.
+        rock: Unlit colour of rock.
+        water: Unlit colour of water.
+        accent: Colour of details such as flowers.
+        light: Light factors for red, green and blue.
+        dark: Whether lamps are lit, as at night or in a storm.
     """
 
     sky: tuple[Colour, Colour, Colour]
@@ -402,7 +402,7 @@ class Palette:
     dark: bool
 
     def lit(self, colour: Colour, distance: float = 0.0) -> Colour:
-        """Return `colour` in this light, at `distance`: 0 is near, 1 is the horizon."""
+        """Return `colour` in this light, at `distance` from 0 (near) to 1 (the horizon)."""
         return mix(scale(colour, *self.light), self.haze, distance)
 
 
@@ -451,9 +451,9 @@ def _numbers(values: tuple[str, ...]) -> list[float]:
 _PHRASES: Final = "phrases.ini"
 _REST: Final = "everything else as they are"
 _DETAILED: Final = 40
-"""Longer prompts, in words, are not rewritten."""
+"""Prompts with more words are not rewritten."""
 _SHORT: Final = 3
-"""Words up to which an edit can lack a verb: "snow", "oil painting"."""
+"""Edits with up to this many words can lack a verb, such as "snow" or "oil painting"."""
 _ANY_WORD: Final = re.compile(r"[^\W\d_]+")
 
 
@@ -461,11 +461,11 @@ def rewrite(prompt: str, index: int = 0, extra: str = "", *, edit: bool = False)
     """Add light, view, lens and mood to a prompt.
 
     Args:
-        prompt: Any text. The result begins with it, word for word. A detailed or rewritten prompt
-            is returned unchanged.
+        prompt: Any text. The result begins with the words of the prompt. A prompt that is detailed
+            or already rewritten is not changed.
         index: Number of the picture, from 0.
-        extra: As for `read_scene`.
-        edit: The prompt is an instruction to change input images.
+        extra: See `read_scene`.
+        edit: Whether the prompt is an instruction to change input images.
     """
     core = " ".join(_MARK.sub("", prompt).split())
     if _is_detailed(core):
@@ -493,7 +493,7 @@ def rewrite(prompt: str, index: int = 0, extra: str = "", *, edit: bool = False)
 
 
 def _is_detailed(core: str) -> bool:
-    """Tell whether a prompt is long, or a result of `rewrite`."""
+    """Tell whether a prompt is long or comes from `rewrite`."""
     end = core.rstrip(" .").lower()
     styles = tuple(style for (style,) in choices(_PHRASES)["style"].values())
     return (
@@ -504,7 +504,7 @@ def _is_detailed(core: str) -> bool:
 
 
 def _instruction(core: str, scene: Scene) -> str:
-    """Return an instruction to change some of a picture and keep the rest."""
+    """Return an instruction to change a part of a picture and keep the rest."""
     dice, known = scene.dice("rewriting"), choices(_PHRASES)
     core = core or "Improve the light"
     lowered = core.lower()
@@ -520,6 +520,6 @@ def _instruction(core: str, scene: Scene) -> str:
     details = " and ".join(detail for detail in added if detail and detail not in lowered)
     if details and "with" not in words:
         core += f", with {details}"
-    # A subject in the instruction may replace that of the picture.
+    # A subject in the instruction may replace the subject of the picture.
     kept = "light" if scene.subjects else "subject"
     return f"{core[0].upper()}{core[1:]}; keep the composition, the {kept} and {_REST}."

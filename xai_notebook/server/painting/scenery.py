@@ -1,4 +1,4 @@
-"""Paints backgrounds: the sky, the land or room of each setting, and the weather in front.
+"""Paints backgrounds: the sky, the land or room of each setting, and the weather in front of it.
 
 Separate because backgrounds and subjects are painted independently of each other.
 """
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
     from xai_notebook.server.painting.scene import Palette, Scene
 
 _FOG_SCALE: Final = 8
-"""Fog and nebulae are painted this many times smaller than the picture: they are soft anyway."""
+"""Fog is soft, so it is painted at a size reduced by this factor."""
 _SKY_SCALE: Final = 4
-"""The same for the soft parts of the sky."""
+"""Reduction factor for the soft parts of the sky."""
 _DULL: Final = frozenset({"rain", "storm"})
-"""Weather with soft clouds, through which nothing shines."""
+"""Weather with soft clouds that hide the sky behind them."""
 _NEON: Final = ((255, 70, 150), (60, 220, 255), (255, 200, 60), (150, 100, 255), (80, 255, 170))
 _LIT_WINDOW: Final = (255, 214, 130)
 _HILLS: Final = (0.0, 0.16, 0.40, 0.74)
-"""Where the hills begin, from the horizon (0) to the lower edge (1)."""
+"""Height of each row of hills, from 0 at the horizon to 1 at the lower edge."""
 
 
 def fall(canvas: Canvas, scene: Scene, palette: Palette) -> None:
-    """Paint rain, snow or fog in front of the scene, or drifting leaves."""
+    """Paint rain, snow, fog or drifting leaves in front of the scene."""
     if scene.setting in {"room", "space", "moonscape", "underwater"}:
         return
     if scene.weather in {"rain", "storm"}:
@@ -102,7 +102,7 @@ def _snow(canvas: Canvas, scene: Scene) -> None:
 
 def _fog(canvas: Canvas, scene: Scene, palette: Palette) -> None:
     dice = scene.dice("fog")
-    # One small mask holds all of the soft fog.
+    # Fog is soft, so one small mask is enough for all banks.
     banks = Canvas(
         Image.new("L", (-(-canvas.width // _FOG_SCALE), -(-canvas.height // _FOG_SCALE)), 40)
     )
@@ -178,7 +178,7 @@ def _lake(canvas: Canvas, scene: Scene, palette: Palette) -> None:
 
 
 def _city(canvas: Canvas, scene: Scene, palette: Palette) -> None:
-    """Paint three rows of towers, their windows lit when it is dark."""
+    """Paint three rows of towers, with lit windows when it is dark."""
     dice = scene.dice("city")
     horizon = canvas.height * (scene.shot.horizon + 0.12)
     lamps = scene.time in {"night", "dusk"} or scene.weather in {"rain", "storm"}
@@ -263,7 +263,7 @@ def _house_front(
     tone: Colour,
     random: Callable[[], float],
 ) -> None:
-    """Paint one house; `plan` is its far and near x, its far and near scale, its height."""
+    """Paint one house; `plan` has its far and near x, its far and near scale, and its height."""
     (x_far, x_near), (far, near), tall = plan
 
     def at(across: float, up: float) -> tuple[float, float]:
@@ -302,12 +302,10 @@ def _sign(canvas: Canvas, sign: Shape, colour: Colour, *, lit: bool) -> None:
 
 
 def _wall(canvas: Canvas, scene: Scene, palette: Palette, colour: Colour) -> None:
-    """Paint a wall behind the subject, and the floor in front."""
+    """Paint a wall behind the subject, and a floor in front of the wall."""
     dice = scene.dice("wall")
     floor = canvas.height * max(0.66, min(0.82, scene.shot.horizon + 0.14))
-    tone = mix(
-        colour, palette.lit(colour), 0.5
-    )  # a colour that the prompt names stays recognizable
+    tone = mix(colour, palette.lit(colour), 0.5)  # keep the named colour recognizable
     _band(canvas, -2, floor, mix(tone, WHITE, 0.14), tone, scale(tone, 0.86))
     bricks: list[Shape] = []
     for _ in range(26):
@@ -325,7 +323,7 @@ def _wall(canvas: Canvas, scene: Scene, palette: Palette, colour: Colour) -> Non
 
 
 def _band(canvas: Canvas, top: float, bottom: float, *tones: Colour) -> None:
-    """Fill the whole width from `top` down to `bottom`."""
+    """Fill the full width of the picture from `top` to `bottom`."""
     canvas.fill([rectangle(-2, top, canvas.width + 2, bottom)], *tones)
 
 
@@ -371,9 +369,9 @@ def _window(
 
 
 def _space(canvas: Canvas, scene: Scene, palette: Palette) -> None:
-    """Paint stars, nebulae and a planet; on the moon, the ground and the earth above it."""
+    """Paint stars, nebulae and a planet. On the moon, paint the ground and the earth above it."""
     dice = scene.dice("space")
-    # Nebulae are soft: all of them are painted small.
+    # Nebulae are soft, so all of them are painted at a small size.
     far = Canvas(gradient((-(-canvas.width // 8), -(-canvas.height // 8)),
                           ((10, 10, 32), (26, 20, 58), (16, 26, 56))))  # fmt: skip
     for _ in range(5):
@@ -401,7 +399,7 @@ def _planet(
     *,
     dice_land: Callable[[], float] | None,
 ) -> None:
-    """Paint a planet, with continents if `dice_land` is given, else with a ring."""
+    """Paint a planet, with continents if `dice_land` is given, otherwise with a ring."""
     x, y, radius = disc
     canvas.glow(x, y, radius * 2, mix(tone, WHITE, 0.4), 0.6)
     canvas.fill([ellipse(x, y, radius, radius)], mix(tone, WHITE, 0.3), tone, scale(tone, 0.6))
@@ -439,7 +437,7 @@ def _moon_ground(canvas: Canvas, scene: Scene) -> None:
 
 
 def _underwater(canvas: Canvas, scene: Scene, palette: Palette) -> None:
-    """Paint light from above, weed, a sandy floor and bubbles."""
+    """Paint rays of light from above, seaweed, a sandy floor and bubbles."""
     dice = scene.dice("underwater")
     deep = (18, 60, 104) if scene.time != "night" else (8, 26, 60)
     canvas.image.paste(gradient(canvas.image.size, ((120, 214, 222), (40, 142, 180), deep)))
@@ -475,7 +473,7 @@ def _underwater(canvas: Canvas, scene: Scene, palette: Palette) -> None:
 def _ridge(
     dice: random.Random, width: int, base: float, swing: float, *, waves: float = 2.0
 ) -> list[Point]:
-    """Return a rolling line from left to right around `base`, `swing` pixels up and down."""
+    """Return a wavy line from left to right that deviates from `base` by up to `swing` pixels."""
     tunes = [
         (waves * factor * dice.uniform(0.8, 1.2), dice.uniform(0, math.tau), share)
         for factor, share in ((0.6, 0.6), (1.3, 0.3), (2.9, 0.1))
@@ -489,7 +487,7 @@ def _ridge(
 
 
 def _hills(canvas: Canvas, scene: Scene, palette: Palette, colour: Colour) -> None:
-    """Paint rolling land from the horizon down to the lower edge, nearer layers darker."""
+    """Paint hills from the horizon to the lower edge; nearer hills are darker."""
     dice = scene.dice("hills")
     top = canvas.height * scene.shot.horizon
     deep = canvas.height - top
@@ -509,7 +507,7 @@ def _hills(canvas: Canvas, scene: Scene, palette: Palette, colour: Colour) -> No
 
 
 def _white(scene: Scene) -> bool:
-    """Tell whether snow lies on the ground."""
+    """Tell whether the ground is covered with snow."""
     return scene.season == "winter" or scene.weather == "snow"
 
 
@@ -534,7 +532,7 @@ def _grass(
     tone: Colour,
     palette: Palette,
 ) -> None:
-    """Paint grass in the foreground of a hill; in a spring or summer meadow, flowers."""
+    """Paint grass in the foreground of a hill, and flowers in a spring or summer meadow."""
     blades, dots = [], []
     for _ in range(130):
         x, ground = line[dice.randrange(len(line))]
@@ -580,7 +578,10 @@ def _peak(
     side: int,
     snow: float,
 ) -> None:
-    """Add one peak to `layers`: bodies, faces lit from `side`, caps of `snow` (a fraction)."""
+    """Add a peak to `layers`: its body, the face lit from `side`, and a snow cap.
+
+    `snow` is the height of the cap as a fraction of the peak's height.
+    """
     x, y = top
     rise = base - y
     spread = rise * dice.uniform(0.75, 1.1)
@@ -615,7 +616,7 @@ def _peak(
 
 
 def _pine(x: float, y: float, tall: float) -> list[Shape]:
-    """Return a pine that stands on (x, y)."""
+    """Return a pine with its foot at (x, y)."""
     shapes: list[Shape] = []
     for tier in range(3):
         low, high = y - tall * (0.12 + 0.26 * tier), y - tall * (0.52 + 0.24 * tier)
@@ -626,7 +627,7 @@ def _pine(x: float, y: float, tall: float) -> list[Shape]:
 
 
 def _round_tree(x: float, y: float, tall: float) -> list[Shape]:
-    """Return a broad-leaved tree that stands on (x, y)."""
+    """Return a broad-leaved tree with its foot at (x, y)."""
     return [
         ellipse(x, y - tall * 0.68, tall * 0.34, tall * 0.36),
         ellipse(x - tall * 0.2, y - tall * 0.52, tall * 0.24, tall * 0.22),
@@ -636,7 +637,7 @@ def _round_tree(x: float, y: float, tall: float) -> list[Shape]:
 
 
 def _woods(canvas: Canvas, scene: Scene, palette: Palette) -> None:
-    """Paint three rows of trees, mist between them, and trunks at the edges."""
+    """Paint three rows of trees with mist between the rows."""
     dice = scene.dice("woods")
     top = canvas.height * scene.shot.horizon
     pines = scene.season == "winter" or dice.random() < 0.5  # noqa: PLR2004
@@ -649,7 +650,7 @@ def _woods(canvas: Canvas, scene: Scene, palette: Palette) -> None:
         shapes: list[Shape] = []
         for number in range(count + 1):
             x = canvas.width * (number + dice.uniform(-0.4, 0.4)) / count
-            # A clearing around the subject.
+            # Leave a clearing around the subject.
             if row == 2 and abs(x / canvas.width - scene.shot.subject_x) < 0.3:  # noqa: PLR2004
                 continue
             size = tall * dice.uniform(0.7, 1.15)
@@ -684,7 +685,7 @@ def _dunes(canvas: Canvas, scene: Scene, palette: Palette) -> None:
 
 
 def _lee(canvas: Canvas, line: list[Point], tone: Colour, hand: int) -> None:
-    """Shade the side of a dune's highest crest that faces away from the sun."""
+    """Shade a dune's highest crest on the side that faces away from the sun."""
     crest = min(range(len(line)), key=lambda i: line[i][1])
     foot = crest
     while 0 <= foot + hand < len(line) and line[foot + hand][1] >= line[foot][1]:
@@ -702,7 +703,7 @@ def _lee(canvas: Canvas, line: list[Point], tone: Colour, hand: int) -> None:
 
 
 def _sea(canvas: Canvas, scene: Scene, palette: Palette) -> None:
-    """Paint open water with bands of waves and the path of light below the sun."""
+    """Paint open water with bands of waves, and glitter below the sun."""
     dice = scene.dice("sea")
     top = canvas.height * scene.shot.horizon
     deep = canvas.height - top
@@ -740,7 +741,7 @@ def _glitter(canvas: Canvas, scene: Scene, palette: Palette, top: float) -> None
 def _reflect(
     canvas: Canvas, scene: Scene, palette: Palette, *, dim: float = 0.25, ripples: int = 22
 ) -> None:
-    """Replace everything below the horizon by still water that mirrors the upper part."""
+    """Replace everything below the horizon with still water that mirrors the upper part."""
     dice = scene.dice("reflection")
     top = round(canvas.height * (scene.shot.horizon + 0.05))
     deep = canvas.height - top
@@ -766,7 +767,7 @@ def _reflect(
 
 
 def _sky(scene: Scene, palette: Palette, size: tuple[int, int]) -> Canvas:
-    """Return a canvas with the sky, its sun or moon, stars and clouds."""
+    """Return a canvas with the sky, sun or moon, stars and clouds."""
     horizon = scene.shot.horizon
     canvas = Canvas(Image.new("RGB", size, palette.haze))
     canvas.image.paste(_light(scene, palette, size), (0, 0))
@@ -786,7 +787,7 @@ def _sky(scene: Scene, palette: Palette, size: tuple[int, int]) -> Canvas:
 
 
 def _light(scene: Scene, palette: Palette, size: tuple[int, int]) -> Image.Image:
-    """Return the soft parts of the sky down to the horizon, painted small and enlarged."""
+    """Return the soft parts of the sky down to the horizon, painted small and then enlarged."""
     rows = round(size[1] * (scene.shot.horizon + 0.06))
     times = 2 if scene.weather in _DULL else _SKY_SCALE
     small = (-(-size[0] // times), -(-size[1] // times))
@@ -808,7 +809,7 @@ def _light(scene: Scene, palette: Palette, size: tuple[int, int]) -> Image.Image
 
 
 def _sun_at(canvas: Canvas, scene: Scene) -> tuple[float, float, float] | None:
-    """Return x, y and radius of the sun, at night of the moon; None if the weather hides it."""
+    """Return x, y and radius of the sun or, at night, the moon. None if the weather hides it."""
     named = scene.lights & {"sun", "moon"} or (scene.weather == "snow" and "time" in scene.named)
     if scene.weather in {"rain", "storm", "snow"} and not named:
         return None
@@ -841,7 +842,7 @@ def _craters(
 
 
 def stars(canvas: Canvas, dice: random.Random, *, bottom: float, count: int) -> None:
-    """Scatter stars over the upper part of the picture, `bottom` a fraction of its height."""
+    """Scatter stars from the top of the picture to `bottom`, a fraction of its height."""
     small, large = [], []
     for number in range(count):
         x, y = dice.random() * canvas.width, dice.random() ** 1.3 * canvas.height * bottom
@@ -870,7 +871,7 @@ def _aurora(canvas: Canvas, scene: Scene) -> None:
 def _rainbow(canvas: Canvas, scene: Scene) -> None:
     colours = ((228, 84, 80), (244, 160, 76), (250, 222, 110), (110, 196, 120), (90, 150, 220),
                (140, 110, 200))  # fmt: skip
-    # Six soft bands, painted at half the size and only above the horizon.
+    # The six bands are soft, so they are painted at half size, and only above the horizon.
     x, y = canvas.width * (1 - scene.shot.sun_x) / 2, canvas.height * (scene.shot.horizon + 0.1) / 2
     size = (canvas.width // 2, min(canvas.height // 2, round(y)))
     bands, mask = Image.new("RGB", size, colours[-1]), Image.new("L", size)
@@ -890,7 +891,7 @@ def _rainbow(canvas: Canvas, scene: Scene) -> None:
 
 
 def _clouds(canvas: Canvas, scene: Scene, palette: Palette) -> None:
-    """Paint clouds that dissolve downwards, more in bad weather."""
+    """Paint clouds that fade out downwards. Bad weather has more clouds."""
     dice = scene.dice("clouds")
     heavy = scene.weather in {"storm", "rain", "snow", "cloudy"}
     count = {"clear": 2, "cloudy": 6, "rain": 8, "storm": 10, "snow": 6, "fog": 1}[scene.weather]
@@ -912,6 +913,6 @@ def _cloud(dice: random.Random, x: float, y: float, reach: float) -> list[Shape]
         offset = (step + 0.5) / 6 * 2 - 1
         radius = reach * (0.34 * (1 - offset * offset) + 0.12) * dice.uniform(0.8, 1.15)
         outline = ellipse(x + offset * reach, y, radius * 1.25, radius)
-        # Flat at the bottom: the lower half of every puff is shallow.
+        # Flatten the lower half of every puff, so that clouds have a flat bottom.
         puffs.append([(across, min(down, y + (down - y) * 0.45)) for across, down in outline])
     return puffs

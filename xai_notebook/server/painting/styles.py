@@ -1,6 +1,6 @@
-"""Styles: filters that turn a painted scene into a watercolor, a drawing, neon and so on.
+"""Styles: filters that turn a painted scene into a watercolor, a sketch, neon and so on.
 
-Separate because a style changes the finished image and knows nothing of its content.
+Separate because a style changes the finished image independently of its content.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ if TYPE_CHECKING:
     from xai_notebook.server.painting.scene import Scene
 
 _TURNS: Final = 24
-"""Directions of the brush."""
+"""Number of brush directions."""
 _TIP: Final = ((-1.0, 0.2), (-0.6, -0.9), (0.7, -0.85), (1.0, 0.0), (0.6, 0.95), (-0.7, 0.85))
-"""Outline of a brush stroke, along and across the brush."""
+"""Outline of a brush stroke: points along and across the stroke."""
 _PASSES: Final = ((40, 0.036, 0.0125, 0), (70, 0.018, 0.0066, 7), (120, 0.0088, 0.0034, 13))
-"""Coarse to fine: strokes across the picture, their half length and width, minimum of detail."""
+"""Coarse to fine: strokes per side, half their length and width, minimum detail to paint."""
 _GLARE: Final = 247
-"""Level of a grey that glows like white."""
+"""Level from which a channel glows like white."""
 _PAPER: Final = (252, 249, 241)
 _INK: Final = (46, 44, 56)
 _MARK: Final = "local preview"
 _VIGNETTES: Final = {"vintage": 90, "watercolor": 20, "sketch": 26}
 _VIGNETTE: Final = 46
-"""Levels by which the corners are darkened; for other styles."""
+"""Levels by which the corners are darkened in other styles."""
 
 
 def _oil(image: Image.Image, size: tuple[int, int], dice: random.Random) -> Image.Image:
-    """Return `image` as an oil painting of `size`."""
+    """Return `image` as an oil painting with this size."""
     image = saturation(image, 1.25)
     rough = image.reduce(8).filter(ImageFilter.GaussianBlur(1))
     painting = rough.resize(size, Image.Resampling.BILINEAR)
@@ -96,7 +96,7 @@ def _cover(
 
 
 def _direction(light: bytes, spot: int, size: tuple[int, int], row: int, column: int) -> float:
-    """Return the angle of the brush: along edges, and in a gentle swirl elsewhere."""
+    """Return the angle of the brush: along an edge, otherwise along a gentle swirl."""
     right = light[spot + 1] if column + 1 < size[0] else light[spot]
     below = light[spot + size[0]] if row + 1 < size[1] else light[spot]
     across, down = right - light[spot], below - light[spot]
@@ -106,7 +106,7 @@ def _direction(light: bytes, spot: int, size: tuple[int, int], row: int, column:
 
 
 def _stamps(length: float, width: float) -> list[list[float]]:
-    """Return the outline of a stroke in every direction, x and y alternating."""
+    """Return the outline of a stroke for each direction, with alternating x and y."""
     stamps = []
     for turn in range(_TURNS):
         angle = turn * math.pi / _TURNS
@@ -128,8 +128,8 @@ class Style:
 
     Attributes:
         apply: Returns the image in this style and in the size of the picture.
-        side: Shorter side, in pixels, of the image before the style, for a 1k picture; None: that
-            of the picture. Filters that blur do not need fine edges.
+        side: Shorter side in pixels at which to paint a 1k picture before applying the style. None
+            means full size. Filters that blur need no fine edges.
     """
 
     apply: Callable[[Image.Image, tuple[int, int], random.Random], Image.Image]
@@ -140,7 +140,7 @@ def _watercolor(image: Image.Image, size: tuple[int, int], dice: random.Random) 
     image = _trembling(image, dice)
     soft = image.reduce(4).filter(ImageFilter.GaussianBlur(2.5))
     soft = soft.resize(image.size, Image.Resampling.BILINEAR)
-    # Pigment is dense at edges and thin elsewhere, where the paper shines through.
+    # Pigment is dense at edges. Elsewhere it is thin, and the paper shines through.
     edges = ImageChops.difference(image, soft).convert("L")
     image = saturation(Image.blend(image, soft, 0.22), 1.16)
     veil(image, (58, 48, 92), edges.point(levels(lambda v: min(96, v * 1.5))))
@@ -154,7 +154,7 @@ def _watercolor(image: Image.Image, size: tuple[int, int], dice: random.Random) 
 
 
 def _trembling(image: Image.Image, dice: random.Random) -> Image.Image:
-    """Return `image` with the unsteady outlines of a drawing by hand."""
+    """Return `image` with unsteady outlines, as if drawn by hand."""
     cell = max(8, min(image.size) // 20)
     swing = cell * 0.11
     across, down = image.width // cell, image.height // cell
@@ -166,7 +166,7 @@ def _trembling(image: Image.Image, dice: random.Random) -> Image.Image:
         for x in range(across + 1)
     ]
     mesh = []
-    for x in range(1, across - 1):  # not the outermost, which would exceed the picture
+    for x in range(1, across - 1):  # without the outermost cells, which would exceed the picture
         for y in range(1, down - 1):
             box = (x * cell, y * cell, (x + 1) * cell, (y + 1) * cell)
             quad = (*knots[x][y], *knots[x][y + 1], *knots[x + 1][y + 1], *knots[x + 1][y])
@@ -178,7 +178,7 @@ def _trembling(image: Image.Image, dice: random.Random) -> Image.Image:
 
 
 def _margin(size: tuple[int, int], dice: random.Random) -> Image.Image:
-    """Return a mask of the uneven white border that a brush leaves."""
+    """Return a mask for the uneven border that a brush leaves white."""
     side = 192
     border = Image.new("L", (side, side), 255)
     border.paste(0, (10, 10, side - 10, side - 10))
@@ -220,7 +220,7 @@ def _pixel(image: Image.Image, size: tuple[int, int], _dice: random.Random) -> I
 
 
 def _neon(image: Image.Image, _size: tuple[int, int], _dice: random.Random) -> Image.Image:
-    # Glow and tint are soft: make both small, and blend once.
+    # Glow and tint are soft, so both are painted small and blended once.
     small = image.reduce(max(1, min(image.size) // 200))
     shine = small.point(levels(lambda v: (v - 112) * 2.6 if v < _GLARE else 255) * 3)
     tint = toned(small.convert("L"), (24, 0, 96), (150, 0, 190))
@@ -248,7 +248,7 @@ STYLES: Final[dict[str, Style]] = {
 
 
 def working_size(scene: Scene, size: tuple[int, int]) -> tuple[int, int]:
-    """Return the size at which to paint `scene` for a picture of `size`, in pixels."""
+    """Return the size in pixels at which to paint `scene` for a picture of this `size`."""
     limit = STYLES[scene.style].side if scene.style else None
     if limit is None:
         return size
@@ -260,13 +260,13 @@ def working_size(scene: Scene, size: tuple[int, int]) -> tuple[int, int]:
 def finish(
     image: Image.Image, scene: Scene, size: tuple[int, int], *, vignette: bool = True
 ) -> Image.Image:
-    """Return `image` in the style of the scene and in `size`, with grain, vignette and mark.
+    """Return `image` in the scene's style and the given size, with grain, vignette and mark.
 
     Args:
         image: The painted scene.
-        scene: Its content.
-        size: In pixels.
-        vignette: Darken the corners; the corners of an input image are dark already.
+        scene: The content of the image.
+        size: Width and height of the result, in pixels.
+        vignette: Darken the corners. False for edits, whose corners may already be dark.
     """
     if scene.style:
         image = STYLES[scene.style].apply(image, size, scene.dice("style"))
@@ -290,7 +290,7 @@ def _grain(image: Image.Image, scene: Scene, *, vignette: bool) -> Image.Image:
 
 
 def _ground(style: str | None, dice: random.Random) -> Image.Image:
-    """Return a tile with the texture of film, paper or canvas, as levels to subtract."""
+    """Return a tile with the texture of film, paper or canvas. Its levels are to be subtracted."""
     if style in {"watercolor", "sketch"}:
         depth = 20 if style == "sketch" else 16
         paper = Image.blend(weave(dice, 2, 2), weave(dice, 4, 4), 0.5)
@@ -303,7 +303,7 @@ def _ground(style: str | None, dice: random.Random) -> Image.Image:
 
 
 def _mark(image: Image.Image) -> None:
-    """Write "local preview" into the lower right corner: a preview must be recognizable."""
+    """Write "local preview" into the lower right corner, so that a preview is recognizable."""
     unit = min(image.size)
     font = ImageFont.load_default(max(10, round(unit * 0.0165)))
     draw = ImageDraw.Draw(image, "RGBA")

@@ -1,4 +1,4 @@
-"""Paints subjects: draws the records of figures and quadrupeds, and adds them to a scene.
+"""Paints subjects: draws figures from their records and adds them to a scene.
 
 Separate because backgrounds and subjects are painted independently of each other.
 """
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from xai_notebook.server.painting.scene import Palette, Scene
 
 Part = tuple[Colour, Sequence[Shape]]
-"""Shapes of one colour; parts are painted in the order of their list."""
+"""Shapes of one colour. Parts are painted in the order of their list."""
 Tones = Mapping[str, Colour]
-"""Colours by the names that records use for them, such as `colour` and `leaf`."""
+"""Colours by their names in records, such as `colour` and `leaf`."""
 TONES: Final[Tones] = {
     "white": (250, 246, 238),
     "ink": (44, 38, 48),
@@ -47,9 +47,9 @@ def draw(name: str, tones: Tones, *, change: str = "") -> list[Part]:
     """Return the parts of the figure or piece called `name`.
 
     Args:
-        name: Of a record with parts.
+        name: Name of a record with parts.
         tones: The tones `colour`, `leaf` and `light`.
-        change: Applied to all shapes, such as `at 0,1`.
+        change: Changes of all shapes, such as `at 0,1`.
 
     Raises:
         RecordError: The record does not exist, or cannot be drawn.
@@ -68,14 +68,14 @@ def draw(name: str, tones: Tones, *, change: str = "") -> list[Part]:
 
 
 def dye(name: str, colour: Colour | None, leaf: Colour) -> Colour:
-    """Return the colour of a figure for which the prompt names `colour`, or no colour."""
+    """Return the colour of a figure; `colour` is the colour that the prompt names, if any."""
     figure = _record(name)
     own = shade(figure.colour, {"leaf": leaf})
     return own if colour is None else mix(own, colour, figure.dye)
 
 
 def shade(text: str, tones: Tones) -> Colour:
-    """Return the colour of a tone: `NAME*FACTOR > OTHER SHARE`, the last parts optional.
+    """Return the colour of a tone `NAME*FACTOR > OTHER SHARE`; factor and mix are optional.
 
     Raises:
         ValueError: The tone is invalid.
@@ -103,7 +103,7 @@ def _named(name: str, tones: Tones) -> Colour:
 
 
 def _included(line: str, tones: Tones) -> list[Part]:
-    """Return the parts of another record: `figure NAME in TONE | CHANGE`."""
+    """Return the parts of another record from a line `figure NAME in TONE | CHANGE`."""
     record, _, change = line.partition(" | ")
     _, name, *tone = record.split(maxsplit=2)
     own = tone[0].removeprefix("in ") if tone else _record(name).colour
@@ -119,7 +119,7 @@ def _arches(points: list[Point], sizes: list[float]) -> Shape:
 
 _Make = Callable[[list[Point], list[float]], Shape]
 _SHAPES: Final[dict[str, tuple[_Make, range, range]]] = {
-    # Constructor, number of points, number of sizes.
+    # Constructor, allowed numbers of points, allowed numbers of sizes.
     "polygon": (lambda points, _: points, range(3, 99), range(1)),
     "blob": (lambda points, _: blob(*points), range(3, 99), range(1)),
     "line": (lambda points, sizes: stroke(points, *sizes), range(2, 99), range(1, 3)),
@@ -133,7 +133,7 @@ _SHAPES: Final[dict[str, tuple[_Make, range, range]]] = {
 
 @functools.cache
 def _shapes(text: str) -> tuple[Shape, ...]:
-    """Return the shapes of a line: `SHAPE POINT... SIZE... | CHANGE`."""
+    """Return the shapes of a line `SHAPE POINT... SIZE... | CHANGE`."""
     outline, _, changes = text.partition(" | ")
     name, *values = outline.split()
     if name not in _SHAPES:
@@ -151,7 +151,7 @@ def _numbers(text: str) -> list[float]:
 
 
 def _repeated(shapes: Sequence[Shape], changes: str) -> list[Shape]:
-    """Return the shapes after `mirror`, `turn` and `at`, separated by ` | `."""
+    """Return the shapes after the changes `mirror`, `turn` and `at`, separated by ` | `."""
     found = list(shapes)
     for change in changes.split(" | ") if changes else ():
         name, *values = change.split()
@@ -168,7 +168,7 @@ def _repeated(shapes: Sequence[Shape], changes: str) -> list[Shape]:
 
 
 def _turned(shape: Shape, share: float) -> Shape:
-    """Return `shape`, turned around 0,0 by a share of a whole turn."""
+    """Return `shape` rotated around 0,0; a share of 1 is a full turn."""
     cos, sin = math.cos(share * math.tau), math.sin(share * math.tau)
     return [(x * cos - y * sin, x * sin + y * cos) for x, y in shape]
 
@@ -176,14 +176,14 @@ def _turned(shape: Shape, share: float) -> Shape:
 def _moved(
     shape: Shape, right: float, up: float, width: float = 1.0, height: float | None = None
 ) -> Shape:
-    """Return `shape` enlarged, then moved."""
+    """Return `shape`, scaled and then moved."""
     height = width if height is None else height
     return [(right + x * width, up + y * height) for x, y in shape]
 
 
 _DARK: Final = TONES["ink"]
 
-# Outlines are more readable in rows than with one number per line.
+# Outlines are easier to read in rows than with one number per line.
 # fmt: off
 
 @dataclass(frozen=True, slots=True)
@@ -194,19 +194,19 @@ class _Build:
         legs: Length of the legs.
         leg: Width of a leg.
         body: Half the length of the torso.
-        girth: Half its thickness.
+        girth: Half the thickness of the torso.
         neck: Length of the neck.
         rise: Angle of the neck in degrees above the horizontal.
         head: Radius of the head.
         muzzle: Length of the muzzle.
-        ear: A piece whose name begins with `ear-`.
-        tail: A piece whose name begins with `tail-`.
+        ear: Name of a piece, without its prefix `ear-`.
+        tail: Name of a piece, without its prefix `tail-`.
         belly: Tone of muzzle, chest and tip of the tail.
-        back: A piece behind the body, such as a mane.
-        crown: A piece behind the head, such as antlers.
+        back: Name of a piece behind the body, such as a mane.
+        crown: Name of a piece behind the head, such as antlers.
         pattern: `humps`, `patches`, `stripes` or `""`.
-        socks: The lower legs are dark.
-        trunk: It has a trunk instead of a muzzle.
+        socks: Whether the lower legs are dark.
+        trunk: Whether the head has a trunk instead of a muzzle.
     """
 
     legs: float = 0.4
@@ -236,8 +236,8 @@ def draw_quadruped(text: str, coat: Colour) -> tuple[list[Part], tuple[float, fl
     """Return the parts of a quadruped, and x, y and radius of its head.
 
     Args:
-        text: `build` of its record: names and values, separated by commas.
-        coat: Its colour.
+        text: The `build` of the record, with names and values separated by commas.
+        coat: Colour of the coat.
 
     Raises:
         RecordError: A measure or a piece does not exist.
@@ -357,17 +357,18 @@ def _head(build: _Build, coat: Colour, light: Colour, at: Point) -> list[Part]:
 _ON_LAND: Final = frozenset({"ground", "far", "hands"})
 _GROUNDLESS: Final = frozenset({"space", "underwater"})
 _SHORES: Final = {"sea": (232, 204, 158), "lake": None, "city": (150, 148, 156)}
-"""Colour of the shore of each setting with water; None: grass."""
+"""Colour of the shore in each setting with water. None means the colour of grass."""
 
 
 def paint_subjects(canvas: Canvas, scene: Scene, palette: Palette, *, scenery: bool = True) -> None:
     """Paint the subjects of a scene, the most distant first.
 
     Args:
-        canvas: The background.
+        canvas: Canvas with the background.
         scene: The scene.
-        palette: Its colours.
-        scenery: The background is painted, so its ground can be changed; False for input images.
+        palette: Colours of the scene.
+        scenery: Whether the background is painted, so that its ground can be changed. False if it
+            consists of input images.
     """
     named = scene.subjects or (_still_life(scene) if scenery else ())
     figures = known_figures()
@@ -386,7 +387,7 @@ def paint_subjects(canvas: Canvas, scene: Scene, palette: Palette, *, scenery: b
 
 
 def _still_life(scene: Scene) -> tuple[Subject, ...]:
-    """Return a subject for a room without one."""
+    """Return a subject for a room if the prompt names no subject."""
     if scene.setting != "room":
         return ()
     return (Subject(scene.dice("still life").choice(("vase", "lamp", "cup")), None),)
@@ -420,7 +421,7 @@ def _paint_subject(
 
 
 def cut_out(figure: Figure, colour: Colour | None, leaf: Colour, *, helmet: bool) -> list[Part]:
-    """Return the parts of a figure; a creature can wear an astronaut's helmet."""
+    """Return the parts of a figure. With `helmet`, a creature wears an astronaut's helmet."""
     tones = {"colour": dye(figure.name, colour, leaf), "leaf": leaf}
     if figure.build:
         parts, head = draw_quadruped(figure.build, tones["colour"])
@@ -442,9 +443,9 @@ def cut_out(figure: Figure, colour: Colour | None, leaf: Colour, *, helmet: bool
 def _measure(
     canvas: Canvas, scene: Scene, figure: Figure, order: int, parts: list[Part]
 ) -> tuple[float, float, float]:
-    """Return position (x and y) and size of a figure, so that no part of it is cut off."""
+    """Return x, y and size of a figure so that all of it fits into the picture."""
     shot = scene.shot
-    # The second and third subject stand on the other side, smaller and further away.
+    # The second and third subjects are on the other side, smaller and further away.
     aside = (0.0, 0.36, -0.3)[order] * (1 if shot.subject_x < 0.5 else -1)  # noqa: PLR2004
     x = min(0.86, max(0.14, shot.subject_x + aside)) * canvas.width
     closeness = min(1.2, shot.subject_scale) if scene.setting == "room" else shot.subject_scale
@@ -458,7 +459,7 @@ def _measure(
 
 
 def _base(canvas: Canvas, scene: Scene, stands: str, size: float, order: int) -> float:
-    """Return y of the ground below a figure, or of its lower edge if it floats."""
+    """Return y of the ground below a figure, or of the lower edge of a floating figure."""
     shot = scene.shot
     if stands == "air" and scene.setting != "room":
         return max(size * 1.05, canvas.height * shot.horizon * (0.8 + 0.08 * order))
@@ -497,7 +498,7 @@ def _field(
     base: float,
     size: float,
 ) -> None:
-    """Paint rows of the same flower behind the near one, smaller with the distance."""
+    """Paint rows of the same flower behind the near flower, smaller with distance."""
     dice = scene.dice("field")
     top = canvas.height * (scene.shot.horizon + 0.04)
     for row in range(3):
@@ -521,7 +522,7 @@ def _shadow(canvas: Canvas, scene: Scene, x: float, base: float, reach: float) -
 
 
 def _shore(canvas: Canvas, scene: Scene, palette: Palette, top: float) -> None:
-    """Paint beach, grass or a quay below a subject that would stand in the water."""
+    """Paint a beach, grass or a quay below a subject, so that it does not stand in water."""
     ground = _SHORES[scene.setting] or palette.grass
     if scene.season == "winter" and scene.setting != "city":
         ground = (232, 240, 250)
@@ -536,7 +537,7 @@ def _shore(canvas: Canvas, scene: Scene, palette: Palette, top: float) -> None:
 
 
 def _shine(canvas: Canvas, x: float, y: float, size: float, beam: int | None) -> None:
-    """Light a lamp. A beam reaches further to the side of `beam`: -1 is left, 1 is right."""
+    """Light a lamp. Its beam is longer on the side `beam`: -1 is left, 1 is right."""
     for hand, reach in ((beam, 3.2), (-beam, 1.4)) if beam else ():
         end, up, down = x + hand * size * reach, size * 0.204 * reach, size * 0.08 * reach
         shape = [(x, y - size * 0.03), (end, y - up), (end, y + down), (x, y + size * 0.03)]
