@@ -1,6 +1,6 @@
 """Convert files, PIL images and arrays to bytes that the API accepts.
 
-A separate module because it imports Pillow, which calls without input images do not need.
+Separate because this module imports Pillow, which calls without input images do not need.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ def _bounded(data: bytes, kind: str) -> tuple[bytes, list[str]]:
 
 
 def _open(data: bytes, kind: str) -> Image.Image:
-    """Open a file as a PIL image, without decoding its pixels."""
+    """Open a file as a PIL image without decoding the pixels."""
     if kind == "HEIC":
         from pillow_heif import HeifImageFile  # noqa: PLC0415  # optional; its Pillow plugin is not registered
 

@@ -89,7 +89,7 @@ def parse(line: str, rows: tuple[Option, ...] = OPTIONS) -> Parsed:
         return Parsed(given, "")
     end = located[first + after].start if after < len(rest) else len(line)
     for name in given.keys() & trailing.keys():
-        if isinstance(given[name], list):  # of a repeatable option
+        if isinstance(given[name], list):  # the option is repeatable
             trailing[name] = given[name] + trailing[name]
     return Parsed({**given, **trailing}, line[located[first].start : end].strip())
 

@@ -200,7 +200,10 @@ class Options:
 
     @property
     def shape(self) -> str:
-        """The expected shape of the pictures as `"width:height"`; by default a square."""
+        """The expected shape of the pictures, by default a square.
+
+        The format is `"width:height"`.
+        """
         return self.aspect_ratio or "1:1"
 
     def request(self, prompt: str, model: str, inputs: tuple[InputImage, ...]) -> ImageRequest:

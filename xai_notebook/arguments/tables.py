@@ -4,7 +4,7 @@ A reader yields rows: the number that the user sees, and a value. A value that i
 record with a prompt is an OptionError, which names the row and the type. Values are never converted
 to text.
 
-A separate module because reading tables is independent of the other arguments of a call.
+Separate because reading tables is independent of the other arguments of a call.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def read_prompts(source: Any, namespace: Mapping[str, Any]) -> Prompts:
     value = found.value
     lazy = not is_file and not hasattr(value, "__len__")
     if is_file and value.suffix.lower() not in _RECORD_FILES:
-        found = _Source(value, found.name)  # the reader yields the texts of the column only
+        found = _Source(value, found.name)  # the reader yields only the column
     # A progress bar around a generator has a length, but can be read only once.
     repeatable = is_file or isinstance(value, MappingView) or hasattr(type(value), "__getitem__")
     if repeatable and not lazy:

@@ -636,7 +636,7 @@ def _field(value: Any, name: str) -> Any:
         stored = tuple.__getitem__(value, names.index(name)) if name in names else _ABSENT
     elif not issubclass(kind, (str, int, float, list)):
         stored = inspect.getattr_static(value, name, _ABSENT)
-        if type(stored) is MemberDescriptorType:  # of __slots__
+        if type(stored) is MemberDescriptorType:  # a field in __slots__
             stored = stored.__get__(value)
         elif type(stored) is property:
             raise _TemplateError(f"{name!r} would have to be computed; templates only read")

@@ -1,6 +1,6 @@
 """Export images: readable file names, atomic writes, no overwriting.
 
-A separate module because naming and writing files does not need batches, sessions or pickles.
+Separate because naming and writing files does not need batches, sessions or pickles.
 """
 
 from __future__ import annotations

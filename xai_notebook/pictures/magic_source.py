@@ -30,7 +30,7 @@ DASHES: Final = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
 INVISIBLE: Final = "\u200b\u200c\u200d\u2060\ufeff"
 """Zero-width characters, common in text copied from web pages."""
 _PLAIN: Final = re.compile(r"[\w./:@%+,=~^\[\]()*?!#&|<>\\-]+", re.ASCII)
-"""Values that need no quotes."""
+"""Pattern of values that need no quotes."""
 _LIKE_A_VARIABLE: Final = re.compile(r"^\$|\{+")
 _MAX_EXPRESSION: Final = 10_000
 _PART: Final = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[\[({\])}]", re.DOTALL)
@@ -46,7 +46,7 @@ _CHANGED_BY_IPYTHON: Final = (
     r"|^(?P<before>[^\S\n]*)(?P<prompt>>(?=>>)|\.(?=\.\.)|I(?=n \[\d)|\[(?=nav\]|ins\])"
     r"|%(?=%?[A-Za-z]))"
 )
-"""Blank lines and terminal prompts, which IPython removes, and lines that look like a magic."""
+"""Blank lines and terminal prompts, which IPython removes, and lines that look like magics."""
 _NO_PROMPT: Final = (
     rf"\A(?P<before>[{INVISIBLE}]*)(?P<prompt>[{DASHES}](?=[{DASHES}]*[A-Za-z])|#(?=[^\S\n]*[|@]))"
 )

@@ -89,7 +89,7 @@ class Picture:
 
     @property
     def settled(self) -> bool:
-        """Whether the outcome is final and paid for: the image arrived or was withheld."""
+        """Whether the outcome is final and paid for, because the image arrived or was withheld."""
         return self.status in {"ok", "moderated"} or bool(self.sha256 or self.cached)
 
     @property
@@ -105,7 +105,7 @@ class Picture:
 
     @property
     def caption(self) -> str:
-        """The prompt that made the image, as plain text, labelled if it was rewritten."""
+        """The prompt that made the image, as plain text with a label."""
         if self.rewritten_prompt:
             return f"Rewritten prompt: {self.rewritten_prompt}"
         return f"Prompt: {self.prompt}"

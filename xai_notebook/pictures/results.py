@@ -331,7 +331,7 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
 
     def _mark(self, **marks: Any) -> None:
         if self.images:
-            self[0]._made_by().history.mark(self.images, **marks)  # noqa: SLF001  # of this module
+            self[0]._made_by().history.mark(self.images, **marks)  # noqa: SLF001  # same module
 
     def redo(self, *indices: int) -> ImageBatch:
         """Return the batch with some of its images generated again; the others stay the same.
@@ -349,7 +349,7 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         if not indices:
             return self
         from_start = [index + len(self) if index < 0 else index for index in indices]
-        return self[0]._made_by().redo(self, from_start)  # noqa: SLF001  # of this module
+        return self[0]._made_by().redo(self, from_start)  # noqa: SLF001  # same module
 
     def filter(self, keep: Callable[[GeneratedImage], bool]) -> ImageBatch:
         """Return a batch of the images for which `keep(image)` is true."""

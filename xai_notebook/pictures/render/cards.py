@@ -1,4 +1,4 @@
-"""Cards of a grid in HTML: the picture or the reason why it is missing, and its caption."""
+"""Render the cards of a grid in HTML: a picture or the reason why it is missing, and a caption."""
 
 from __future__ import annotations
 
@@ -85,7 +85,10 @@ class CardPosition(NamedTuple):
 
     @property
     def subscript(self) -> str:
-        """The index or slice in Python syntax, such as `[2]` or `[2:5]`."""
+        """The index or slice in Python syntax.
+
+        Examples are `[2]` and `[2:5]`.
+        """
         end = f":{self.number + self.alike}" if self.alike > 1 else ""
         return f"[{self.number}{end}]"
 
@@ -122,7 +125,7 @@ def _share(columns: int) -> str:
 
 
 def inputs_of(image: Card, columns: int) -> str:
-    """Return a card for each input image of `image`."""
+    """Return HTML with a card for each input image of `image`."""
     inputs = image.request.inputs
     names = ["Before"] if len(inputs) == 1 else [f"Input {n}" for n, _ in enumerate(inputs, 1)]
     return "".join(
@@ -330,7 +333,7 @@ class Captions:
 
     @property
     def wanted(self) -> bool:
-        """Whether pictures have captions."""
+        """Whether the pictures have captions."""
         return self._style != "none"
 
     def _both(self, image: Card, fit: int) -> str:

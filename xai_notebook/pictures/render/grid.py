@@ -114,7 +114,7 @@ def _lines_of(image: Card, head: str, *, paths: bool, cells: bool) -> list[str]:
 
 
 def _shown(batch: Grid) -> Sequence[Card]:
-    """Return the images that get a card; the summary counts the unsent ones."""
+    """Return the images that get a card; unsent images appear in the summary only."""
     sent = [image for image in batch.images if image.status != "unsent"]
     return sent[: batch.limit] if batch.columns else first_cards(sent, batch.limit)
 

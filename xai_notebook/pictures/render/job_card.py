@@ -1,6 +1,6 @@
 """Batch jobs in HTML and text: a card with counts and a progress bar, and the table of all jobs.
 
-A separate module because rendering needs only plain counts, not a live `BatchJob`.
+Separate because rendering needs only plain counts, not a live `BatchJob`.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def _awaited(image: Card, side: int) -> Placeholder:
 
 
 def _embed(image: Card, *, side: int, limit: int, full: bool) -> PreviewSource | str:
-    """Return the picture of a card, or why it cannot be shown."""
+    """Return the picture of a card, or the reason why it cannot be shown."""
     try:
         from xai_notebook.pictures.pixels import inspect, is_whole, preview  # noqa: PLC0415  # PIL
 
