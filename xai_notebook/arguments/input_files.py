@@ -172,7 +172,7 @@ def encode_object(value: Any, label: str) -> tuple[bytes, list[str]] | None:
         if image.mode not in _PNG_MODES:
             image = image.convert("RGB")
         return encode(image, "PNG", compress_level=1), notes
-    except Exception as error:  # from Pillow, or from the user's own objects
+    except Exception as error:  # raised by Pillow or the user's own objects
         what = "this image" if is_image else f"an array of shape {_shape(value)}"
         reason = str(error).rstrip(".")
         raise InputImageError(f"--image {label}: {what} cannot be sent: {reason}.") from error
@@ -181,7 +181,7 @@ def encode_object(value: Any, label: str) -> tuple[bytes, list[str]] | None:
 def _shape(array: Any) -> Any:
     try:
         return array.shape
-    except Exception:  # noqa: BLE001  # from the user's own objects
+    except Exception:  # noqa: BLE001  # raised by the user's own objects
         return "?"
 
 

@@ -111,7 +111,7 @@ def _resolve(
             if index is not None:
                 try:
                     variable = variable[int(index)]
-                except Exception as error:  # from the user's own objects
+                except Exception as error:  # raised by the user's own objects
                     raise InputImageError(f"--image {value}: {error}.") from error
             return _flatten(variable, value)
     return _flatten(value, _name_of(value))
@@ -232,7 +232,7 @@ def _read_stream(stream: Any, label: str) -> bytes:
             raise TypeError('it was opened as text. Open it with "rb"')  # noqa: TRY301
         if len(data) > MAX_INPUT_FILE_BYTES:
             raise ValueError(f"more than {MAX_INPUT_FILE_BYTES // MIB} MiB")  # noqa: TRY301
-    except Exception as error:  # from the user's own objects
+    except Exception as error:  # raised by the user's own objects
         raise InputImageError(f"--image {label} cannot be read: {error}.") from error
     return data
 

@@ -150,13 +150,13 @@ def read_prompts(source: Any, namespace: Mapping[str, Any]) -> Prompts:
         read, notes = _file_reader(found) if is_file else (partial(_read_rows, found), ())
     except OptionError:
         raise
-    except Exception as error:  # from the user's own objects
+    except Exception as error:  # raised by the user's own objects
         raise OptionError(f"--each: {type(error).__name__}: {error}.") from error
     value = found.value
     lazy = not is_file and not hasattr(value, "__len__")
     if is_file and value.suffix.lower() not in _RECORD_FILES:
         found = _Source(value, found.name)  # the reader yields only the column
-    # A progress bar around a generator has a length, but can be read only once.
+    # A progress bar around a generator has a length but can be read only once.
     repeatable = is_file or isinstance(value, MappingView) or hasattr(type(value), "__getitem__")
     if repeatable and not lazy:
         for _ in islice(_texts(found, read(), counted=False), _CHECKED):
@@ -242,7 +242,7 @@ def _follow(source: _Source, step: str) -> _Source:
     if (attribute := getattr(value, step, None)) is not None and not callable(attribute):
         return _variable(name, attribute)
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
-        return _Source(value, source.name, step)  # a field of its records
+        return _Source(value, source.name, step)  # the name of a field in its records
     raise OptionError(f"{source.where}: no column {step!r}.")
 
 
@@ -395,7 +395,7 @@ def _texts(source: _Source, rows: Iterator[_Row], *, counted: bool = True) -> It
                 yield value.strip().strip(_EDGES).strip()
             elif (blanks := blanks + 1) == _MAX_BLANKS:
                 raise OptionError(f"--each: {blanks:,} blank prompts in a row.")  # noqa: TRY301
-    except Exception as error:  # from the user's own objects
+    except Exception as error:  # raised by the user's own objects
         known = isinstance(error, OptionError)
         reason = str(error) if known else f"--each: {type(error).__name__}: {error}."
         plural = "" if count == 1 else "s"
@@ -453,7 +453,7 @@ def _record(row: Any, column: str | None) -> _Record | None:
         return _Record(list(kind._fields), partial(getattr, row))
     if isinstance(row, Mapping) or (hasattr(kind, "keys") and hasattr(kind, "__getitem__")):
         return _Record(list(kind.keys(row)), row.__getitem__)  # or sqlite3.Row, a Series
-    if names := getattr(getattr(row, "dtype", None), "names", None):  # of a structured array
+    if names := getattr(getattr(row, "dtype", None), "names", None):  # a row of a structured array
         return _Record(list(names), row.__getitem__)
     if is_dataclass(row) and not isinstance(row, type):
         names = [field.name for field in fields(row)]

@@ -198,7 +198,7 @@ def _fitted(image: Image.Image, limit: int, *, whole: bool) -> Preview:
             return Preview(data, image.size, whole)
         image = image.resize(
             [max(length * 3 // 4, 1) for length in image.size]
-        )  # only noise needs this
+        )  # only images of noise need this
 
 
 def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -258,7 +258,7 @@ def factor_to_bytes(low: float, high: float, *, whole: bool) -> float:
     Raises:
         ValueError: The numbers are in another range. The message is half a sentence and advice.
     """
-    overshot = 0.5  # levels by which interpolation may leave the range
+    overshot = 0.5  # levels by which interpolation can exceed the range
     half = overshot / _MAX_LEVEL
     if whole and low >= 0 and high <= _MAX_LEVEL:
         return 1.0
@@ -348,7 +348,7 @@ def in_srgb(image: Image.Image, notes: list[str] | None = None) -> Image.Image:
         if notes is not None:
             notes.append("taken as sRGB, since its colour profile cannot be used")
         return image
-    if result is None:  # only if converted in place
+    if result is None:  # only for conversions in place
         return image
     if alpha is not None:
         result.putalpha(alpha)
@@ -366,7 +366,7 @@ def is_transparent(image: Image.Image) -> bool:
         return False
     alpha = (image if image.mode in {"LA", "RGBA"} else image.convert("RGBA")).getchannel("A")
     lowest, _ = alpha.getextrema()
-    return lowest < _MAX_LEVEL  # type: ignore[operator]  # of one channel
+    return lowest < _MAX_LEVEL  # type: ignore[operator]  # one channel
 
 
 def flatten(image: Image.Image) -> Image.Image:

@@ -537,7 +537,7 @@ def open_image(version: int, values: Mapping[str, Any], maker: Maker | None) -> 
     opened["request"] = unpack_request(values["request"])
     for name in _TIMES:
         opened[name] = opened[name] and datetime.fromisoformat(opened[name])
-    for name in _FILES:  # paths of another computer are dropped
+    for name in _FILES:  # paths from another computer are dropped
         exists = opened[name] and os.path.isfile(opened[name])  # noqa: PTH113  # raises nothing
         opened[name] = Path(opened[name]) if exists else None
     on_card = {name: opened[name] for name in _ON_CARD}

@@ -246,7 +246,7 @@ def _merge(document: str, old: bytes) -> str | None:
     rdf = _rdf(target) if target else None
     if target is None or rdf is None:
         return None
-    ours = _descriptions(_rdf(minidom.parseString(document)))[0]  # noqa: S318  # we made it
+    ours = _descriptions(_rdf(minidom.parseString(document)))[0]  # noqa: S318  # our own text
     theirs = _descriptions(rdf)
     for description in theirs:
         for name in (node.nodeName for node in ours.childNodes if node.localName):
@@ -258,7 +258,7 @@ def _merge(document: str, old: bytes) -> str | None:
     rdf.appendChild(target.importNode(ours, deep=True))
     try:
         return "".join(node.toxml() for node in target.childNodes if node.nodeType == _ELEMENT)
-    except RecursionError:  # nested thousands deep: not metadata
+    except RecursionError:  # nested too deeply to be metadata
         return None
 
 

@@ -362,4 +362,4 @@ def _start(prompt: str, most: int) -> str:
     """Return the first words of a prompt."""
     start = clean(prompt[:LONGEST])
     head = textwrap.shorten(start, most, placeholder="\N{NO-BREAK SPACE}…")
-    return head if len(head) > most // 2 else f"{start[:most]}…"  # no white space to break at
+    return head if len(head) > most // 2 else f"{start[:most]}…"  # there is no white space
