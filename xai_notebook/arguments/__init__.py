@@ -1,1 +1,1 @@
-"""What may be asked: the option table, the magic's line, prompts and input images."""
+"""Read the arguments of a call: options, the magic's line, prompts and input images."""

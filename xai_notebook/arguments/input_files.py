@@ -1,6 +1,6 @@
 """Convert files, PIL images and arrays to bytes that the API accepts.
 
-Separate because it loads Pillow, which calls without input images do not need.
+Separate because this module imports Pillow, which calls without input images do not need.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from xai_notebook.settings import MAX_IMAGE_PIXELS, MAX_INPUT_IMAGE_BYTES, MIB
 _SENT: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "WebP": "image/webp"}
 """Formats that the API accepts."""
 _LOSSLESS: Final = {"PNG", "GIF", "BMP", "TIFF"}
-"""Formats whose pixels are sent without loss, within the limit of size."""
+"""Formats whose pixels are sent without loss, unless the file would be too large."""
 _MODES: Final = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
-"""Modes that every decoder of the formats understands."""
+"""Pillow's modes of files that can be sent unchanged, as every decoder supports them."""
 _PNG_MODES: Final = {"1", "L", "LA", "P", "RGB", "RGBA"}
-"""Modes that a PNG can have."""
+"""Pillow's modes that are saved as PNG without conversion."""
 _OPENED: Final = {*_SENT, "GIF", "BMP", "TIFF", "AVIF", "HEIC"}
 _FIRST: Final = {"TIFF": "its first page is sent", "HEIC": "its main picture is sent"}
-"""Notes about files with several pictures that are not animations."""
+"""Notes by format, for files with several pictures that are not an animation."""
 _SINCE: Final = f"since it has more than {MAX_INPUT_IMAGE_BYTES // MIB} MiB"
 _SIDES: Final = (4096, 3072, 2048, 1536, 1024)
 _MAX_SIDE: Final = 65_500
-"""Pixels: the limit of JPEG."""
+"""Maximum pixels per side of a JPEG."""
 _HEAD: Final = 4096
-"""Bytes that identify a file."""
+"""Bytes at the start of a file that are searched for its format."""
 _HEIF: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _MAGIC: Final = (
     (re.compile(rb"\xff\xd8\xff"), "JPEG"),
@@ -68,7 +68,7 @@ _MAGIC: Final = (
     (re.compile(rb"\s*(?:<!--.*)?<(?:!doctype html|html|head|body)\b", re.DOTALL | re.IGNORECASE),
      "a web page"),
 )  # fmt: skip
-"""The first bytes of formats, and their names."""
+"""Patterns of the first bytes of a file, and the names of the formats."""
 _CURES: Final = {
     "a camera's raw file": "Export it as JPEG.",
     "a PDF or PostScript file": "Export the page as PNG.",
@@ -81,9 +81,9 @@ _CURES: Final = {
     "a text file": "Give the picture itself.",
     "empty": "Give another file.",
 }
-"""Advice for files that are not pictures, or that Pillow does not read correctly."""
+"""Advice by format, for files that are not pictures or that Pillow does not read correctly."""
 _REDUCED: Final = 254
-"""Tag of a TIFF; its lowest bit marks the first picture as a preview of another one."""
+"""TIFF tag NewSubfileType; its lowest bit marks a picture as a preview of another picture."""
 
 
 class Fitted(NamedTuple):
@@ -91,7 +91,7 @@ class Fitted(NamedTuple):
 
     Attributes:
         data: The bytes of a PNG, JPEG or WebP.
-        media_type: Their media type.
+        media_type: The media type of `data`.
         notes: Changes to the image, half a sentence each.
     """
 
@@ -101,15 +101,15 @@ class Fitted(NamedTuple):
 
 
 def fit(data: bytes, called: str, cure: str = "") -> Fitted:
-    """Return a file in a form that the API accepts: unchanged if possible, else as viewers show it.
+    """Return an image file for the API: unchanged if possible, else converted as viewers show it.
 
     Args:
         data: The bytes of the file.
-        called: Its name in messages.
-        cure: Advice if it is not an image, in a sentence; "": depends on its format.
+        called: Name of the file in messages.
+        cure: Advice if the file is not an image, as a sentence; "" chooses it by the format.
 
     Raises:
-        InputImageError: It cannot be sent as a picture.
+        InputImageError: The file cannot be sent as a picture.
     """
     kind = _kind(data)
     if kind not in _OPENED:
@@ -147,14 +147,14 @@ def fit(data: bytes, called: str, cure: str = "") -> Fitted:
 
 
 def encode_object(value: Any, label: str) -> tuple[bytes, list[str]] | None:
-    """Return a PIL image or an array as a PNG, and the changes; None: it is neither.
+    """Return a PIL image or an array as a PNG, and the changes; None for other objects.
 
     Args:
         value: Any object.
-        label: Its name in messages.
+        label: Name of the object in messages.
 
     Raises:
-        InputImageError: It cannot be sent as a picture.
+        InputImageError: The image or array cannot be sent as a picture.
     """
     notes: list[str] = []
     is_image = isinstance(value, Image.Image)
@@ -172,7 +172,7 @@ def encode_object(value: Any, label: str) -> tuple[bytes, list[str]] | None:
         if image.mode not in _PNG_MODES:
             image = image.convert("RGB")
         return encode(image, "PNG", compress_level=1), notes
-    except Exception as error:  # from Pillow, or from the user's own objects
+    except Exception as error:  # raised by Pillow or the user's own objects
         what = "this image" if is_image else f"an array of shape {_shape(value)}"
         reason = str(error).rstrip(".")
         raise InputImageError(f"--image {label}: {what} cannot be sent: {reason}.") from error
@@ -181,16 +181,16 @@ def encode_object(value: Any, label: str) -> tuple[bytes, list[str]] | None:
 def _shape(array: Any) -> Any:
     try:
         return array.shape
-    except Exception:  # noqa: BLE001  # from the user's own objects
+    except Exception:  # noqa: BLE001  # raised by the user's own objects
         return "?"
 
 
 class _RawError(Exception):
-    """A TIFF is a camera's raw file, whose first picture is a small preview."""
+    """The TIFF is a camera's raw file, whose first picture is a small preview."""
 
 
 def _kind(data: bytes) -> str:
-    """Return the name of a file's format, or a noun such as "a text file", from its first bytes."""
+    """Return a file's format from its first bytes, as a name or a phrase like "a text file"."""
     start = data[:_HEAD]
     if not start:
         return "empty"
@@ -214,7 +214,7 @@ def _kind(data: bytes) -> str:
 
 def _check_reader(kind: str, called: str) -> None:
     """Check that a decoder for the format is installed."""
-    # Pillow before 11.3 warns when it is asked about AVIF.
+    # Before Pillow 11.3, `features.check("avif")` gives a warning.
     known = kind != "AVIF" or find_spec("PIL.AvifImagePlugin") is not None
     if not known or (kind == "AVIF" and not features.check("avif")):
         raise InputImageError(
@@ -232,11 +232,11 @@ def _check_reader(kind: str, called: str) -> None:
 
 
 def _bounded(data: bytes, kind: str) -> tuple[bytes, list[str]]:
-    """Return a file without texts that are too long for Pillow, and notes about them.
+    """Remove texts that are too long for Pillow from a file; return the file and notes.
 
     Raises:
-        ValueError: Decoding it would take too long.
-        _RawError: It is a camera's raw file.
+        ValueError: Decoding the file would take too long.
+        _RawError: The file is a camera's raw file.
     """
     if kind == "TIFF" and check_tiff_tags(data).get(_REDUCED, 0) & 1:
         raise _RawError
@@ -246,9 +246,9 @@ def _bounded(data: bytes, kind: str) -> tuple[bytes, list[str]]:
 
 
 def _open(data: bytes, kind: str) -> Image.Image:
-    """Open a file as a PIL image, without decoding its pixels."""
+    """Open a file as a PIL image without decoding the pixels."""
     if kind == "HEIC":
-        from pillow_heif import HeifImageFile  # noqa: PLC0415  # optional; nothing is registered
+        from pillow_heif import HeifImageFile  # noqa: PLC0415  # optional; its Pillow plugin is not registered
 
         return HeifImageFile(io.BytesIO(data))  # type: ignore[no-untyped-call]
     return Image.open(io.BytesIO(data), formats=(kind.upper(),))
@@ -259,16 +259,16 @@ def _fit(data: bytes, kind: str, image: Image.Image, notes: list[str]) -> Fitted
 
     Args:
         data: The bytes of the file.
-        kind: Its format.
-        image: Its decoded pixels.
+        kind: The format of the file.
+        image: The decoded pixels.
         notes: Changes made earlier, half a sentence each.
 
     Raises:
-        ValueError: The range of its values is unknown.
+        ValueError: The range of the pixel values is unknown.
     """
     over = len(data) > MAX_INPUT_IMAGE_BYTES
     small = strip_metadata(data) if over else data
-    several = kind != "JPEG" and bool(getattr(image, "is_animated", False))  # JPEG: its previews
+    several = kind != "JPEG" and bool(getattr(image, "is_animated", False))  # JPEG: previews
     plain = eight_bits(image)
     straight = upright(plain)
     transparent = is_transparent(plain)

@@ -1,4 +1,4 @@
-"""Load input images: from paths, URLs, ids, variables and objects to data that can be sent."""
+"""Load input images from paths, URLs, ids, variables and objects, and prepare them for sending."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 _VARIABLE: Final = re.compile(r"(?P<name>[^\W\d]\w*)(?:\[(?P<index>-?\d+)\])?")
 _MAX_SHOWN: Final = 200
-"""Characters of a name in a message."""
+"""Maximum characters of a name in a message."""
 _MAX_DEPTH: Final = 8
-"""Levels of nested lists."""
+"""Maximum levels of nested lists."""
 _FORMS: Final = (
     "a path, an https URL, a data URI, the id of a picture of your library such as @37ab22b5, "
     "or a variable holding a PIL image, an array, bytes, an open file, a path or an earlier result"
@@ -36,7 +36,8 @@ _FORMS: Final = (
 _ID: Final = re.compile("@([0-9a-fA-F]{4,64})")
 
 PictureFinder = Callable[[str], "Mapping[str, GeneratedImage | Path]"]
-"""Finds the pictures of the library, by digest, whose digests begin with some hex digits."""
+"""Function that returns the library's pictures whose digests begin with the given hex digits, by
+digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,8 @@ class Inputs:
     """The images of one request.
 
     Attributes:
-        images: In the order given.
-        notes: Changes to the images, a line each.
+        images: The images, in the order given.
+        notes: Changes to the images, one line each.
     """
 
     images: tuple[InputImage, ...] = ()
@@ -55,15 +56,16 @@ class Inputs:
 def load_inputs(
     values: Iterable[Any], namespace: Mapping[str, Any], named: PictureFinder | None = None
 ) -> Inputs:
-    """Return the images that the user names, ready to send.
+    """Return the given images, ready to send.
 
     Args:
         values: Paths, URLs, data URIs, ids, names of variables, or objects.
-        namespace: Where variables are looked up.
-        named: Where ids are looked up; None: without a library.
+        namespace: The user's variables by name.
+        named: Function that looks up ids in the library; None without a library.
 
     Raises:
-        InputImageError: The API does not accept one of them; the message names it.
+        InputImageError: An image cannot be read, or the API does not accept it; the message names
+            the image.
     """
     labelled = [pair for value in values for pair in _resolve(value, namespace, named)]
     _check_count(len(labelled))
@@ -84,7 +86,7 @@ def load_upload(data: bytes, name: str) -> Inputs:
     """Return the image in a file's bytes, ready to send; messages call it `name`.
 
     Raises:
-        InputImageError: The API does not accept it.
+        InputImageError: The file cannot be read as an image, or the API does not accept it.
     """
     image, note = _pack(data, name, called=name, cure="Choose another file.")
     return Inputs((image,), () if note is None else (note,))
@@ -93,7 +95,7 @@ def load_upload(data: bytes, name: str) -> Inputs:
 def _resolve(
     value: Any, namespace: Mapping[str, Any], named: PictureFinder | None
 ) -> list[tuple[Any, str]]:
-    """Return the objects that `value` names, each with a label for messages."""
+    """Return the objects that `value` stands for, each with a label for messages."""
     if isinstance(value, str) and value.startswith(CHOOSE):
         raise InputImageError(
             f"--image {value} stands for an image that a picture's metadata names. Put your own "
@@ -109,14 +111,14 @@ def _resolve(
             if index is not None:
                 try:
                     variable = variable[int(index)]
-                except Exception as error:  # from the user's own objects
+                except Exception as error:  # raised by the user's own objects
                     raise InputImageError(f"--image {value}: {error}.") from error
             return _flatten(variable, value)
     return _flatten(value, _name_of(value))
 
 
 def _name_of(value: Any) -> str:
-    """Return the name of a value in generated cells, at full length."""
+    """Return the name of a value in generated cells; it is not shortened."""
     if isinstance(value, (str, Path)):
         return str(value)
     if isinstance(value, GeneratedImage) and value.sha256 is not None:
@@ -125,7 +127,7 @@ def _name_of(value: Any) -> str:
 
 
 def _by_id(digits: str, named: PictureFinder | None) -> GeneratedImage | Path:
-    """Return the picture of the library with an id."""
+    """Return the picture with this id from the library."""
     matches = named(digits) if named is not None else {}
     if not matches:
         raise InputImageError(
@@ -143,7 +145,7 @@ def _by_id(digits: str, named: PictureFinder | None) -> GeneratedImage | Path:
 
 
 def _flatten(value: Any, label: str, depth: int = 0) -> list[tuple[Any, str]]:
-    """Return the images of batches and nested lists."""
+    """Return the images in a batch or a nested list, each with a label."""
     if isinstance(value, ImageBatch):
         if not value.ok:
             raise InputImageError(f"--image {label} holds no picture to edit.")
@@ -179,7 +181,7 @@ def _load(value: Any, label: str) -> tuple[InputImage, str | None]:
 
 
 def _content(value: Any, label: str) -> tuple[bytes, list[str]]:
-    """Return the bytes of a value, and the changes made to get them."""
+    """Return a value as the bytes of a file, and the changes made to create the file."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value), []
     if isinstance(value, (str, os.PathLike)):
@@ -210,7 +212,7 @@ def _short(name: str) -> str:
 def _read(value: str | os.PathLike[str]) -> bytes:
     try:
         return read_bounded(Path(os.fsdecode(value)).expanduser(), MAX_INPUT_FILE_BYTES)
-    except (OSError, ValueError, RuntimeError) as error:  # the last: an unknown user's home folder
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: unknown user after ~
         reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
         raise InputImageError(
             f"--image {_short(str(value))}: {reason or error}. It takes {_FORMS}."
@@ -230,7 +232,7 @@ def _read_stream(stream: Any, label: str) -> bytes:
             raise TypeError('it was opened as text. Open it with "rb"')  # noqa: TRY301
         if len(data) > MAX_INPUT_FILE_BYTES:
             raise ValueError(f"more than {MAX_INPUT_FILE_BYTES // MIB} MiB")  # noqa: TRY301
-    except Exception as error:  # from the user's own objects
+    except Exception as error:  # raised by the user's own objects
         raise InputImageError(f"--image {label} cannot be read: {error}.") from error
     return data
 
@@ -260,11 +262,11 @@ def _pack(
 
     Args:
         data: The bytes of the file.
-        label: Its name in generated cells and notes.
+        label: Name of the file in generated cells and notes.
         before: Changes made earlier, half a sentence each.
-        called: Its name in messages; "": the option and the label.
-        cure: Advice if it is not an image; "": depends on its format.
-        parent: Its digest, if it is a generated image.
+        called: Name of the file in messages; "" uses the option and the label.
+        cure: Advice if the file is not an image; "" chooses it by the format.
+        parent: Digest of the file, if it is a generated image.
     """
     from xai_notebook.arguments.input_files import fit  # noqa: PLC0415  # PIL
 

@@ -1,4 +1,4 @@
-"""Parse the text of the magic: options and a prompt on its line, the prompt in a cell's body.
+"""Parse the magic: options and a prompt on its line, or the prompt in the body of the cell.
 
 A prompt keeps its quotes, backslashes and braces.
 """
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from xai_notebook.arguments.options import Option
 
 _ESCAPED: Final = re.compile(r"\$'((?:\\.|[^'\\])*)'")
-"""As in bash. Elsewhere a backslash is literal, as in a Windows path."""
+"""A string with escapes, as in bash. Elsewhere a backslash is literal, as in a Windows path."""
 _QUOTES: Final = {'"': '"', "'": "'", "“": "”", "‘": "’", "„": "“"}  # noqa: RUF001
-# Compiled at first use: `%load_ext` does without.
+# Compiled at first use, because `%load_ext` does not need them.
 _TYPED_FLAG: Final = rf"(?s)[{DASHES}]+(?P<name>[A-Za-z][{DASHES}\w]*)(?P<rest>.*)"
 _SHORT_WITH_VALUE: Final = re.compile(r"-[A-Za-z]=?\d")
 _LIKE_A_FLAG: Final = re.compile(r"--[A-Za-z][\w-]*(?:=.*)?", re.DOTALL)
@@ -37,14 +37,14 @@ _MAGIC: Final = re.compile(r"^[^\S\n]*(%%?[A-Za-z]\w*)(?!\S)", re.MULTILINE)
 
 
 class Parsed(NamedTuple):
-    """The options that a magic's line gives, by name, and the prompt on it."""
+    """The options on a magic's line, by name, and the prompt on the line."""
 
     given: dict[str, Any]
     prompt: str
 
 
 class _Word(NamedTuple):
-    """A word of the line, with its position; the dashes of a known flag are hyphens."""
+    """A word of the line, with its position. In a known flag, dashes are replaced by hyphens."""
 
     text: str
     start: int
@@ -52,10 +52,10 @@ class _Word(NamedTuple):
 
 
 def parse(line: str, rows: tuple[Option, ...] = OPTIONS) -> Parsed:
-    """Split a magic's line into options and the prompt, which keeps every character.
+    """Split a magic's line into options and the prompt, which is not changed.
 
-    Options stand before or after the prompt; everything after ` -- ` is the prompt. A `;` at the
-    end of the line, a habit of notebooks, does not belong to an option.
+    Options come before or after the prompt; everything after ` -- ` is the prompt. A `;` at the end
+    of the line, common in notebooks, is not part of an option's value.
 
     Raises:
         OptionError: An option is unknown, has no value or is in the middle of the prompt.
@@ -89,23 +89,23 @@ def parse(line: str, rows: tuple[Option, ...] = OPTIONS) -> Parsed:
         return Parsed(given, "")
     end = located[first + after].start if after < len(rest) else len(line)
     for name in given.keys() & trailing.keys():
-        if isinstance(given[name], list):  # of a repeatable option
+        if isinstance(given[name], list):  # the option is repeatable
             trailing[name] = given[name] + trailing[name]
     return Parsed({**given, **trailing}, line[located[first].start : end].strip())
 
 
 def cell_prompt(on_line: str, body: str | None) -> str | None:
-    r"""Return the prompt of a cell, from its line or its body; None: both are empty.
+    r"""Return the prompt of a cell, from its line or its body; None if both are empty.
 
     Line ends become `\n`. Comments for Quarto and Colab at the top of the body and a `;` at its end
     are removed.
 
     Args:
         on_line: The prompt on the magic's line; see `parse`.
-        body: The other lines of the cell; None: a line magic.
+        body: The other lines of the cell; None for a line magic.
 
     Raises:
-        OptionError: There are two prompts, or a magic or an option stands in the prompt.
+        OptionError: There are two prompts, or the prompt contains a magic or starts with an option.
     """
     lines = (body or "").replace("\r\n", "\n")
     while match := _CELL_COMMENT.match(lines):
@@ -133,12 +133,12 @@ def cell_prompt(on_line: str, body: str | None) -> str | None:
 
 
 def options_by_flag(rows: tuple[Option, ...]) -> dict[str, Option]:
-    """Return the rows of a table by their flags."""
+    """Return the options by their flags."""
     return {flag: option for option in rows for flag in option.flags}
 
 
 def _words(line: str, flags: Mapping[str, Option]) -> list[_Word]:
-    """Return the words of a line. A word ends at white space outside of quotes and `{{ … }}`."""
+    """Return the words of a line. White space outside of quotes and `{{ … }}` ends a word."""
     words = []
     position = 0
     while position < len(line):
@@ -169,7 +169,7 @@ def _piece_end(text: str, start: int) -> int:
 
 
 def _expression_end(text: str, start: int) -> int:
-    """Return the end of the `{{ … }}` at `start`, or of its first brace if it is not closed."""
+    """Return the end of the `{{ … }}` at `start`, or `start + 1` if it is not closed."""
     try:
         return expression_end(text, start + 2) + 2
     except OpenExpressionError:
@@ -177,7 +177,7 @@ def _expression_end(text: str, start: int) -> int:
 
 
 def _plain_dashes(word: str) -> str | None:
-    """Return a word that looks like an option with hyphens; None: it has no typographic dash.
+    """Replace typographic dashes in a word that looks like an option; None if it has no such dash.
 
     Editors turn `--n` into an em dash and `n`, and `-n` into an en dash and `n`.
     """
@@ -190,7 +190,7 @@ def _plain_dashes(word: str) -> str | None:
 
 
 def _as_typed(word: str, flags: Mapping[str, Option]) -> str:
-    """Return a word without leading invisible characters; an option has hyphens as dashes."""
+    """Return a word without leading invisible characters; a known option gets plain hyphens."""
     word = word.lstrip(INVISIBLE) or word
     plain = _plain_dashes(word)
     if plain is None:
@@ -200,7 +200,7 @@ def _as_typed(word: str, flags: Mapping[str, Option]) -> str:
 
 
 def _is_unknown(word: str, flags: Mapping[str, Option], *, is_first: bool) -> bool:
-    """Tell whether a word of the prompt, or its first one, looks like an option and is unknown."""
+    """Tell whether a word of the prompt looks like an option but is unknown."""
     if _LIKE_A_FLAG.fullmatch(word):
         return not _is_flag(word, flags)
     plain = _plain_dashes(word)
@@ -218,9 +218,9 @@ def _is_flag(word: str, flags: Mapping[str, Option]) -> bool:
 def _parse_words(
     words: Sequence[str], flags: Mapping[str, Option]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the options at the start of `words`, and the words after them.
+    """Return the options at the start of `words`, and the remaining words.
 
-    A quoted word is never an option, and text after `--flag=` is always its value.
+    A quoted word is never an option, and text after `--flag=` is always the option's value.
     """
     given: dict[str, Any] = {}
     position = 0
@@ -279,7 +279,7 @@ def _unquote(word: str) -> str:
         end = _piece_end(word, position)
         pieces.append(word[position:end])
         position = end
-    if {'"', "'"} & set(pieces):  # a closed quotation is one longer piece
+    if {'"', "'"} & set(pieces):  # a closed quotation is a single longer piece
         if word[0] not in {'"', "'"}:
             return word  # an apostrophe
         raise OptionError(f"The quote in {word} is not closed.")

@@ -1,8 +1,8 @@
 """The option table of the magic, `%config XaiImage`, the panel and `generate()`.
 
-Each field of `Options` is a row of the table: a new option is a new field. The rows define the
-flags of the magic, its help and completion, the traits of `%config XaiImage`, the panel's fields
-and the cell that repeats a request. `resolve` converts and checks the values, for every caller.
+Each field of `Options` is a row of the table. The rows define the flags, the help and the
+completion of the magic, the traits of `%config XaiImage`, the fields of the panel and the cell that
+repeats a request. `resolve` converts and checks the values for every caller.
 """
 
 from __future__ import annotations
@@ -31,33 +31,35 @@ if TYPE_CHECKING:
 else:
 
     class TypedDict:
-        """Replaces `typing.TypedDict` at run time: the real one slows `%load_ext` by 6 %."""
+        """Replacement for `typing.TypedDict` at run time: the original slows `%load_ext` by 6 %."""
 
         def __init_subclass__(cls, *, total: bool) -> None:
             """Accept the arguments of a TypedDict."""
 
 
 class Option(NamedTuple):
-    """One row of the table.
+    """One row of the option table.
 
     Attributes:
-        short: Its short flag; the long one follows from the name.
-        help: Its meaning, for `--help`, `%config` and the documentation.
-        convert: Converts and checks a value given as text or as an object; raises ValueError.
-        metavar: Stands for the value in the help; None: the option is a switch.
-        offers: Values that Tab offers, if `convert` does not list them.
-        variables: Tells whether Tab offers a variable with this value; None: Tab offers none.
-        suffixes: Files that Tab offers in addition to folders; None: neither.
-        bare: The value of the flag alone; None: the flag requires a value.
-        begins: A pattern that separates a value from a prompt that follows the flag.
-        axis: `--matrix` can compare its values.
-        repeatable: May be given several times.
-        configurable: Has a default in `%config XaiImage`.
-        setting: Its name in `%config XaiImage`, if that is not `name`.
-        label: The label of its field in the panel; None: no field.
-        in_panel: The panel keeps a given value although it has no field for it.
+        short: The short flag; the long flag is derived from the name.
+        help: Description of the option, for `--help`, `%config` and the documentation.
+        convert: Function that converts and checks a value, text or an object; raises ValueError.
+        metavar: Placeholder for the value in the help; None if the option is a switch.
+        offers: Values that Tab completion offers, if `convert` does not list them.
+        variables: Function that tells whether Tab completion offers a variable with this value;
+            None if it offers no variables.
+        suffixes: Suffixes of files that Tab completion offers in addition to folders; None if it
+            offers neither files nor folders.
+        bare: The value if the flag is given alone; None if the flag requires a value.
+        begins: Pattern that the next word must match to be a value instead of the prompt.
+        axis: Whether `--matrix` can compare values of the option.
+        repeatable: Whether the option can be given several times.
+        configurable: Whether `%config XaiImage` can set a default.
+        setting: The name in `%config XaiImage`, if it differs from `name`.
+        label: The label of the field in the panel; None if the panel has no field.
+        in_panel: Whether the panel keeps a given value although it has no field for the option.
         name: The keyword of `generate()`.
-        default: The value of an option that is not given.
+        default: The value if the option is not given.
     """
 
     short: str
@@ -85,7 +87,7 @@ class Option(NamedTuple):
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """All flags, the short one first."""
+        """All flags, the short flag first."""
         setting = self.setting and magic_source.flag(self.setting)
         return tuple(dict.fromkeys(each for each in (self.short, self.flag, setting) if each))
 
@@ -106,7 +108,7 @@ def _switch(short: str, help_: str, **more: Any) -> dict[str, Option]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The checked options of one call. None is unset: the server or the settings decide."""
+    """The checked options of one call. For None, the server or the settings choose the value."""
 
     # fmt: off
     n: int = field(default=1, metadata=row(
@@ -198,12 +200,15 @@ class Options:
 
     @property
     def shape(self) -> str:
-        """The expected shape of the pictures, as `"width:height"`; a square by default."""
+        """The expected shape of the pictures, by default a square.
+
+        The format is `"width:height"`.
+        """
         return self.aspect_ratio or "1:1"
 
     def request(self, prompt: str, model: str, inputs: tuple[InputImage, ...]) -> ImageRequest:
         """Return the request for one prompt."""
-        from xai_notebook.client.request import ImageRequest  # noqa: PLC0415  # not at load
+        from xai_notebook.client.request import ImageRequest  # noqa: PLC0415  # not at load time
 
         values: dict[str, Any] = {
             field: getattr(self, name, None) for field, name in _request_fields().items()
@@ -215,8 +220,8 @@ class Options:
         """Return the first line of the cell that makes the same call.
 
         Args:
-            defaults: The options of `%config XaiImage`. Options that are part of the request are
-                written although they are configured, so that the cell means the same elsewhere.
+            defaults: The options of `%config XaiImage`. The line also contains options of the
+                request that are configured, so that the cell makes the same request elsewhere.
         """
         words = ["%%xai_image"]
         for option in table(type(self)):
@@ -235,8 +240,8 @@ class Options:
 
 @cache
 def _request_fields() -> dict[str, str]:
-    """Return the option of each field of a request."""
-    from xai_notebook.client.request import ImageRequest  # noqa: PLC0415  # not at load
+    """Return the name of the option for each field of a request."""
+    from xai_notebook.client.request import ImageRequest  # noqa: PLC0415  # not at load time
 
     return {
         each.name: magic_source.OPTION_OF.get(each.name, each.name) for each in fields(ImageRequest)
@@ -274,7 +279,7 @@ class _Common(TypedDict, total=False):
 class Keywords(_Common, total=False):
     """The keywords of `generate()` except `dry_run` and `batch`, for type checkers.
 
-    The types are those of values before they are checked. None: not given.
+    The types describe values before they are checked. None means not given.
     """
 
     model: str | Sequence[str] | None
@@ -289,7 +294,7 @@ class Keywords(_Common, total=False):
 
 
 class Defaults(_Common, total=False):
-    """The keywords of `configure()`, for type checkers: every row with a default. None: reset."""
+    """The keywords of `configure()`, for type checkers. None resets a setting."""
 
     backend: str | None
     api_host: str | None
@@ -326,14 +331,14 @@ SETTINGS: Final = (
 )  # fmt: skip
 """Settings of `%config XaiImage` that are not options of a call."""
 ALIASES: Final = {"count": "n", "image_format": "format"}
-"""Other names of options in Python, as in xAI's SDK."""
+"""Alternative names of options in Python, from xAI's SDK."""
 
 
 def resolve_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return checked defaults for all calls of a process.
 
     Args:
-        given: Values by the names of the tables, as text or objects; None resets one.
+        given: Values by names of options and settings, as text or objects; None resets a value.
 
     Raises:
         OptionError: A name is unknown or cannot have a default, or a value is invalid.
@@ -349,7 +354,7 @@ def resolve_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _converted(option: Option, name: str, value: Any) -> Any:
-    """Return the converted value of an option that the user knows by `name`."""
+    """Convert the value of an option; messages call the option `name`."""
     try:
         return option.convert(value)
     except ValueError as error:
@@ -358,7 +363,7 @@ def _converted(option: Option, name: str, value: Any) -> Any:
 
 
 def signature() -> Signature:
-    """Return the signature of `generate()`, which completion and help show."""
+    """Return the signature of `generate()` for completion and help."""
     return Signature(
         [Parameter("prompt", Parameter.POSITIONAL_OR_KEYWORD, default=None)]
         + [
@@ -380,10 +385,10 @@ def resolve(
     defaults: Mapping[str, Any] | None = None,
     kind: type[Options] = Options,
 ) -> Options:
-    """Return checked options: the given values, then the defaults, then those of the table.
+    """Merge and check options: given values override `defaults`, which override the table's.
 
     Args:
-        given: Values by the names of the table, as text or objects. None: not given.
+        given: Values by names of options, as text or objects. None means not given.
         defaults: Values of `%config XaiImage`.
         kind: The class whose fields are the table.
 
@@ -398,7 +403,7 @@ def resolve(
     }
     named = {ALIASES.get(name, name): value for name, value in given.items() if value is not None}
     if any(named.get(other) for one, other in _CONTRADICTIONS if one == "reuse"):
-        merged.pop("reuse", None)  # a call overrules its defaults
+        merged.pop("reuse", None)  # the options of a call override the defaults
     merged.update(named)
     checked = {}
     for name, value in merged.items():
@@ -416,13 +421,13 @@ def resolve(
 
 
 def parse_axes(written: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Return the values of each axis of `Options.matrix`, by the name of its option."""
+    """Return the values of each axis in `Options.matrix`, by the name of the option."""
     pairs = (axis.partition("=") for axis in written)
     return {name: tuple(dict.fromkeys(values.split(","))) for name, _, values in pairs}
 
 
 def _check_axes(written: Iterable[str], known: Mapping[str, Option]) -> tuple[str, ...]:
-    """Return axes with converted values."""
+    """Return the axes with converted values; the format is that of `Options.matrix`."""
     converters = {name: option.convert for name, option in known.items() if option.axis}
     checked: dict[str, str] = {}
     for axis in written:
@@ -442,7 +447,7 @@ def _check_axes(written: Iterable[str], known: Mapping[str, Option]) -> tuple[st
 
 
 def help_text(rows: tuple[Option, ...] = OPTIONS) -> str:
-    """Return the help of the magic: usage, the table, examples."""
+    """Return the help of the magic: usage, the option table and an example."""
     lines = []
     for option in rows:
         value = option.metavar and (

@@ -1,10 +1,10 @@
 """Read the prompts of `--each` from variables, tables, files and lines; expand those of `--matrix`.
 
-A reader yields rows: a number, as the user counts them, and a value. A value that is neither text
-nor a record with a prompt is refused by its row and type. Values are never converted to text.
-Every refusal is an OptionError.
+A reader yields rows: the number that the user sees, and a value. A value that is neither text nor a
+record with a prompt is an OptionError, which names the row and the type. Values are never converted
+to text.
 
-Separate because reading tables depends on nothing else of a call.
+Separate because reading tables is independent of the other arguments of a call.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from xai_notebook.pictures.files import read_bounded
 from xai_notebook.settings import MIB
 
 _CHECKED: Final = 100_000
-"""Rows of a list or a file that are checked before the first is used."""
+"""Rows of a list or a file that are checked before the first row is used."""
 _MAX_BLANKS: Final = 1_000_000
-"""Blank prompts in a row, after which an endless source of blanks is given up."""
+"""Consecutive blank prompts after which reading stops, because the source may be endless."""
 _COLUMNS: Final = ("prompt", "prompts")
-"""The column that is read when the user names none, in order of preference."""
+"""Default names of the column with the prompts, in order of preference."""
 _HEADINGS: Final = frozenset({
     *_COLUMNS, "text", "texts", "caption", "captions", "description", "descriptions",
 })  # fmt: skip
-"""Headings of a file with one column."""
+"""Known headings of a file with one column."""
 _EDGES: Final = "\ufeff\u200b\u2060"
-"""Invisible characters that editors and exports leave at the ends of a text."""
+"""Invisible characters that programs leave at the start or the end of a text."""
 _TEXT_FILES: Final = frozenset({".txt", ".csv", ".tsv", ".jsonl", ".ndjson"})
 _RECORD_FILES: Final = frozenset({".jsonl", ".ndjson"})
 _SOURCES: Final = (
@@ -56,9 +56,9 @@ class Prompts(Iterator[str]):
     """The prompts of `--each`, one at a time.
 
     Attributes:
-        texts: The prompts that are left.
-        length: The number of rows, blanks included; None: unknown.
-        lazy: Reading runs the user's code, which may be slow or never end.
+        texts: The remaining prompts.
+        length: The number of rows, including blank rows; None if unknown.
+        lazy: Whether reading runs the user's code, which may be slow or endless.
         notes: Notes for the user about how the prompts were read.
     """
 
@@ -75,7 +75,7 @@ class _Row(NamedTuple):
     """One row of a source.
 
     Attributes:
-        number: From 1; in a text file, the line on which the row begins.
+        number: The number of the row, from 1; in a text file, the line on which the row starts.
         value: Text, a record, or a list of cells.
     """
 
@@ -89,8 +89,8 @@ class _Source:
 
     Attributes:
         value: An iterable, a table, or the path of a file.
-        name: As the user typed it; "" for an object given in Python.
-        column: The column or field that the user named; None: `prompt`.
+        name: The name that the user typed; "" for an object given in Python.
+        column: The column or field that the user named; None for the default, `prompt`.
     """
 
     value: Any
@@ -113,7 +113,7 @@ class _Source:
         return f"{self.where}, {'line' if in_text else 'row'} {row.number:,}"
 
     def example(self, names: Sequence[Any]) -> str:
-        """Return how to name one of the source's columns."""
+        """Return the argument that names a column of the source, for messages."""
         columns = [str(name) for name in names if str(name).strip()] or [_COLUMNS[0]]
         column = next((name for name in columns if _fold(name) in _HEADINGS), columns[-1])
         name = f'"{self.name}"' if " " in self.name else self.name
@@ -121,27 +121,27 @@ class _Source:
 
 
 _Read = Callable[[], Iterator[_Row]]
-"""Reads a source from its beginning."""
+"""Function that reads a source from its beginning."""
 _Reader = Callable[[_Source, Iterator[_Row]], Iterator[_Row]]
-"""Makes rows of the lines of a text file."""
+"""Function that converts the lines of a text file to rows."""
 
 
 def read_prompts(source: Any, namespace: Mapping[str, Any]) -> Prompts:
-    """Return the prompts that `--each` names, unchanged.
+    """Return the prompts of the source that `--each` names.
 
-    The first 100,000 rows of a list or a file are checked at once. Of a source that can be read
-    only once, such as a generator, only the first prompt is read ahead.
+    The first 100,000 rows of a list or a file are checked immediately. If a source can be read only
+    once, such as a generator, only the first prompt is read in advance.
 
     Args:
         source: An iterable of prompts, a table, or text: the name of a variable, `name.column` or
-            `name[column]`, a path, `path[column]`, or several lines, one prompt each.
-        namespace: Where variables are looked up.
+            `name[column]`, a path, `path[column]`, or several lines with one prompt each.
+        namespace: The user's variables by name.
 
     Returns:
-        Prompts. Iterating over them raises an OptionError when a later row cannot be read.
+        An iterator of prompts. It raises an OptionError if a later row cannot be read.
 
     Raises:
-        OptionError: The name is unknown, or the source cannot be read or holds no prompt.
+        OptionError: The name is unknown, or the source cannot be read or contains no prompt.
     """
     try:
         found = _find(source, namespace)
@@ -150,13 +150,13 @@ def read_prompts(source: Any, namespace: Mapping[str, Any]) -> Prompts:
         read, notes = _file_reader(found) if is_file else (partial(_read_rows, found), ())
     except OptionError:
         raise
-    except Exception as error:  # from the user's own objects
+    except Exception as error:  # raised by the user's own objects
         raise OptionError(f"--each: {type(error).__name__}: {error}.") from error
     value = found.value
     lazy = not is_file and not hasattr(value, "__len__")
     if is_file and value.suffix.lower() not in _RECORD_FILES:
-        found = _Source(value, found.name)  # the reader yields texts of the column
-    # A progress bar around a generator has a length, but can be read only once.
+        found = _Source(value, found.name)  # the reader yields only the column
+    # A progress bar around a generator has a length but can be read only once.
     repeatable = is_file or isinstance(value, MappingView) or hasattr(type(value), "__getitem__")
     if repeatable and not lazy:
         for _ in islice(_texts(found, read(), counted=False), _CHECKED):
@@ -169,18 +169,18 @@ def read_prompts(source: Any, namespace: Mapping[str, Any]) -> Prompts:
 
 
 def split_lines(text: str) -> list[str]:
-    r"""Return the lines of a text, which end at `\n`, `\r` and `\r\n` as those of a file do."""
+    r"""Return the lines of a text. `\n`, `\r` and `\r\n` end a line, as in a text file."""
     return [line.rstrip("\n") for line in io.StringIO(text, newline=None)]
 
 
 def _length(value: Any) -> int | None:
     try:
         return len(value) if hasattr(value, "__len__") else None
-    except (OverflowError, TypeError):  # longer than any index; an array without dimensions
+    except (OverflowError, TypeError):  # a huge length; an array without dimensions
         return None
 
 
-# From a name to the object or the file
+# Find the object or the file for a name
 
 _NAME: Final = re.compile(r"(?P<head>\w+)(?P<steps>(?:\[[^\[\]]+\]|\.[^.\[\]]+)+)")
 _STEP: Final = re.compile(r"""\[\s*(["']?)(?P<key>.+?)\1\s*\]|\.(?P<name>[^.\[\]]+)""")
@@ -188,7 +188,7 @@ _FILE: Final = re.compile(r"""(?P<file>.+?)\[\s*(["']?)(?P<column>.+)\2\s*\]""",
 
 
 def _find(given: Any, namespace: Mapping[str, Any]) -> _Source:
-    """Return an iterable of prompts or records, or the path of a file."""
+    """Return the source: an iterable of prompts or records, or the path of a file."""
     if isinstance(given, str) and "\n" not in given:
         source = _look_up(given.strip(), namespace)
     else:
@@ -205,7 +205,7 @@ def _find(given: Any, namespace: Mapping[str, Any]) -> _Source:
 
 
 def _look_up(name: str, namespace: Mapping[str, Any]) -> _Source:
-    """Return what a name means: a variable, a column of one, or a file."""
+    """Return the source with a name: a variable, a column of a variable, or a file."""
     if name in namespace:
         return _variable(name, namespace[name])
     files = [_Source(Path(name), name)]
@@ -221,18 +221,18 @@ def _look_up(name: str, namespace: Mapping[str, Any]) -> _Source:
         return source
     for file in files:
         if _is_file(file.name):
-            return file  # of a type that is refused
+            return file  # its type is refused later
     raise OptionError(f"--each {name}: no such variable or file. It takes {_SOURCES}.")
 
 
 def _variable(name: str, value: Any) -> _Source:
-    """Return a variable's value; text that is the path of a file stands for the file."""
+    """Return the value of a variable as a source; the path of a table file names that file."""
     is_file = isinstance(value, str) and _suffix(value) and _is_file(value)
     return _Source(Path(value) if is_file else value, name)
 
 
 def _follow(source: _Source, step: str) -> _Source:
-    """Return what `.step` or `[step]` after a name means."""
+    """Return the column, attribute or field that `.step` or `[step]` after a name selects."""
     value = source.value
     name = f"{source.name}.{step}"
     if isinstance(value, Path):
@@ -242,12 +242,12 @@ def _follow(source: _Source, step: str) -> _Source:
     if (attribute := getattr(value, step, None)) is not None and not callable(attribute):
         return _variable(name, attribute)
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
-        return _Source(value, source.name, step)  # a field of its records
+        return _Source(value, source.name, step)  # the name of a field in its records
     raise OptionError(f"{source.where}: no column {step!r}.")
 
 
 def _suffix(name: str) -> str | None:
-    """Return the suffix of a text that can only be the name of a table; else None."""
+    """Return the suffix of the name of a table file; None for other texts."""
     suffix = Path(name).suffix.lower() if "\n" not in name and "\0" not in name else ""
     return suffix if suffix in TABLES else None
 
@@ -255,7 +255,7 @@ def _suffix(name: str) -> str | None:
 def _is_file(name: str) -> bool:
     try:
         return Path(name).expanduser().is_file()
-    except (OSError, ValueError, RuntimeError):  # the last: an unknown user's home folder
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: unknown user after ~
         return False
 
 
@@ -263,27 +263,27 @@ def _is_file(name: str) -> bool:
 
 
 def _narrow(source: _Source) -> _Source:
-    """Return the column of a table that holds the prompts; other objects unchanged."""
+    """Return the column of a table that contains the prompts; return other objects unchanged."""
     names = _column_names(source.value)
     if names is None:
         return source
     column = _take_column(source) if names else ()
     if isinstance(column, str):  # a single record
         column = [column]
-    elif isinstance(column, Mapping):  # as DataFrame.to_dict() writes a column
+    elif isinstance(column, Mapping):  # a column from DataFrame.to_dict()
         column = list(column.values())
     return _Source(column, source.name)
 
 
 def _column_names(table: Any) -> list[Any] | None:
-    """Return the names of a table's columns; None: the object is not a table."""
+    """Return the names of a table's columns; None if the object is not a table."""
     if isinstance(table, Mapping):
         return list(table)
     kind = type(table)
-    if hasattr(kind, "collect_schema"):  # polars; asking a LazyFrame otherwise gives a warning
+    if hasattr(kind, "collect_schema"):  # polars; `LazyFrame.columns` gives a warning
         return list(table.collect_schema().names())
     if hasattr(table, "__len__") and hasattr(kind, "__getitem__"):
-        for attribute in ("column_names", "columns"):  # Arrow and datasets; pandas and the like
+        for attribute in ("column_names", "columns"):  # Arrow and datasets; pandas and similar
             if hasattr(kind, attribute) and not callable(names := getattr(table, attribute)):
                 return list(names) if names is not None else None
         if names := getattr(getattr(table, "dtype", None), "names", None):  # a structured array
@@ -294,13 +294,13 @@ def _column_names(table: Any) -> list[Any] | None:
 def _take_column(source: _Source) -> Any:
     table, names = source.value, _column_names(source.value) or []
     name = names[_position(source, names)]
-    if hasattr(type(table), "collect"):  # of a LazyFrame, this column alone
+    if hasattr(type(table), "collect"):  # a LazyFrame; collect this column only
         table = table.select(name).collect()
     return table[name]
 
 
 def _position(source: _Source, names: Sequence[Any]) -> int:
-    """Return the position of the column that holds the prompts."""
+    """Return the position of the column that contains the prompts."""
     position = _match(source, names, source.where, "columns")
     if position is None:
         raise OptionError(
@@ -311,7 +311,7 @@ def _position(source: _Source, names: Sequence[Any]) -> int:
 
 
 def _match(source: _Source, names: Sequence[Any], where: str, unit: str) -> int | None:
-    """Return the position of the only name that matches the source's column; None: none does."""
+    """Return the position of the name that matches the source's column; None if no name matches."""
     positions = _matches(names, source.column)
     if len(positions) > 1:
         several = " and ".join(repr(_short(names[i])) for i in positions)
@@ -323,7 +323,7 @@ def _match(source: _Source, names: Sequence[Any], where: str, unit: str) -> int 
 
 
 def _matches(names: Sequence[Any], wanted: str | None) -> list[int]:
-    """Return the positions of the names that match; an exact match excludes the others."""
+    """Return the positions of names that match exactly; if none does, case is ignored."""
     for name in _COLUMNS if wanted is None else (wanted,):
         exact = [i for i, each in enumerate(names) if str(each) == name]
         if positions := exact or [i for i, each in enumerate(names) if _fold(each) == _fold(name)]:
@@ -346,7 +346,7 @@ def _listed(names: Sequence[Any], most: int = 20) -> str:
     return (", ".join(shown[:most]) or "none with a name") + more
 
 
-# From rows to prompts
+# Convert rows to prompts
 
 
 def _read_rows(source: _Source) -> Iterator[_Row]:
@@ -381,9 +381,9 @@ def _numbered(values: Iterable[Any]) -> Iterator[_Row]:
 
 
 def _texts(source: _Source, rows: Iterator[_Row], *, counted: bool = True) -> Iterator[str]:
-    """Yield the prompts of rows without missing and blank ones.
+    """Yield the prompts of rows; skip missing and blank prompts.
 
-    With `counted`, errors say how many prompts came before.
+    If `counted` is true, error messages state the number of earlier prompts.
     """
     count = blanks = 0
     try:
@@ -395,7 +395,7 @@ def _texts(source: _Source, rows: Iterator[_Row], *, counted: bool = True) -> It
                 yield value.strip().strip(_EDGES).strip()
             elif (blanks := blanks + 1) == _MAX_BLANKS:
                 raise OptionError(f"--each: {blanks:,} blank prompts in a row.")  # noqa: TRY301
-    except Exception as error:  # from the user's own objects
+    except Exception as error:  # raised by the user's own objects
         known = isinstance(error, OptionError)
         reason = str(error) if known else f"--each: {type(error).__name__}: {error}."
         plural = "" if count == 1 else "s"
@@ -404,7 +404,7 @@ def _texts(source: _Source, rows: Iterator[_Row], *, counted: bool = True) -> It
 
 
 def _text(source: _Source, row: _Row) -> str | None:
-    """Return the prompt of a row; None: it is missing."""
+    """Return the prompt of a row; None if the row is empty."""
     value = _unboxed(row.value)
     if isinstance(value, str) and source.column is not None:
         raise OptionError(
@@ -435,7 +435,7 @@ def _text(source: _Source, row: _Row) -> str | None:
 
 
 def _unboxed(value: Any) -> Any:
-    return value.as_py() if hasattr(type(value), "as_py") else value  # a scalar of Arrow
+    return value.as_py() if hasattr(type(value), "as_py") else value  # an Arrow scalar
 
 
 class _Record(NamedTuple):
@@ -446,14 +446,14 @@ class _Record(NamedTuple):
 
 
 def _record(row: Any, column: str | None) -> _Record | None:
-    """Return a row's fields; None: they have no names, or a dataclass lacks the column."""
+    """Return the named fields of a row; None if it has none or a dataclass lacks the column."""
     row = getattr(row, "_mapping", row)  # SQLAlchemy
     kind = type(row)
     if isinstance(row, tuple) and hasattr(kind, "_fields"):
         return _Record(list(kind._fields), partial(getattr, row))
     if isinstance(row, Mapping) or (hasattr(kind, "keys") and hasattr(kind, "__getitem__")):
-        return _Record(list(kind.keys(row)), row.__getitem__)  # the latter: sqlite3.Row, a Series
-    if names := getattr(getattr(row, "dtype", None), "names", None):  # of a structured array
+        return _Record(list(kind.keys(row)), row.__getitem__)  # or sqlite3.Row, a Series
+    if names := getattr(getattr(row, "dtype", None), "names", None):  # a row of a structured array
         return _Record(list(names), row.__getitem__)
     if is_dataclass(row) and not isinstance(row, type):
         names = [field.name for field in fields(row)]
@@ -462,12 +462,12 @@ def _record(row: Any, column: str | None) -> _Record | None:
 
 
 def _field(source: _Source, row: _Row, value: Any, record: _Record) -> Any:
-    """Return the field of a record that holds the prompt."""
+    """Return the field of a record that contains the prompt."""
     position = _match(source, record.names, source.locate(row), "fields")
     if position is not None:
         return record.get(record.names[position])
     if len(record.names) == 1 and source.column is None and not isinstance(value, Mapping):
-        return record.get(record.names[0])  # a row of a database cursor, of one column
+        return record.get(record.names[0])  # a database row with one column
     raise OptionError(
         f"{source.locate(row)}: this {type(value).__name__} has no field {source.wanted!r}. "
         f"It has: {_listed(record.names)}. Name the field that holds the prompts: "
@@ -479,14 +479,14 @@ def _field(source: _Source, row: _Row, value: Any, record: _Record) -> Any:
 
 _CHUNK: Final = 1 << 16
 _MAX_LINE: Final = 1 << 20
-"""Characters of a line in a file."""
+"""Maximum characters of a line in a text file."""
 _MAX_JSON: Final = 256 * MIB
-"""Bytes of a .json file, which is read as a whole; .jsonl has no limit."""
+"""Maximum bytes of a .json file, which is read at once; .jsonl files have no limit."""
 _NON_ASCII: Final = re.compile("[^\x00-\x7f\udc80-\udcff]")
 _NOT_UTF_8: Final = re.compile("[\udc80-\udcff]")
 _NOT_CP1252: Final = re.compile(rb"[\x81\x8d\x8f\x90\x9d]|[\xa1-\xff]{4}")
-"""Bytes that CP1252 leaves undefined; and four letters outside ASCII in a row, which no language
-of Western Europe has: they mean another encoding."""
+"""Bytes that mean another encoding: bytes undefined in CP1252, and four consecutive non-ASCII
+letters, which no language of Western Europe has."""
 
 
 def _file_reader(source: _Source) -> tuple[_Read, tuple[str, ...]]:
@@ -522,26 +522,26 @@ def _file_reader(source: _Source) -> tuple[_Read, tuple[str, ...]]:
 def _file_errors(source: _Source) -> Iterator[None]:
     try:
         yield
-    except (OSError, RuntimeError) as error:  # the latter: an unknown user's home folder
+    except (OSError, RuntimeError) as error:  # RuntimeError: unknown user after ~
         reason = getattr(error, "strerror", None) or error
         raise OptionError(f"{source.where}: {reason}.") from error
 
 
 def _find_encoding(source: _Source, stream: BinaryIO) -> str:
-    """Return the encoding of a text file: UTF-8, UTF-16 by its mark, or CP1252.
+    """Return the encoding of a text file: UTF-8, UTF-16 if it has a byte order mark, or CP1252.
 
-    It reads the whole file, in chunks.
+    Reads the complete file in chunks.
     """
     mark = stream.read(2)
     stream.seek(0)
     if mark in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
         _check_utf_16(source, stream)
         return "utf-16"
-    # Bytes that are not UTF-8 become lone surrogates, which UTF-8 itself never holds.
+    # Bytes that are not UTF-8 become lone surrogates, which valid UTF-8 never contains.
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     number = 1
-    not_utf_8 = not_cp1252 = 0  # the first such line
-    has_utf_8 = False  # the mark, or another character that only UTF-8 explains
+    not_utf_8 = not_cp1252 = 0  # number of the first line of this kind
+    has_utf_8 = False  # a byte order mark or another valid non-ASCII character
     for chunk in chain(iter(partial(stream.read, _CHUNK), b""), [b""]):
         text = decoder.decode(chunk, final=not chunk)
         if (start := text.find("\0")) >= 0:
@@ -586,7 +586,7 @@ def _check_utf_16(source: _Source, stream: BinaryIO) -> None:
 
 
 def _read_lines(source: _Source, path: Path, encoding: str, reader: _Reader) -> Iterator[_Row]:
-    """Yield the rows of a text file while it is read."""
+    """Yield the rows of a text file while reading the file."""
     with _file_errors(source), path.open(encoding=encoding) as stream:
         yield from reader(source, _lines(source, stream))
 
@@ -601,7 +601,7 @@ def _lines(source: _Source, stream: TextIO) -> Iterator[_Row]:
 
 
 def _read_text(source: _Source, lines: Iterator[_Row]) -> Iterator[_Row]:
-    """Return the lines; or the column of a table with tabs, which Excel calls Unicode text."""
+    """Return the lines, or a column of a tab-separated table, which Excel calls Unicode text."""
     head = list(islice(lines, 1))
     lines = chain(head, lines)
     if source.column is not None:
@@ -625,7 +625,7 @@ def _read_jsonl(source: _Source, lines: Iterator[_Row]) -> Iterator[_Row]:
 
 
 def _read_json(source: _Source) -> _Source:
-    """Return the content of a .json file: a list of strings or objects, or an object of columns."""
+    """Return the content of a .json file as a source: a list of strings or records, or a dict."""
     with _file_errors(source):
         data = read_bounded(source.value.expanduser(), _MAX_JSON)
     try:
@@ -643,18 +643,18 @@ def _read_json(source: _Source) -> _Source:
 # CSV
 
 _SAMPLE: Final = 100
-"""Lines of a CSV file that its delimiter is found from."""
+"""Lines at the start of a CSV file from which the delimiter is determined."""
 _DELIMITERS: Final = ",;\t|"
 _ONE_COLUMN: Final = "\x1f"
-"""The "delimiter" of a file with one column: a character that no text holds."""
+"""The "delimiter" of a file with one column: a control character that texts do not contain."""
 _LONGEST_HEADING: Final = 3
-"""Words of a first line that may be a heading when one of `_HEADINGS` is among them."""
+"""Maximum words of a first line that may be a heading because it contains one of `_HEADINGS`."""
 _SEP: Final = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
-"""The line by which Excel learns a delimiter."""
+"""The first line that tells Excel the delimiter."""
 
 
 def _read_csv(source: _Source, lines: Iterator[_Row], delimiter: str = "") -> Iterator[_Row]:
-    """Return the cells of the column that holds the prompts."""
+    """Return the cells of the column that contains the prompts."""
     head = list(islice(lines, 1))
     skipped = 0
     if head and (match := _SEP.fullmatch(head[0].value)):
@@ -697,15 +697,16 @@ def _read_csv(source: _Source, lines: Iterator[_Row], delimiter: str = "") -> It
 def _find_delimiter(source: _Source, sample: Sequence[str]) -> str:
     """Return the delimiter of a CSV file, from its first lines.
 
-    Prompts hold commas and semicolons, so the first line decides: the delimiter sets the wanted
-    column apart in it. A first line of one cell means one column.
+    The first line decides, because prompts contain commas and semicolons. The delimiter is the
+    character that separates the wanted column from others in this line. If the first line is one
+    cell, the file has one column.
     """
     tables = {delimiter: _cells(sample, delimiter) for delimiter in _DELIMITERS}
     several = {delimiter: rows for delimiter, rows in tables.items() if rows and len(rows[0]) > 1}
     for delimiter, rows in several.items():
         if _matches(rows[0], source.column):
             return delimiter
-    if several:  # the column is missing, and the message lists those of the widest table
+    if several:  # the column is missing; a message lists the columns of the widest table
         return max(several, key=lambda delimiter: len(several[delimiter][0]))
     for rows in tables.values():
         widths = {len(row) for row in rows[1:]}
@@ -720,7 +721,7 @@ def _find_delimiter(source: _Source, sample: Sequence[str]) -> str:
 
 
 def _cells(lines: Sequence[str], delimiter: str) -> list[list[str]]:
-    """Return the rows of a sample with one of the delimiters, without blank ones."""
+    """Return the rows of a sample, split at `delimiter`, without blank rows."""
     rows: list[list[str]] = []
     with suppress(csv.Error):  # raised when the file is read
         rows.extend(csv.reader(lines, delimiter=delimiter))
@@ -731,9 +732,10 @@ def _below_heading(source: _Source, rows: Iterator[_Row], *, uneven: bool) -> It
     """Yield the cells of the wanted column.
 
     Args:
-        source: For its column.
-        rows: Lists of cells; the first that is not blank is the heading, or the first prompt.
-        uneven: A row longer than the heading means a delimiter inside a cell.
+        source: The source, which names the column.
+        rows: Lists of cells; the first row that is not blank is the heading or the first prompt.
+        uneven: Rows can be longer or shorter than the heading, as in a CSV file. A longer row is an
+            error, because a cell contains an unquoted delimiter.
     """
     for row in rows:
         names = ["" if is_missing(cell) else str(cell) for cell in row.value]
@@ -763,7 +765,11 @@ def _below_heading(source: _Source, rows: Iterator[_Row], *, uneven: bool) -> It
 
 
 def _is_heading(source: _Source, cell: str) -> bool:
-    """Tell whether the first cell of a file with one column is a heading; refuse doubtful ones."""
+    """Tell whether the first cell of a file with one column is a heading.
+
+    Raises:
+        OptionError: The cell may be a heading or a prompt.
+    """
     words = _fold(cell).split()
     if len(words) == 1 and words[0] in _HEADINGS:
         return True
@@ -777,11 +783,11 @@ def _is_heading(source: _Source, cell: str) -> bool:
     return False
 
 
-# Files that other packages read
+# Files read with other packages
 
 
 def _read_parquet(source: _Source, path: Path) -> Iterator[_Row]:
-    """Return a column of a Parquet file; pyarrow reads it a batch at a time."""
+    """Return a column of a Parquet file; pyarrow reads the file in batches."""
     parquet, polars = _imported("pyarrow.parquet"), _imported("polars")
     if parquet is None and polars is None:
         raise OptionError(
@@ -814,8 +820,8 @@ def _read_workbook(source: _Source, path: Path) -> tuple[_Read, tuple[str, ...]]
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
         first, *others = book.worksheets
-        first.reset_dimensions()  # some programs write wrong ones
-        # A cell of type "e" holds an error such as #N/A.
+        first.reset_dimensions()  # some programs write wrong dimensions
+        # A cell of type "e" contains an error such as #N/A.
         rows = [[cell.value if cell.data_type != "e" else None for cell in row] for row in first]
         book.close()
         width = max(
@@ -838,7 +844,7 @@ def _read_workbook(source: _Source, path: Path) -> tuple[_Read, tuple[str, ...]]
 
 
 def _imported(name: str) -> Any:
-    """Return an optional module; None: it is not installed."""
+    """Return an optional module; None if it is not installed."""
     try:
         return import_module(name)
     except ImportError:
@@ -848,23 +854,23 @@ def _imported(name: str) -> Any:
 # Alternatives of --matrix
 
 MAX_VARIANTS: Final = 500
-"""Prompts that one `--matrix` may expand to: more is rarely meant, and always costs."""
+"""Maximum prompts of one `--matrix`: a larger number is probably a mistake and expensive."""
 _ALTERNATIVES: Final = re.compile(r"\{([^{}|]*(?:\|[^{}|]*)+)\}")
 
 
 class Variant(NamedTuple):
-    """One of the prompts that `{a|b}` expands to, and the alternatives in it."""
+    """One expansion of a prompt with `{a|b}`, and the alternatives chosen in it."""
 
     prompt: str
     chosen: tuple[str, ...]
 
 
 def expand_variants(prompt: str, *, needed: bool = True) -> list[Variant]:
-    """Return every prompt that `{a|b}` expands to.
+    """Return every expansion of a prompt with alternatives such as `{a|b}`.
 
     Args:
-        prompt: As written.
-        needed: There must be alternatives.
+        prompt: The prompt as written.
+        needed: A prompt without alternatives is an error.
 
     Raises:
         OptionError: There are no alternatives, or more than `MAX_VARIANTS` combinations.

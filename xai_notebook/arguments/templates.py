@@ -1,14 +1,15 @@
 """Fill in the `{{ … }}` of prompts and option values that a user types.
 
-Jinja parses each expression, and the evaluator here computes it node by node. It reads plain data
-and calls only methods of text, numbers and dates and some of Jinja's filters and tests. Time and
-the size of results are bounded. All other text is literal, Jinja's statements and comments too.
+Jinja parses each expression, and our evaluator computes its value node by node. The evaluator reads
+plain data and calls only methods of strings, floats and dates, and some of Jinja's filters and
+tests. Time and the size of results are limited. All other text is literal, including Jinja's
+statements and comments.
 
-The evaluator stays beside Jinja's sandbox, which compiles comparisons, `~` and filters to Python
-that none of its hooks sees: the user's methods would run, and results could have any size.
+Jinja's sandbox is not sufficient: it compiles comparisons, `~` and filters to Python that does not
+call its hooks. Methods of the user's objects would run, and results could have any size.
 
-Data, such as a row of a table or a server's reply, is never a template. Where data becomes part of
-a template, `magic_source.escape` quotes it.
+Data, such as a row of a table or a server's reply, is never a template. If data becomes part of a
+template, `magic_source.escape` quotes it.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class DataText(str):
-    """Text that a template read from data: a path or an id, never the name of a variable."""
+    """Text that a template has read from data: a path or an id, never the name of a variable."""
 
     __slots__ = ()
 
@@ -58,18 +59,18 @@ class _MissingError(_TemplateError):
 # Texts and options
 
 _NEEDED: Final = frozenset({"each", "image", "max_cost"})
-"""Options that cannot be None: the call would be another one, or lose its limit."""
+"""Options that cannot be None: without them, the call would do something else or have no limit."""
 _BRACES: Final = re.compile(r"\$?\{[A-Za-z_][\w.]*\}")
 _VARIABLE: Final = re.compile(r"\$?\{?[A-Za-z_][\w.]*\}?")
 
 
 def fill(text: str, names: Mapping[str, Any], where: str = "the prompt") -> str:
-    """Return text with every `{{ expression }}` filled in; all other text stays as it is.
+    """Return the text with every `{{ expression }}` filled in; other text is not changed.
 
     Args:
-        text: As the user typed it.
+        text: The text as typed.
         names: Variables by name.
-        where: What messages call the text.
+        where: Name of the text in messages.
 
     Raises:
         OptionError: An expression is invalid, has no value, or does more than read plain data.
@@ -87,16 +88,16 @@ def fill(text: str, names: Mapping[str, Any], where: str = "the prompt") -> str:
 def fill_options(given: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a magic's line with every `{{ expression }}` filled in.
 
-    An expression that is the whole value keeps its type; a list gives a repeatable option several
-    values. None leaves the option out, except where the call would then cost more or be another
-    one.
+    If the value of an option is a single expression, the result keeps its type; a list gives a
+    repeatable option several values. None omits the option; for `each`, `image` and `max_cost`, it
+    is an error.
 
     Args:
-        given: Values as typed, by the names of the option table.
+        given: Values as typed, by names of options.
         names: Variables by name.
 
     Raises:
-        OptionError: As `fill`; or a value looks like a variable of another magic.
+        OptionError: See `fill`; or a value has the syntax of variables in other magics.
     """
     rows = {row.name: row for row in OPTIONS}
     filled: dict[str, Any] = {}
@@ -109,7 +110,7 @@ def fill_options(given: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str
 
 
 def _fill_value(typed: Any, names: Mapping[str, Any], row: Option) -> list[Any]:
-    """Return the values that one typed value stands for: none, if it is None."""
+    """Return the filled values of one typed value; empty if its expression is None."""
     if not isinstance(typed, str):
         return [typed]
     _check_braces(typed, row)
@@ -120,12 +121,12 @@ def _fill_value(typed: Any, names: Mapping[str, Any], row: Option) -> list[Any]:
         if source is not None and not before and rest == [("", None)]:
             return _whole_values(source, names, row)
         filled = fill(typed, names, row.flag)
-        # Text that begins with data is data.
+        # Text that starts with an expression is data, not the name of a variable.
         return [_data(filled) if row.variables and typed.startswith("{{") else filled]
 
 
 def _whole_values(source: str, names: Mapping[str, Any], row: Option) -> list[Any]:
-    """Return the values of an expression that is the whole value of an option."""
+    """Return the values of an option whose value is a single expression."""
     name = source.strip()
     takes_names = row.variables is not None
     try:
@@ -154,7 +155,7 @@ def _data(value: Any) -> Any:
 
 
 def _check_braces(typed: str, row: Option) -> None:
-    """Refuse `{name}` and `$name`, which are variables in other magics."""
+    """Raise an error for `{name}` and `$name`, the syntax of variables in other magics."""
     try:
         literal = "".join(text for text, _ in split(typed))
     except OpenExpressionError:
@@ -175,8 +176,8 @@ def _check_braces(typed: str, row: Option) -> None:
 
 @contextmanager
 def _as_option_errors(where: str) -> Iterator[None]:
-    """Turn every error of a template into an OptionError; `where` is what it calls the text."""
-    from jinja2 import TemplateSyntaxError  # noqa: PLC0415  # 20 ms that most prompts do not need
+    """Convert every error of a template to an OptionError; messages call the text `where`."""
+    from jinja2 import TemplateSyntaxError  # noqa: PLC0415  # takes 20 ms; most prompts do not need it
 
     try:
         yield
@@ -191,7 +192,7 @@ def _as_option_errors(where: str) -> Iterator[None]:
         ) from error
     except RecursionError as error:
         raise OptionError(f"{{{{ … }}}} in {where}: it is nested too deeply.") from error
-    except Exception as error:  # 1 / 0 and the like
+    except Exception as error:  # such as 1 / 0
         raise OptionError(f"{{{{ … }}}} in {where}: {type(error).__name__}: {error}.") from error
 
 
@@ -206,15 +207,15 @@ _TEXT_METHODS: Final = frozenset({
 })  # fmt: skip
 _DATE_METHODS: Final = frozenset({"isoformat", "isoweekday", "strftime", "weekday"})
 _WIDTH: Final = re.compile(r"%[^A-Za-z%]*\d")
-"""A width in a date's format, which makes text of any size."""
+"""A width in a date format, which could produce text of any size."""
 _FILTERS: Final = {
     "abs": 0, "capitalize": 0, "center": 1, "count": 0, "d": 2, "default": 2, "first": 0,
     "float": 1, "int": 2, "join": 1, "last": 0, "length": 0, "list": 0, "lower": 0, "max": 1,
     "min": 1, "random": 0, "replace": 3, "reverse": 0, "round": 2, "sort": 2, "string": 0, "sum": 0,
     "title": 0, "trim": 1, "truncate": 4, "unique": 1, "upper": 0, "wordcount": 0,
 }  # fmt: skip
-"""Jinja's filters that only read their value, with the number of arguments that may follow; one
-more would name an attribute."""
+"""Jinja's filters that only read their value, with the maximum number of arguments. A further
+argument would name an attribute."""
 _TESTS: Final = frozenset({
     "boolean", "divisibleby", "eq", "even", "false", "float", "ge", "gt", "in", "integer",
     "iterable", "le", "lower", "lt", "mapping", "ne", "none", "number", "odd", "sequence", "string",
@@ -236,14 +237,14 @@ _COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment  # noqa: PLC0415  # not at load
+    from jinja2 import Environment  # noqa: PLC0415  # not at load time
 
-    return Environment(autoescape=False)  # noqa: S701  # it renders nothing
+    return Environment(autoescape=False)  # noqa: S701  # nothing is rendered
 
 
 def _parse(source: str) -> nodes.Expr:
-    from jinja2 import TemplateSyntaxError  # noqa: PLC0415  # not at load
-    from jinja2.parser import Parser  # noqa: PLC0415  # not at load
+    from jinja2 import TemplateSyntaxError  # noqa: PLC0415  # not at load time
+    from jinja2.parser import Parser  # noqa: PLC0415  # not at load time
 
     if not source.strip():
         raise TemplateSyntaxError("Expected an expression", 1)
@@ -255,9 +256,9 @@ def _parse(source: str) -> nodes.Expr:
 
 
 class _Evaluator:
-    """Computes the expressions of one text, within one size limit.
+    """Evaluator for the expressions of one text, which share a size limit.
 
-    A node without a `_read_…` method is refused.
+    A type of node without a `_read_…` method is an error.
     """
 
     def __init__(self, names: Mapping[str, Any]) -> None:
@@ -272,7 +273,7 @@ class _Evaluator:
         """Return the value of an expression as text for a prompt.
 
         Raises:
-            _TemplateError: The value is missing, a list or a dict.
+            _TemplateError: The value is missing, a list, a set or a dict.
         """
         value, name = self.value(source), source.strip()
         if is_missing(value):
@@ -300,7 +301,7 @@ class _Evaluator:
         return _plain(self._read(node), self._limit)
 
     def _read(self, node: Any) -> Any:
-        """Return the value of a node; it may be a table or an object whose parts are read next."""
+        """Return the value of a node; it can be a table or an object whose fields are read next."""
         name = type(node).__name__
         if name in _BINARY:
             return self._binary(name, self._value(node.left), self._value(node.right))
@@ -411,13 +412,13 @@ class _Evaluator:
         kwargs = {pair.key: self._value(pair.value) for pair in node.kwargs}
         for each in (*args, *kwargs.values()):
             if isinstance(each, int):
-                self._limit.spend(each)  # it may be the width of the result
+                self._limit.spend(each)  # the integer may be the width of the result
         return args, kwargs
 
     def _spend_ahead(
         self, name: str, value: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> None:
-        """Spend the size of what `replace` or `join` will make."""
+        """Count the size of the result of `replace` or `join` before calling it."""
         if name in {"replace", "join"} and kwargs:
             raise _TemplateError(f"{name} takes no names of arguments here")
         if name == "replace" and len(args) > 1:
@@ -426,7 +427,7 @@ class _Evaluator:
             self._limit.spend(len(value) * len(args[0]))
 
     def _read_filter(self, node: nodes.Filter) -> Any:
-        from jinja2 import Undefined  # noqa: PLC0415  # not at load
+        from jinja2 import Undefined  # noqa: PLC0415  # not at load time
 
         name = node.name
         if name not in _FILTERS:
@@ -445,7 +446,7 @@ class _Evaluator:
         if missing and name in {"d", "default"}:
             return args[0] if args else kwargs.get("default_value", "")
         if name == "random":
-            return random.choice(value)  # noqa: S311  # a choice of words
+            return random.choice(value)  # noqa: S311  # chooses words
         if name == "join":
             self._spend_ahead(name, args[0] if args else "", [value], kwargs)
         else:
@@ -478,7 +479,7 @@ _DATES: Final = (date, datetime, time, timedelta)
 _SCALARS: Final = (float, complex, bool, type(None), timezone, UUID)
 _PATHS: Final = (PosixPath, PurePosixPath, PureWindowsPath, WindowsPath)
 _ZONES: Final = ("datetime", "zoneinfo", "pytz", "dateutil", "pandas")
-"""Packages whose time zones run no code of the user's."""
+"""Packages with safe time zones: the methods of other zones may be the user's code."""
 _DATE_FIELDS: Final = frozenset({
     "year", "month", "day", "hour", "minute", "second", "microsecond", "days", "seconds",
 })  # fmt: skip
@@ -486,16 +487,16 @@ _ABSENT: Final = object()
 
 
 class _SizeLimit:
-    """The characters and elements that a text's expressions may still read and make."""
+    """Number of characters and elements that the expressions of a text may still use."""
 
     def __init__(self) -> None:
         self._left = _MAX_SIZE
 
     def spend(self, size: int) -> None:
-        """Take `size` from what is left.
+        """Subtract `size` from the limit.
 
         Raises:
-            _TemplateError: Less is left.
+            _TemplateError: The limit is exceeded.
         """
         self._left -= abs(size)
         if self._left < 0:
@@ -505,7 +506,7 @@ class _SizeLimit:
 
 
 def _plain(value: Any, limit: _SizeLimit, depth: int = 0) -> Any:
-    """Return a copy of a value in built-in types, dates and pandas' scalars."""
+    """Return a copy of a value that consists of built-in types, dates and pandas' scalars."""
     kind = type(value)
     limit.spend(1)
     if depth > _MAX_DEPTH:
@@ -525,7 +526,7 @@ def _plain(value: Any, limit: _SizeLimit, depth: int = 0) -> Any:
 
 
 def _plain_scalar(value: Any, limit: _SizeLimit) -> Any:
-    """Return text, a number, a date or the like without a subclass's methods; else `_ABSENT`."""
+    """Return a scalar, such as text, without methods of subclasses; `_ABSENT` for other values."""
     kind, scalar = type(value), _ABSENT
     if issubclass(kind, str):
         limit.spend(str.__len__(value))
@@ -540,7 +541,7 @@ def _plain_scalar(value: Any, limit: _SizeLimit) -> Any:
     elif issubclass(kind, float):
         scalar = float.__float__(value)
     elif kind is Decimal:
-        if value.adjusted() > _MAX_BITS // 3:  # digits that `int` would write out
+        if value.adjusted() > _MAX_BITS // 3:  # `int` would create that many digits
             raise _TemplateError(_TOO_LARGE)
         scalar = value
     elif kind is Fraction:
@@ -556,18 +557,18 @@ def _bounded(number: int, limit: _SizeLimit) -> int:
 
 
 def _is_any(kind: type, kinds: Iterable[Any]) -> bool:
-    """Tell whether a class is one of these. `in` would call its metaclass."""
+    """Tell whether a class is one of `kinds`; `in` would call methods of its metaclass."""
     return any(kind is each for each in kinds)
 
 
 def _is_of(value: Any, package: str, *names: str) -> bool:
-    """Tell whether a value is of one of a package's classes, and not of a subclass."""
+    """Tell whether the type of a value is one of a package's classes, not a subclass."""
     module = sys.modules.get(package)
     return _is_any(type(value), (getattr(module, name, None) for name in names))
 
 
 def _is_date(value: Any) -> bool:
-    """Tell whether a value is a date or time, or pandas' NaT or NA, whose zone runs no code."""
+    """Tell whether a value is pandas' NaT or NA, or a date or time with a safe time zone."""
     pandas = sys.modules.get("pandas")
     if not (
         _is_any(type(value), _DATES)
@@ -580,14 +581,14 @@ def _is_date(value: Any) -> bool:
 
 
 def _unwrapped(value: Any, limit: _SizeLimit) -> Any:
-    """Return a Series, an array or a scalar of NumPy as built-in data; refuse all else."""
+    """Return a Series, or an array or a scalar of NumPy, as built-in types; refuse other values."""
     if _is_of(value, "numpy", "ndarray", "void") or _is_of(value, "pandas", "Series"):
         limit.spend(value.size)
         return value.tolist()
     if _is_of(value, "numpy", "datetime64", "timedelta64"):
         return str(value)
     numpy = sys.modules.get("numpy")
-    kind = type(value)  # isinstance() would read the user's __class__
+    kind = type(value)  # isinstance() would read __class__, which may run code
     if numpy and issubclass(kind, numpy.generic) and _is_of(value, "numpy", kind.__name__):
         return value.item()
     raise _TemplateError(_refusal(value))
@@ -608,18 +609,18 @@ def _refusal(value: Any) -> str:
 
 
 def _readable(value: Any) -> Any:
-    """Return a value whose parts may be read; refuse modules, classes and callables."""
+    """Return the value if its fields may be read; refuse modules, classes and callables."""
     if issubclass(type(value), ModuleType) or callable(value):
         raise _TemplateError(_refusal(value))
     return value
 
 
 def _field(value: Any, name: str) -> Any:
-    """Return what a value stores under a name: a dict's key, a column, an attribute.
+    """Return a stored field of a value: a dict's value, a column or an attribute.
 
     Raises:
-        _MissingError: It stores nothing there.
-        _TemplateError: It would compute the value, or the value is not for templates.
+        _MissingError: The value has no such field.
+        _TemplateError: The field is private, computed by a property, or not for templates.
     """
     kind, stored = type(value), _ABSENT
     if name.startswith("_"):
@@ -635,7 +636,7 @@ def _field(value: Any, name: str) -> Any:
         stored = tuple.__getitem__(value, names.index(name)) if name in names else _ABSENT
     elif not issubclass(kind, (str, int, float, list)):
         stored = inspect.getattr_static(value, name, _ABSENT)
-        if type(stored) is MemberDescriptorType:  # of __slots__
+        if type(stored) is MemberDescriptorType:  # a field in __slots__
             stored = stored.__get__(value)
         elif type(stored) is property:
             raise _TemplateError(f"{name!r} would have to be computed; templates only read")
@@ -645,11 +646,11 @@ def _field(value: Any, name: str) -> Any:
 
 
 def _item(value: Any, key: Any) -> Any:
-    """Return what a value holds under an index, a slice, a key or a label.
+    """Return the item of a value at an index, a slice, a key or a label.
 
     Raises:
-        _MissingError: It holds nothing there.
-        _TemplateError: It holds something that is not for templates.
+        _MissingError: The value has no such item.
+        _TemplateError: The item is not for templates.
     """
     kind, stored = type(value), _ABSENT
     try:
@@ -684,7 +685,7 @@ def _noun(kind: type) -> str:
 
 
 def _cell(table: Any, key: Any) -> Any:
-    """Return what a label names, else a Series' element by position."""
+    """Return the item with a label; slices, and integers that are not labels, are positions."""
     series = _is_of(table, "pandas", "Series")
     if isinstance(key, slice) or (series and isinstance(key, int) and key not in table.index):
         return table.iloc[key]

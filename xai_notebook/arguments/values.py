@@ -1,7 +1,7 @@
-"""Convert and check the values of options; tell which variables and files Tab may offer.
+"""Convert and check the values of options; tell which variables and files Tab completion offers.
 
-A converter takes text, as on a magic's line, or an object, as in Python. It raises ValueError with
-half a sentence that names the fault.
+A converter accepts text from a magic's line or an object from Python. It raises ValueError with the
+reason as half a sentence.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ PICTURES: Final = frozenset({
     ".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic",
     ".heif",
 })  # fmt: skip
-"""Files that can be input images."""
+"""Suffixes of files that can be input images."""
 TABLES: Final = frozenset({
     ".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".tsv", ".txt", ".xlsx",
 })  # fmt: skip
-"""Files that can hold prompts."""
+"""Suffixes of files that can hold prompts."""
 
 
 class WholeNumber(NamedTuple):
-    """Converts to whole numbers from `low` to `high`, which messages call `unit`."""
+    """Converter to whole numbers from `low` to `high`; messages name the `unit`."""
 
     low: int
     high: int
@@ -54,7 +54,7 @@ class WholeNumber(NamedTuple):
 
 
 class Amount(NamedTuple):
-    """Converts to positive finite numbers of `unit`, or to 0 if `zero` is set."""
+    """Converter to positive finite numbers; `zero` also allows 0. Messages name the `unit`."""
 
     unit: str
     zero: bool = False
@@ -71,12 +71,12 @@ class Amount(NamedTuple):
 
 
 def budget(value: Any) -> settings.BudgetLimit:
-    """Return a limit on what may be spent in a period."""
+    """Return the spending limit for a period, such as `"5/day"`."""
     return settings.BudgetLimit.parse(value)
 
 
 class Choice(NamedTuple):
-    """Accepts one of `values`, in any case; with `ratios` they are widths and heights."""
+    """Converter to one of `values`, ignoring case; with `ratios`, they are `"width:height"`."""
 
     values: tuple[str, ...]
     ratios: bool = False
@@ -92,7 +92,7 @@ class Choice(NamedTuple):
 
 
 def nonempty(value: Any) -> str:
-    """Return text without the white space around it; blank text is an error."""
+    """Return the value as text, stripped; blank text is an error."""
     text = str(value).strip()
     if not text:
         raise ValueError("the value is empty")
@@ -100,7 +100,7 @@ def nonempty(value: Any) -> str:
 
 
 def identifier(value: Any) -> str:
-    """Return a valid name of a variable."""
+    """Return the value as a valid variable name."""
     text = str(value)
     if not text.isidentifier() or keyword.iskeyword(text):
         raise ValueError(f"{text!r} is not a valid variable name")
@@ -108,7 +108,7 @@ def identifier(value: Any) -> str:
 
 
 def folder(value: Any) -> str | None:
-    """Return a folder: `""` is that of the notebook; False turns the option off."""
+    """Return a folder: `""`, the notebook's folder, for True; None, no export, for False."""
     if value is True or value == "":
         return ""
     if value is False:
@@ -121,7 +121,7 @@ def folder(value: Any) -> str | None:
 
 
 def days(value: Any) -> float | None:
-    """Return the days for which a link is shared; True is the default, False turns it off."""
+    """Return the days that a link is valid: the default for True, None (no link) for False."""
     if value is True or value == "":
         return settings.DEFAULT_SHARE_DAYS
     if value is False:
@@ -133,14 +133,14 @@ def days(value: Any) -> float | None:
 
 
 def chat_model(value: Any) -> str | None:
-    """Return the name of a chat model; True is the default, False turns the option off."""
+    """Return the name of a chat model: the default for True, None (no rewrite) for False."""
     if value is True or value == "":
         return settings.DEFAULT_CHAT_MODEL
     return None if value is False else nonempty(value)
 
 
 def models(value: Any) -> tuple[str, ...]:
-    """Return the names of one or several models, each once."""
+    """Return the names of one or more models, without duplicates."""
     names = value if isinstance(value, (list, tuple)) else (value,)
     if not names:
         raise ValueError("the value is empty")
@@ -148,7 +148,7 @@ def models(value: Any) -> tuple[str, ...]:
 
 
 def indices(value: Any) -> tuple[int, ...]:
-    """Return indices of images, each once: from one, several, or text with commas."""
+    """Return indices of images, without duplicates, from a number, a list or text with commas."""
     if isinstance(value, (list, tuple, set, range)):
         numbers = [number for each in value for number in indices(each)]
     else:
@@ -160,12 +160,12 @@ def indices(value: Any) -> tuple[int, ...]:
 
 
 def images(value: Any) -> tuple[Any, ...]:
-    """Return one or several input images as a tuple."""
+    """Return one or more input images as a tuple."""
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
 def axes(value: Any) -> tuple[str, ...] | None:
-    """Return the axes of a matrix as cells write them, `"quality=low,medium"`; None: no matrix."""
+    """Return the axes of a matrix, such as `"quality=low,medium"`; None if there is no matrix."""
     if value is None or value is False:
         return None
     if value is True or value == "":
@@ -218,20 +218,20 @@ def is_missing(value: Any) -> bool:
 
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Return " Did you mean …?" if one of the known words is close, else ""."""
+    """Return " Did you mean …?" with the most similar known word; "" if no word is similar."""
     near = nearest(word, known, cutoff)
     return f" Did you mean {near}?" if near else ""
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Return the known word that is most similar, if one is close."""
+    """Return the most similar known word; None if no word is similar enough."""
     from difflib import get_close_matches  # noqa: PLC0415  # only for messages
 
     return next(iter(get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)
 
 
 def _nearest_ratio(text: str, known: Iterable[str]) -> str | None:
-    """Return the known `"width:height"` with the nearest shape; None: `text` is not a shape."""
+    """Return the known `"width:height"` with the nearest shape; None if `text` is not a shape."""
     width = _log_ratio(text)
     if width is None:
         return None
@@ -239,7 +239,7 @@ def _nearest_ratio(text: str, known: Iterable[str]) -> str | None:
 
 
 def _log_ratio(text: str) -> float | None:
-    """Return the logarithm of width by height, so that 2:1 and 1:2 are equally far from 1:1."""
+    """Return the logarithm of width / height, so that 2:1 and 1:2 are equally far from 1:1."""
     match = re.fullmatch(r"(\d+\.?\d*)(?:\s*[:/x×]\s*(\d+\.?\d*))?", text)
     sides = [float(side or 1) for side in match.groups()] if match else [0.0]
     return math.log(sides[0] / sides[1]) if all(sides) else None

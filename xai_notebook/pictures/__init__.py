@@ -1,1 +1,1 @@
-"""Pictures as users hold them: data, rendering, export and files."""
+"""Pictures: the classes that users get, their rendering, export and files."""

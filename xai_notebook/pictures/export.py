@@ -1,6 +1,6 @@
 """Export images: readable file names, atomic writes, no overwriting.
 
-Separate because naming and writing files needs nothing of batches, sessions or pickles.
+Separate because naming and writing files does not need batches, sessions or pickles.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ UNTOUCHED: Final = (
     "Exported untouched: the file carries Content Credentials, whose signature would not hold with "
     "our metadata added."
 )
-"""Note on an image that was exported without the metadata the user wanted."""
+"""Note for an image that was exported without the requested metadata."""
 _MAX_SLUG: Final = 60
 """Maximum characters of the prompt in a file name."""
 _MAX_SLUG_BYTES: Final = 120
-"""Maximum in UTF-8; with date, digest and extension well below the 255 of file systems."""
+"""Maximum UTF-8 bytes of the prompt in a file name; file systems allow 255 for the entire name."""
 _MAX_COPIES: Final = 1000
 _ENDINGS: Final = frozenset({*EXTENSIONS.values(), ".jpeg"})
 _VARIANT: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-"""Variation selectors, such as the one for emoji in colour."""
+"""Variation selectors, such as the selector for emoji in colour."""
 
 
 def export_image(
@@ -41,30 +41,30 @@ def export_image(
 ) -> tuple[Path, tuple[str, ...]]:
     """Write an image into a folder.
 
-    A file with exactly this content is reused. Other files are never overwritten: the new file gets
-    the suffix `-2`, `-3` and so on.
+    An existing file with exactly this content is reused. Other files are never overwritten: the new
+    file gets the suffix `-2`, `-3` and so on.
 
     Args:
-        image: An image with a picture.
+        image: An image with original bytes.
         folder: Created if missing. Default: the notebook's folder; see `frontend.resolve_folder`.
-            With the extension of an image, such as `cover.jpg`, it is the name of the file instead;
-            the extension is corrected to that of the image's format.
-        metadata: Add the provenance as XMP. False: exactly the bytes that the server sent. A file
-            with Content Credentials is always written unchanged, with a note.
+            A path with an image extension, such as `cover.jpg`, names the file instead; the
+            extension is corrected to match the format of the image.
+        metadata: Add the provenance as XMP. False writes exactly the bytes that the server sent. A
+            file with Content Credentials is always written unchanged, with a note.
 
     Returns:
-        The file's absolute path, and the image's notes with those about the file.
+        The file's absolute path, and the image's notes, including notes about the file.
 
     Raises:
         ExportError: The file cannot be written. The image is not affected.
-        ReplyError: The image has no picture.
+        ReplyError: The image has no original bytes.
     """
     data, notes = image.data, image.notes
     extension = EXTENSIONS.get(media_type(data) or "", ".bin")
     folder, stem = _split_name(folder)
     name = (stem or _stem(image, data)) + extension
     if metadata:
-        # A late import: it loads an XML parser.
+        # Imported here because it loads an XML parser.
         from xai_notebook.pictures.xmp import embed, has_credentials  # noqa: PLC0415
 
         data = embed(image.picture, data)
@@ -88,7 +88,7 @@ def export_bytes(data: bytes, name: str, folder: str | Path | None = None) -> Pa
 
 
 def _split_name(folder: str | Path | None) -> tuple[str | Path | None, str]:
-    """Return the folder, and the name of the file without its extension, if one is given."""
+    """Return the folder, and the given file name without its extension, "" if there is none."""
     path = Path(folder or "")
     if path.suffix.lower() not in _ENDINGS or resolve_folder(folder).is_dir():
         return folder, ""
@@ -96,9 +96,9 @@ def _split_name(folder: str | Path | None) -> tuple[str | Path | None, str]:
 
 
 def _stem(image: Card, data: bytes) -> str:
-    """Return a file name of day, prompt and digest.
+    """Return a file name that consists of the day, the prompt and the digest.
 
-    The leading date avoids names that Windows reserves, such as `CON`.
+    The date at the start avoids names that Windows reserves, such as `CON`.
     """
     day = image.created.astimezone().strftime("%Y-%m-%d")
     digest = (image.sha256 or hashlib.sha256(data).hexdigest())[:8]
@@ -108,11 +108,11 @@ def _stem(image: Card, data: bytes) -> str:
 def _slug(prompt: str) -> str:
     """Return the letters and digits of a prompt, in any script, joined by hyphens.
 
-    Combining marks stay, as Arabic, Hindi and Thai need them; emoji, control and bidirectional
-    characters are removed.
+    Combining marks are kept for scripts such as Arabic, Hindi and Thai; emoji, control and
+    bidirectional characters are removed.
     """
     text = ""
-    # Lower case first: it can decompose ("İ"), and NFKC composes again.
+    # NFKC follows lower(), because lower() can decompose characters such as "İ".
     for char in unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", prompt).lower()):
         kind = unicodedata.category(char)
         is_mark = kind in {"Mn", "Mc"} and not _VARIANT.match(char)
@@ -123,22 +123,22 @@ def _slug(prompt: str) -> str:
     cut = text[:_MAX_SLUG].encode()[:_MAX_SLUG_BYTES].decode(errors="ignore")
     words = cut.rpartition("-")[0]
     whole = text.startswith(cut + "-")
-    # Scripts without spaces and very long words are cut anywhere.
+    # Scripts without spaces and very long words are cut at any character.
     return cut if whole or len(words) < len(cut) // 2 else words.strip("-")
 
 
 def _write(folder: Path, name: str, data: bytes) -> Path:
-    """Write a file under the first free name, or return an existing one with this content.
+    """Write a file under the first free name, or return an existing file with this content.
 
     Raises:
-        OSError: It cannot be written. Nothing is left behind.
+        OSError: The file cannot be written. No partial file remains.
     """
     stem, extension = os.path.splitext(name)  # noqa: PTH122  # a name, not a path
     for suffix in ("", *(f"-{number}" for number in range(2, _MAX_COPIES))):
         path = folder / f"{stem}{suffix}{extension}"
         if not os.path.lexists(path) and write_atomically(path, data):
             return path
-        # Checked last: another export of the same image may just have taken the name.
+        # Checked last, because another export of the same image may have just created the file.
         if _holds(path, data):
             return path
     raise FileExistsError(errno.EEXIST, f"{_MAX_COPIES} files have this name already", name)
@@ -152,7 +152,7 @@ def _holds(path: Path, data: bytes) -> bool:
 
 
 def _explain(error: OSError, folder: Path) -> str:
-    """Return cause and cure in one line."""
+    """Return the cause of an error and advice, in one line."""
     safe = "The image itself is safe."
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return f"The disk of {folder} is full. Free some space and export again. {safe}"

@@ -1,4 +1,4 @@
-"""Files on disk: bounded reads, atomic writes.
+"""Read files up to a size limit; write files atomically.
 
 Every atomic write of the package goes through `write_atomically` or `open_atomically`.
 """
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 _UNSUPPORTED: Final = {
     errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL
 }  # fmt: skip
-"""Errors of file systems without hard links, such as FAT and some network shares."""
+"""Error numbers of file systems without hard links, such as FAT and some network shares."""
 _O_TMPFILE: Final[int] = getattr(os, "O_TMPFILE", 0)
 _TEMPORARY: Final = (".xai-notebook-", ".tmp")
 """Prefix and suffix of the names of unfinished files."""
 _STALE_AFTER: Final = 3600.0
-"""Seconds after which the writer of an unfinished file must be dead: a write takes one."""
+"""Age in seconds at which an unfinished file is abandoned: a write takes about a second."""
 
 
 def read_bounded(path: Path, limit: int, *, links: bool = True) -> bytes:
     """Return the content of a regular file.
 
-    Devices, pipes and sockets are not opened: they can block or be endless. Of a file that grows
-    meanwhile, the bytes that it had when it was opened are read.
+    Devices, pipes and sockets are not opened, because reading them can block or never end. If the
+    file grows during the call, only its size when opened is read.
 
     Args:
         path: The file.
@@ -42,7 +42,7 @@ def read_bounded(path: Path, limit: int, *, links: bool = True) -> bytes:
         links: Follow symbolic links.
 
     Raises:
-        OSError: The file cannot be read, is not a regular file or is too large, as `strerror` says.
+        OSError: The file cannot be read, is not a regular file or is too large; see `strerror`.
         ValueError: The path is invalid.
     """
     mode = path.stat(follow_symlinks=links).st_mode
@@ -65,23 +65,23 @@ def write_atomically(
     overwrite: bool = False,
     durable: bool = True,
 ) -> bool:
-    """Write a file that appears under its name complete or not at all.
+    """Write a file that becomes visible only when it is complete.
 
-    On Linux the unfinished file has no name, so a killed process leaves nothing behind; elsewhere,
-    and if files are overwritten, see `open_atomically`.
+    On Linux the unfinished file has no name, so it disappears if the process is killed. On other
+    systems, and if `overwrite` is true, see `open_atomically`.
 
     Args:
-        path: In an existing folder.
+        path: Path in an existing folder.
         data: The complete content.
-        private: Readable by the user only, whatever the umask.
+        private: Make the file readable by the user only, regardless of the umask.
         overwrite: Replace an existing file.
         durable: Return only when the file survives a power cut.
 
     Returns:
-        False: a file has this name already, and `overwrite` is false.
+        True, or False if the file already exists and `overwrite` is false.
 
     Raises:
-        OSError: The file cannot be written. Nothing is left behind.
+        OSError: The file cannot be written. No partial file remains.
     """
     try:
         if overwrite or not _write_unnamed(path, data, private=private, durable=durable):
@@ -98,20 +98,20 @@ def write_atomically(
 def open_atomically(
     path: Path, *, private: bool = False, overwrite: bool = False, durable: bool = True
 ) -> Iterator[BinaryIO]:
-    """Open a hidden file that gets its name when the block ends without an exception.
+    """Open a temporary file that gets its name when the block ends without an exception.
 
-    A file that a killed process leaves behind is removed by the next write into the folder, once it
-    is an hour old.
+    If the process is killed, the temporary file remains. The first write into the folder after an
+    hour removes it.
 
     Args:
-        path: In an existing folder.
-        private: Readable by the user only, whatever the umask.
+        path: Path in an existing folder.
+        private: Make the file readable by the user only, regardless of the umask.
         overwrite: Replace an existing file.
         durable: Return only when the file survives a power cut.
 
     Raises:
-        FileExistsError: A file has this name already, and `overwrite` is false.
-        OSError: The file cannot be written. Nothing is left behind.
+        FileExistsError: The file already exists, and `overwrite` is false.
+        OSError: The file cannot be written. No partial file remains.
     """
     _remove_stale(path.parent)
     temporary = path.parent / uuid.uuid4().hex.join(_TEMPORARY)
@@ -134,10 +134,10 @@ def open_atomically(
 
 
 def _write_unnamed(path: Path, data: bytes, *, private: bool, durable: bool) -> bool:
-    """Write a file that gets its first name when it is complete; False: not supported here.
+    """Write an unnamed file and name it when it is complete; return False if not supported.
 
     Raises:
-        FileExistsError: A file has this name already.
+        FileExistsError: The file already exists.
         OSError: The file cannot be written.
     """
     if not _O_TMPFILE:
@@ -155,7 +155,7 @@ def _write_unnamed(path: Path, data: bytes, *, private: bool, durable: bool) -> 
             left = left[os.write(descriptor, left) :]
         if durable:
             os.fsync(descriptor)
-        # Given `src_dir_fd`, Python calls linkat(), which follows the link in /proc.
+        # With `src_dir_fd`, Python calls linkat(), which follows the link in /proc.
         os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor)
     except OSError as error:
         if error.errno in _UNSUPPORTED | {errno.ENOENT, errno.EXDEV}:
@@ -174,7 +174,7 @@ def _remove_stale(folder: Path) -> None:
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(prefix) and entry.name.endswith(suffix):
-                with contextlib.suppress(OSError):  # another process may be cleaning up, too
+                with contextlib.suppress(OSError):  # another process may remove the same file
                     if entry.stat(follow_symlinks=False).st_mtime < oldest:
                         os.unlink(entry)  # noqa: PTH108
 
@@ -185,10 +185,10 @@ def _restrict(descriptor: int, *, private: bool) -> None:
 
 
 def _rename(temporary: Path, path: Path) -> None:
-    """Give a complete file its name, unless another process has just taken the name.
+    """Rename a complete file, but never overwrite a file of another process.
 
-    A hard link fails if the name is taken, while a rename would overwrite. Without hard links, an
-    empty file reserves the name first, and the complete one then replaces it.
+    A hard link fails if the name exists, whereas a rename would overwrite the file. Without hard
+    links, an empty file reserves the name, and the complete file then replaces it.
     """
     try:
         os.link(temporary, path)
@@ -207,7 +207,7 @@ def _rename(temporary: Path, path: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Make a new name durable, where the platform can open folders."""
+    """Flush a folder to disk, if the platform can open folders, so that a new name is durable."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

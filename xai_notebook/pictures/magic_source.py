@@ -1,6 +1,6 @@
-"""Source of `%%xai_image` cells: quoting of options, escaping of prompts, and their inverse.
+"""Create the source of `%%xai_image` cells: quote options and escape prompts; split templates.
 
-Run by IPython, the cell of a request makes exactly that request.
+When IPython runs the cell of a request, the cell makes exactly that request.
 """
 
 from __future__ import annotations
@@ -17,50 +17,51 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest
 
 CHOOSE: Final = "choose:"
-"""Prefix of input images in a cell made from a stranger's file, which must not open local files."""
+"""Prefix of input images in a cell from an untrusted file, which must not open local files."""
 OPTION_OF: Final = {"image_format": "format", "inputs": "image", "rewrite_model": "rewrite"}
-"""Options of those fields of a request that have another name."""
+"""Names of options by fields of a request, where they differ."""
 _PICTURE_FIELDS: Final = (
     "n", "model", "aspect_ratio", "resolution", "quality", "inputs", "image_format",
     "rewrite_model",
 )  # fmt: skip
-"""Fields that a cell repeats. It neither publishes the picture anew nor sends a user id."""
+"""Fields that a generated cell repeats; it does not repeat the public link or the user id."""
 DASHES: Final = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
 """The hyphen-minus, and the dashes that editors and web pages replace it with."""
 INVISIBLE: Final = "\u200b\u200c\u200d\u2060\ufeff"
-"""Zero-width characters, which come with text from web pages."""
+"""Zero-width characters, common in text copied from web pages."""
 _PLAIN: Final = re.compile(r"[\w./:@%+,=~^\[\]()*?!#&|<>\\-]+", re.ASCII)
-"""Values that need no quotes."""
+"""Pattern of values that need no quotes."""
 _LIKE_A_VARIABLE: Final = re.compile(r"^\$|\{+")
 _MAX_EXPRESSION: Final = 10_000
 _PART: Final = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[\[({\])}]", re.DOTALL)
 _UNSAFE: Final = (
     r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff"
 )
-"""What cells, fields and clipboards change, lose or show otherwise. Tab and newline are kept."""
-# Compiled at first use: `%load_ext` does without.
+"""Characters that cells, form fields or clipboards change, lose or display differently. Tab and
+newline are safe."""
+# Compiled at first use, because `%load_ext` does not need them.
 _SPECIAL: Final = rf"\{{{{2,}}|\{{(?=[{_UNSAFE}])|[{_UNSAFE}]"
 _CHANGED_BY_IPYTHON: Final = (
     r"(?m)^(?P<blank>[^\S\n])(?=[^\S\n]*$)"
     r"|^(?P<before>[^\S\n]*)(?P<prompt>>(?=>>)|\.(?=\.\.)|I(?=n \[\d)|\[(?=nav\]|ins\])"
     r"|%(?=%?[A-Za-z]))"
 )
-"""Blank lines and terminal prompts, which IPython removes, and lines that look like a magic."""
+"""Blank lines and terminal prompts, which IPython removes, and lines that look like magics."""
 _NO_PROMPT: Final = (
     rf"\A(?P<before>[{INVISIBLE}]*)(?P<prompt>[{DASHES}](?=[{DASHES}]*[A-Za-z])|#(?=[^\S\n]*[|@]))"
 )
-"""Beginnings of a body that read as an option, or as a comment for Quarto or Colab."""
+"""The start of a body that would be read as an option, or as a comment for Quarto or Colab."""
 
 
 class OpenExpressionError(Exception):
-    """An expression of a template is not closed."""
+    """An expression in a template is not closed."""
 
 
 def magic_cell(request: ImageRequest) -> str:
     """Return the `%%xai_image` cell that requests the pictures of `request` again.
 
-    It has the options that describe a picture only, because a request can come from a stranger.
-    Input images keep the names that the user gave them. A `{{` in the prompt is escaped.
+    The cell has only options that describe a picture, because a request can come from an untrusted
+    file. Input images keep the names from the original cell. A `{{` in the prompt is escaped.
     """
     given = ["%%xai_image"]
     defaults = {field.name: field.default for field in fields(request)} | {"model": DEFAULT_MODEL}
@@ -74,7 +75,7 @@ def magic_cell(request: ImageRequest) -> str:
 
 
 def flag(name: str) -> str:
-    """Return the flag of an option by its name in Python: `--max-cost` for `max_cost`."""
+    """Return the flag of an option from its Python name: `--max-cost` for `max_cost`."""
     return f"-{name}" if len(name) == 1 else f"--{name.strip('_').replace('_', '-')}"
 
 
@@ -87,7 +88,7 @@ def words(flag: str, values: Iterable[Any]) -> list[str]:
 def _quote(value: str | float) -> str:
     if not isinstance(value, str):
         return f"{value:g}"
-    # Braces and a leading `$` would be read as a variable.
+    # Braces and a `$` at the start would be read as a variable.
     value = _LIKE_A_VARIABLE.sub(lambda match: _as_template(match[0]), value)
     if _PLAIN.fullmatch(value):
         return value
@@ -106,7 +107,7 @@ def _escaped(character: str) -> str:
 def escape(text: str) -> str:
     """Return the template that renders exactly `text`.
 
-    Two braces become `{{ '{{' }}`, an unsafe character becomes its number in such an expression.
+    Two braces become `{{ '{{' }}`; an unsafe character becomes an escape in such an expression.
     """
     return re.sub(_SPECIAL, lambda match: _as_template(match[0]), text)
 
@@ -116,14 +117,14 @@ def cell_body(template: str) -> str:
     try:
         parts = list(split(template))
     except OpenExpressionError:
-        return template  # the cell is refused for its open {{, like the template
+        return template  # running the cell reports the open {{
     body = "".join(
         re.sub(_CHANGED_BY_IPYTHON, _protected, escape(literal))
         + ("" if source is None else f"{{{{{source}}}}}")
         for literal, source in parts
     )
     body = re.sub(_NO_PROMPT, _protected, body)
-    # The magic drops a final semicolon, which users write out of habit.
+    # The magic removes a final semicolon, so the prompt's own semicolon needs protection.
     return body + ("{{ '' }}" if body.endswith(";") else "")
 
 
@@ -141,7 +142,7 @@ def _protected(match: re.Match[str]) -> str:
 
 
 def split(text: str) -> Iterator[tuple[str, str | None]]:
-    """Yield each literal text and the expression after it, which is None at the end.
+    """Yield pairs of a literal text and the expression after it, None after the last text.
 
     Raises:
         OpenExpressionError: An expression is not closed.
@@ -159,7 +160,7 @@ def expression_end(text: str, start: int) -> int:
 
     Args:
         text: A prompt or a magic's line.
-        start: Index after the `{{`.
+        start: Index of the first character after the `{{`.
 
     Raises:
         OpenExpressionError: The expression is not closed.

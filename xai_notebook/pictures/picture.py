@@ -1,6 +1,6 @@
-"""Frozen data of pictures: one image of a reply, its card in a batch, the grid of a batch.
+"""Frozen dataclasses: one image of a reply, its card in a batch, and the grid of a batch.
 
-Nothing here is rendered; `render/` turns a `Grid` into HTML and text.
+This module renders nothing; `render/` turns a `Grid` into HTML and text.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Status = Literal["ok", "moderated", "missing", "failed", "pending", "unsent", "damaged"]
-"""Outcome of one image. `pending`: recorded in the library, not downloaded yet. `unsent`: never
-requested, because of a budget. `damaged`: the library's row cannot be read."""
+"""Outcome of one image. `pending`: recorded in the library, but not downloaded yet. `unsent`: never
+requested, because of a budget. `damaged`: the row in the library cannot be read."""
 SHOWN: Final = 24
 """Default number of cards in a grid."""
 WITHHELD: Final = "The image was withheld by moderation. Change the prompt."
@@ -41,27 +41,28 @@ class Picture:
     """One image of a reply, or the reason why it is missing.
 
     Attributes:
-        request: The request that it answers.
-        position: Index among the images of its request, as the library counts them.
+        request: The request that the image answers.
+        position: Index among the images of the request, as the library counts them.
         status: `"ok"`, or why the picture is missing.
         model: The model as the server named it.
-        rewritten_prompt: The prompt as rewritten by the server, or by a chat model for us.
-        rewritten_by: The chat model; None if the image server rewrote the prompt itself.
-        cost_usd: This image's share of the reported cost in US dollars; None: not reported.
-        media_type: Such as `"image/jpeg"`, detected from the bytes.
+        rewritten_prompt: The prompt as rewritten by the server or by a chat model.
+        rewritten_by: The chat model that rewrote the prompt; None if the image server did.
+        cost_usd: This image's share of the reported cost in US dollars; None if not reported.
+        media_type: Media type, such as `"image/jpeg"`, detected from the bytes.
         size: Width and height in pixels.
-        created: When the reply arrived, in UTC.
-        replayed: Loaded from the library instead of the server.
+        created: Time at which the reply arrived, in UTC.
+        replayed: Whether the image was loaded from the library instead of the server.
         error: Why the picture is missing, in one line.
         sha256: Hex digest of the original bytes.
-        file: The original in the library.
-        id: The row in the library.
-        notes: Notes for the user, a line each.
-        cached: The original bytes, if no library holds them.
-        held: Reads the original from inside another file, such as a bundle.
+        file: The original file in the library.
+        id: The number of the row in the library.
+        notes: Notes for the user, one line each.
+        cached: The original bytes, if no library stores them.
+        held: Function that reads the original from inside another file, such as a bundle.
         public_url: Public link to the image.
-        public_url_expires: When the link expires, in UTC; None: as long as the server has the file.
-        bundle: Name of the bundle that it comes from.
+        public_url_expires: Time at which the link expires, in UTC; None if it works until the
+            server deletes the file.
+        bundle: Name of the bundle that contains the image.
     """
 
     request: ImageRequest
@@ -88,23 +89,23 @@ class Picture:
 
     @property
     def settled(self) -> bool:
-        """Whether the outcome is final and paid for: the image arrived or was withheld."""
+        """Whether the outcome is final and paid for, because the image arrived or was withheld."""
         return self.status in {"ok", "moderated"} or bool(self.sha256 or self.cached)
 
     @property
     def is_public(self) -> bool:
-        """Whether there is a public link that has not expired."""
+        """Whether the image has a public link that has not expired."""
         expires = self.public_url_expires
         return self.public_url is not None and (expires is None or expires > _now())
 
     @property
     def prompt(self) -> str:
-        """The prompt as the user wrote it, templates filled."""
+        """The prompt as the user wrote it, with templates filled in."""
         return self.request.original_prompt or self.request.prompt
 
     @property
     def caption(self) -> str:
-        """The prompt that made the image, as plain text, labelled if it was rewritten."""
+        """The prompt that made the image, as plain text with a label."""
         if self.rewritten_prompt:
             return f"Rewritten prompt: {self.rewritten_prompt}"
         return f"Prompt: {self.prompt}"
@@ -120,7 +121,7 @@ class Picture:
 
         Raises:
             ModeratedError: The image was withheld by moderation.
-            MissingImageError: The reply held no such image, or its file has been deleted,
+            MissingImageError: The reply did not contain the image, or its file has been deleted,
                 replaced or damaged.
             ReplyError: The request failed; the message says why.
         """
@@ -155,10 +156,10 @@ class Picture:
 
 
 class _FromPicture(property, Generic[T]):
-    """An attribute of a card that has the value and the docstring of its picture's attribute."""
+    """Attribute of a card that forwards to the same attribute of its picture."""
 
     def __set_name__(self, owner: type, name: str) -> None:
-        super().__init__(attrgetter(f"picture.{name}"))  # in C: a grid reads thousands
+        super().__init__(attrgetter(f"picture.{name}"))  # runs in C: a grid reads thousands
         self.__doc__ = getattr(Picture, name).__doc__
 
     if TYPE_CHECKING:
@@ -168,13 +169,13 @@ class _FromPicture(property, Generic[T]):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Card:
-    """A picture in a batch. It has the attributes of its picture, too.
+    """A picture in a batch, with all attributes of the picture.
 
     Attributes:
-        picture: The image of a reply, or of the library.
-        index: Index among the images of its request, in this batch.
-        chosen: Its value on each axis of a comparison.
-        exported: The file written by the last export.
+        picture: The image, from a reply or from the library.
+        index: Index among the images of the same request in this batch.
+        chosen: The value of each axis of a comparison for this image.
+        exported: The file that the last export wrote.
     """
 
     picture: Picture
@@ -213,30 +214,30 @@ class Card:
 
     @property
     def label(self) -> str | None:
-        """Its values in a comparison, in one line."""
+        """The values of the axes of a comparison, in one line; None without a comparison."""
         return " · ".join(self.chosen) or None
 
     @property
     def path(self) -> Path | None:
-        """The exported file, else the original in the library; None: neither exists."""
+        """The exported file, else the original in the library; None if neither exists."""
         return self.exported or self.file
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Grid:
-    """Cards, and how they are shown.
+    """Cards and the settings that show them.
 
     Attributes:
-        images: In the order of their requests and indices.
-        name: Name of the variable that holds them, if known.
-        columns: Cards per row; None: by count.
-        captions: `"full"`, `"short"` or `"none"`; None: fold only long prompts.
+        images: The cards, in the order of their requests and indices.
+        name: Name of the variable that holds the batch, if known.
+        columns: Cards per row; None chooses by the number of cards.
+        captions: `"full"`, `"short"` or `"none"`; None folds only long prompts.
         full: Show originals instead of previews.
         compare: Show the input images before their edits.
         cells: Show the creation time and the magic that requests the image again.
-        limit: Most cards to show; the rest is only counted.
-        notes: Notes for the user, a line each.
-        summary: A line below the grid of many prompts.
+        limit: Maximum number of cards to show; a line counts the others.
+        notes: Notes for the user, one line each.
+        summary: A summary line below the grid, for many prompts.
     """
 
     images: Sequence[Card] = ()
@@ -258,8 +259,8 @@ class Row(NamedTuple):
     """A row of a matrix.
 
     Attributes:
-        name: The value that its pictures share.
-        cells: For each column, the indices of its cards in the grid.
+        name: The value that the pictures of the row share.
+        cells: For each column, the indices of the cards in the grid.
     """
 
     name: str
@@ -267,7 +268,7 @@ class Row(NamedTuple):
 
 
 class Section(NamedTuple):
-    """Rows that share their values on the outer axes, which are its name; it can be empty."""
+    """Rows with the same values of the outer axes. The name lists these values; it can be empty."""
 
     name: str
     rows: list[Row]
@@ -277,8 +278,8 @@ class Matrix(NamedTuple):
     """Layout of a comparison: the last axis gives the columns, the one before it the rows.
 
     Attributes:
-        columns: Their names.
-        sections: From top to bottom.
+        columns: Names of the columns.
+        sections: The sections, from top to bottom.
     """
 
     columns: tuple[str, ...]
@@ -286,7 +287,7 @@ class Matrix(NamedTuple):
 
 
 def matrix_of(cards: Sequence[Card]) -> Matrix | None:
-    """Return the layout of a comparison; None: not a comparison, or a single row or column."""
+    """Return the layout of a comparison; None if it has one row or column or is no comparison."""
     chosen = [card.chosen for card in cards]
     depth = len(chosen[0]) if chosen else 0
     if depth < 2 or any(len(values) != depth for values in chosen):  # noqa: PLR2004  # rows, columns
@@ -305,7 +306,7 @@ def matrix_of(cards: Sequence[Card]) -> Matrix | None:
 
 
 def first_cards(cards: Sequence[_Card], limit: int) -> Sequence[_Card]:
-    """Return at most `limit` cards; of a matrix, only whole rows, if there is at least one."""
+    """Return at most `limit` cards; a matrix ends with a complete row, if one fits."""
     first = cards[:limit]
     if len(cards) <= limit or matrix_of(first) is None:
         return first

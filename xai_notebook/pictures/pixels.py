@@ -1,4 +1,4 @@
-"""Pixels: decode untrusted images within limits, convert, scale, and read NumPy arrays."""
+"""Decode untrusted images within limits; convert and scale images; read NumPy arrays."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF")
 _END_OF_JPEG: Final = b"\xff\xd9"
 _QUALITIES: Final = (82, 72, 62, 50, 38, 25)
 _MAX_PROFILE: Final = 1 << 20
-"""Maximum bytes of a colour profile; cameras and screens have a few thousand."""
+"""Maximum bytes of a colour profile; profiles of cameras and screens have a few thousand."""
 _SMALLEST: Final = 256
 """Side in pixels at which previews stop shrinking."""
 _ORIENTATION: Final = 0x0112
@@ -35,31 +35,31 @@ _TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""How to turn an image upright, by its Exif orientation; 1 is upright."""
+"""Transpositions that turn an image upright, by Exif orientation; 1 is upright."""
 _WITH_ORIENTATION: Final = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
 """Keys of `Image.info` that can hold an orientation."""
 _MAX_EXIF: Final = 1 << 16
-"""Bytes of Exif to read: Pillow takes seconds for a megabyte."""
+"""Maximum bytes of Exif to read: Pillow takes seconds for a megabyte."""
 _PLAIN_MODES: Final = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA", "RGBX": "RGB"}
 """Modes with little support in Pillow, and the mode to convert them to."""
 _MODES: Final = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
 """Pillow's modes, by the colour space of a profile."""
 _MAX_LEVEL: Final = 255
 _DARK: Final = 16
-"""Maximum level of 8 bits that looks black: the array's range must be another one."""
+"""A maximum below this 8-bit level looks black, so the array probably has another range."""
 _LEVELS_16: Final = 257
-"""Levels of 16 bits per level of 8."""
+"""Number of 16-bit levels per 8-bit level."""
 _CHANNELS: Final = (1, 2, 3, 4)
-"""Grey, grey and alpha, RGB, RGBA."""
+"""Possible numbers of channels: grey, grey and alpha, RGB, RGBA."""
 
 
 class Preview(NamedTuple):
     """A small JPEG of an image.
 
     Attributes:
-        data: The JPEG.
-        size: Its width and height in pixels.
-        whole: Whether every pixel of the image could be decoded.
+        data: The bytes of the JPEG.
+        size: Width and height of the JPEG in pixels.
+        whole: Whether every pixel of the original could be decoded.
     """
 
     data: bytes
@@ -74,15 +74,15 @@ def open_image(data: bytes) -> Image.Image:
         data: The bytes of a JPEG, PNG, WebP or GIF.
 
     Raises:
-        ReplyError: The bytes are not an image, or it has more than `MAX_IMAGE_PIXELS` pixels.
+        ReplyError: The bytes are not an image, or the image has more than `MAX_IMAGE_PIXELS`.
     """
     try:
         whole = make_readable(data)  # Pillow takes a minute for 30 MB of padding
         with warnings.catch_warnings():
-            # Pillow only warns between one and two times its own limit; ours is lower and firm.
+            # Pillow only warns up to twice its limit; our limit is lower and always an error.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(whole), formats=_FORMATS)
-    except Exception as error:  # Pillow's parsers raise anything on a broken header
+    except Exception as error:  # Pillow raises many types for a broken header
         raise ReplyError(
             f"The {len(data):,} bytes received are not a readable image. Ask again with --fresh."
         ) from error
@@ -100,17 +100,17 @@ def load_image(data: bytes, *, side: int | None = None) -> Image.Image:
 
     Args:
         data: The bytes of an image.
-        side: Pixels per side that suffice: a JPEG can be decoded at 1/2, 1/4 or 1/8 of its size.
+        side: Sufficient pixels per side: a JPEG can be decoded at 1/2, 1/4 or 1/8 of its size.
 
     Raises:
-        ReplyError: As `open_image`, or the image is damaged.
+        ReplyError: See `open_image`; or the image is damaged.
     """
     image = open_image(data)
     try:
         if side is not None:
             image.draft("RGB", (side, side))
         image.load()
-    except Exception as error:  # so do its decoders
+    except Exception as error:  # Pillow raises many types for broken pixels
         raise ReplyError(
             "The image is damaged: not all of its pixels can be decoded. `.data` has its bytes as "
             "they came; ask again with --fresh for another one."
@@ -119,11 +119,11 @@ def load_image(data: bytes, *, side: int | None = None) -> Image.Image:
 
 
 def load_rgb(data: bytes) -> Image.Image:
-    """Return an image as viewers show it: upright, in RGB, transparent parts white.
+    """Return an image as viewers show it: upright, in RGB, with transparent parts in white.
 
     Raises:
-        ReplyError: As `load_image`.
-        ValueError: As `eight_bits`.
+        ReplyError: See `load_image`.
+        ValueError: See `eight_bits`.
     """
     return flatten(upright(eight_bits(load_image(data))))
 
@@ -132,7 +132,7 @@ def inspect(data: bytes) -> tuple[str, tuple[int, int]]:
     """Return the media type and (width, height) in pixels, read from the header.
 
     Raises:
-        ReplyError: As `open_image`.
+        ReplyError: See `open_image`.
     """
     with open_image(data) as image:
         return media_type(data) or "", image.size
@@ -148,15 +148,15 @@ def is_whole(data: bytes) -> bool:
 
 
 def preview(data: bytes, *, side: int, limit: int) -> Preview:
-    """Return a small JPEG of an image; of a damaged one, it shows what can be decoded.
+    """Return a small JPEG of an image; for a damaged image, the part that can be decoded.
 
     Args:
         data: The bytes of an image.
         side: Longest side in pixels; smaller images keep their size.
-        limit: Maximum bytes, where possible; quality is reduced before size.
+        limit: Maximum bytes, if possible; the quality is reduced before the size.
 
     Raises:
-        ReplyError: As `open_image`, or no pixel can be decoded.
+        ReplyError: See `open_image`; or no pixel can be decoded.
     """
     try:
         try:
@@ -175,8 +175,8 @@ def preview(data: bytes, *, side: int, limit: int) -> Preview:
 def _salvage(data: bytes, side: int) -> Image.Image:
     """Return the decodable part of a damaged image; the rest is black, grey or transparent.
 
-    Pillow's switch for this would affect the whole process. Instead, a JPEG gets the end marker it
-    lacks, and decoding stops at the first error.
+    Pillow's `LOAD_TRUNCATED_IMAGES` would affect the entire process. Instead, a JPEG gets an end
+    marker, and decoding stops at the first error.
     """
     image = open_image(data + _END_OF_JPEG if media_type(data) == "image/jpeg" else data)
     image.draft("RGB", (side, side))
@@ -188,7 +188,7 @@ def _salvage(data: bytes, side: int) -> Image.Image:
 
 
 def _fitted(image: Image.Image, limit: int, *, whole: bool) -> Preview:
-    """Return a JPEG of at most `limit` bytes, unless its sides would be below `_SMALLEST`."""
+    """Return a JPEG of at most `limit` bytes, but do not shrink it further below `_SMALLEST`."""
     while True:
         for quality in _QUALITIES:
             data = encode(image, "JPEG", quality=quality, optimize=True, progressive=True)
@@ -198,19 +198,19 @@ def _fitted(image: Image.Image, limit: int, *, whole: bool) -> Preview:
             return Preview(data, image.size, whole)
         image = image.resize(
             [max(length * 3 // 4, 1) for length in image.size]
-        )  # only noise needs this
+        )  # only images of noise need this
 
 
 def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """Return the file of an image, without metadata. All files that we create are encoded here.
+    """Encode an image as a file without metadata; this function encodes all files that we create.
 
-    Pillow would copy comments, Exif, XMP and colour profiles of the source: a stranger's text would
-    be passed on, and a long one makes the encoder fail.
+    Pillow would copy comments, Exif, XMP and colour profiles of the source. Untrusted text would be
+    passed on, and long text makes the encoder fail.
 
     Args:
-        image: Not changed.
+        image: The image; it is not changed.
         kind: `"JPEG"` or `"PNG"`.
-        **options: For Pillow's encoder.
+        **options: Options of Pillow's encoder.
     """
     bare = image.copy()
     bare.info = {name: bare.info[name] for name in ("transparency",) if name in bare.info}
@@ -220,7 +220,7 @@ def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Return an image turned as its Exif orientation demands, as every viewer shows it."""
+    """Return an image turned upright according to its Exif orientation, as viewers show it."""
     turn = _TURNS.get(_orientation(image))
     if turn is None:
         return image
@@ -231,24 +231,24 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> Any:
-    """Return the Exif orientation of a decoded image, by default 1."""
+    """Return the Exif orientation of a decoded image; 1 if it has none."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # damaged Exif does not make a damaged picture
+        warnings.simplefilter("ignore")  # damaged Exif does not matter
         try:
             long = len(image.info.get("exif", b"")) > _MAX_EXIF
             exif = Image.Exif() if long else image.getexif()
             if long:
                 exif.load(image.info["exif"][:_MAX_EXIF])
             return exif.get(_ORIENTATION, 1)
-        except Exception:  # noqa: BLE001  # Pillow's reader raises anything on damaged Exif
+        except Exception:  # noqa: BLE001  # Pillow raises many types
             return 1
 
 
 def factor_to_bytes(low: float, high: float, *, whole: bool) -> float:
     """Return the factor that scales numbers to levels from 0 to 255.
 
-    Integers must be such levels already. Floats range from 0 to 1 if none exceeds 1, else from 0 to
-    255; floats that would give a black picture are refused.
+    Integers must already be levels from 0 to 255. The range of floats is 0 to 1 if no float exceeds
+    1, else 0 to 255. Floats in the latter range that would give a black picture are refused.
 
     Args:
         low: The lowest number.
@@ -256,9 +256,9 @@ def factor_to_bytes(low: float, high: float, *, whole: bool) -> float:
         whole: Whether the numbers are integers.
 
     Raises:
-        ValueError: The range is another one. The message is half a sentence and a cure.
+        ValueError: The numbers are in another range. The message is half a sentence and advice.
     """
-    overshot = 0.5  # levels by which interpolation may leave the range
+    overshot = 0.5  # levels by which interpolation can exceed the range
     half = overshot / _MAX_LEVEL
     if whole and low >= 0 and high <= _MAX_LEVEL:
         return 1.0
@@ -277,10 +277,10 @@ def factor_to_bytes(low: float, high: float, *, whole: bool) -> float:
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
-    """Return an image with 8 bits per channel; 16 bits and floats are scaled, not clipped.
+    """Return an image with 8 bits per channel; 16-bit values and floats are scaled, not clipped.
 
     Raises:
-        ValueError: As `factor_to_bytes`.
+        ValueError: See `factor_to_bytes`.
     """
     if image.mode in _PLAIN_MODES:
         return image.convert(_PLAIN_MODES[image.mode])
@@ -309,23 +309,23 @@ def _extrema(image: Image.Image) -> tuple[float, float]:
     """Return the lowest and highest number of an image of mode I or F.
 
     Raises:
-        ValueError: Some are NaN or infinite.
+        ValueError: Some numbers are NaN or infinite.
     """
     if image.mode == "F" and not math.isfinite(sum(array.array("f", image.tobytes()))):
         raise ValueError("some of its values are NaN or infinite. Use numpy.nan_to_num(a)")
     low, high = image.getextrema()
-    return float(low), float(high)  # type: ignore[arg-type]  # of one channel
+    return float(low), float(high)  # type: ignore[arg-type]  # one channel
 
 
 def in_srgb(image: Image.Image, notes: list[str] | None = None) -> Image.Image:
     """Return an image converted from its colour profile to sRGB.
 
     Args:
-        image: With 8 bits per channel; transparency is kept.
-        notes: Half a sentence is appended if the profile cannot be used.
+        image: An image with 8 bits per channel; its transparency is kept.
+        notes: List of notes; half a sentence is appended if the profile cannot be used.
     """
     profile = image.info.get("icc_profile")
-    if not profile or image.mode == "1":  # black and white are the same everywhere
+    if not profile or image.mode == "1":  # black and white need no profile
         return image
     alpha, base = None, image
     if image.has_transparency_data:
@@ -342,13 +342,13 @@ def in_srgb(image: Image.Image, notes: list[str] | None = None) -> Image.Image:
         if mode == "RGB" and base.mode == "L":
             base = base.convert("RGB")
         srgb = ImageCms.createProfile("sRGB")
-        # Raises if the profile's colour space is not that of the image.
+        # Raises an error if the profile and the image have different colour spaces.
         result = ImageCms.profileToProfile(base, given, srgb, outputMode="RGB")
     except (ImageCms.PyCMSError, KeyError, OSError, TypeError, ValueError):
         if notes is not None:
             notes.append("taken as sRGB, since its colour profile cannot be used")
         return image
-    if result is None:  # only if converted in place
+    if result is None:  # only for conversions in place
         return image
     if alpha is not None:
         result.putalpha(alpha)
@@ -361,16 +361,16 @@ def in_srgb(image: Image.Image, notes: list[str] | None = None) -> Image.Image:
 
 
 def is_transparent(image: Image.Image) -> bool:
-    """Tell whether an image of 8 bits per channel has a transparent pixel."""
+    """Tell whether an image with 8 bits per channel has a transparent pixel."""
     if not image.has_transparency_data:
         return False
     alpha = (image if image.mode in {"LA", "RGBA"} else image.convert("RGBA")).getchannel("A")
     lowest, _ = alpha.getextrema()
-    return lowest < _MAX_LEVEL  # type: ignore[operator]  # of one channel
+    return lowest < _MAX_LEVEL  # type: ignore[operator]  # one channel
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """Return an RGB image; transparent parts become white."""
+    """Return the image in RGB; transparent parts become white."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         ground = Image.new("RGB", image.size, "white")
@@ -380,7 +380,7 @@ def flatten(image: Image.Image) -> Image.Image:
 
 
 def is_array(value: Any) -> bool:
-    """Tell whether an object can be read as an array; tables do not count."""
+    """Tell whether an object can be read as an array; False for tables."""
     protocols = ("__array_interface__", "__array__", "__dlpack__")
     return any(hasattr(value, name) for name in protocols) and not hasattr(value, "columns")
 
@@ -388,20 +388,20 @@ def is_array(value: Any) -> bool:
 def from_array(value: Any, notes: list[str]) -> Image.Image:
     """Return an image of an array.
 
-    Booleans give black and white. Integers are levels from 0 to 255, or up to 65535 in 16 bits;
-    floats range from 0 to 1, or from 0 to 255 if one exceeds 1. Levels are kept exactly.
+    Booleans mean black and white. Integers are levels from 0 to 255, or to 65535 with 16 bits.
+    Floats are levels from 0 to 1, or from 0 to 255 if one exceeds 1. 8-bit levels do not change.
 
     Args:
         value: An array of height × width, or height × width × 1, 2, 3 or 4 channels, or an object
             with an array protocol.
-        notes: Half a sentence is appended if the picture may not be what the user means.
+        notes: List of notes; half a sentence is appended if the range of the values is doubtful.
 
     Raises:
-        ValueError: It is not a picture by shape, type or range. The message is half a sentence and
-            a cure.
+        ValueError: The shape, the type or the range is not that of a picture. The message is half a
+            sentence and advice.
     """
     try:
-        import numpy as np  # noqa: PLC0415  # optional, but whoever has arrays has it
+        import numpy as np  # noqa: PLC0415  # optional; arrays rarely exist without NumPy
     except ImportError:
         return Image.fromarray(value)
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
@@ -418,8 +418,8 @@ def _check_shape(array: np.ndarray[Any, Any], move: str) -> None:
     """Raise `ValueError` unless an array has the shape of one picture with its channels last.
 
     Args:
-        array: As given by the user.
-        move: The method that moves its axes, for the message.
+        array: The array from the user.
+        move: The method of the user's object that moves axes, for the message.
     """
     shape = array.shape
     if 0 in shape:
@@ -446,9 +446,9 @@ def _levels(array: np.ndarray[Any, Any], notes: list[str]) -> np.ndarray[Any, An
     """Return the numbers of an array as levels from 0 to 255.
 
     Raises:
-        ValueError: Their type or range is unknown.
+        ValueError: The type or the range of the numbers is not supported.
     """
-    import numpy as np  # noqa: PLC0415  # as `from_array`
+    import numpy as np  # noqa: PLC0415  # optional; see `from_array`
 
     kind = array.dtype.kind
     if kind == "b":
@@ -462,7 +462,7 @@ def _levels(array: np.ndarray[Any, Any], notes: list[str]) -> np.ndarray[Any, An
         factor = factor_to_bytes(low, high, whole=False)
         scaled = array.astype(np.float32 if array.dtype.itemsize <= 4 else float) * factor  # noqa: PLR2004
         return np.rint(scaled).clip(0, 255).astype(np.uint8)
-    # Lower maxima would look black: such numbers have 10 or 12 bits.
+    # Arrays with a lower maximum would look black; they probably have 10 or 12 bits.
     if array.dtype.type is np.uint16 and high >= _DARK * _LEVELS_16:
         return ((array.astype(np.uint32) + _LEVELS_16 // 2) // _LEVELS_16).astype(np.uint8)
     factor_to_bytes(low, high, whole=True)

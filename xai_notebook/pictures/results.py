@@ -1,7 +1,7 @@
-"""What `generate` returns: `GeneratedImage`, `ImageBatch`, and how they are pickled.
+"""The results of `generate`: `GeneratedImage`, `ImageBatch`, and their pickle format.
 
-Originals stay on disk where the library has them, so ten thousand images cost a few megabytes of
-memory. Nothing is decoded before `.pil` is read, and importing this loads neither PIL nor NumPy.
+Originals that the library stores stay on disk, so ten thousand images take a few megabytes of
+memory. Reading `.pil` decodes the image; importing this module loads neither PIL nor NumPy.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 
 class PictureHistory(Protocol):
-    """What images and batches need of a session's history."""
+    """Methods of a session's history that images and batches use."""
 
     def lineage(self, image: GeneratedImage) -> ImageBatch:
-        """Return the images that an image was made from."""
+        """Return the images from which an image was made."""
 
     def mark(
         self,
@@ -54,7 +54,7 @@ class PictureHistory(Protocol):
 
 
 class Maker(Protocol):
-    """What images and batches need of a session."""
+    """Methods of a session that images and batches use."""
 
     @property
     def history(self) -> PictureHistory:
@@ -64,11 +64,11 @@ class Maker(Protocol):
         """Make images and wait for them."""
 
     def redo(self, batch: ImageBatch, indices: Sequence[int]) -> ImageBatch:
-        """Return a batch with some of its images made anew."""
+        """Return the batch with some of its images generated again."""
 
 
 class Annotatable(ABC):
-    """Stars, tags and trash of one image or of many."""
+    """Star, tag, delete and restore one image or a batch."""
 
     @abstractmethod
     def _mark(self, **marks: Any) -> None:
@@ -78,16 +78,16 @@ class Annotatable(ABC):
         """Star the images; `value=False` removes the star.
 
         Raises:
-            LibraryError: The image is in no library, or the library cannot be written to.
+            LibraryError: The image is not in a library, or the library cannot be written to.
         """
         self._mark(starred=value)
 
     def tag(self, tag: str) -> None:
-        """Add a tag, a word or a few, that the library can search for.
+        """Add a tag of one or more words; the library can be searched by tags.
 
         Raises:
             OptionError: The tag is empty or has invalid characters.
-            LibraryError: As `star`.
+            LibraryError: See `star`.
         """
         self._mark(tag=tag)
 
@@ -96,51 +96,51 @@ class Annotatable(ABC):
 
         Raises:
             OptionError: The tag is empty or has invalid characters.
-            LibraryError: As `star`.
+            LibraryError: See `star`.
         """
         self._mark(untag=tag)
 
     def delete(self) -> None:
-        """Move to the trash; the library no longer replays the image.
+        """Move the image to the trash; the library no longer replays it.
 
-        The trash is emptied after 30 days, or by `xai_notebook.empty_trash()`. Until then,
-        `restore` brings the image back.
+        Images are deleted after 30 days in the trash, or by `xai_notebook.empty_trash()`. Until
+        then, `restore` brings the image back.
 
         Raises:
-            LibraryError: As `star`.
+            LibraryError: See `star`.
         """
         self._mark(deleted=True)
 
     def restore(self) -> None:
-        """Move out of the trash.
+        """Move the image out of the trash.
 
         Raises:
-            LibraryError: As `star`.
+            LibraryError: See `star`.
         """
         self._mark(deleted=False)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class GeneratedImage(Annotatable, Card):
-    """One image of a reply, or the reason why it is missing. It is immutable.
+    """One image of a reply, or the reason why it is missing; immutable.
 
-    Besides the attributes below, it has those of its picture: `request`, `status`, `error`,
+    An image also has the attributes of its picture: `request`, `status`, `error`,
     `model`, `rewritten_prompt`, `rewritten_by`, `cost_usd`, `size`, `media_type`, `created`,
     `replayed`, `notes`, `sha256`, `file`, `id`, `public_url`, `public_url_expires` and `bundle`.
 
     Attributes:
-        picture: What the reply or the library says of the image.
-        index: Index among the images of its request, in this batch.
-        chosen: Its value on each axis of a comparison.
-        exported: The file written by the last export.
-        maker: The session that made or found it, for `edit` and `lineage`.
+        picture: Data of the image, from a reply or from the library.
+        index: Index among the images of the same request in this batch.
+        chosen: The value of each axis of a comparison for this image.
+        exported: The file that the last export wrote.
+        maker: The session that made or loaded the image; `edit` and `lineage` use it.
     """
 
     maker: Maker | None = None
 
     @property
     def pil(self) -> Image.Image:
-        """A new, decoded PIL image; `size` and `media_type` are known without decoding.
+        """A new, decoded PIL image; `size` and `media_type` do not need decoding.
 
         Raises:
             ReplyError: The image is missing, or its bytes are damaged.
@@ -150,13 +150,13 @@ class GeneratedImage(Annotatable, Card):
         return load_image(self.data)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, Any]:
-        """Return its pixels as a NumPy array: height × width × 3, uint8, upright, on white.
+        """Return the pixels as a NumPy array: height × width × 3, uint8, upright, on white.
 
         Raises:
-            ReplyError: As `pil`.
-            ValueError: `copy=False`; the pixels are always decoded anew.
+            ReplyError: See `pil`.
+            ValueError: `copy` is False, but every call decodes the pixels into a new array.
         """
-        import numpy as np  # noqa: PLC0415  # optional, but installed if this is called
+        import numpy as np  # noqa: PLC0415  # optional, but installed if NumPy calls this
 
         from xai_notebook.pictures.pixels import load_rgb  # noqa: PLC0415  # PIL costs 24 ms
 
@@ -165,21 +165,21 @@ class GeneratedImage(Annotatable, Card):
         return np.array(load_rgb(self.data), dtype=dtype)
 
     def edit(self, prompt: str, **options: Any) -> ImageBatch:
-        """Make images from this one, and wait for them.
+        """Edit this image, and wait for the new images.
 
         Args:
-            prompt: What to change.
-            **options: As for `xai_notebook.generate`.
+            prompt: The change to make.
+            **options: Options of `xai_notebook.generate`.
 
         Raises:
-            XaiError: As `xai_notebook.generate`.
+            XaiError: See `xai_notebook.generate`.
         """
         batch: ImageBatch = self._made_by().generate(prompt, image=[self], **options)
         return batch
 
     @property
     def lineage(self) -> ImageBatch:
-        """The images that this one was made from, oldest first, then the image itself.
+        """The images from which this image was made, oldest first, then the image itself.
 
         Raises:
             LibraryError: The library cannot be opened.
@@ -188,19 +188,19 @@ class GeneratedImage(Annotatable, Card):
 
     @property
     def starred(self) -> bool:
-        """Whether it has a star in the library now.
+        """Whether the image has a star in the library; reads the library.
 
         Raises:
-            LibraryError: As `star`.
+            LibraryError: See `star`.
         """
         return bool(self._made_by().history.annotation(self).starred)
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Its tags in the library now, in alphabetical order.
+        """The tags of the image in alphabetical order; reads the library.
 
         Raises:
-            LibraryError: As `star`.
+            LibraryError: See `star`.
         """
         return tuple(self._made_by().history.annotation(self).tags)
 
@@ -216,14 +216,14 @@ class GeneratedImage(Annotatable, Card):
         """Write the original into a folder and return the new file's path.
 
         Args:
-            folder: Default: the notebook's folder; a relative path is inside it.
+            folder: Default: the notebook's folder. A relative path is inside the notebook's folder.
             metadata: Add the prompt, the model and the kind of source as XMP.
 
         Raises:
             ExportError: The file cannot be written. The image is not affected.
         """
         path, notes = export_image(self, folder, metadata=metadata)
-        # The card shows the last export; this is the only change an image goes through.
+        # The card shows the last export. This is the only change to an image.
         object.__setattr__(self, "exported", path)
         object.__setattr__(self, "picture", replace(self.picture, notes=notes))
         return path
@@ -251,7 +251,7 @@ class GeneratedImage(Annotatable, Card):
 
 
 class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
-    """The images of one cell, in order. Shown as a captioned grid; immutable."""
+    """The images of one cell, in order; immutable. Notebooks show a grid with captions."""
 
     images: tuple[GeneratedImage, ...]
 
@@ -263,13 +263,13 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         undrawn: Callable[[], None] | None = None,
         **shown: Any,
     ) -> None:
-        """Hold the images.
+        """Create a batch.
 
         Args:
-            images: In the order of their requests and indices.
-            notes: Notes for the user, a line each.
+            images: The images, in the order of their requests and indices.
+            notes: Notes for the user, one line each.
             undrawn: Called when rendering the grid fails.
-            **shown: How it is shown; see `Grid`.
+            **shown: Display settings; see `Grid`.
         """
         super().__init__(images=tuple(images), notes=tuple(notes), **shown)
         self.undrawn = undrawn
@@ -278,13 +278,13 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         return len(self.images)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, Any]:
-        """Return a NumPy array of its images, as objects: their sizes can differ.
+        """Return a NumPy array of image objects, since the sizes of the images can differ.
 
         Raises:
-            TypeError: Another dtype is requested, which would decode all of them.
-            ValueError: `copy=False`.
+            TypeError: Another dtype than `object` is requested; all images would be decoded.
+            ValueError: `copy` is False.
         """
-        import numpy as np  # noqa: PLC0415  # optional, but installed if this is called
+        import numpy as np  # noqa: PLC0415  # optional, but installed if NumPy calls this
 
         if copy is False:
             raise ValueError("The images of a batch cannot be given without a copy.")
@@ -316,7 +316,7 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
 
     @property
     def cost_usd(self) -> float | None:
-        """Cost of these images in US dollars; None if the cost of one is unknown.
+        """Cost of these images in US dollars; None if the cost of any image is unknown.
 
         Replayed images are free.
         """
@@ -331,45 +331,45 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
 
     def _mark(self, **marks: Any) -> None:
         if self.images:
-            self[0]._made_by().history.mark(self.images, **marks)  # noqa: SLF001  # of this module
+            self[0]._made_by().history.mark(self.images, **marks)  # noqa: SLF001  # same module
 
     def redo(self, *indices: int) -> ImageBatch:
-        """Return the batch with some of its images made anew; the others stay.
+        """Return the batch with some of its images generated again; the others stay the same.
 
-        A new image replaces the former one in its cell from then on; the former one stays in the
-        library. The same call in another kernel returns what was made anew before, free of charge.
+        Later runs of the cell return the new image instead of the old image, which stays in the
+        library. The same call in another kernel returns the same new images, free of charge.
 
         Args:
-            *indices: As in `batch[3]`.
+            *indices: Indices of images, such as 3 for `batch[3]`.
 
         Raises:
             OptionError: An index is out of range, or the image cannot be requested again.
-            XaiError: As `xai_notebook.generate`.
+            XaiError: See `xai_notebook.generate`.
         """
         if not indices:
             return self
         from_start = [index + len(self) if index < 0 else index for index in indices]
-        return self[0]._made_by().redo(self, from_start)  # noqa: SLF001  # of this module
+        return self[0]._made_by().redo(self, from_start)  # noqa: SLF001  # same module
 
     def filter(self, keep: Callable[[GeneratedImage], bool]) -> ImageBatch:
-        """Return a batch of the images for which `keep` returns true."""
+        """Return a batch of the images for which `keep(image)` is true."""
         return self.shown(images=filter(keep, self.images))
 
     @property
     def ok(self) -> ImageBatch:
-        """The images that have a picture."""
+        """A batch of the images whose status is `"ok"`."""
         return self.filter(lambda image: image.status == "ok")
 
     def export(self, folder: str | Path | None = None, *, metadata: bool = True) -> list[Path]:
-        """Write every picture into a folder and return the paths, in order.
+        """Write the original of every image that has one into a folder; return the paths, in order.
 
         Args:
-            folder: Default: the notebook's folder; a relative path is inside it.
+            folder: Default: the notebook's folder. A relative path is inside the notebook's folder.
             metadata: Add the prompt, the model and the kind of source as XMP.
 
         Raises:
             ExportError: A file cannot be written. The images are not affected.
-            ReplyError: The original of a picture is gone. The other pictures have been written.
+            ReplyError: The original of an image is gone. The other images have been written.
         """
         paths = []
         gone: ReplyError | None = None
@@ -388,7 +388,7 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         """Return all pictures on one labelled sheet, as a PIL image.
 
         Args:
-            columns: Pictures per row; None: by count.
+            columns: Pictures per row; None chooses by the number of pictures.
             max_pixels: The sheet is scaled down to this many pixels.
 
         Raises:
@@ -404,7 +404,7 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         """Write the contact sheet as a JPEG into a folder and return its path.
 
         Args:
-            folder: Default: the notebook's folder; a relative path is inside it.
+            folder: Default: the notebook's folder. A relative path is inside the notebook's folder.
             max_pixels: The sheet is scaled down to this many pixels.
 
         Raises:
@@ -433,11 +433,11 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         return pd.DataFrame(rows, columns=columns)
 
     def shown(self, images: Iterable[GeneratedImage] | None = None, **changes: Any) -> ImageBatch:
-        """Return the batch shown otherwise: `columns`, `full`, `compare`, `cells`, `limit`.
+        """Return the batch with other display settings, such as `columns`, `full` or `limit`.
 
         Args:
-            images: Replace the images; the name, the notes and the summary are dropped.
-            **changes: Replace settings of `Grid`.
+            images: New images; the name, the notes and the summary are dropped.
+            **changes: New values for settings of `Grid`.
         """
         settings = _settings(self)
         if images is not None:
@@ -464,10 +464,10 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         return self.bundle()
 
     def bundle(self, previews: Previews | None = None) -> dict[str, Any]:
-        """Return what a notebook shows, by MIME type.
+        """Return the representations for a notebook, by MIME type.
 
         Args:
-            previews: Reuse these previews.
+            previews: Existing previews to reuse.
         """
         try:
             return mimebundle(self, previews)
@@ -481,19 +481,19 @@ def _settings(grid: Grid) -> dict[str, Any]:
     return {field.name: getattr(grid, field.name) for field in fields(Grid)}
 
 
-# Pickling: plain data, and the functions that open it
+# Pickling: plain data, and the functions that load it
 
 VERSION: Final = 1
-"""Format of the data in a pickle."""
+"""Version of the data in a pickle."""
 _TIMES: Final = ("created", "public_url_expires")
 _FILES: Final = ("file", "exported")
 _IN_PROCESS: Final = ("cached", "held")
-"""Where this process finds the original; a pickle holds the bytes instead."""
+"""Fields with which this process finds the original; a pickle contains the bytes instead."""
 _ON_CARD: Final = ("index", "chosen", "exported")
 
 
 class _Original:
-    """The bytes of an original. A pickle holds them once, however many images share them."""
+    """The bytes of an original. Images with the same original share one copy in a pickle."""
 
     __slots__ = ("__weakref__", "data")
 
@@ -505,14 +505,14 @@ class _Original:
 
 
 _originals: Final[WeakValueDictionary[str, _Original]] = WeakValueDictionary()
-"""By digest. A pickler keeps what it has written alive until it is done."""
+"""Originals by digest. A pickler keeps each object that it has written alive until it is done."""
 
 
 def check_version(version: int) -> None:
     """Check that a pickle can be read.
 
     Raises:
-        XaiError: A later version wrote it.
+        XaiError: A later version wrote the pickle.
     """
     if version > VERSION:
         raise XaiError(
@@ -522,10 +522,10 @@ def check_version(version: int) -> None:
 
 
 def open_image(version: int, values: Mapping[str, Any], maker: Maker | None) -> GeneratedImage:
-    """Return the image of a pickle, which refers to this function by name.
+    """Load an image from a pickle, which stores the name of this function.
 
     Args:
-        version: Format of the data.
+        version: Version of the data.
         values: The image as plain data, with the bytes of its original.
         maker: The session of this process.
 
@@ -537,7 +537,7 @@ def open_image(version: int, values: Mapping[str, Any], maker: Maker | None) -> 
     opened["request"] = unpack_request(values["request"])
     for name in _TIMES:
         opened[name] = opened[name] and datetime.fromisoformat(opened[name])
-    for name in _FILES:  # paths of another computer are dropped
+    for name in _FILES:  # paths from another computer are dropped
         exists = opened[name] and os.path.isfile(opened[name])  # noqa: PTH113  # raises nothing
         opened[name] = Path(opened[name]) if exists else None
     on_card = {name: opened[name] for name in _ON_CARD}
@@ -545,30 +545,30 @@ def open_image(version: int, values: Mapping[str, Any], maker: Maker | None) -> 
 
 
 def open_batch(version: int, values: Mapping[str, Any]) -> ImageBatch:
-    """Return the batch of a pickle, which refers to this function by name; see `open_image`."""
+    """Load a batch from a pickle, which stores the name of this function; see `open_image`."""
     check_version(version)
     return ImageBatch(**_known(Grid, values))
 
 
 def pack_request(request: ImageRequest) -> dict[str, Any]:
-    """Return a request as plain data, with the images that it edits."""
+    """Return a request as plain data, including its input images."""
     return asdict(request)
 
 
 def unpack_request(values: Mapping[str, Any]) -> ImageRequest:
-    """Return the request that `pack_request` packed."""
+    """Return the request from the data of `pack_request`."""
     inputs = tuple(InputImage(**_known(InputImage, source)) for source in values["inputs"])
     return ImageRequest(**_known(ImageRequest, values) | {"inputs": inputs})
 
 
 def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that a dataclass has fields for: a later version may have added some."""
+    """Return the values of a dataclass's fields; drop fields that a later version has added."""
     names = {field.name for field in fields(cls)}
     return {name: value for name, value in values.items() if name in names}
 
 
 def _pack_image(image: GeneratedImage) -> dict[str, Any]:
-    """Return an image as plain data; one whose original is gone is packed as missing."""
+    """Return an image as plain data, with the status `"missing"` if its original is gone."""
     names = [*(field.name for field in fields(Picture)), *_ON_CARD]
     values = {name: getattr(image, name) for name in names if name not in _IN_PROCESS}
     for name in _TIMES:

@@ -1,12 +1,13 @@
-"""Provenance in image files: XMP in JPEG and PNG, written on export and read back.
+"""Write and read provenance in image files, as XMP in JPEG and PNG.
 
 Photo tools read the standard fields: Dublin Core's description, XMP's creator tool, IPTC's digital
-source type and, since IPTC 2025.1, the AI system and prompt. A field of our own holds the request
-as JSON, so that `read_metadata` can offer the cell that repeats it. It describes the picture only:
-no API key, no user id, no duration of sharing, and of input images only digests and names.
+source type and, since IPTC 2025.1, the AI system and prompt. A custom field contains the request as
+JSON, so that `read_metadata` can return the cell that repeats the request. The JSON describes the
+picture only: it has no API key, no user id and no duration of sharing, and only the digests and
+names of input images.
 
-Files with Content Credentials (C2PA) are left unchanged: the signature covers the whole file, and
-any addition would break it.
+Files with Content Credentials (C2PA) are not changed: their signature covers the entire file, so
+any addition would make the signature invalid.
 """
 
 from __future__ import annotations
@@ -60,31 +61,32 @@ _TEXT: Final = {minidom.Node.TEXT_NODE, minidom.Node.CDATA_SECTION_NODE}
 _REQUEST: Final = "xaiNotebook:request"
 _PROMPTS: Final = ("prompt", "original_prompt", "rewritten_prompt")
 _OPTIONS: Final = ("aspect_ratio", "resolution", "quality", "rewrite_model")
-"""Fields of a request that describe a picture; each is a word or None."""
+"""Optional fields of a request that describe a picture; the value is a word or None."""
 _LIMITS: Final[tuple[tuple[int | None, int | None], ...]] = (
     (None, None), (2000, None), (400, None), (400, 8000), (400, 4000), (400, 1500), (100, 300),
 )  # fmt: skip
-"""Characters kept of prompts in the standard's fields and in ours, tried until a packet fits."""
+"""Maximum characters of prompts in the standard fields and in the custom field; tried in this order
+until the packet fits."""
 _MAX_MARKUP: Final = 20_000
-"""Maximum tags and attributes of a packet, ten times what photo tools write: a tree of more takes
-seconds to build and to change."""
+"""Maximum number of tags and attributes in a packet, ten times as many as photo tools write. A
+larger tree takes seconds to build and to change."""
 _ILLEGAL: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 cannot hold, not even escaped."""
+"""Characters that XML 1.0 does not allow, even if escaped."""
 _PACKET: Final = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n{}\n<?xpacket end="r"?>'
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """Provenance of an image, as its file states it.
+    """Provenance of an image, read from its file.
 
     Attributes:
         prompt: The prompt as the user wrote it.
-        rewritten_prompt: The prompt as rewritten, by the server or by a chat model.
+        rewritten_prompt: The prompt as rewritten by the server or by a chat model.
         model: The model as the server named it.
-        options: Aspect ratio, resolution and other options that were set.
+        options: The aspect ratio, the resolution and other options that were set.
         creator_tool: The program that wrote the metadata, with its version.
         digital_source_type: IPTC's URI for the kind of source.
-        request: The request; its input images have no URL.
+        request: The request; its input images have no URLs.
     """
 
     prompt: str
@@ -99,8 +101,8 @@ class Metadata:
     def cell(self) -> str:
         """The `%%xai_image` cell that requests the image again.
 
-        The file may come from a stranger, so the cell opens none of your files: an input image
-        appears as `--image=choose:photo.png`, an error until you put your own in.
+        The file is not trusted, so the cell does not open your files: an input image appears as
+        `--image=choose:photo.png`, which is an error until you replace it with your image.
         """
         inputs = tuple(
             replace(source, label=f"{CHOOSE}{source.label}") for source in self.request.inputs
@@ -109,14 +111,14 @@ class Metadata:
 
 
 def embed(image: Picture, data: bytes) -> bytes:
-    """Return the file `data` with the provenance of `image` as XMP; the pixels stay the same.
+    """Return the file `data` with the provenance of `image` as XMP; the pixels do not change.
 
-    Existing XMP is kept, except for the fields we write.
+    Existing XMP is kept, except for the fields that we write.
 
     Args:
-        image: Provides the prompt, the model and the options.
-        data: Its original bytes. WebP, GIF, broken files and files with Content Credentials are
-            returned unchanged.
+        image: The image whose prompt, model and options are written.
+        data: The original bytes of the image. WebP, GIF, broken files and files with Content
+            Credentials are returned unchanged.
     """
     if has_credentials(data):
         return data
@@ -133,13 +135,13 @@ def embed(image: Picture, data: bytes) -> bytes:
 def read_metadata(path: str | Path) -> Metadata:
     """Read the provenance of an exported image from its file.
 
-    The file is not trusted: a DTD is refused, sizes are limited, and texts are never interpreted.
+    The file is not trusted: a DTD is refused, sizes are limited, and text is never interpreted.
 
     Args:
         path: A JPEG or PNG that `export` wrote; `~` is expanded.
 
     Raises:
-        MetadataError: The file cannot be read, or has no metadata of ours.
+        MetadataError: The file cannot be read, or has no metadata of xai-notebook.
     """
     try:
         packet = find_packet(read_bounded(Path(path).expanduser(), MAX_DOWNLOAD_BYTES))
@@ -162,7 +164,10 @@ def read_metadata(path: str | Path) -> Metadata:
 
 
 def _properties(image: Picture, standard: int | None, own: int | None) -> dict[str, str]:
-    """Return the XMP properties, their prompts cut to `standard` and `own` characters."""
+    """Return the XMP properties; prompts have at most `standard` and `own` characters.
+
+    `standard` applies to the standard fields, `own` to the custom field.
+    """
     request = image.request
     return {
         "dc:description": _shorten(image.rewritten_prompt or image.prompt, standard),
@@ -196,7 +201,7 @@ def _request_json(image: Picture, limit: int | None) -> str:
 
 
 def _public_name(source: InputImage) -> str:
-    """Return a name of an input image without folders, credentials, query strings or data."""
+    """Return the name of an input image without folders, credentials, query strings or data."""
     if source.label.startswith("data:"):
         return "data URI"
     if source.label.startswith(("https://", "http://")):
@@ -213,7 +218,7 @@ def _shorten(text: str, limit: int | None) -> str:
 
 
 def _packet(properties: dict[str, str], old: bytes | None) -> bytes:
-    """Return an XMP packet with these properties and all others of the packet `old`."""
+    """Return an XMP packet with `properties` and all other properties of the packet `old`."""
     document = _document(properties)
     merged = _merge(document, old) if old else None
     return _PACKET.format(merged or document).encode()
@@ -236,12 +241,12 @@ def _document(properties: dict[str, str]) -> str:
 
 
 def _merge(document: str, old: bytes) -> str | None:
-    """Return the packet `old` with the properties of `document`; None: `old` is unreadable."""
+    """Return the packet `old` with the properties of `document`; None if `old` is unreadable."""
     target = _parse(old)
     rdf = _rdf(target) if target else None
     if target is None or rdf is None:
         return None
-    ours = _descriptions(_rdf(minidom.parseString(document)))[0]  # noqa: S318  # we made it
+    ours = _descriptions(_rdf(minidom.parseString(document)))[0]  # noqa: S318  # our own text
     theirs = _descriptions(rdf)
     for description in theirs:
         for name in (node.nodeName for node in ours.childNodes if node.localName):
@@ -249,11 +254,11 @@ def _merge(document: str, old: bytes) -> str | None:
         if _is_empty(description):
             rdf.removeChild(description)
     if theirs and (about := theirs[0].getAttributeNS(_RDF, "about")):
-        ours.setAttributeNS(_RDF, "rdf:about", about)  # all of a packet describes the same resource
+        ours.setAttributeNS(_RDF, "rdf:about", about)  # a packet describes one resource
     rdf.appendChild(target.importNode(ours, deep=True))
     try:
         return "".join(node.toxml() for node in target.childNodes if node.nodeType == _ELEMENT)
-    except RecursionError:  # nested thousands deep: not metadata
+    except RecursionError:  # nested too deeply to be metadata
         return None
 
 
@@ -282,10 +287,10 @@ def _qualified(name: str) -> tuple[str, str]:
 
 
 def _parse(packet: bytes) -> minidom.Document | None:
-    """Parse untrusted XML; None: not well-formed UTF-8 XML, or with a DTD or too much markup.
+    """Parse untrusted XML; None if it is invalid, not UTF-8, or has a DTD or too much markup.
 
-    Without a DTD there are no entities that could expand or load external files. Decoding first
-    rules out encodings that could hide a DTD.
+    Without a DTD there are no entities that could expand or load external files. Decoding the text
+    first excludes encodings that could hide a DTD.
     """
     try:
         text = packet.decode().strip("\ufeff\0 \n\r\t")
@@ -314,7 +319,7 @@ def _descriptions(rdf: Any) -> list[Any]:
 
 
 def _read_properties(packet: bytes) -> dict[str, str]:
-    """Return the texts of our properties in a packet."""
+    """Return the values of the properties that `read_metadata` needs."""
     document = _parse(packet)
     rdf = _rdf(document) if document else None
     names = ("xmp:CreatorTool", "Iptc4xmpExt:DigitalSourceType", _REQUEST)
@@ -334,8 +339,8 @@ def _metadata(values: dict[str, Any], properties: dict[str, str]) -> Metadata:
     """Build the result from untrusted JSON.
 
     Raises:
-        ValueError, TypeError, KeyError, AttributeError: A value is missing, invalid or of another
-            type.
+        ValueError, TypeError, KeyError, AttributeError: A value is missing or invalid, or has the
+            wrong type.
     """
     count = values["n"]
     if type(count) is not int or not 1 <= count <= MAX_IMAGES:
@@ -370,7 +375,7 @@ def _input(source: dict[str, Any]) -> InputImage:
 
 
 def _digest(value: object) -> str | None:
-    """Return a digest; None: missing or invalid."""
+    """Return a digest; None if the value is missing or invalid."""
     try:
         return bounds.digest(value)
     except ValueError:
@@ -383,7 +388,7 @@ def _optional(values: dict[str, Any], name: str, read: Callable[[object], str]) 
 
 
 def _prompt(value: object) -> str:
-    """Return a prompt as requests have it: stripped and not empty."""
+    """Return a prompt, stripped; an empty prompt is an error."""
     text = bounds.text(value).strip()
     if not text:
         raise ValueError("a prompt is empty")
@@ -391,37 +396,37 @@ def _prompt(value: object) -> str:
 
 
 def _line(value: object) -> Any:
-    """Return the value of an option, on one line; None: missing or empty."""
+    """Return the value of an option on one line; None if it is missing or empty."""
     if value is None:
         return None
     text = bounds.text(value)[: bounds.MAX_NAME].strip()
     return "".join(char if char.isprintable() else "?" for char in text) or None
 
 
-# Containers: where XMP is in a JPEG and in a PNG
+# Containers: find and replace XMP in a JPEG or PNG
 
 MAX_PACKET: Final = 4 << 20
-"""Largest packet to read, in bytes, a thousand times what photo tools write."""
+"""Maximum bytes of a packet, a thousand times as many as photo tools write."""
 _JPEG_HEADER: Final = b"http://ns.adobe.com/xap/1.0/\0"
 MAX_JPEG_PACKET: Final = 0xFFFF - 2 - len(_JPEG_HEADER)
-"""Largest packet in a JPEG segment, in bytes: the length field has 16 bits."""
+"""Maximum bytes of a packet in a JPEG segment, whose length field has 16 bits."""
 _PNG_START: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_KEYWORD: Final = b"XML:com.adobe.xmp\0"
 _MARKER: Final = 0xFF
 _APP0, _APP1, _APP11 = b"\xff\xe0", b"\xff\xe1", b"\xff\xeb"
 _LAST: Final = {b"\xff\xda", b"\xff\xd9", b"IEND"}
-"""Parts that end the search for XMP: the first scan or the end of a JPEG, the end of a PNG."""
+"""Parts that end the search for XMP: the first scan or the end of a JPEG, or the end of a PNG."""
 _CREDENTIALS: Final = {b"caBX", b"C2PA"}
-"""Chunks with a C2PA manifest, in PNG and in WebP."""
+"""Types of chunks that contain a C2PA manifest, in PNG and in WebP."""
 _C2PA: Final = bytes.fromhex("63327061 0011 0010 8000 00AA00389B71")
 _JUMBF: Final = re.compile(
     rb"JP.{6}(?:....jumb|\x00\x00\x00\x01jumb.{8})....jumd" + re.escape(_C2PA), re.DOTALL
 )
-"""Start of a JPEG segment with a C2PA manifest: a JUMBF superbox of that type."""
+"""Start of a JPEG segment with a C2PA manifest: a JUMBF superbox of type C2PA."""
 
 
 def find_packet(data: bytes) -> bytes | None:
-    """Return the XMP packet in a JPEG or PNG; None: no packet, or an unreadable one."""
+    """Return the XMP packet in a JPEG or PNG; None if there is no readable packet."""
     for part in _parts(data):
         if _is_xmp(data, part):
             body = data[part.body : part.end]
@@ -444,17 +449,17 @@ def has_credentials(data: bytes) -> bool:
 
 
 def replace_packet(data: bytes, packet: bytes) -> bytes:
-    """Return the image with `packet` as its only XMP, every other byte unchanged.
+    """Return the image with `packet` as its only XMP; no other byte changes.
 
     Args:
         data: A JPEG or PNG. Other formats and broken files are returned unchanged.
-        packet: At most `MAX_JPEG_PACKET` bytes where `data` is a JPEG.
+        packet: The XMP packet, at most `MAX_JPEG_PACKET` bytes if `data` is a JPEG.
     """
     if media_type(data) == "image/jpeg":
         segment = _JPEG_HEADER + packet
         new = _APP1 + (len(segment) + 2).to_bytes(2, "big") + segment
     else:
-        # The XMP specification demands: uncompressed, no language.
+        # The XMP specification requires uncompressed text without a language.
         body = b"iTXt" + _PNG_KEYWORD + b"\0\0\0\0" + packet
         new = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
     parts = _parts(data)
@@ -474,7 +479,7 @@ def replace_packet(data: bytes, packet: bytes) -> bytes:
 
 
 def _parts(data: bytes) -> list[Part]:
-    """Return the parts of a JPEG or PNG; empty: its structure is broken."""
+    """Return the parts of a JPEG or PNG; empty for other formats and broken files."""
     try:
         parts = list(parts_of(data))
     except ValueError:
@@ -490,13 +495,13 @@ def _is_xmp(data: bytes, part: Part) -> bool:
 
 
 def _is_preface(data: bytes, part: Part) -> bool:
-    """Tell whether readers expect a part before XMP: JFIF, then Exif; the header of a PNG."""
+    """Tell whether readers expect a part before the XMP: JFIF or Exif in a JPEG, IHDR in a PNG."""
     is_exif = part.kind == _APP1 and data.startswith(b"Exif\0", part.body, part.end)
     return is_exif or part.kind in {_APP0, b"IHDR"}
 
 
 def _png_text(body: bytes) -> bytes | None:
-    """Return the text of an iTXt chunk, decompressed up to a limit; None: it is damaged."""
+    """Return the text of an iTXt chunk, decompressed up to a limit; None if it is damaged."""
     start = len(_PNG_KEYWORD)
     compressed = body[start : start + 1] == b"\1"
     _language, *more = body[start + 2 :].split(b"\0", 2)

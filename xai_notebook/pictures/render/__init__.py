@@ -1,1 +1,1 @@
-"""HTML and text of pictures, jobs and costs."""
+"""Render pictures, jobs and costs as HTML and text."""

@@ -1,4 +1,4 @@
-"""Cards of a grid in HTML: the picture or the reason why it is missing, and its caption."""
+"""Render the cards of a grid in HTML: a picture or the reason why it is missing, and a caption."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.picture import Card, Grid, Picture
 
 _ALT: Final = 240
-"""Characters of a prompt in an alternative text."""
+"""Maximum characters of a prompt in an alternative text."""
 _TALLEST: Final = 640
-"""Pixels: with the first line of its caption, such a picture fits on a laptop's screen."""
+"""Maximum height of a picture in pixels; it fits on a laptop screen with a line of the caption."""
 _GAP: Final = 14
 NARROWEST: Final = 168 + _GAP
-"""Minimum width of a card in pixels; rows hold fewer cards in a narrow window."""
+"""Minimum width of a card in pixels; in a narrow window, a row has fewer cards."""
 _FIGURE: Final = (
     "display:inline-block;vertical-align:top;box-sizing:border-box;"
     f"width:{{width}};max-width:{{pixels}}px;margin:0;padding:0 {_GAP}px 18px 0"
@@ -41,12 +41,13 @@ _IMG: Final = (
     "display:block;width:auto;height:auto;max-width:min(100%,66vh*{width}/{height});"
     "border-radius:6px"
 )
-"""At most two thirds of the window high. JupyterLab's sanitizer allows `vh` in widths only."""
+"""The width limits the height to two thirds of the window: JupyterLab's sanitizer allows `vh` in
+widths only."""
 _PLACEHOLDER: Final = (
     "width:min(100%,66vh*{width}/{height},{width}px);aspect-ratio:{width}/{height};"
     "border-radius:6px;background-color:rgba(128,128,128,0.13)"
 )
-"""As large as `_IMG` will be."""
+"""The same size as the picture will have with `_IMG`."""
 _CAPTION: Final = "margin-top:6px;font-size:0.92em;line-height:1.45;overflow-wrap:break-word"
 _CARD: Final = (
     "padding:18px 16px;border:1px dashed rgba(128,128,128,0.7);border-radius:6px;"
@@ -59,7 +60,7 @@ TITLES: Final = {
     "damaged": "Damaged",
     "pending": "Waiting",
 }
-"""Titles of cards without a picture, by status; the others are `Failed`."""
+"""Titles of cards without a picture, by status; the title of other cards is `Failed`."""
 _BADGE: Final = (
     "border:1px solid rgba(128,128,128,0.7);border-radius:9px;padding:0 7px;white-space:nowrap"
 )
@@ -73,9 +74,9 @@ class CardPosition(NamedTuple):
     """Position of a card in its batch.
 
     Attributes:
-        number: Index of its image, as in `batch[number]`.
+        number: Index of the image, as in `batch[number]`.
         total: Number of images in the batch.
-        alike: Number of images that the card stands for, from this one on.
+        alike: Number of images that share the card, including this image.
     """
 
     number: int
@@ -84,25 +85,28 @@ class CardPosition(NamedTuple):
 
     @property
     def subscript(self) -> str:
-        """As in Python: `[2]` or `[2:5]`."""
+        """The index or slice in Python syntax.
+
+        Examples are `[2]` and `[2:5]`.
+        """
         end = f":{self.number + self.alike}" if self.alike > 1 else ""
         return f"[{self.number}{end}]"
 
 
 def notes_of(lines: Iterable[str]) -> str:
-    """Return notes for the user in small print."""
+    """Return notes for the user as HTML in small print."""
     return "".join(f'<div style="{_FACTS}">{text(line)}</div>' for line in lines)
 
 
 def heading_of(label: str, batch: Grid) -> str:
-    """Return the heading of a row of a comparison: its label, and its cost if known."""
+    """Return the heading for a label of a comparison: the label, and the cost if known."""
     costs = [image.cost_usd or 0.0 for image in batch.images if image.label == label]
     cost = f" · {dollars(sum(costs))}" if all(costs) else ""
     return f'<div style="margin:4px 0 8px"><strong>{text(label, NAME)}</strong>{cost}</div>'
 
 
 def _style(size: tuple[int, int], columns: int) -> str:
-    """Return the style of a card, as wide as its picture at most."""
+    """Return the style of a card, as wide as its picture at most, but at least `NARROWEST`."""
     width, height = size
     pixels = max(min(width, _TALLEST * width // height) + _GAP, NARROWEST)
     return _FIGURE.format(width=_share(columns), pixels=pixels)
@@ -110,9 +114,9 @@ def _style(size: tuple[int, int], columns: int) -> str:
 
 @cache
 def _share(columns: int) -> str:
-    """Return the CSS width of a card among so many in a row, or fewer in a narrow window.
+    """Return the CSS width of a card in a row of `columns` cards, or fewer in a narrow window.
 
-    It is an expression, as sanitizers remove media queries.
+    The width is a CSS expression, because sanitizers remove media queries.
     """
     if columns == 1:
         return "100%"
@@ -121,7 +125,7 @@ def _share(columns: int) -> str:
 
 
 def inputs_of(image: Card, columns: int) -> str:
-    """Return a card for each input image of `image`."""
+    """Return HTML with a card for each input image of `image`."""
     inputs = image.request.inputs
     names = ["Before"] if len(inputs) == 1 else [f"Input {n}" for n, _ in enumerate(inputs, 1)]
     return "".join(
@@ -163,7 +167,7 @@ def figure(
     Args:
         image: The image.
         source: The picture to show, or the reason why it is missing.
-        position: Position in the batch.
+        position: Position of the card in the batch.
         captions: Captions of the grid.
         columns: Cards per row of the grid.
         heading: HTML above the picture.
@@ -223,7 +227,7 @@ def alt_text(image: Picture, number: int = 1, total: int = 1) -> str:
 def facts(image: Card, position: CardPosition, *, dated: bool = False) -> str:
     """Return the small line under a caption: index, model, size, cost, badges, file.
 
-    With `dated`, it has the creation time instead of the badge of a replayed image.
+    If `dated` is true, the creation time replaces the badge of a replayed image.
     """
     items = [position.subscript] if position.total > 1 else []
     items += [text(image.model, NAME)] if image.model else []
@@ -250,7 +254,7 @@ def facts(image: Card, position: CardPosition, *, dated: bool = False) -> str:
 
 
 def _link(image: Card) -> str:
-    """Return the public link of an image and its expiry."""
+    """Return the public link of an image and the day on which it expires."""
     when = until(image)
     if not image.is_public:
         return f"public link expired{when}"
@@ -259,7 +263,7 @@ def _link(image: Card) -> str:
 
 
 def until(image: Card) -> str:
-    """Return when a public link expires or did expire; empty: unknown."""
+    """Return the day on which a public link expires or expired, as text; empty if unknown."""
     expires = image.public_url_expires
     if expires is None:
         return ""
@@ -268,15 +272,15 @@ def until(image: Card) -> str:
 
 _THREE_LINES: Final = "max-height:4.35em;line-height:1.45;overflow:hidden"
 _FIT: Final = {1: 260, 2: 165, 3: 100}
-"""Characters in three lines of a card, by the columns of its grid."""
+"""Number of characters that fit in three lines of a card, by the columns of the grid."""
 _FIT_NARROW: Final = 66
-"""The same for more columns."""
+"""Number of characters that fit in three lines of a card, for more columns."""
 _LEAST: Final = 20
-"""The same for any card: a server can send a picture one pixel wide."""
+"""Minimum number of characters in three lines: a server can send a picture one pixel wide."""
 _WORTH_FOLDING: Final = 1.3
-"""A prompt is folded if it is longer than what fits by this factor."""
+"""A prompt is folded if it is longer than the characters that fit, multiplied by this factor."""
 _SURELY_FITS: Final = 60
-"""Characters that fit in three lines of any card."""
+"""Number of characters that fit in three lines of a card in any grid."""
 _WRITTEN: Final = "Prompt as written"
 
 
@@ -286,13 +290,13 @@ class Captions:
     def __init__(
         self, cards: Sequence[Card], columns: int, *, style: str | None, share: bool = True
     ) -> None:
-        """Find out what the cards have in common.
+        """Determine which prompts the cards have in common.
 
         Args:
             cards: All cards of the grid.
             columns: Cards per row.
-            style: `"full"`, `"short"` (three lines, the rest folded) or `"none"`; None: fold to
-                three lines what is long for its card.
+            style: `"full"`, `"short"` (three lines, the rest folded) or `"none"`; None folds
+                prompts that are long for their card to three lines.
             share: Show common prompts once, above the grid.
         """
         self._style = style
@@ -304,7 +308,7 @@ class Captions:
 
     @property
     def above(self) -> str:
-        """The common prompts as HTML; empty: the prompts differ."""
+        """The common prompts as HTML; empty if the prompts differ."""
         image = self._first
         if image is None or not self._one_prompt:
             return ""
@@ -315,9 +319,9 @@ class Captions:
         return f'<div style="margin:4px 0 12px;max-width:60em;line-height:1.45">{prompts}</div>'
 
     def under(self, image: Card, size: tuple[int, int]) -> str:
-        """Return the prompts of an image that are not above the grid, as HTML.
+        """Return the prompts of an image that are not shown above the grid, as HTML.
 
-        The `size` of its preview gives the width of the card, which is narrow for a tall picture.
+        The `size` of the preview determines the width of the card; tall pictures have narrow cards.
         """
         if self._style == "none" or self._all_alike:
             return ""
@@ -329,17 +333,17 @@ class Captions:
 
     @property
     def wanted(self) -> bool:
-        """Whether pictures have captions."""
+        """Whether the pictures have captions."""
         return self._style != "none"
 
     def _both(self, image: Card, fit: int) -> str:
-        """Return the prompt that made an image, and the prompt as written if that differs."""
+        """Return the prompt that made an image, and the prompt as written if it was rewritten."""
         if not image.rewritten_prompt:
             return self._prompt("Prompt", image.prompt, fit)
         return self._prompt("Rewritten prompt", image.rewritten_prompt, fit, image.prompt)
 
     def _prompt(self, label: str, prompt: str, fit: int, written: str | None = None) -> str:
-        """Return a prompt, or its first three lines, of `fit` characters, with the rest folded."""
+        """Return a prompt as HTML; a long prompt is folded to three lines, `fit` characters."""
         label = f"<strong>{label}:</strong>"
         fits = _SURELY_FITS if self._style == "short" else fit * _WORTH_FOLDING
         if self._style == "full" or len(prompt) <= fits:
@@ -358,4 +362,4 @@ def _start(prompt: str, most: int) -> str:
     """Return the first words of a prompt."""
     start = clean(prompt[:LONGEST])
     head = textwrap.shorten(start, most, placeholder="\N{NO-BREAK SPACE}…")
-    return head if len(head) > most // 2 else f"{start[:most]}…"  # no white space to break at
+    return head if len(head) > most // 2 else f"{start[:most]}…"  # there is no white space

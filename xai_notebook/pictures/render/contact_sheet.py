@@ -1,4 +1,4 @@
-"""Contact sheets: all pictures of a batch on one labelled image."""
+"""Draw contact sheets: all pictures of a batch in one image, with labels."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.picture import Card, Grid
 
 _CELL: Final = 640
-"""Side of a picture in pixels, unless the limit of the sheet demands less."""
+"""Maximum side of a cell in pixels; a smaller side is used if the sheet would be too large."""
 _SMALLEST: Final = 48
 _SMALL: Final = 640
-"""Width in pixels of the sheet in a cell's output."""
+"""Width in pixels of the sheet in the output of a notebook cell."""
 _SMALL_BYTES: Final = 35_000
 _GAP: Final = 0.05
-"""Space between pictures, as a share of the cell, as all lengths here."""
+"""Space between pictures. This and the following lengths are shares of a cell's side."""
 _TEXT: Final = 0.16
 """Height of a label."""
 _STEP: Final = (1 + _GAP, 1 + _GAP + _TEXT)
-"""Distance from one picture to the next, across and down."""
+"""Horizontal and vertical distance from one picture to the next."""
 _NAMES: Final = 0.5
 """Width of the row names of a matrix."""
 _LINE: Final = 0.13
@@ -41,16 +41,16 @@ _INK: Final = "#23262b"
 def draw_sheet(batch: Grid, *, columns: int | None, max_pixels: int) -> Image.Image:
     """Return the pictures of `batch` in a grid, each above its label.
 
-    A damaged or missing picture is replaced by the word `Damaged`.
+    The word `Damaged` replaces a damaged or missing picture.
 
     Args:
-        batch: Cards without a picture are left out.
-        columns: Pictures per row; None: a matrix for a comparison, else about square.
-        max_pixels: Maximum of width × height of the sheet.
+        batch: The batch; images with another status than `"ok"` are omitted.
+        columns: Pictures per row; None draws a matrix for a comparison, else about a square.
+        max_pixels: Maximum width × height of the sheet.
 
     Raises:
         MissingImageError: No image has a picture.
-        ReplyError: All of them are damaged.
+        ReplyError: All pictures are damaged.
     """
     images = [image for image in batch.images if image.status == "ok"]
     if not images:
@@ -59,7 +59,7 @@ def draw_sheet(batch: Grid, *, columns: int | None, max_pixels: int) -> Image.Im
 
 
 def _data_of(image: Card) -> bytes:
-    """Return the bytes of a picture; empty: they are gone."""
+    """Return the bytes of a picture; empty if they are gone."""
     try:
         return image.data
     except ReplyError:
@@ -67,11 +67,11 @@ def _data_of(image: Card) -> bytes:
 
 
 def small_sheet(images: Sequence[tuple[Card, bytes]], *, columns: int | None) -> bytes:
-    """Return a JPEG of about 40 kB at most that shows a grid on paper, instead of HTML.
+    """Return a small JPEG, usually below 40 kB, that replaces the HTML of a grid in print.
 
     Args:
-        images: Pictures, each with bytes to draw, such as its preview.
-        columns: Pictures per row; None: a matrix.
+        images: Pictures, each with the bytes to draw, such as a preview.
+        columns: Pictures per row; None draws a matrix.
     """
     columns = columns and min(columns, len(images))
     largest = _SMALL // (columns or 3)
@@ -87,9 +87,9 @@ class _Layout(NamedTuple):
     """Layout of a sheet; all lengths are shares of a cell's side.
 
     Attributes:
-        size: Width and height.
+        size: Width and height of the sheet.
         pictures: Left and top of each picture.
-        names: Left, top and text of the names of sections, columns and rows.
+        names: Left, top and text of each name of a section, a column or a row.
     """
 
     size: tuple[float, float]
@@ -131,7 +131,7 @@ def _as_matrix(matrix: Matrix, count: int) -> _Layout:
 def _draw(
     images: Sequence[tuple[Card, bytes]], columns: int | None, largest: int, max_pixels: int
 ) -> Image.Image:
-    """Return a sheet: a matrix of a comparison unless `columns` are given, else a grid."""
+    """Return a sheet: a grid, or the matrix of a comparison if `columns` is None."""
     matrix = None if columns else matrix_of([image for image, _ in images])
     if matrix is not None:
         layout = _as_matrix(matrix, len(images))
@@ -154,7 +154,7 @@ def _draw(
             damaged.append(error)
             draw.text((left + cell * _GAP, top + cell // 2), "Damaged", _INK, large)
         else:
-            # Pictures of a matrix are aligned at the top of their row, others above their label.
+            # In a matrix, a picture is at the top of its cell, otherwise directly above its label.
             above = 0 if matrix else cell - picture.height
             sheet.paste(picture, (left + (cell - picture.width) // 2, top + above))
         label = (not matrix and image.label) or image.rewritten_prompt or image.prompt
@@ -171,12 +171,12 @@ def _shrunk(data: bytes, side: int) -> Image.Image:
         picture.thumbnail((side, side), reducing_gap=2.0)
     except ReplyError:
         raise
-    except Exception as error:  # Pillow raises anything on damaged metadata
+    except Exception as error:  # Pillow raises many types for damaged metadata
         raise ReplyError("The image is damaged: its pixels cannot be decoded.") from error
     return picture
 
 
 def _latin(label: str, width: int) -> str:
-    """Return at most two lines of Latin text: Pillow's own font has no other letters."""
+    """Return at most two lines of Latin-1 text: Pillow's default font has no other letters."""
     label = clean(label).replace("\n", " ").encode("latin-1", "replace").decode("latin-1")
     return "\n".join(textwrap.wrap(label, width, max_lines=2, placeholder=" ..."))

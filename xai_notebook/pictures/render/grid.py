@@ -1,8 +1,9 @@
-"""Batches as MIME bundles: a captioned grid in HTML, plain text, and a JPEG for paper.
+"""Render batches as MIME bundles: a grid with captions in HTML, plain text, and a JPEG for print.
 
 The HTML must survive sanitizers: JupyterLab removes scripts, style elements and buttons from
-untrusted notebooks, GitHub removes all styles. So pictures are `<img>` with data URIs and
-alternative texts, and the inline layout is optional. Colours are inherited from the theme.
+untrusted notebooks, and GitHub removes all styles. Therefore, pictures are `<img>` elements with
+data URIs and alternative texts, and the grid is readable without its inline styles. Text has the
+colours of the theme.
 """
 
 from __future__ import annotations
@@ -46,22 +47,23 @@ _SECTION: Final = "margin:4px 0 8px;font-size:1.08em"
 
 
 def mimebundle(batch: Grid, previews: Previews | None = None) -> dict[str, Any]:
-    """Return text/html, text/plain and image/jpeg of a batch; only text in a terminal.
+    """Return text/html, text/plain and image/jpeg of a batch; only text/plain in a terminal.
 
-    The text is the same on every run, so that notebooks can be compared. Only a terminal, which
-    shows nothing else, gets sizes, costs and paths of the library. `previews` are reused.
+    The text is the same on every run, so that notebooks can be compared. Only in a terminal, which
+    shows text alone, it includes sizes, costs and paths of the library. Existing `previews` are
+    reused.
     """
     if in_terminal():
         return {"text/plain": _wrapped(plain_text(batch, paths=True))}
     pictures = preview(batch, previews)
     bundle = {"text/html": to_html(batch, pictures), "text/plain": plain_text(batch)}
     if sheet := _sheet(batch, pictures):
-        bundle["image/jpeg"] = sheet  # LaTeX and PDF take no HTML
+        bundle["image/jpeg"] = sheet  # LaTeX and PDF cannot show HTML
     return bundle
 
 
 def _wrapped(plain: str) -> str:
-    """Wrap text between words at the terminal's width; paths stay whole."""
+    """Wrap text between words at the terminal's width; paths are not broken."""
     width = max(shutil.get_terminal_size().columns - 1, 40)
     lines = []
     for line in plain.split("\n"):
@@ -74,7 +76,7 @@ def _wrapped(plain: str) -> str:
 
 
 def plain_text(batch: Grid, *, paths: bool = False) -> str:
-    """Return a sentence or two per image; with `paths`, also sizes, costs and library paths."""
+    """Return a sentence or two per image; `paths` adds sizes, costs and library paths."""
     shown = _shown(batch)
     total = sum(image.status != "unsent" for image in batch.images)
     lines = [] if total else ["No images."]
@@ -112,13 +114,13 @@ def _lines_of(image: Card, head: str, *, paths: bool, cells: bool) -> list[str]:
 
 
 def _shown(batch: Grid) -> Sequence[Card]:
-    """Return the images that get a card; the summary counts the unsent ones."""
+    """Return the images that get a card; unsent images appear in the summary only."""
     sent = [image for image in batch.images if image.status != "unsent"]
     return sent[: batch.limit] if batch.columns else first_cards(sent, batch.limit)
 
 
 def _plain_facts(image: Card) -> str:
-    """Return size and cost, and whether it was replayed."""
+    """Return the size and the cost of an image, and whether it was replayed."""
     items = [f"{image.size[0]} × {image.size[1]}"] if image.size else []
     cost = dollars(image.cost_usd) if image.cost_usd else ""
     if image.replayed:
@@ -142,14 +144,14 @@ def _layout(batch: Grid) -> tuple[Sequence[Card], int, Matrix | None]:
 def preview(
     batch: Grid, previews: Previews | None = None, *, most: int | None = None
 ) -> list[Shown]:
-    """Return the preview of each card; see `Previews.make`. New ones are added to `previews`."""
+    """Return the preview of each card; see `Previews.make`. `previews` stores new previews."""
     shown, columns, _ = _layout(batch)
     full = batch.full and most is None
     return (previews or Previews()).make(shown, columns, full=full, most=most)
 
 
 def _sheet(batch: Grid, pictures: Sequence[Shown]) -> str:
-    """Return the grid as one small JPEG in base64; empty: no pictures."""
+    """Return the grid as one small JPEG in base64; empty if there are no pictures."""
     from xai_notebook.pictures.render.contact_sheet import small_sheet  # noqa: PLC0415  # PIL
 
     shown, columns, matrix = _layout(batch)
@@ -165,7 +167,7 @@ def _sheet(batch: Grid, pictures: Sequence[Shown]) -> str:
 
 
 def to_html(batch: Grid, pictures: Sequence[Shown] | None = None) -> str:
-    """Return the captioned grid of a batch, with its previews if they have been made."""
+    """Return the grid of a batch with captions as HTML; `pictures` are existing previews."""
     shown, columns, matrix = _layout(batch)
     pictures = preview(batch) if pictures is None else pictures
     total = sum(image.status != "unsent" for image in batch.images)
@@ -181,7 +183,7 @@ def to_html(batch: Grid, pictures: Sequence[Shown] | None = None) -> str:
         )  # fmt: skip
         try:
             return draw(image, pictures[number])
-        except Exception:  # noqa: BLE001  # a stranger's value costs one card, not the grid
+        except Exception:  # noqa: BLE001  # a bad value affects its card only
             request = ImageRequest(prompt="", model="")
             damaged = Picture(request=request, status="damaged", error=_DAMAGED)
             return draw(Card(damaged, index=image.index), None)
@@ -203,8 +205,8 @@ def to_html(batch: Grid, pictures: Sequence[Shown] | None = None) -> str:
 def _in_rows(
     batch: Grid, shown: Sequence[Card], columns: int, card: Callable[[int, int, str, int], str]
 ) -> str:
-    """Return cards in rows, below their labels and after their input images."""
-    # With one picture per label, the label goes into the figure.
+    """Return cards in rows as HTML, below their labels and after their input images."""
+    # With one picture per label, the label is part of the figure.
     single = len({image.label for image in shown}) == len(shown)
     parts = []
     previous = None
@@ -222,9 +224,9 @@ def _in_rows(
 
 
 def _cards(shown: Sequence[Card]) -> Iterator[tuple[int, int]]:
-    """Yield the index of the first image of each card, and how many images it stands for.
+    """Yield the index of the first image of each card, and the number of images on the card.
 
-    Consecutive pictures that were withheld for the same reason share a card.
+    Consecutive images that were withheld for the same reason share a card.
     """
 
     def withheld(number: int) -> object:
@@ -237,7 +239,7 @@ def _cards(shown: Sequence[Card]) -> Iterator[tuple[int, int]]:
 
 
 def _tables(matrix: Matrix, card: Callable[[int], str]) -> str:
-    """Return a table for each section of a matrix; it scrolls sideways in a narrow window."""
+    """Return a table for each section of a matrix; tables scroll sideways in a narrow window."""
     head = "".join(_header("col", name) for name in matrix.columns)
     parts = []
     for section in matrix.sections:
@@ -269,12 +271,12 @@ def _header(scope: str, name: str) -> str:
 
 
 def _more(batch: Grid, shown: Sequence[Card]) -> str:
-    """Return how many cards are left out, and the expression that shows them."""
+    """Return a line with the number of omitted cards and the expression that shows them."""
     first = next(i for i, image in enumerate(batch.images, 1) if image is shown[-1])
     left = sum(image.status != "unsent" for image in batch.images[first:])
     return f"… and {left:,} more: {batch.name or '_'}[{first}:] shows them."
 
 
 def grid_columns(count: int) -> int:
-    """Return how many of `count` pictures are in a row."""
+    """Return the number of columns for a grid of `count` pictures."""
     return count if count <= 2 else 2 if count == 4 else 3 if count <= 6 else 4  # noqa: PLR2004

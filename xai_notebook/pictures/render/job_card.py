@@ -41,11 +41,11 @@ class JobCounts:
     """The images of a job, by outcome.
 
     Attributes:
-        total: Requested.
-        pending: Not made yet, as far as we know.
-        succeeded: In the library.
-        failed: Failed individually.
-        cancelled: Not made, because the job ended early.
+        total: Number of requested images.
+        pending: Number of images that are not made yet, according to the last reply.
+        succeeded: Number of images in the library.
+        failed: Number of images that failed individually.
+        cancelled: Number of images that were not made because the job ended early.
     """
 
     total: int = 0
@@ -57,24 +57,24 @@ class JobCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobCard:
-    """A job as it is shown.
+    """The displayed data of a job.
 
     Attributes:
         name: The job's name.
         prompt: The first prompt.
-        title: The state as users read it.
+        title: The state in words for the user.
         state: The state.
-        counts: Its images, by outcome.
-        made: Images that the service has made, saved or not.
-        handed: Requests submitted so far, while the job is `new`.
-        replayed: Images that were in the library before.
-        price_usd: List price of the job in US dollars; None: unknown.
-        cost_usd: Cost reported so far in US dollars; None: not reported.
+        counts: The images of the job, by outcome.
+        made: Number of images that the service has made, saved or not.
+        handed: Number of requests submitted so far, while the state is `new`.
+        replayed: Number of images that were already in the library.
+        price_usd: List price of the job in US dollars; None if unknown.
+        cost_usd: Cost reported so far in US dollars; None if not reported.
         free: Whether the job is free of charge.
-        seconds: From its creation until now or its end.
-        created: When it was created.
-        expires: When the service deletes its results.
-        cause: Why it ended or is stuck.
+        seconds: Seconds from the creation of the job until now or its end.
+        created: Time at which the job was created.
+        expires: Time at which the service deletes the results.
+        cause: Reason why the job ended or does not continue.
     """
 
     name: str
@@ -94,7 +94,7 @@ class JobCard:
     cause: str | None = None
 
     def facts(self) -> Iterator[str]:
-        """Yield the facts below the bar, most important first."""
+        """Yield the facts below the progress bar, most important first."""
         counts = self.counts
         if self.state == "new" and self.handed:
             yield f"{self.handed:,} of {counts.total:,} submitted"
@@ -114,7 +114,7 @@ class JobCard:
 
     @property
     def money(self) -> str:
-        """The cost so far, and the list price; empty: nothing was made."""
+        """The cost so far, or the list price; empty if the job ended without an image."""
         if self.free:
             return "free"
         price = None if self.price_usd is None else dollars(self.price_usd)
@@ -127,7 +127,7 @@ class JobCard:
 
     @property
     def ended_early(self) -> bool:
-        """Whether it ended before all images were made."""
+        """Whether the job ended before all images were made."""
         return self.state not in {"new", "running", "done"}
 
 
@@ -143,7 +143,7 @@ def duration(seconds: float) -> str:
 
 
 def job_sentence(card: JobCard) -> str:
-    """Return a job in a line without times, so that notebooks can be compared."""
+    """Return a job as one line of text, without times, so that notebooks can be compared."""
     counts = card.counts
     images = "1 image" if counts.total == 1 else f"{counts.total:,} images"
     parts = [f"{card.title}: {images}"]
@@ -163,7 +163,7 @@ def job_bundle(card: JobCard) -> dict[str, Any]:
 
 
 def job_html(card: JobCard) -> str:
-    """Return the card of a job, which is readable without styles, too."""
+    """Return the card of a job as HTML that is also readable without styles."""
     counts = card.counts
     images = "1 image" if counts.total == 1 else f"{counts.total:,} images"
     head = f"<strong>{text(card.title)}</strong> · {images}"
@@ -203,11 +203,11 @@ def _bar(card: JobCard) -> str:
 _COLUMNS: Final = ("created", "state", "images", "cost", "prompt", "job", "cause")
 _NARROW: Final = {"created", "job", "images", "cost"}
 _PROMPT: Final = 60
-"""Characters of a prompt in the table."""
+"""Maximum characters of a prompt in the table."""
 
 
 def rows(cards: Sequence[JobCard]) -> list[dict[str, str]]:
-    """Return the cells of the table by column, a row per job."""
+    """Return one row per job: the cells by column."""
     return [
         {
             "created": f"{card.created.astimezone():%Y-%m-%d %H:%M}",

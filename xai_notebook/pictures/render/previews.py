@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 SIDES: Final = {1: 1024, 2: 768, 3: 640}
 """Longest side of a preview in pixels, by the columns of the grid."""
 SMALL_SIDE: Final = 512
-"""The same for more columns."""
+"""Longest side of a preview in pixels, for more columns."""
 LIMITS: Final = ((1, 180_000), (4, 64_000), (12, 45_000))
-"""Maximum cards of a grid, and the bytes of each preview then."""
+"""Maximum cards of a grid, and the maximum bytes of each preview in such a grid."""
 _SMALL_LIMIT: Final = 30_000
-"""Bytes of a preview in larger grids."""
+"""Maximum bytes of a preview in larger grids."""
 
 
 class PreviewSource(NamedTuple):
-    """A picture as a card shows it.
+    """The picture that a card shows.
 
     Attributes:
-        uri: A data URI.
+        uri: The picture as a data URI.
         size: Width and height in pixels.
         whole: Whether every pixel could be decoded.
     """
@@ -42,7 +42,7 @@ class PreviewSource(NamedTuple):
 
 
 class Placeholder(NamedTuple):
-    """The placeholder of a picture that has not arrived or is not scaled yet.
+    """The placeholder for a picture that has not arrived or has no preview yet.
 
     Attributes:
         size: Expected width and height in pixels.
@@ -58,10 +58,10 @@ _Key: TypeAlias = "tuple[object, ...]"
 
 
 class Previews:
-    """The previews of a grid; each is made once."""
+    """The previews of a grid; each preview is made once."""
 
     def __init__(self) -> None:
-        """Begin empty."""
+        """Start without previews."""
         self._made: dict[_Key, PreviewSource | str] = {}
 
     def make(
@@ -75,8 +75,8 @@ class Previews:
             images: The cards.
             columns: Cards per row of their grid.
             full: Use the originals.
-            most: Maximum of previews to make now, for a grid that is still growing; the other cards
-                and pending ones get placeholders. None: make all, without placeholders.
+            most: Maximum number of new previews, for a grid that is still growing; the other cards
+                and pending cards get placeholders. None makes all, without placeholders.
         """
         side = SIDES.get(columns, SMALL_SIDE)
         limit = next((size for count, size in LIMITS if len(images) <= count), _SMALL_LIMIT)
@@ -107,14 +107,14 @@ class Previews:
 def _awaited(image: Card, side: int) -> Placeholder:
     try:
         width, height = image.size or map(float, image.request.shape.split(":"))
-    except ValueError:  # a shape that is not a ratio
+    except ValueError:  # the shape is not a ratio
         width = height = 1.0
     scale = side / max(width, height)
     return Placeholder((round(width * scale), round(height * scale)))
 
 
 def _embed(image: Card, *, side: int, limit: int, full: bool) -> PreviewSource | str:
-    """Return the picture of a card, or why it cannot be shown."""
+    """Return the picture of a card, or the reason why it cannot be shown."""
     try:
         from xai_notebook.pictures.pixels import inspect, is_whole, preview  # noqa: PLC0415  # PIL
 
@@ -127,6 +127,6 @@ def _embed(image: Card, *, side: int, limit: int, full: bool) -> PreviewSource |
             kind = "image/jpeg"
     except ReplyError as error:
         return str(error)
-    except Exception:  # noqa: BLE001  # one bad picture costs one card
+    except Exception:  # noqa: BLE001  # a bad picture affects its card only
         return "The picture cannot be shown. `.data` has its bytes as they came."
     return PreviewSource(f"data:{kind};base64,{pybase64.b64encode_as_string(data)}", size, whole)

@@ -1,4 +1,4 @@
-"""Tables of a dry run (`Plan`) and of the money spent (`CostTable`)."""
+"""Tables of a dry run (`Plan`) and of costs (`CostTable`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest
 
 _LISTED: Final = 10
-"""Prompts listed in a plan."""
+"""Maximum number of prompts listed in a plan."""
 _NOTHING: Final = "No costs: the library has no requests."
 _COLUMNS: Final = ("day", "model", "requests", "images", "cost")
 
@@ -26,9 +26,9 @@ class BudgetState:
     """A budget and its use.
 
     Attributes:
-        limit: As the user set it, such as `"$5/day"`.
+        limit: The limit as text, such as `"$5/day"`.
         limit_usd: The limit in US dollars.
-        used_usd: Spent or reserved in the current period, in US dollars.
+        used_usd: US dollars spent or reserved in the current period.
     """
 
     limit: str
@@ -47,21 +47,21 @@ class BudgetState:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a call would send: the result of `--dry-run`.
+    """The requests that a call would send: the result of `--dry-run`.
 
     Attributes:
         requests: The requests, one per prompt.
         backend: `"xai"` or `"local"`.
         host: The API host.
-        prices: List price per image in US dollars, by model; None: unknown.
-        expected: Expected cost in US dollars of the missing images of each request, with input
-            images and a rewrite; None: a price is unknown.
-        stored: Images of each request in the library; None: not looked up.
-        ordered: Images in a running job, which are not ordered again.
+        prices: List price per image in US dollars, by model; None if unknown.
+        expected: Expected cost in US dollars of the missing images of each request, including input
+            images and a rewrite; None if a price is unknown.
+        stored: Number of images in the library for each request; None if not looked up.
+        ordered: Number of images in a running job, which are not requested again.
         rewriter: The model that would rewrite the prompts.
         budget: The budget that applies, if one is set.
-        notes: Notes for the user, a line each.
-        more: There are more requests than these: endless sources of prompts are not exhausted.
+        notes: Notes for the user, one line each.
+        more: Whether there are more requests: a possibly endless source was not read to its end.
     """
 
     requests: tuple[ImageRequest, ...]
@@ -78,26 +78,26 @@ class Plan:
 
     @property
     def images(self) -> int:
-        """Number of images requested."""
+        """Number of requested images."""
         return sum(request.n for request in self.requests)
 
     @property
     def new(self) -> int:
-        """Number of images that would be made."""
+        """Number of images that the call would make."""
         return self.images - sum(self.stored or ()) - self.ordered
 
     @property
     def cost_usd(self) -> float | None:
-        """Expected cost of the new images in US dollars; None: a price is unknown.
+        """Expected cost of the new images in US dollars; None if a price is unknown.
 
-        This is the list price or the last reported cost of such a request, whichever is higher,
-        with input images and rewrites.
+        The cost is the list price or the last reported cost of such a request, whichever is higher,
+        including input images and rewrites.
         """
         known = [usd for usd in self.expected if usd is not None]
         return sum(known) if len(known) == len(self.expected) else None
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return the rows of the table: name and value."""
+        """Return the rows of the table, pairs of a name and a value."""
         first = self.requests[0]
         server = "the embedded server" if self.backend == "local" else self.host
         models = dict.fromkeys(request.model for request in self.requests)
@@ -130,7 +130,7 @@ class Plan:
 
     @property
     def _images(self) -> str:
-        """Number of images, and of requests if that differs."""
+        """The number of images, and the number of requests if it differs."""
         requests, images = f"{len(self.requests):,}", f"{self.images:,}"
         each = {request.n for request in self.requests}
         if requests == "1" or each == {1}:
@@ -150,7 +150,7 @@ class Plan:
 
     @property
     def sentence(self) -> str:
-        """New images, their cost and stored images, in a line."""
+        """The new images, their cost and the stored images, in one line."""
         cost = "price unknown" if self.cost_usd is None else self._cost
         if self.new and self.cost_usd == 0:
             cost = "at no cost"
@@ -170,7 +170,7 @@ class Plan:
 def to_make(images: str, cost: str, stored: int | None, budget: BudgetState | None = None) -> str:
     """Return a sentence about a call that will make images.
 
-    `stored` is the number of images that the library has; None: not looked up.
+    `stored` is the number of images in the library; None if not looked up.
     """
     library = "less what your library has" if stored is None else f"from your library: {stored:,}"
     left = f"; {budget}" if budget is not None else ""
@@ -182,13 +182,13 @@ class CostRow:
     """Cost of one model on one day.
 
     Attributes:
-        day: In the local time zone; None: unknown, as the library's rows are damaged.
-        model: As the server named it; a chat model if prompts were rewritten.
+        day: The day in the local time zone; None if unknown, because rows are damaged.
+        model: The model as the server named it, or the chat model that rewrote prompts.
         backend: `"xai"` or `"local"`.
-        requests: Answered requests.
-        images: Images received.
+        requests: Number of answered requests.
+        images: Number of images received.
         cost_usd: Sum of the reported costs in US dollars.
-        unknown: Requests without a reported cost, which `cost_usd` lacks.
+        unknown: Number of requests without a reported cost, not included in `cost_usd`.
     """
 
     day: date | None
@@ -201,10 +201,10 @@ class CostRow:
 
 
 class CostTable(Sequence[CostRow]):
-    """Money spent, by day and model: a sequence of `CostRow`, shown as a table."""
+    """Costs by day and model: a sequence of `CostRow`, shown as a table."""
 
     def __init__(self, rows: Sequence[CostRow]) -> None:
-        """Hold the rows in the library's order."""
+        """Create the table from rows in the library's order."""
         self._rows = tuple(rows)
 
     def __len__(self) -> int:
@@ -220,7 +220,7 @@ class CostTable(Sequence[CostRow]):
 
     @property
     def unknown(self) -> int:
-        """Requests without a reported cost, which the total lacks."""
+        """Number of requests without a reported cost, not included in the total."""
         return sum(row.unknown for row in self._rows)
 
     def _cells(self) -> list[tuple[str, ...]]:

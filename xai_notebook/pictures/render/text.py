@@ -1,4 +1,4 @@
-"""Untrusted text for display: shortened, without control characters, escaped for HTML."""
+"""Prepare untrusted text for display: shorten it, remove control characters, escape HTML."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LONGEST: Final = 8_000
-"""Maximum characters of a text in a card; the complete text is available in Python."""
+"""Maximum characters of a text in a card; Python returns the complete text."""
 NAME: Final = 200
-"""Maximum characters of a name, such as that of a model, a file or a row."""
+"""Maximum characters of a name, such as the name of a model, a file or a row."""
 _TEX: Final = re.compile(r"[$\\]")
 
 
 def dollars(amount: float | None) -> str:
-    """Format US dollars: two decimals, up to four below a dollar."""
+    """Format US dollars with two decimals, or up to four for amounts below one dollar."""
     if amount is None:
         return "unknown"
-    if amount >= 1 or abs(amount - round(amount, 2)) < 1e-6:  # noqa: PLR2004  # sums are not exact
+    if amount >= 1 or abs(amount - round(amount, 2)) < 1e-6:  # noqa: PLR2004  # rounding errors of sums
         return f"${amount:,.2f}"
     return f"${amount:.4f}".rstrip("0")
 
 
 def bounded(value: str, limit: int = LONGEST) -> str:
-    """Return at most `limit` characters of a text, and its length if it is longer."""
+    """Return the text; if it has more than `limit` characters, cut it and append its length."""
     if len(value) <= limit:
         return value
     return f"{value[:limit]} … ({len(value):,} characters in all; the image has them in Python)"
 
 
 def text(value: str, limit: int = LONGEST) -> str:
-    """Return untrusted text as HTML that shows it literally, cut like `bounded`.
+    """Return HTML that shows untrusted text literally; long text is cut by `bounded`.
 
-    Notebooks typeset TeX in HTML, too, unless its delimiter is in a separate element. The direction
-    of the text follows its letters.
+    Notebooks also typeset TeX in HTML, unless its delimiter is in a separate element. The letters
+    of the text determine its direction.
     """
     escaped = html.escape(clean(bounded(value, limit))).replace("\n", "<br>")
     isolated = _TEX.sub(r"<span>\g<0></span>", escaped)
@@ -54,7 +54,7 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def short_path(path: Path) -> str:
-    """Return a path, relative to the working directory if it is inside."""
+    """Return a path as text, relative to the working directory if the path is inside."""
     try:
         return str(path.relative_to(Path.cwd()))
     except (ValueError, OSError):
