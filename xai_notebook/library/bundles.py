@@ -551,7 +551,7 @@ def _opened(file: Path, left: ReadBudget) -> Bundle | LibraryError:
             f'library with xai.unpack("{name}").'
         )
     except LibraryError as error:
-        return LibraryError(str(error))  # `error` keeps the bytes that were read alive
+        return LibraryError(str(error))  # without the traceback, which keeps the bytes in memory
 
 
 def answers(

@@ -72,7 +72,7 @@ class BlobStore:
         return self.folder / sha256[:2] / f"{sha256}{EXTENSIONS.get(media_type or '', '.bin')}"
 
     def has(self, rows: Any) -> bool:
-        """Tell whether all originals of a list of image rows exist; True if `rows` is no list."""
+        """Tell whether all originals of a list of image rows exist; True for other values."""
         return not isinstance(rows, list) or all(
             self.path(row["sha256"], row["media_type"]).exists()
             for row in rows
