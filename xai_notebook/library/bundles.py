@@ -103,7 +103,7 @@ def _check(count: int, most: int) -> None:
 
 
 class ReadBudget(NamedTuple):
-    """How much of one or several bundles may be read into memory.
+    """Limits for reading one or several bundles into memory.
 
     Attributes:
         bytes: Bytes of zip directories and lists of requests.
@@ -126,7 +126,7 @@ class BundleEntry:
         request: The request, without a user; its input images have digests but no names.
         backend: `"xai"` or `"local"`.
         answered_by: Name of the model in the reply.
-        place: How often the notebook made the same request before, in the same pass; 0 at first.
+        place: How often the notebook made this request before in the same pass; 0 the first time.
         created: Time of arrival of the reply, in UTC.
         images: Pictures with the status `"ok"` or `"moderated"`, without their bytes.
     """
@@ -215,7 +215,7 @@ class Bundle:
             yield entry
 
     def rewrites_of(self, request: ImageRequest, model: str | None) -> set[str]:
-        """Return a request's prompts as a chat model rewrote them for this bundle's pictures.
+        """Return the rewrites of a request's prompt by a chat model, as recorded in this bundle.
 
         The prompts only serve to find pictures and must not be sent.
 

@@ -63,7 +63,7 @@ def request_key(fingerprint: str, place: int, position: int) -> str:
 
     Args:
         fingerprint: Fingerprint of the request.
-        place: How often the notebook made the same request before, in the same pass; 0 at first.
+        place: How often the notebook made this request before in the same pass; 0 the first time.
         position: Position of the image among those of its request.
     """
     return f"{fingerprint[:32]}-{place}-{position}"
@@ -182,21 +182,21 @@ class JobStore:
         reader: PictureReader,
         look_up: Callable[[Sequence[SlotQuery]], list[StoredImages]],
     ) -> None:
-        """Use the library's database and `Library.look_up`."""
+        """Use the library's database and reader, and `Library.look_up`."""
         self._database = database
         self._reader = reader
         self._look_up = look_up
 
     def record(self, job: JobRecord, requests: Sequence[JobRequest]) -> JobRecord | None:
-        """Store a job and its requests durably, and return the job with its id.
+        """Store a job and its requests durably.
 
         Args:
             job: The job, without an id.
             requests: Its requests, without ids.
 
         Returns:
-            None, with nothing stored, if another open job contains one of the requests by now, or
-            the library has an answer. Then look up the requests again.
+            The job with its id. None, with nothing stored, if another open job contains one of the
+            requests by now, or if the library has an answer; then look up the requests again.
         """
         with self._database.writing() as connection:
             if self._open_with(connection, requests) or self._any_stored(requests):
@@ -217,8 +217,8 @@ class JobStore:
     def open_with(self, requests: Sequence[JobRequest]) -> dict[str, JobRecord]:
         """Return the open jobs that contain some of these requests, keyed by request key.
 
-        Answered requests of a job do not count, unless `after` is None: then an open job that
-        answered the request counts as making the new image. A foreign library returns no jobs.
+        An answered request counts only if `after` is None, because the open job then makes the
+        requested new image. A foreign library returns no jobs.
         """
         with self._database.reading() as connection:
             if self._database.foreign:

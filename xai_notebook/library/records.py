@@ -58,7 +58,7 @@ class Reply:
         notebook: Path of the notebook, if known.
         cost_usd: Cost of the request in US dollars; None if not reported.
         model: Name of the model in the reply.
-        place: How often the notebook made the same request before, in the same pass; 0 at first.
+        place: How often the notebook made this request before in the same pass; 0 the first time.
         spooled: The reply in the spool, with its random id.
         created: Creation time in seconds since 1970; None for the time of arrival.
         item: Row id of the job request that this reply answers. A request is answered once.
@@ -161,12 +161,12 @@ class ImageSlot(NamedTuple):
 
 
 def storable(value: str | None) -> str | None:
-    """Replace what SQLite cannot store, such as the bytes of a file name that is not UTF-8."""
+    """Replace characters that SQLite cannot store, for example from a file name not in UTF-8."""
     return None if value is None else value.encode("utf-8", "replace").decode()
 
 
 def storable_row(values: dict[str, Any]) -> dict[str, Any]:
-    """Return a row in which every string is `storable`."""
+    """Apply `storable` to every string of a row."""
     return {name: storable(v) if isinstance(v, str) else v for name, v in values.items()}
 
 

@@ -90,7 +90,7 @@ class Library:
         annotations: Stars, tags and the trash.
         catalog: All pictures as a list, with search.
         bundle_writer: Writes bundles.
-        spending: What all processes have spent and reserved.
+        spending: Amounts that all processes have spent and reserved.
 
     Raises:
         LibraryError: From every method: the library is damaged, or cannot be read or written.
@@ -508,8 +508,8 @@ class Library:
         positions are free at place 0, so that new images there replace nothing.
 
         Moderated images are included because they were paid for, and pending images because their
-        URL can still be fetched (see `url_of`). Missing and failed images are not. A row whose file
-        is missing is skipped while the file is missing.
+        URL can still be fetched (see `url_of`). Missing and failed images are not. A row is skipped
+        while its file is missing.
         """
         with self.database.reading() as connection:
             # Most notebooks show only their own images; `shown` need not be searched for them.

@@ -38,7 +38,7 @@ _ALL: Final[weakref.WeakSet[FileLock]] = weakref.WeakSet()
 
 
 class FileLock:
-    """A lock on a file that exists for this purpose.
+    """Exclusive lock on a file that serves only as a lock.
 
     Attributes:
         inherited: Whether the previous holder left the file, because it died or did not finish.
@@ -151,7 +151,7 @@ if sys.platform == "win32":
     """Offset of the locked byte, after the content, because a locked byte cannot be read."""
 
     def lock(descriptor: int) -> bool | None:
-        """Lock an open file without waiting; see the variant for other platforms."""
+        """Lock an open file without waiting; return False if locked elsewhere, None without locks."""
         os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)

@@ -51,7 +51,7 @@ def make_folder(folder: Path) -> None:
     Existing folders keep their permissions.
 
     Raises:
-        OSError: The folder cannot be created, or its name is that of a file.
+        OSError: The folder cannot be created, or the path is a file.
     """
     missing = [*takewhile(lambda each: not each.is_dir(), (folder, *folder.parents))]
     for each in reversed(missing):

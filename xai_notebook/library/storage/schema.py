@@ -32,7 +32,7 @@ CREATE_INDEX: Final = """CREATE VIRTUAL TABLE search USING fts5(
     prompt, original_prompt, rewritten, model, notebook,
     content = '', prefix = '1 2',
     tokenize = "unicode61 remove_diacritics 2 categories 'L* N* Co So'")"""
-"""Creates the full-text index, if this Python's SQLite has FTS5; see `fulltext`."""
+"""SQL that creates the full-text index, if this Python's SQLite has FTS5; see `fulltext`."""
 
 _REQUESTS_AND_IMAGES: Final = (
     """CREATE TABLE requests (

@@ -206,7 +206,7 @@ class Spool:
         _SPOOLS.add(self)
 
     def write(self, about: Mapping[str, Any], body: bytes) -> SpooledReply:
-        """Append a reply. On return, it survives a kill; a failed write sets `failed`.
+        """Append a reply, which then survives a kill. If writing fails, set `failed`; raise nothing.
 
         Args:
             about: Context for interpreting the reply, as JSON values.
