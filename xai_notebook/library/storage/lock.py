@@ -151,7 +151,11 @@ if sys.platform == "win32":
     """Offset of the locked byte, after the content, because a locked byte cannot be read."""
 
     def lock(descriptor: int) -> bool | None:
-        """Lock an open file without waiting; return False if locked elsewhere, None without locks."""
+        """Lock an open file without waiting.
+
+        Returns:
+            False if another process has locked it; None if the file system has no locks.
+        """
         os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)

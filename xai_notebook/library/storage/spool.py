@@ -206,7 +206,7 @@ class Spool:
         _SPOOLS.add(self)
 
     def write(self, about: Mapping[str, Any], body: bytes) -> SpooledReply:
-        """Append a reply, which then survives a kill. If writing fails, set `failed`; raise nothing.
+        """Append a reply, which then survives a kill; on a failed write, set `failed`.
 
         Args:
             about: Context for interpreting the reply, as JSON values.
