@@ -1,7 +1,7 @@
 """The library: every image ever received, for replay, history and the cost ledger.
 
-This package has the name of the public function `xai_notebook.library()`, so it can be called, and
-then calls that function.
+This package has the same name as the public function `xai_notebook.library()`. Therefore the module
+is callable, and a call runs that function.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Library", "Reply", "ShownImage", "SlotQuery", "StoredImages"]
 
 
 class _Callable(ModuleType):
-    """A package that can be called like the public function of its name."""
+    """Module type whose call runs the public function of the same name."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         root = import_module(__name__.rpartition(".")[0])

@@ -1,7 +1,8 @@
-"""Bundles: zip files of pictures and their requests, which answer a notebook without its library.
+"""Bundles: zip files of pictures and their requests, to replay a notebook without its library.
 
-A bundle may come from another person. Its size, its JSON and its pictures are bounded. It only
-answers requests: it never determines what is sent, or which of the user's files are read.
+A bundle may come from another person. Therefore, the size of the file, of its JSON and of its
+pictures is limited. A bundle only answers requests: it never determines what is sent, or which of
+the user's files are read.
 """
 
 from __future__ import annotations
@@ -48,34 +49,34 @@ if TYPE_CHECKING:
     from xai_notebook.library.storage.database import Database
 
 SUFFIX: Final = ".xai"
-"""Ending of a bundle's name."""
+"""File name suffix of a bundle."""
 REQUESTS: Final = "requests.jsonl"
-"""The member that lists the requests."""
+"""Name of the zip member that lists the requests."""
 VERSION: Final = 1
 HEADER: Final = {"format": "xai-notebook bundle", "version": VERSION}
 """The first line of `REQUESTS`; each line after it is a request."""
 MAX_PICTURES: Final = 20_000
-"""Pictures of a bundle, also if many have the same original; requests; and originals."""
+"""Maximum number of pictures, of requests and of originals in a bundle, applied separately."""
 MAX_BUNDLE_BYTES: Final = 4096 * MIB - 1
-"""Limit of zip files without extensions, which are refused."""
+"""Maximum size of a zip file without zip64, which is rejected."""
 MAX_LIST_BYTES: Final = 64 * MIB
 MAX_LINE_BYTES: Final = MIB
 _MAX_DIRECTORY_BYTES: Final = 8 * MIB
 _MAX_HEADER_BYTES: Final = 300
-"""Bytes that a zip adds to each original, at most."""
+"""Maximum bytes that a zip file adds to each original."""
 _MAX_QUOTES: Final = 10_000
 _MAX_OUTSIDE: Final = 50_000
-"""Bytes of a line outside of its strings: a request of a hundred pictures has a fifth of that."""
+"""Maximum bytes of a line outside its strings; a request with 100 pictures has a fifth of that."""
 _MAX_PLACE: Final = 1_000_000
 _MAX_DIGITS: Final = 18
 _MAX_POSITION: Final = 100
 _MAX_FILES: Final = 32
-"""Bundles of a folder that are read."""
+"""Maximum number of bundles to read in a folder."""
 _END: Final = struct.Struct("<4s4H2LH")
-"""End of a zip's directory."""
+"""End record of a zip file's central directory."""
 _LOCATOR_BYTES: Final = 20
 _LOCAL: Final = struct.Struct("<4s22x2H")
-"""Header of a zip's member."""
+"""Header of a zip member."""
 _ORIGINAL: Final = re.compile(r"images/([0-9a-f]{64})\.[a-z]{3,4}")
 _OPTIONS: Final = ("aspect_ratio", "resolution", "quality", "rewrite_model")
 _PICTURE_FIELDS: Final = (
@@ -85,7 +86,7 @@ _HOSTILE: Final = (
     ArithmeticError, LookupError, RecursionError, TypeError, ValueError, NotImplementedError,
     struct.error, zipfile.BadZipFile,
 )  # fmt: skip
-"""Errors that reading anything but a bundle can raise."""
+"""Errors that reading a file that is not a bundle can raise."""
 
 
 class TooLargeError(LibraryError):
@@ -93,7 +94,7 @@ class TooLargeError(LibraryError):
 
 
 class _TooMuchError(Exception):
-    """The same, raised where the name of the bundle is not known."""
+    """A bundle exceeds its read budget; raised where its name is not known."""
 
 
 def _check(count: int, most: int) -> None:
@@ -102,11 +103,11 @@ def _check(count: int, most: int) -> None:
 
 
 class ReadBudget(NamedTuple):
-    """How much of one or several bundles may be read into memory.
+    """Limits for reading one or several bundles into memory.
 
     Attributes:
-        bytes: Of directories and lists of requests.
-        pictures: As in `MAX_PICTURES`.
+        bytes: Bytes of zip directories and lists of requests.
+        pictures: Number of pictures, counted as in `MAX_PICTURES`.
     """
 
     bytes: int = MAX_LIST_BYTES + _MAX_DIRECTORY_BYTES
@@ -114,7 +115,7 @@ class ReadBudget(NamedTuple):
 
 
 TOGETHER: Final = ReadBudget(MAX_LIST_BYTES, 2 * MAX_PICTURES)
-"""Budget of all bundles of a folder: a few seconds and 100 MB of memory."""
+"""Budget for all bundles in a folder: a few seconds and 100 MB of memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +123,12 @@ class BundleEntry:
     """A request of a bundle and its pictures.
 
     Attributes:
-        request: Without a user; its inputs have a digest and no name.
+        request: The request, without a user; its input images have digests but no names.
         backend: `"xai"` or `"local"`.
-        answered_by: The model as the server named it.
-        place: How many equal requests came before it in a pass through its notebook.
-        created: When the reply came, in UTC.
-        images: Pictures that are ok or withheld by moderation, without their bytes.
+        answered_by: Name of the model in the reply.
+        place: How often the notebook made this request before in the same pass; 0 the first time.
+        created: Time of arrival of the reply, in UTC.
+        images: Pictures with the status `"ok"` or `"moderated"`, without their bytes.
     """
 
     request: ImageRequest
@@ -139,15 +140,15 @@ class BundleEntry:
 
 
 class Bundle:
-    """A bundle with its requests in memory and its originals in the file.
+    """A bundle. Its requests are in memory; its originals are read from the file when needed.
 
     The file is not kept open, so that it can be replaced at any time.
 
     Attributes:
         file: Path of the bundle.
-        name: Name of the file, to be shown.
-        entries: Its requests, in the order of the file.
-        weight: How much of the budget it uses.
+        name: File name for messages.
+        entries: Requests and their pictures, in the order of the file.
+        weight: The part of the budget that the bundle uses.
     """
 
     def __init__(self, file: Path, budget: ReadBudget = ReadBudget()) -> None:  # noqa: B008
@@ -155,11 +156,11 @@ class Bundle:
 
         Args:
             file: Path of the bundle.
-            budget: How much may be read.
+            budget: Limits for reading.
 
         Raises:
-            TooLargeError: It exceeds the budget.
-            LibraryError: It is damaged, not a bundle, or a newer version's.
+            TooLargeError: The bundle exceeds the budget.
+            LibraryError: The file is damaged, is not a bundle, or was made by a newer version.
         """
         self.file = file
         self.name = bounds.line(file.name)
@@ -199,7 +200,7 @@ class Bundle:
                 self._rewritten.setdefault(key, []).append(entry)
 
     def _entries(self, lines: Iterable[bytes], most: int) -> Iterator[BundleEntry]:
-        """Yield the requests of a list, up to a limit of pictures."""
+        """Yield the entries of a list of requests, with at most `most` pictures in all."""
         lines = iter(lines)
         _check_head(next(lines, b""))
         pictures = total = 0
@@ -209,17 +210,17 @@ class Bundle:
             originals = (self._members.get(one.sha256 or "", (0, 0)) for one in entry.images)
             total += sum(size for _, size in originals)
             _check(max(requests, pictures), most)
-            if total > MAX_BUNDLE_BYTES:  # one original that is listed many times
+            if total > MAX_BUNDLE_BYTES:  # the same original is listed many times
                 raise ValueError(total)
             yield entry
 
     def rewrites_of(self, request: ImageRequest, model: str | None) -> set[str]:
-        """Return the rewritten prompts of a request, by a chat model, where this bundle was made.
+        """Return the rewrites of a request's prompt by a chat model, as recorded in this bundle.
 
-        They are for finding pictures only, and must not be sent.
+        The prompts only serve to find pictures and must not be sent.
 
         Args:
-            request: As the user wrote it.
+            request: The request with the user's prompt.
             model: The chat model.
         """
         entries = self._rewritten.get((request.question, model), ())
@@ -228,13 +229,13 @@ class Bundle:
     def find(
         self, request: ImageRequest, place: int | None, rewrite_model: str | None = None
     ) -> list[Picture]:
-        """Return the pictures that answer a request, the first of each position.
+        """Return the pictures that answer a request, one for each position.
 
         Args:
             request: The request.
-            place: Of the request; None for any.
-            rewrite_model: If given, the request is as the user wrote it, and its prompt is to be
-                rewritten by this chat model.
+            place: Place of the request; None for any place.
+            rewrite_model: Chat model that rewrites the prompt; `request` then has the user's
+                prompt. None if the prompt is sent unchanged.
         """
         found: dict[int, Picture] = {}
         if rewrite_model is None:
@@ -251,7 +252,7 @@ class Bundle:
         """Return an original after checking its digest.
 
         Raises:
-            LibraryError: It is damaged or missing.
+            LibraryError: The original is damaged or missing.
         """
         try:
             with self.file.open("rb") as stream:
@@ -264,11 +265,11 @@ class Bundle:
 
 
 def _check_directory(stream: BinaryIO, budget: ReadBudget) -> int:
-    """Return the size of a zip's directory in bytes: `zipfile` reads all of it.
+    """Check the size of a zip directory, which `zipfile` reads entirely; return it in bytes.
 
     Raises:
-        _TooMuchError: It exceeds the budget.
-        ValueError: It cannot be a bundle's.
+        _TooMuchError: The directory exceeds the budget.
+        ValueError: The file cannot be a bundle.
     """
     size = stream.seek(0, 2)
     if not _END.size + _LOCATOR_BYTES < size <= MAX_BUNDLE_BYTES:
@@ -278,7 +279,7 @@ def _check_directory(stream: BinaryIO, budget: ReadBudget) -> int:
     end = _END.unpack(tail[_LOCATOR_BYTES:])
     if end[0] != b"PK\5\6" or end[5] > _MAX_DIRECTORY_BYTES or end[4] > MAX_PICTURES + 1 or end[7]:
         raise ValueError(end)
-    if tail.startswith(b"PK\6\7"):  # zip64: another directory, which may be larger
+    if tail.startswith(b"PK\6\7"):  # zip64 has another directory, which may be larger
         raise ValueError(tail)
     _check(end[5], budget.bytes)
     _check(end[4], budget.pictures + 1)
@@ -286,7 +287,7 @@ def _check_directory(stream: BinaryIO, budget: ReadBudget) -> int:
 
 
 def _members(stream: BinaryIO) -> dict[str, tuple[int, int]]:
-    """Return offset and size of each member; originals by their digests."""
+    """Return offset and size of each member; the keys of originals are their digests."""
     found: dict[str, tuple[int, int]] = {}
     with zipfile.ZipFile(stream) as archive:
         for member in archive.infolist():
@@ -303,7 +304,7 @@ def _members(stream: BinaryIO) -> dict[str, tuple[int, int]]:
 
 
 def _read(stream: BinaryIO, member: tuple[int, int]) -> bytes:
-    """Return the bytes of a member, which is not compressed."""
+    """Return the bytes of an uncompressed member."""
     offset, size = member
     if size > max(MAX_DOWNLOAD_BYTES, MAX_LIST_BYTES):
         raise ValueError(size)
@@ -359,7 +360,7 @@ def _check_head(line: bytes) -> None:
 def _object(line: bytes) -> dict[str, Any]:
     if len(line) > MAX_LINE_BYTES:
         raise ValueError(len(line))
-    # Brackets outside of strings become objects, which take a hundred times their bytes.
+    # Brackets outside strings become objects, which need a hundred times as much memory.
     unescaped = line.replace(b"\\\\", b"").replace(b'\\"', b"")
     outside = unescaped.split(b'"')[::2]
     if unescaped.count(b'"') > _MAX_QUOTES or sum(map(len, outside)) > _MAX_OUTSIDE:
@@ -371,13 +372,13 @@ def _object(line: bytes) -> dict[str, Any]:
 
 
 def _int(digits: str) -> int:
-    if len(digits) > _MAX_DIGITS:  # converting long ones takes quadratic time
+    if len(digits) > _MAX_DIGITS:  # converting a long number takes quadratic time
         raise ValueError(len(digits))
     return int(digits)
 
 
 def _entry(values: Mapping[str, Any]) -> BundleEntry:
-    """Return the entry of a line; any unexpected value raises one of `_HOSTILE`."""
+    """Return the entry in a line; an unexpected value raises one of `_HOSTILE`."""
     backend, created = values["backend"], bounds.moment(values["created"])
     if backend not in {"xai", "local"} or created is None:
         raise ValueError(backend, values["created"])
@@ -441,7 +442,7 @@ def _text(value: object) -> str:
 
 
 def _prompt(value: object) -> str:
-    """Return a prompt, which is not empty and has no white space around it."""
+    """Return a prompt after checking that it is not empty and has no white space around it."""
     text = _text(value)
     if not text or text != text.strip():
         raise ValueError(text)
@@ -449,7 +450,7 @@ def _prompt(value: object) -> str:
 
 
 def _name(value: object, *, empty: bool = False) -> str:
-    """Return a line of text that can be the value of an option."""
+    """Return a line of text after checking that it can be the value of an option."""
     text = _text(value)
     if not text.isprintable() or len(text) > bounds.MAX_NAME or not (text.strip() or empty):
         raise ValueError(text)
@@ -464,28 +465,28 @@ def _cost(value: object) -> float:
 
 
 _Stamp: TypeAlias = tuple[int, int, int, int]
-"""Device, inode, size and time of change of a file."""
+"""Device, inode, size and modification time of a file."""
 
 
 class BundleFolder:
-    """The bundles beside a notebook. Thread-safe.
+    """The bundles in a notebook's folder. Thread-safe.
 
-    The bundle named like the notebook answers first, then the others by name. A bundle is read
-    when it is first needed and when it has changed; it is never written to.
+    The bundle with the notebook's name is searched first, then the others by name. A bundle is read
+    when it is first needed and again when it has changed; it is never written to.
     """
 
     def __init__(self) -> None:
-        """Read nothing yet."""
+        """Create an object that has read no folder yet."""
         self._lock = threading.Lock()
         self._listed: tuple[Path, str | None, int] | None = None
         self._files: list[Path] = []
         self._read: dict[Path, tuple[_Stamp, ReadBudget, Bundle | LibraryError]] = {}
 
     def of(self, folder: Path, stem: str | None) -> tuple[list[Bundle], list[str]]:
-        """Return the bundles of a folder, and for each refused bundle a sentence with the reason.
+        """Return the bundles of a folder, and a message for each rejected bundle.
 
         Args:
-            folder: Of the notebook.
+            folder: Folder of the notebook.
             stem: Name of the notebook without its suffix, if known.
         """
         read: list[Bundle | LibraryError] = []
@@ -498,7 +499,7 @@ class BundleFolder:
         )
 
     def _list(self, folder: Path, stem: str | None) -> None:
-        """List the bundles, if the folder has changed."""
+        """List the bundles again if the folder has changed."""
         state = (folder, stem, folder.stat().st_mtime_ns)
         if state == self._listed:
             return
@@ -509,7 +510,7 @@ class BundleFolder:
         self._listed = state
 
     def _opened(self) -> Iterator[Bundle | LibraryError]:
-        """Yield each bundle, or why it is refused: together they must not exceed the budget."""
+        """Yield each bundle, or the error if it is rejected; all bundles share one budget."""
         left = TOGETHER
         for file in self._files:
             try:
@@ -538,7 +539,7 @@ def _still_holds(read: Bundle | LibraryError, before: ReadBudget, left: ReadBudg
 
 
 def _opened(file: Path, left: ReadBudget) -> Bundle | LibraryError:
-    """Return a bundle, or why it is refused."""
+    """Return a bundle, or the error if it is rejected."""
     most, name = ReadBudget(), bounds.line(file.name)
     try:
         return Bundle(file, ReadBudget(*map(min, left, most)))
@@ -550,7 +551,7 @@ def _opened(file: Path, left: ReadBudget) -> Bundle | LibraryError:
             f'library with xai.unpack("{name}").'
         )
     except LibraryError as error:
-        return LibraryError(str(error))  # the traceback of the first keeps the bytes that were read
+        return LibraryError(str(error))  # without the traceback, which keeps the bytes in memory
 
 
 def answers(
@@ -560,13 +561,13 @@ def answers(
     missing: set[int],
     rewrite_model: str | None = None,
 ) -> tuple[list[Picture], list[str]]:
-    """Return pictures that answer a request, and for each refused one a sentence with the reason.
+    """Return pictures that answer a request, and a message for each rejected picture.
 
     Args:
-        bundles: In order of precedence.
+        bundles: The bundles, in order of precedence.
         request: The request, for any server.
-        place: Of the request; None for any.
-        missing: Positions of the pictures.
+        place: Place of the request; None for any place.
+        missing: Positions to fill with pictures.
         rewrite_model: As in `Bundle.find`.
     """
     found: dict[int, Picture] = {}
@@ -587,10 +588,10 @@ def open_picture(bundle: Bundle, image: Picture, request: ImageRequest) -> Pictu
     Args:
         bundle: The bundle.
         image: The picture as listed in the bundle.
-        request: The request that it answers; it contains no text of the bundle.
+        request: The request that the picture answers; it contains no text of the bundle.
 
     Raises:
-        LibraryError: Its original is damaged, or has more pixels than a picture may have.
+        LibraryError: The original is damaged, is not an image, or has too many pixels.
     """
     rewritten = image.rewritten_prompt
     if not rewritten and image.request.original_prompt is not None:
@@ -609,10 +610,10 @@ def open_picture(bundle: Bundle, image: Picture, request: ImageRequest) -> Pictu
 
 
 def _read_again(bundle: Bundle, sha256: str) -> bytes:
-    """Read an original that has been checked before, instead of keeping it in memory.
+    """Read an original again that was checked before, so that it need not stay in memory.
 
     Raises:
-        MissingImageError: It is not there any more.
+        MissingImageError: The original is damaged or missing by now.
     """
     try:
         return bundle.read(sha256)
@@ -621,13 +622,13 @@ def _read_again(bundle: Bundle, sha256: str) -> bytes:
 
 
 _Entries: TypeAlias = "dict[tuple[object, int], BundleEntry]"
-"""By question and place of the request."""
+"""Entries, keyed by question and place of the request."""
 _Originals: TypeAlias = "dict[str, Picture]"
-"""By digest: a picture that has the original."""
+"""Pictures with an original, keyed by its digest."""
 
 
 class BundleWriter:
-    """Writes bundles from the library's pictures."""
+    """Writes pictures of the library to bundles."""
 
     def __init__(self, database: Database, reader: PictureReader) -> None:
         """Use the library's database."""
@@ -637,15 +638,15 @@ class BundleWriter:
     def pack(
         self, file: Path, *, is_notebook: Callable[[str], bool], ids: Collection[int] = ()
     ) -> int:
-        """Write the pictures of a notebook into a bundle and return their number.
+        """Write the pictures of a notebook to a bundle and return their number.
 
-        Pictures of an existing bundle stay in it, unless the library has newer ones. The file is
-        replaced atomically.
+        Pictures of an existing bundle stay in it, unless the library has pictures for the same
+        slots. The file is replaced atomically.
 
         Args:
             file: Path of the bundle.
-            is_notebook: Tells whether a name in the library is this notebook's.
-            ids: Rows of pictures that the notebook shows, made by any notebook.
+            is_notebook: Returns whether a name in the library is this notebook's name.
+            ids: Row ids of pictures that the notebook shows, made by any notebook.
 
         Raises:
             LibraryError: There is nothing to pack, the library cannot be read, or the existing
@@ -685,7 +686,7 @@ class BundleWriter:
             shown = "SELECT image_id FROM shown WHERE notebook = ?"
             ids = {*ids, *(i for name in names for (i,) in connection.execute(shown, (name,)))}
             for row in _request_rows(connection, names, ids):
-                # Of a request that another notebook made, only pictures that this one shows.
+                # If another notebook made the request, pack only the pictures that this one shows.
                 pictures = [
                     picture
                     for picture in self._reader.of_request(connection, row)
@@ -704,9 +705,9 @@ def _can_be_packed(picture: Picture) -> bool:
 def _request_rows(
     connection: sqlite3.Connection, names: Collection[str], ids: Collection[int]
 ) -> list[sqlite3.Row]:
-    """Return the rows of requests by their notebooks' names and by the ids of their pictures.
+    """Find rows of requests by the names of their notebooks and by the ids of their pictures.
 
-    Those of xAI come before others, and the newest of each server first.
+    Requests to xAI come first, then requests to the local server; each group is newest first.
     """
     rows: dict[int, sqlite3.Row] = {}
     by_name = "SELECT * FROM requests WHERE notebook = ?"
@@ -719,7 +720,7 @@ def _request_rows(
 
 
 def _entry_from(row: sqlite3.Row, pictures: list[Picture]) -> BundleEntry:
-    """Return a request and its pictures as an entry of a bundle."""
+    """Convert the row of a request and its pictures to an entry of a bundle."""
     return BundleEntry(
         request=replace(pictures[0].request, user=None, share=None),
         backend=row["backend"],
@@ -738,12 +739,12 @@ def _entry_from(row: sqlite3.Row, pictures: list[Picture]) -> BundleEntry:
 
 
 def _printable(text: str) -> str:
-    """Return a name from a server as a bundle accepts it."""
+    """Replace characters in a server's name that a bundle does not accept."""
     return "".join(sign if sign.isprintable() else "?" for sign in bounds.line(str(text)))
 
 
 def _merge(entries: _Entries, entry: BundleEntry) -> None:
-    """Add an entry: existing pictures stay, and it fills the positions that are left."""
+    """Add an entry; its pictures fill only positions that have no picture yet."""
     key = (entry.request.question, entry.place)
     former = entries.get(key)
     if former is None:
@@ -755,10 +756,10 @@ def _merge(entries: _Entries, entry: BundleEntry) -> None:
 
 
 def _write(file: Path, entries: list[BundleEntry], originals: _Originals) -> None:
-    """Write a bundle, byte for byte the same for the same pictures.
+    """Write a bundle; the same pictures result in the same bytes.
 
     Raises:
-        ExportError: It cannot be written, or would be too large.
+        ExportError: The bundle cannot be written, or would be too large.
         LibraryError: An original is damaged.
     """
     lines = "\n".join([json.dumps(HEADER), *map(_line_of, entries)]).encode()

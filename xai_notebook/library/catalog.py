@@ -1,7 +1,8 @@
-"""All pictures of the library as a list: search, filters and orders; stars, tags and the trash.
+"""Search, filter and sort all pictures of the library; stars, tags and the trash.
 
-The pictures that pass the filters are read once, into arrays. A keystroke only asks the full-text
-index for the matching requests, and selects from the arrays: 20 ms for 100,000 pictures, and 3 MB.
+The pictures that pass the filters are read once, into arrays. Each keystroke only looks up matching
+requests in the full-text index and selects from the arrays. For 100,000 pictures, this takes 20 ms
+and 3 MB.
 """
 
 from __future__ import annotations
@@ -36,18 +37,18 @@ if TYPE_CHECKING:
 KEPT_IN_TRASH: Final = 30 * 86400.0
 """Seconds for which a deleted picture can be restored."""
 MAX_TAG: Final = 60
-"""Characters of a tag."""
+"""Maximum number of characters of a tag."""
 _LISTENERS: Final[set[weakref.WeakMethod[Callable[[Sequence[int]], None]]]] = set()
 _LISTENERS_LOCK: Final = threading.Lock()
 
 
 class Annotation(NamedTuple):
-    """Star, tags and trash of a picture.
+    """Star, tags and deletion of a picture.
 
     Attributes:
-        starred: It has a star.
-        tags: In alphabetical order.
-        deleted: It is in the trash, or has been deleted from there.
+        starred: Whether the picture has a star.
+        tags: Its tags in alphabetical order.
+        deleted: Whether the picture is in the trash or has been erased from it.
     """
 
     starred: bool = False
@@ -56,9 +57,10 @@ class Annotation(NamedTuple):
 
 
 def listen(method: Callable[[Sequence[int]], None]) -> None:
-    """Call a bound method with the rows whose annotations change, as long as its object lives.
+    """Call a bound method with the row ids of pictures whose annotations change.
 
-    The thread that makes the change calls it once the change is durable; it must not block.
+    The method is called in the thread that makes the change, once the change is durable, and must
+    not block. The object of the method is referenced weakly.
     """
     with _LISTENERS_LOCK:
         _LISTENERS.add(weakref.WeakMethod(method))
@@ -77,7 +79,7 @@ def clean_tag(tag: str) -> str:
     """Return a tag as stored: on one line, without control characters.
 
     Raises:
-        OptionError: It is empty or too long.
+        OptionError: The tag is empty or too long.
     """
     text = unicodedata.normalize("NFC", tag)
     text = "".join(" " if unicodedata.category(sign)[0] in "CZ" else sign for sign in text)
@@ -90,7 +92,7 @@ def clean_tag(tag: str) -> str:
 class Annotations:
     """Stars, tags and the trash of one library.
 
-    Pictures are given by the ids of their rows; unknown ids are ignored.
+    Methods identify pictures by row id and ignore unknown ids.
 
     Raises:
         LibraryError: From every method: the library is damaged, or cannot be read or written.
@@ -102,7 +104,7 @@ class Annotations:
         self._blobs = blobs
 
     def of(self, ids: Iterable[int]) -> dict[int, Annotation]:
-        """Return the annotations of pictures, by the ids of their rows."""
+        """Return the annotations of pictures, keyed by row id."""
         with self._database.reading() as connection:
             return annotations_of(connection, list(ids))
 
@@ -130,7 +132,7 @@ class Annotations:
         self._write("DELETE FROM tags WHERE tag = ? AND image_id = ?", [(word, i) for i in ids])
 
     def delete(self, ids: Iterable[int]) -> None:
-        """Move pictures to the trash: they answer no request, and no history shows them."""
+        """Move pictures to the trash; replay and history ignore them."""
         now = time.time()
         statement = "UPDATE images SET deleted = ? WHERE id = ? AND deleted IS NULL"
         self._write(statement, [(now, i) for i in ids])
@@ -141,18 +143,19 @@ class Annotations:
         self._write(statement, [(i,) for i in ids])
 
     def _write(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
-        """Execute a statement for each tuple of parameters, the last of which is a row's id."""
+        """Execute a statement for each tuple of parameters; the last parameter is the row id."""
         with self._database.writing() as connection:
             connection.executemany(statement, rows)
         _notify([row[-1] for row in rows])
 
     def empty_trash(self, *, older_than: float = 0.0) -> int:
-        """Erase deleted pictures: prompts, tags, and originals that no other row uses.
+        """Erase the pictures in the trash.
 
-        Their costs stay in the ledger.
+        This erases tags, prompts of requests without other pictures, and originals that no other
+        row uses. Costs stay in the ledger.
 
         Args:
-            older_than: Only pictures that were deleted so many seconds ago.
+            older_than: Erase only pictures that were deleted at least this many seconds ago.
 
         Returns:
             Number of erased pictures.
@@ -184,7 +187,7 @@ class Annotations:
             self._erase_request(connection, row["request_id"])
         used = "SELECT 1 FROM images WHERE sha256 = ? LIMIT 1"
         if row["sha256"] and connection.execute(used, (row["sha256"],)).fetchone() is None:
-            # In the transaction: no other process can insert a row that needs the file.
+            # Delete inside the transaction: no other process can insert a row that needs the file.
             with contextlib.suppress(OSError, ValueError):
                 self._blobs.path(row["sha256"], row["media_type"]).unlink(missing_ok=True)
 
@@ -211,7 +214,7 @@ class Annotations:
 
 
 def annotations_of(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, Annotation]:
-    """Return the annotations of pictures, by the ids of their rows."""
+    """Return the annotations of pictures, keyed by row id."""
     tags: dict[int, list[str]] = {}
     query = "SELECT image_id, tag FROM tags WHERE image_id IN ({}) ORDER BY tag"
     for image_id, tag in rows_in(connection, query, ids):
@@ -247,7 +250,7 @@ _FILTERS: Final = {
     "tag": "EXISTS (SELECT 1 FROM tags WHERE tag = :tag AND image_id = images.id)",
 }
 _MEASURED: Final = 500
-"""Originals that `Catalog.measure` reads the sizes of."""
+"""Number of originals whose sizes one call of `Catalog.measure` reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,15 +258,15 @@ class Query:
     """Filters and order of a list of pictures. A filter that is None is not applied.
 
     Attributes:
-        words: All of them must occur in the prompts, in a model's name or in the notebook's name;
-            the last one may be incomplete.
+        words: Words that must all occur in the prompts, in a model's name or in the notebook's
+            name; the last word may be incomplete.
         order: One of `ORDERS`.
-        model: As the server named it.
-        since: Made at or after this time, in seconds since 1970, UTC.
-        until: Made before this time, in seconds since 1970, UTC.
-        notebook: The notebook that made them, as stored.
-        starred: True for pictures with a star only.
-        tag: A tag that they have.
+        model: Name of the model in the reply.
+        since: Earliest creation time (inclusive), in seconds since 1970, UTC.
+        until: Latest creation time (exclusive), in seconds since 1970, UTC.
+        notebook: The notebook that made the pictures, as stored.
+        starred: True to select only pictures with a star.
+        tag: A tag of the pictures.
         status: One of `STATUSES`.
         backend: `"xai"` or `"local"`.
     """
@@ -283,7 +286,7 @@ class Query:
         """Check order and status.
 
         Raises:
-            OptionError: One of them is unknown.
+            OptionError: The order or the status is unknown.
         """
         if self.order not in ORDERS:
             raise OptionError(f"order: {self.order!r} is not one of {', '.join(ORDERS)}.")
@@ -291,7 +294,7 @@ class Query:
             raise OptionError(f"status: {self.status!r} is not one of {', '.join(STATUSES)}.")
 
     def conditions(self) -> str:
-        """Return all filters but the words in SQL with named parameters."""
+        """Return all filters except the words as SQL with named parameters."""
         conditions = [STATUSES[self.status]]
         conditions += [sql for name, sql in _FILTERS.items() if getattr(self, name) is not None]
         if self.starred:
@@ -303,8 +306,8 @@ class SearchResult(NamedTuple):
     """Pictures that a query found.
 
     Attributes:
-        ids: Ids of the pictures' rows, in order.
-        size: Bytes of their originals; originals of unknown size do not count.
+        ids: Row ids of the pictures, in order.
+        size: Total bytes of their originals, without originals of unknown size.
     """
 
     ids: array[int]
@@ -324,10 +327,10 @@ class CatalogEntry(NamedTuple):
     """A picture with its annotation and origin.
 
     Attributes:
-        picture: As stored.
-        annotation: Star, tags and trash.
+        picture: The picture as stored.
+        annotation: Its star, tags and deletion.
         backend: `"xai"` or `"local"`.
-        notebook: The notebook that made it, if known.
+        notebook: The notebook that made the picture, if known.
     """
 
     picture: Picture
@@ -337,7 +340,7 @@ class CatalogEntry(NamedTuple):
 
 
 class _Filtered(NamedTuple):
-    """Pictures that pass the filters, in order, as columns."""
+    """Columns of the pictures that pass the filters, in order."""
 
     key: object
     ids: array[int]
@@ -365,7 +368,7 @@ class Catalog:
         """Return the ids of the first pictures that pass the filters, without counting the rest.
 
         Args:
-            query: Its words are ignored.
+            query: Filters and order; its words are ignored.
             limit: Maximum number of ids.
 
         Raises:
@@ -397,7 +400,7 @@ class Catalog:
         )
 
     def _filter(self, connection: sqlite3.Connection, query: Query) -> _Filtered:
-        """Return the pictures that pass a query's filters, cached until the library changes."""
+        """Return the pictures that pass a query's filters; cached until the library changes."""
         key = (replace(query, words=""), data_version(connection))
         with self._lock:
             if self._filtered is not None and self._filtered.key == key:
@@ -409,7 +412,7 @@ class Catalog:
         return filtered
 
     def facets(self) -> Facets:
-        """Return the values that the pictures of the library can be filtered by."""
+        """Return the values by which the library's pictures can be filtered."""
         with self._database.reading() as connection:
             version = data_version(connection)
             with self._lock:
@@ -438,10 +441,10 @@ class Catalog:
         return facets
 
     def rows(self, ids: Sequence[int]) -> list[CatalogEntry]:
-        """Return pictures by the ids of their rows, in this order.
+        """Return the pictures with these row ids, in the same order.
 
-        Unknown ids are left out, and so are pictures whose file is missing. Pictures in the trash
-        are included: they can be restored.
+        Unknown ids and pictures whose file is missing are left out. Pictures in the trash are
+        included, because they can be restored.
         """
         entries: list[CatalogEntry] = []
         with self._database.reading() as connection:
@@ -460,11 +463,12 @@ class Catalog:
         return entries
 
     def find_rows(self, pictures: Sequence[Picture]) -> list[int | None]:
-        """Return the id of each picture's row; None if this library does not hold the picture.
+        """Return the row id of each picture; None if this library does not hold the picture.
 
-        The `id` of a picture from another library may be another picture's here: the row must have
-        the same original, or, without an original, the same time. Otherwise the newest row with
-        that original is taken.
+        If a picture comes from another library, its `id` may belong to a different picture here.
+        Therefore, the row must have the same original or, for a picture without an original, the
+        same creation time. Otherwise the newest row with the same original is used, preferably one
+        outside the trash.
         """
         by_id = "SELECT id, sha256, created FROM images WHERE id = ?"
         by_digest = """SELECT id FROM images WHERE sha256 = ?
@@ -487,11 +491,11 @@ class Catalog:
         """Return an image and its ancestors, the oldest first, the image itself last.
 
         Args:
-            sha256: Of the image's original bytes.
+            sha256: Digest of the image's original bytes.
 
         Returns:
-            Empty if the library does not hold the image. An ancestor that it does not hold, such
-            as a photo, is left out.
+            The pictures; empty if the library does not hold the image. Ancestors that are not in
+            the library, such as photos, are left out.
         """
         images: list[Picture] = []
         queue = [sha256]
@@ -509,10 +513,10 @@ class Catalog:
         return images[::-1]
 
     def with_digest(self, digits: str, limit: int = 2) -> list[Picture]:
-        """Return pictures whose originals' digests begin with `digits`, each digest once.
+        """Return pictures whose originals' digests begin with `digits`, one per digest.
 
         Args:
-            digits: Hexadecimal, in lower case.
+            digits: First hexadecimal digits, in lower case.
             limit: Maximum number of digests.
         """
         query = (
@@ -530,10 +534,10 @@ class Catalog:
         return None if row is None else self._reader.of_image(connection, row)
 
     def descendants(self, sha256: str, limit: int = 24) -> list[int]:
-        """Return the ids of pictures that were made from an image, the oldest first.
+        """Return the row ids of pictures that were made from an image, the oldest first.
 
         Args:
-            sha256: Of the image's original bytes.
+            sha256: Digest of the image's original bytes.
             limit: Maximum number of pictures.
         """
         query = (
@@ -544,7 +548,7 @@ class Catalog:
             return [i for (i,) in connection.execute(query, (f'%"{sha256}"%', limit))]
 
     def measure(self) -> bool:
-        """Store sizes of originals that an older version did not store, some at a time.
+        """Store the sizes of some originals that an older version stored without a size.
 
         Returns:
             Whether sizes may still be missing.
@@ -573,7 +577,7 @@ def _selection(query: Query) -> tuple[str, dict[str, Any]]:
     """Return the SQL that applies the filters and the order of a query, and its parameters."""
     join = " JOIN requests ON requests.id = images.request_id"
     needed = query.notebook is not None or query.backend is not None
-    # Another program may have stored any type in a column: such a row must not hide the others.
+    # Another program may have stored a value of another type; that must not break the query.
     statement = (
         "SELECT images.id, CAST(request_id AS INTEGER) AS request_id, "  # noqa: S608
         "max(0, min(coalesce(CAST(size AS INTEGER), 0), :largest)) AS bytes FROM images"
@@ -586,7 +590,7 @@ def _selection(query: Query) -> tuple[str, dict[str, Any]]:
 def _columns(
     connection: sqlite3.Connection, statement: str, parameters: Any, *names: str
 ) -> list[list[int]]:
-    """Return columns of a query: through JSON, 100,000 rows take half the time."""
+    """Return columns of a query, read as JSON, which halves the time for 100,000 rows."""
     arrays = ", ".join(f"json_group_array({name})" for name in names)
     row = connection.execute(f"SELECT {arrays} FROM ({statement})", parameters).fetchone()  # noqa: S608  # ours
     return [json.loads(column) for column in row]

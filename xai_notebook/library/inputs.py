@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class InputFiles:
-    """A folder of pictures, named by their digests; created with the first one."""
+    """A folder of pictures named by their digests; created with the first picture."""
 
     def __init__(self, folder: Path) -> None:
-        """Use `folder`, which holds nothing else."""
+        """Use `folder`, which must not hold other files."""
         self._folder = folder
 
     def keep(self, data: bytes) -> Path | None:
@@ -39,12 +39,12 @@ class InputFiles:
         return path
 
     def find(self, digits: str, limit: int = 2) -> dict[str, Path]:
-        """Return files whose digests begin with `digits`, by their digests.
+        """Return files whose digests begin with `digits`, keyed by digest.
 
         Links, and files whose content does not match their names, are left out.
 
         Args:
-            digits: Hexadecimal, in lower case.
+            digits: First hexadecimal digits, in lower case.
             limit: Maximum number of files.
         """
         paths = filter(_is_intact, self._folder.glob(f"{digits}*"))
@@ -52,7 +52,7 @@ class InputFiles:
 
 
 def _is_intact(path: Path) -> bool:
-    """Tell whether a file's content has the digest in its name."""
+    """Tell whether a file's name is the digest of its content."""
     try:
         data = read_bounded(path, MAX_INPUT_FILE_BYTES, links=False)
     except OSError:
@@ -86,7 +86,7 @@ class UploadCache:
     def find(self, backend: str, host: str, sha256: str) -> CachedUpload | None:
         """Return the last upload of an image, unless it has expired.
 
-        A foreign library returns none, as it must not choose what is sent.
+        A foreign library returns None, because it must not determine what is sent.
         """
         query = "SELECT file_id, expires FROM uploads WHERE backend = ? AND host = ? AND sha256 = ?"
         with self._database.reading() as connection:

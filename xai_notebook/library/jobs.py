@@ -1,8 +1,8 @@
 """Batch jobs and their requests, as stored in the library.
 
-A job and all its requests are stored before anything is sent, and so is each call that creates the
-batch or adds requests to it. So the next kernel always knows which requests the service may have.
-The key of a request is derived from its content and its slot.
+A job and all its requests are stored before anything is sent. Each call that creates the batch or
+adds requests to it is recorded before it is sent, too, so the next kernel always knows which
+requests the service may have received. The key of a request is derived from its content and slot.
 """
 
 from __future__ import annotations
@@ -39,32 +39,32 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.picture import Picture
 
 JobState = Literal["new", "running", "done", "cancelled", "expired", "refused", "gone"]
-"""`new`: not completely submitted yet; `refused`: not accepted by the service; `gone`: not known
-to the service any more."""
+"""`new`: not completely submitted yet; `refused`: rejected by the service; `gone`: no longer known
+to the service."""
 
 OPEN: Final = ("new", "running")
 _PAGE: Final = 500
-"""Requests that are read at a time."""
+"""Number of requests to read at a time."""
 
 
 class SubmissionState(IntEnum):
     """Whether the service has received a request."""
 
     NO = 0
-    """No call with it has been sent."""
+    """No call with the request has been sent."""
     UNKNOWN = 1
-    """A call with it is under way or has failed, or its kernel was killed."""
+    """A call with the request is in progress or has failed, or its kernel was killed."""
     CONFIRMED = 2
-    """The service has confirmed or listed it."""
+    """The service has confirmed or listed the request."""
 
 
 def request_key(fingerprint: str, place: int, position: int) -> str:
     """Return the key of a request for one image, unique in its job.
 
     Args:
-        fingerprint: Of the request.
-        place: How many equal requests came before it in a pass through its notebook.
-        position: Of the image among those of its request.
+        fingerprint: Fingerprint of the request.
+        place: How often the notebook made this request before in the same pass; 0 the first time.
+        position: Position of the image among those of its request.
     """
     return f"{fingerprint[:32]}-{place}-{position}"
 
@@ -74,16 +74,16 @@ class JobRequest:
     """A request for one image of a job.
 
     Attributes:
-        key: Its id in the batch; see `request_key`.
-        fingerprint: Of the request.
-        place: How many equal requests came before it.
-        position: Of the image among those of its request.
-        request: The request; of its inputs, only digests are stored.
-        after: Only stored images with a larger `id` answer it; None if a new one is requested. Not
-            stored.
-        id: Its row.
-        answer: Row of its reply in `requests`; None if it has not arrived.
-        error: Why it has no image. If it has an `answer`, too, it was paid for nevertheless.
+        key: Id of the request in the batch; see `request_key`.
+        fingerprint: Fingerprint of the request.
+        place: As in `request_key`.
+        position: Position of the image among those of its request.
+        request: The request; the data of its input images is not stored.
+        after: Only stored images with a larger `id` answer the request; None if the user requests a
+            new image. This field is not stored.
+        id: Row id.
+        answer: Row id of the reply in `requests`; None if no reply has arrived.
+        error: Why there is no image. With an `answer` as well, the request was still paid for.
     """
 
     key: str
@@ -98,7 +98,7 @@ class JobRequest:
 
     @property
     def settled(self) -> bool:
-        """Whether it has been answered or has failed."""
+        """Whether the request has been answered or has failed."""
         return self.answer is not None or self.error is not None
 
 
@@ -107,21 +107,21 @@ class JobRecord:
     """A job as stored. Times are seconds since 1970.
 
     Attributes:
-        id: Its row.
-        name: Unique name, by which the service can find it.
+        id: Row id.
+        name: Unique name; also the name of the batch, to find it in the service.
         backend: `"xai"` or `"local"`.
         host: The API host.
-        notebook: The notebook that submitted it, if known.
-        batch_id: The service's id of it; None if not known yet.
+        notebook: The notebook that submitted the job, if known.
+        batch_id: The service's id of the batch; None if not known yet.
         state: See `JobState`.
-        cause: Why it failed, if it did.
+        cause: Why the job failed, if it did.
         price_usd: List price of an image in US dollars; None if unknown.
-        inputs: Ids of stored files, or URLs, of input images, by their digests.
-        create_sent: A call that creates its batch has been sent. It has succeeded if there is a
-            `batch_id`; otherwise its outcome is unknown.
-        created: When it was stored.
-        expires: When its results can no longer be read.
-        ended: When its end was noticed.
+        inputs: File id or URL of each input image, keyed by digest.
+        create_sent: Whether a call that creates the batch has been sent. The call has succeeded if
+            there is a `batch_id`; otherwise its outcome is unknown.
+        created: Time of storing the job.
+        expires: Time from which the results can no longer be read.
+        ended: Time when the end of the job was noticed.
     """
 
     id: int = 0
@@ -141,7 +141,7 @@ class JobRecord:
 
     @property
     def open(self) -> bool:
-        """Whether it may still produce results."""
+        """Whether the job may still produce results."""
         return self.state in OPEN
 
 
@@ -150,11 +150,11 @@ class RequestCounts:
     """Numbers of a job's requests.
 
     Attributes:
-        total: All of them.
-        answered: Those with an image in the library.
-        failed: Those that will have no image.
+        total: Number of all requests.
+        answered: Number of requests with an image in the library.
+        failed: Number of requests that will have no image.
         cost_usd: Reported cost of all results, with or without an image, in US dollars.
-        unpriced: Answered ones without a reported cost.
+        unpriced: Number of answered requests without a reported cost.
     """
 
     total: int = 0
@@ -182,21 +182,21 @@ class JobStore:
         reader: PictureReader,
         look_up: Callable[[Sequence[SlotQuery]], list[StoredImages]],
     ) -> None:
-        """Use the library's database and `Library.look_up`."""
+        """Use the library's database and reader, and `Library.look_up`."""
         self._database = database
         self._reader = reader
         self._look_up = look_up
 
     def record(self, job: JobRecord, requests: Sequence[JobRequest]) -> JobRecord | None:
-        """Store a job and its requests durably, and return the job with its id.
+        """Store a job and its requests durably.
 
         Args:
-            job: Without an id.
-            requests: Without ids.
+            job: The job, without an id.
+            requests: Its requests, without ids.
 
         Returns:
-            None, with nothing stored, if another job holds one of the requests since, or the
-            library has an answer: look again.
+            The job with its id. None, with nothing stored, if another open job contains one of the
+            requests by now, or if the library has an answer; then look up the requests again.
         """
         with self._database.writing() as connection:
             if self._open_with(connection, requests) or self._any_stored(requests):
@@ -215,10 +215,10 @@ class JobStore:
         return replace(job, id=job_id)
 
     def open_with(self, requests: Sequence[JobRequest]) -> dict[str, JobRecord]:
-        """Return the open jobs that hold some of these requests, by key.
+        """Return the open jobs that contain some of these requests, keyed by request key.
 
-        A job no longer holds an answered request, unless a new image is requested: then the open
-        job makes it. Jobs of a foreign library hold nothing.
+        An answered request counts only if `after` is None, because the open job then makes the
+        requested new image. A foreign library returns no jobs.
         """
         with self._database.reading() as connection:
             if self._database.foreign:
@@ -267,7 +267,7 @@ class JobStore:
         """Return the current state of a job.
 
         Raises:
-            LibraryError: The library has lost it.
+            LibraryError: The library has lost the job.
         """
         with self._database.reading() as connection:
             return self._get(connection, job)
@@ -276,7 +276,7 @@ class JobStore:
         """Return the job with this name, or None.
 
         Raises:
-            LibraryError: Its row is damaged.
+            LibraryError: The job's row is damaged.
         """
         with self._database.reading() as connection:
             row = connection.execute("SELECT * FROM jobs WHERE name = ?", (name,)).fetchone()
@@ -284,21 +284,21 @@ class JobStore:
 
     @contextlib.contextmanager
     def _reading(self, job: JobRecord) -> Iterator[sqlite3.Connection]:
-        """Read, after checking that the library still has a job."""
+        """Start a read transaction and check that the library still has the job."""
         with self._database.reading() as connection:
             self._get(connection, job)
             yield connection
 
     @contextlib.contextmanager
     def _writing(self, job: JobRecord) -> Iterator[sqlite3.Connection]:
-        """Write, after checking that the library still has a job."""
+        """Start a write transaction and check that the library still has the job."""
         with self._database.writing() as connection:
             self._get(connection, job)
             yield connection
 
     @staticmethod
     def _get(connection: sqlite3.Connection, job: JobRecord) -> JobRecord:
-        # By its name, too: another library in the same folder has other jobs with the same ids.
+        # Check the name, too: after the library was replaced, the id may be another job's.
         query = "SELECT * FROM jobs WHERE id = ? AND name = ?"
         row = connection.execute(query, (job.id, job.name)).fetchone()
         if row is None:
@@ -310,12 +310,12 @@ class JobStore:
         return _job(row)
 
     def newest(self, limit: int) -> list[JobRecord]:
-        """Return the jobs that were stored last, the newest first, without damaged ones."""
+        """Return the jobs that were stored last, newest first; damaged jobs are left out."""
         query = "SELECT * FROM jobs ORDER BY id DESC LIMIT ?"
         with self._database.reading() as connection:
             jobs: list[JobRecord] = []
             for row in connection.execute(query, (limit,)):
-                with contextlib.suppress(LibraryError):  # a damaged one must not hide the others
+                with contextlib.suppress(LibraryError):  # a damaged job must not hide the others
                     jobs.append(_job(row))
             return jobs
 
@@ -335,7 +335,7 @@ class JobStore:
             return self._get(connection, job)
 
     def close(self, job: JobRecord, state: JobState, cause: str | None = None) -> JobRecord:
-        """Store the end of a job and return it. An end that another kernel has stored stays.
+        """Store the end of a job, unless another kernel has stored it before; return the job.
 
         Args:
             job: The job.
@@ -352,7 +352,7 @@ class JobStore:
             return self._get(connection, job)
 
     def bind(self, job: JobRecord, batch_id: str) -> JobRecord:
-        """Store the service's id of a job, unless another kernel was faster; return the job."""
+        """Store a job's batch id, unless another kernel has stored one before; return the job."""
         statement = "UPDATE jobs SET batch_id = ? WHERE id = ? AND batch_id IS NULL"
         with self._writing(job) as connection:
             connection.execute(statement, (batch_id, job.id))
@@ -382,7 +382,7 @@ class JobStore:
         return _request(row) if row else None
 
     def requests(self, job: JobRecord) -> Iterator[JobRequest]:
-        """Yield the requests of a job in order, reading some hundreds at a time."""
+        """Yield the requests of a job in order, reading a few hundred at a time."""
         query = "SELECT * FROM job_requests WHERE job_id = ? AND id > ? ORDER BY id LIMIT ?"
         last = 0
         while True:
@@ -400,7 +400,7 @@ class JobStore:
             connection.executemany(statement, ((int(sent), job.id, key) for key in keys))
 
     def marked(self, job: JobRecord) -> dict[str, SubmissionState]:
-        """Return the submission states of requests that the service may have, by key."""
+        """Return the submission states of requests that the service may have received, by key."""
         query = "SELECT key, sent FROM job_requests WHERE job_id = ? AND sent > 0"
         with self._reading(job) as connection:
             rows = connection.execute(query, (job.id,)).fetchall()
@@ -423,7 +423,7 @@ class JobStore:
         Args:
             job: The job.
             error: The reason, in one line.
-            keys: Of the requests; None for all that are not settled.
+            keys: Keys of the requests; None for all requests that are not settled.
         """
         with self._writing(job) as connection:
             self._fail(connection, job.id, error, keys)
@@ -441,7 +441,7 @@ class JobStore:
             connection.executemany(f"{statement} AND key = ?", rows)
 
     def tally(self, job: JobRecord) -> RequestCounts:
-        """Return the numbers of a job's requests."""
+        """Count a job's requests and results, and add up their costs."""
         query = """SELECT count(*), count(CASE WHEN error IS NULL THEN answer END), count(error),
                 total(cost_usd),
                 count(CASE WHEN error IS NULL AND cost_usd IS NULL THEN answer END)
@@ -463,7 +463,7 @@ class JobStore:
 
 def new_job_name(keys: Sequence[str]) -> str:
     """Return a unique name for a job with these keys."""
-    from hashlib import sha256  # noqa: PLC0415  # 3 ms that loading the extension need not pay
+    from hashlib import sha256  # noqa: PLC0415  # saves 3 ms when the extension is loaded
 
     digest = sha256("\n".join(keys).encode()).hexdigest()
     return f"xai-notebook-{digest[:16]}-{os.urandom(4).hex()}"
@@ -505,7 +505,7 @@ def _job(row: sqlite3.Row) -> JobRecord:
 
 
 def _seconds(value: Any) -> float | None:
-    """Return a time in seconds since 1970, unrounded; None if it is out of bounds."""
+    """Return a time in seconds since 1970 unchanged; None if it is out of bounds."""
     return value if bounds.moment(value) is not None else None
 
 

@@ -1,4 +1,4 @@
-"""State of panels across kernels: each panel's form and pictures, by notebook and cell."""
+"""Form and pictures of each panel, stored across kernels by notebook and cell."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PanelLocation(NamedTuple):
     Attributes:
         folder: Folder of the notebook.
         cell: Id of the cell, or the digest of its code.
-        number: How many panels the same run of the cell has shown before.
+        number: Number of panels that the same run of the cell showed before this one.
         notebook: Name of the notebook; empty if unknown.
     """
 
@@ -37,8 +37,8 @@ class PanelRecord(NamedTuple):
     """A stored panel.
 
     Attributes:
-        state: Of the form; empty if the row is damaged.
-        batches: Rows of its images, one list for those made together, the oldest first.
+        state: State of the form; empty if the row is damaged.
+        batches: Row ids of its images, one list per generation, the oldest first.
     """
 
     state: Mapping[str, Any]
@@ -57,10 +57,10 @@ class PanelStore:
         self._database = database
 
     def find(self, location: PanelLocation) -> PanelRecord | None:
-        """Return the panel stored last for a location.
+        """Return the panel that was stored last for a location.
 
-        A renamed or copied notebook keeps its cell ids: if its own name is unknown, the same cell
-        of another notebook of the folder is taken.
+        A renamed or copied notebook keeps its cell ids. Therefore, if there is no panel for the
+        notebook's name, the panel of the same cell of another notebook in the folder is returned.
         """
         with self._database.reading() as connection:
             row = _find(connection, location)
@@ -77,7 +77,7 @@ class PanelStore:
         return PanelRecord(state if isinstance(state, dict) else {}, list(batches.values()))
 
     def in_folder(self, folder: str) -> list[PanelLocation]:
-        """Return the panels of a folder's notebooks whose names are known."""
+        """Return the panel locations in a folder, for notebooks whose names are known."""
         query = """SELECT folder, cell, number, notebook FROM panels
             WHERE folder = ? AND notebook != '' ORDER BY changed DESC"""
         with self._database.reading() as connection:
@@ -92,9 +92,9 @@ class PanelStore:
         """Store new pictures of a panel, and the state of its form.
 
         Args:
-            location: Of the panel.
-            state: Of its form.
-            ids: Rows of the images, which were made together.
+            location: Location of the panel.
+            state: State of its form.
+            ids: Row ids of the images, which were generated together.
         """
         with self._database.writing() as connection:
             panel = _keep(connection, location, state)
@@ -114,10 +114,10 @@ def _find(connection: sqlite3.Connection, location: PanelLocation) -> sqlite3.Ro
 
 
 def _keep(connection: sqlite3.Connection, location: PanelLocation, state: Mapping[str, Any]) -> int:
-    """Update a panel's row, or insert one with the pictures of the panel it continues.
+    """Update a panel's row, or insert one with the pictures of the panel that `_find` returns.
 
     Returns:
-        Id of the row.
+        Row id.
     """
     before, values = _find(connection, location), (json.dumps(state), time.time())
     if before is not None and before["notebook"] == storable(location.notebook):

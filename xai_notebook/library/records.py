@@ -1,7 +1,7 @@
-"""Rows of the library: writing replies as rows, and reading rows as pictures.
+"""Rows of the library: convert replies to rows, and rows to pictures.
 
 All readers (replay, history, catalog, jobs and bundles) use `PictureReader`. A row may come from a
-damaged file or from another person's program, so every value of it is checked.
+damaged file or from another person's program, so every value is checked.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _REQUEST_COLUMNS: Final = {
 }
 """Columns that are fields of `ImageRequest`, and their types."""
 MAX_PLACE: Final = 1_000_000
-"""Images of a request, including those made again or beyond the number requested."""
+"""Maximum place or position in a row; a larger value means damage."""
 MAX_NOTE: Final = 4000
-"""Characters of an error or a note."""
+"""Maximum number of characters of an error or a note."""
 _MAX_DAYS: Final = 36_500
-"""Days that a picture can be shared."""
+"""Maximum number of days for which a picture can be shared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +51,19 @@ class Reply:
     Attributes:
         request: The request as sent.
         pictures: The images of the reply.
-        payloads: For each picture its bytes, the URL it can still be fetched from, or None.
+        payloads: For each picture, its bytes, the URL to fetch it from, or None.
         fingerprint: `request.fingerprint(backend, host)`.
         backend: `"xai"` or `"local"`.
         host: The API host.
         notebook: Path of the notebook, if known.
-        cost_usd: Of the whole request, in US dollars; None if not reported.
-        model: As the server named it.
-        place: How many equal requests came before it in a pass through its notebook.
+        cost_usd: Cost of the request in US dollars; None if not reported.
+        model: Name of the model in the reply.
+        place: How often the notebook made this request before in the same pass; 0 the first time.
         spooled: The reply in the spool, with its random id.
-        created: When it was made, in seconds since 1970; None for the time of arrival.
-        item: Row of the job's request that it answers. A request is answered once.
-        error: Why that request gets no image although the reply has a cost: there are no pictures.
-        redo: Its pictures replace others one by one.
+        created: Creation time in seconds since 1970; None for the time of arrival.
+        item: Row id of the job request that this reply answers. A request is answered once.
+        error: Why the job request gets no image, for a reply with a cost but without pictures.
+        redo: Whether its pictures replace others one by one.
     """
 
     request: ImageRequest
@@ -96,10 +96,11 @@ class SlotQuery:
 
     Attributes:
         fingerprint: `request.fingerprint(backend, host)`.
-        place: As in `Reply`; None for any, the newest first.
+        place: As in `Reply`; None for any place, the newest first.
         count: Maximum number of images; None for all.
-        after: Only images with a larger `id`. Needs a place.
-        notebook: Pictures that this notebook showed last at the place come first. None if unknown.
+        after: Find only images with a larger `id`. Applies only with a `place`.
+        notebook: Prefer the pictures that this notebook made or showed last at the place. None if
+            unknown.
     """
 
     fingerprint: str
@@ -113,8 +114,8 @@ class StoredImages(NamedTuple):
     """The stored images of a request.
 
     Attributes:
-        pictures: In the order of their positions.
-        elsewhere: The `id` of each that the notebook has neither made nor shown at this place.
+        pictures: The images, ordered by position.
+        elsewhere: Ids of the images that the notebook has neither made nor shown at this place.
     """
 
     pictures: list[Picture]
@@ -122,14 +123,14 @@ class StoredImages(NamedTuple):
 
 
 class ShownImage(NamedTuple):
-    """A picture that a notebook showed at a place and did not make itself.
+    """A picture that a notebook showed at a place but did not make itself.
 
     Attributes:
         notebook: As in `Reply`.
         fingerprint: As in `Reply`.
         place: As in `Reply`.
-        position: Among the images of the request.
-        image_id: Row of the picture.
+        position: Position among the images of the request.
+        image_id: Row id of the picture.
     """
 
     notebook: str
@@ -140,12 +141,12 @@ class ShownImage(NamedTuple):
 
 
 class ImageSlot(NamedTuple):
-    """The slot that an image fills: the request, how many equal ones came before, the position.
+    """The slot that an image fills: a request, its place and the position of the image.
 
     Attributes:
         fingerprint: As in `Reply`.
         place: As in `Reply`.
-        position: Among the images of the request.
+        position: Position among the images of the request.
         host: The API host.
         backend: `"xai"` or `"local"`.
         notebook: The notebook that made the image; None if unknown.
@@ -160,17 +161,17 @@ class ImageSlot(NamedTuple):
 
 
 def storable(value: str | None) -> str | None:
-    """Return text that SQLite can store: a file name may hold bytes that are not UTF-8."""
+    """Replace characters that SQLite cannot store, for example from a file name not in UTF-8."""
     return None if value is None else value.encode("utf-8", "replace").decode()
 
 
 def storable_row(values: dict[str, Any]) -> dict[str, Any]:
-    """Return a row whose texts SQLite can store."""
+    """Apply `storable` to every string of a row."""
     return {name: storable(v) if isinstance(v, str) else v for name, v in values.items()}
 
 
 def request_values(reply: Reply) -> dict[str, Any]:
-    """Return the row of a request. Of input images, it holds digests only."""
+    """Return the row of a request, with digests and labels of the input images, not their data."""
     request = reply.request
     inputs = [
         {
@@ -234,7 +235,7 @@ def payload_values(
 
     Args:
         payload: Bytes that have been written, the URL of a pending image, or None.
-        status: Of the image.
+        status: Status of the image.
         sha256: Digest of the bytes.
     """
     if payload is None:
@@ -266,14 +267,14 @@ def link_values(picture: Picture) -> dict[str, Any]:
 def saved_ids(
     connection: sqlite3.Connection, replies: Sequence[Reply]
 ) -> dict[int, dict[int, int]]:
-    """Return which replies the library has already stored, for example by another kernel.
+    """Find replies that the library already holds, for example stored by another kernel.
 
     Args:
-        connection: In a transaction.
-        replies: About to be inserted.
+        connection: Connection in a transaction.
+        replies: The replies to insert.
 
     Returns:
-        For each stored reply, by its index: the ids of its images, by their positions.
+        For each stored reply, keyed by its index, the ids of its images, keyed by position.
     """
     indices = {one.spooled.id: at for at, one in enumerate(replies) if one.spooled is not None}
     query = "SELECT reply_id, id FROM requests WHERE reply_id IN ({})"
@@ -298,11 +299,11 @@ def saved_ids(
 
 
 class PictureReader:
-    """Reads rows into pictures. An image whose file is missing is left out.
+    """Converts rows to pictures. An image whose file is missing is left out.
 
-    A damaged row becomes a picture that says so. Pictures that may come from another person never
-    name a file of the user's: a cell made from them asks the user to choose the input images. Their
-    pending images are left out.
+    A damaged row becomes a picture with the status `"damaged"`. Pictures that may come from another
+    person never name one of the user's files: a cell generated from them asks the user to choose
+    the input images. Pending images from another person are left out.
     """
 
     def __init__(self, database: Database, blobs: BlobStore) -> None:
@@ -311,14 +312,14 @@ class PictureReader:
         self._blobs = blobs
 
     def of_request(self, connection: sqlite3.Connection, row: sqlite3.Row) -> Iterator[Picture]:
-        """Yield the pictures of a request's row by position, without those in the trash."""
+        """Yield a request's pictures by position, without those in the trash."""
         query = (
             "SELECT * FROM images WHERE request_id = ? AND deleted IS NULL ORDER BY position, id"
         )
         return self.read(row, connection.execute(query, (row["id"],)))
 
     def of_image(self, connection: sqlite3.Connection, row: sqlite3.Row) -> Picture | None:
-        """Return the picture of an image's row, if its file exists."""
+        """Return the picture of an image's row; None if its file is missing."""
         query = "SELECT * FROM requests WHERE id = ?"
         request = connection.execute(query, (row["request_id"],)).fetchone()
         return next(self.read(request, [row]), None)
@@ -326,7 +327,7 @@ class PictureReader:
     def read(
         self, request_row: sqlite3.Row | None, image_rows: Iterable[sqlite3.Row]
     ) -> Iterator[Picture]:
-        """Yield the pictures of a request's row and its images' rows."""
+        """Yield the pictures for the row of a request and the rows of its images."""
         request, foreign = None, False
         with suppress(*DAMAGE):
             if request_row is None:
@@ -385,24 +386,24 @@ class PictureReader:
 
 
 def to_choose(number: int, image: InputImage) -> InputImage:
-    """Return an input image under a label that names no file of the user's.
+    """Replace the label of an input image, so that it names none of the user's files.
 
     Args:
-        number: Of the image among those of its request, from 1.
-        image: With a label from another person.
+        number: Number of the image among those of its request, from 1.
+        image: The input image, with a label from another person.
     """
     return replace(image, label=f"{CHOOSE}image {number}")
 
 
 def request_from(values: dict[str, Any], inputs: Any = None) -> ImageRequest:
-    """Return a stored request. Of its inputs it has digests and labels, but nothing to send.
+    """Return a stored request. Its input images have digests and labels, but no data to send.
 
     Args:
-        values: Its fields.
-        inputs: Its input images, unless they are among the fields.
+        values: Fields of the request.
+        inputs: Its input images; None if `values` contains them.
 
     Raises:
-        LookupError: A field is missing. Like `TypeError` and `ValueError`, it means damage.
+        LookupError: A field is missing. `TypeError` and `ValueError` also mean a damaged row.
     """
     fields: dict[str, Any] = {}
     for name, kind in _REQUEST_COLUMNS.items():
@@ -431,10 +432,10 @@ def _line(row: sqlite3.Row, name: str) -> str | None:
 
 
 def _value(row: sqlite3.Row, name: str, *kinds: type) -> Any:
-    """Return a column's value; SQLite itself allows any type in any column.
+    """Return a column's value after checking its type; SQLite allows any type in any column.
 
     Raises:
-        TypeError: It has another type.
+        TypeError: The value has another type.
     """
     value = row[name]
     if not isinstance(value, kinds):

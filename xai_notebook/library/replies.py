@@ -1,4 +1,4 @@
-"""Turn replies into pictures, write replies to the spool, and store what waits in the spool."""
+"""Convert replies to pictures, write replies to the spool, and store spooled replies."""
 
 from __future__ import annotations
 
@@ -32,27 +32,26 @@ if TYPE_CHECKING:
     from xai_notebook.settings import ApiKey
 
 _MAX_UNASKED: Final = 4 * MAX_IMAGES
-"""Images of a reply that are kept beyond those requested."""
+"""Maximum number of images that are kept beyond those requested."""
 _UNSTORABLE: Final = (
     sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.IntegrityError,
     OverflowError,
 )  # fmt: skip
-"""Errors of SQLite that are due to values, and not to the file or the disk."""
+"""SQLite errors caused by values, not by the file or the disk."""
 _NAMES: Final = tuple(one.name for one in fields(ImageRequest) if one.name != "inputs")
 _NO_IMAGE: Final = 1000
-"""Bytes: a shorter reply may hold no image."""
+"""Size in bytes; a smaller reply may contain no image."""
 _LARGE: Final = 1 << 20
-"""Bytes of a reply whose parsing blocks the interpreter so long that the syncing thread would start
-late."""
+"""Size in bytes; parsing a larger reply would delay the start of the syncing thread."""
 _START: Final = 0.0002
-"""Seconds for that thread to start."""
+"""Seconds to wait until the syncing thread has started."""
 
 
 def kept(responses: Sequence[ImageResponse], asked: int) -> list[ImageResponse]:
-    """Return the images of a reply that are kept: those requested, and some beyond them.
+    """Return the images of a reply to keep: the requested images and some additional ones.
 
     Args:
-        responses: All images of the reply, which may be many, or empty.
+        responses: All images of the reply; there may be many or none.
         asked: Number of requested images.
     """
     more = (one for one in responses[asked:] if one.respect_moderation and one.holds_image)
@@ -71,8 +70,8 @@ async def build_reply(
 
     Args:
         request: The request as sent.
-        responses: The images of the reply that are `kept`.
-        missing: Positions of the requested images; images beyond them come last.
+        responses: The images of the reply to keep; see `kept`.
+        missing: Positions of the requested images; additional images come last.
         backend: `"xai"` or `"local"`.
         **answer: The other fields of `Reply` that do not come from the server.
     """
@@ -111,13 +110,13 @@ def missing_pictures(
 def _picture(
     request: ImageRequest, position: int, response: ImageResponse, images: int, backend: str
 ) -> Picture:
-    """Return the picture of one of the `images` of a reply, before its bytes are decoded."""
+    """Return the picture of one image of a reply (`images` in all), before decoding its bytes."""
     rewritten = response.prompt.strip()
     by = None
     if rewritten in {"", request.prompt}:  # not rewritten by the image server
         rewritten = "" if request.original_prompt is None else request.prompt
         by = None if request.original_prompt is None else request.rewrite_model
-        if by is not None and backend == "local":  # the embedded server asks no chat model
+        if by is not None and backend == "local":  # the embedded server uses no chat model
             by = LOCAL_MODEL if response.model == LOCAL_MODEL else LOCAL_REWRITER
     moderated = not response.respect_moderation
     return Picture(
@@ -134,7 +133,7 @@ def _picture(
 
 
 def _link_fields(response: ImageResponse) -> dict[str, Any]:
-    """Return the fields of a picture's public link, or a note that says why it has no link."""
+    """Return the fields of a picture's public link, or a note that says why there is none."""
     url, stored = bounds.link(response.public_url), response.file_output
     if url is None or stored is None:
         reason = response.storage_error or response.public_url_error or "the server gave no reason"
@@ -170,7 +169,7 @@ def add_costs(first: float | None, second: float | None) -> float | None:
 
 
 async def inspect_pictures(pictures: Sequence[Picture]) -> list[Picture]:
-    """Return pictures with media type and size; those that cannot be read become failed."""
+    """Return pictures with media type and size; unreadable pictures get the status `"failed"`."""
     if all(map(_is_known, pictures)):
         return [*pictures]
     return await asyncio.to_thread(lambda: [*map(_inspected, pictures)])
@@ -196,19 +195,19 @@ def _inspected(picture: Picture) -> Picture:
 
 @dataclass(slots=True)
 class ReplyWriter:
-    """Writes a reply to the spool on arrival. Call it with the bytes.
+    """Writes a reply to the spool on arrival. Call the writer with the bytes of the reply.
 
     Attributes:
-        library: Stores the reply later.
-        request: As sent.
+        library: The library that stores the reply later.
+        request: The request as sent.
         missing: Positions of the requested images.
-        answer: Fields of `Reply` that are known before it arrives.
-        sync: Starts to make the reply durable.
-        reservation: Disk space for it.
-        spooled: The reply in the spool, once it has arrived.
+        answer: Fields of `Reply` that are known before the reply arrives.
+        sync: Function that starts to make the reply durable.
+        reservation: Disk space reserved for the reply.
+        spooled: The reply in the spool; None until the reply has arrived.
         cost_usd: Cost of a reply without images in US dollars; None if not reported.
-        model: Of a reply without images, as the server named it.
-        sent: The request has been sent, or is about to be.
+        model: Name of the model in a reply without images.
+        sent: Whether the request has been sent or is about to be sent.
     """
 
     library: Library
@@ -223,7 +222,7 @@ class ReplyWriter:
     sent: bool = False
 
     def __call__(self, body: bytes) -> None:
-        """Write the reply. When this returns, it survives a kill; soon after, also a power cut."""
+        """Write the reply. On return, it survives a kill; soon after, also a power cut."""
         if not self.library.read_only:
             self.spooled = self.library.spool.write(self._about(), body)
             if self.spooled.kept:
@@ -243,14 +242,14 @@ class ReplyWriter:
         }
 
     def _read_cost(self, body: bytes) -> None:
-        """Read the cost of a reply without images; otherwise the images have it."""
+        """Read the cost of a reply without images; in other replies, the images have the cost."""
         with suppress(XaiError):
             message = parse_reply(wire.ImageResponse, body)
             self.cost_usd, self.model = cost_usd(message.usage), bounds.line(message.model)
 
     @property
     def reply_id(self) -> str | None:
-        """Id of the spooled reply; None if it has not been written."""
+        """Id of the spooled reply; None if no reply has been written."""
         return None if self.spooled is None else self.spooled.id
 
     @property
@@ -262,11 +261,11 @@ class ReplyWriter:
         """Write the fetched bytes of an image of the reply to the spool.
 
         Args:
-            position: Of the image.
-            data: Its bytes.
+            position: Position of the image.
+            data: The bytes of the image.
 
         Returns:
-            Whether they could be written.
+            Whether the bytes were written.
         """
         if self.spooled is None or not self.kept:
             return False
@@ -278,7 +277,7 @@ class ReplyWriter:
         return spooled.kept
 
     def abandon(self) -> None:
-        """Leave the reply of an interrupted call to the next call."""
+        """Leave the reply of an interrupted call in the spool; the next call stores it."""
         if self.kept:
             self.library.overdue = True
         self.release()
@@ -291,11 +290,11 @@ class ReplyWriter:
 
 
 async def recover(library: Library, key: ApiKey | None) -> None:
-    """Store the replies in the spool in the library. Replies that it has are not stored again.
+    """Store the spooled replies in the library, except those that it holds already.
 
     Args:
         library: The library.
-        key: API key, which is removed from texts of the server.
+        key: API key, which is removed from the server's texts.
 
     Raises:
         LibraryError: The library cannot be written to; the replies stay in the spool.

@@ -1,8 +1,8 @@
-"""The ledger: what all processes that share a library have spent and reserved, and cost tables.
+"""The ledger: spent and reserved amounts of all processes that share a library, and cost tables.
 
-`requests` and `rewrites` hold the costs that servers reported. `charges` holds the rest: calls
-under way, calls whose reply was lost although it may have been billed, and replies without a
-reported cost. Missing results of open jobs count at the list price.
+The tables `requests` and `rewrites` hold the costs that servers reported. The table `charges` holds
+the other costs: calls in progress, calls that may have been billed although the reply was lost, and
+replies without a reported cost. Missing results of open jobs count at the list price.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from xai_notebook.settings import Period
 
 TICKS: Final = 10**10
-"""Ticks per US dollar, as on the wire: integers add up exactly."""
+"""Ticks per US dollar, as in the API; integers add up exactly."""
 _SETTLED, _CONFIRMED, _UNCONFIRMED = range(3)
-"""Values of `charges.open`: the call has ended; it is under way, at a price that the server has
-reported before; it is under way, at a price that is not sure."""
+"""Values of `charges.open`: the call has ended; it is in progress, at a price that the server has
+reported before; it is in progress, at an uncertain price."""
 _LATEST: Final = 2_000
-"""Newest requests that are searched for prices."""
+"""Number of newest requests that are searched for prices."""
 _MAX_PROCESSES: Final = 1_000
-"""Processes with calls under way that are checked for being alive, the latest first."""
+"""Maximum number of processes to check for being alive, the latest first."""
 _TOKEN: Final = re.compile("[0-9a-f]{16}")
 
 _SPENT: Final = """
@@ -75,16 +75,16 @@ _COSTS: Final = """
 _OPEN: Final = """
     SELECT process, total(ticks), max(open) FROM charges
     WHERE open > 0 AND ticks BETWEEN 0 AND 1e18 GROUP BY process"""
-"""Rows with an amount out of bounds are not ours, and do not count."""
+"""Rows with an amount out of bounds were written by another program, and do not count."""
 
 
 class Totals(NamedTuple):
-    """What counts against a budget, in ticks of 1e-10 USD.
+    """Amounts that count against a budget, in ticks of 1e-10 USD.
 
     Attributes:
-        spent: Reported or charged in the period, and the expected cost of open jobs.
-        open: Reserved for calls under way.
-        unconfirmed: Whether the price of one of these calls is not sure.
+        spent: Costs reported or charged in the period, and the expected cost of open jobs.
+        open: Amount reserved for calls in progress.
+        unconfirmed: Whether the price of a call in progress is uncertain.
     """
 
     spent: int
@@ -96,8 +96,8 @@ class Amount(NamedTuple):
     """Expected cost of a call.
 
     Attributes:
-        ticks: In ticks of 1e-10 USD.
-        confirmed: Whether the server has reported such a price before.
+        ticks: Amount in ticks of 1e-10 USD.
+        confirmed: Whether the server has reported this price before.
     """
 
     ticks: int
@@ -105,7 +105,7 @@ class Amount(NamedTuple):
 
 
 def period_start(period: Period) -> float:
-    """Return when the current period began by local time, in seconds since 1970."""
+    """Return when the current period began in local time, in seconds since 1970."""
     if period not in ("day", "month"):
         return 0.0
     start = datetime.now().astimezone().replace(tzinfo=None, hour=0, minute=0, second=0)
@@ -126,11 +126,11 @@ class Spending:
         self._process: tuple[str, FileLock] | None = None
 
     def totals(self, since: float, *, without: int | None = None) -> Totals:
-        """Return what was spent since a time, and what is reserved now.
+        """Return the amounts spent since a time and reserved now.
 
         Args:
-            since: Seconds since 1970.
-            without: Row of a job whose missing results do not count.
+            since: Time in seconds since 1970.
+            without: Row id of a job whose missing results do not count.
         """
         with self._database.reading() as connection:
             return self._totals(connection, since, self._dead(connection), without)
@@ -141,16 +141,16 @@ class Spending:
         since: float,
         allows: Callable[[Totals, Sequence[Amount]], bool],
     ) -> list[list[int] | Totals]:
-        """Reserve amounts in one transaction over all processes.
+        """Reserve amounts in one transaction, so that all processes share the budget.
 
         Args:
-            wanted: For each request, the expected costs of its calls.
+            wanted: Expected costs of the calls of each request.
             since: Start of the period, in seconds since 1970.
-            allows: Tells whether a request fits into the budget.
+            allows: Returns whether the budget allows a request with these amounts.
 
         Returns:
-            For each request the ids of its charges, one per amount; or, if it does not fit, the
-            totals before it.
+            For each request, the ids of its charges (one per amount); or, if the budget does not
+            allow the request, the totals without it.
         """
         results: list[list[int] | Totals] = []
         with self._database.writing() as connection:
@@ -173,11 +173,11 @@ class Spending:
         return results
 
     def settle(self, ended: Sequence[tuple[int, int, str | None]]) -> list[None]:
-        """Store what calls have cost.
+        """Store the costs of calls that have ended.
 
         Args:
-            ended: For each call its charge, the ticks that count, and the id of its reply. Once
-                the library has stored the reply with a cost, that row counts instead.
+            ended: For each call, the id of its charge, its cost in ticks, and the id of its reply.
+                Once the library has stored the reply with a cost, the reply's row counts instead.
         """
         with self._database.writing() as connection:
             token = self._token()
@@ -192,13 +192,13 @@ class Spending:
         return [None] * len(ended)
 
     def close(self) -> None:
-        """Let other processes know that no call of this one is under way."""
+        """Release the lock of this process: it has no more calls in progress."""
         if self._process is not None:
             self._process[1].release(remove=True)  # does nothing in the child of a fork
         self._process = None
 
     def _token(self) -> str:
-        """Return this process' token. The process holds a lock of that name as long as it lives."""
+        """Return the token of this process, which holds a lock of that name until it ends."""
         if self._process is None or not self._process[1].is_in_place():
             token = os.urandom(8).hex()
             lock = self._lock(token)
@@ -210,10 +210,10 @@ class Spending:
         return FileLock(self._database.home / "processes" / f"{token}.lock")
 
     def _is_dead(self, token: str) -> bool:
-        """Tell whether the process with a token has ended: then its lock is free."""
+        """Tell whether the process with a token has ended, which releases its lock."""
         if self._process is not None and token == self._process[0]:
             return False
-        if not _TOKEN.fullmatch(token):  # it becomes part of a path
+        if not _TOKEN.fullmatch(token):  # the token becomes part of a path
             return True
         if not (self._database.home / "processes" / f"{token}.lock").is_file():
             return True
@@ -226,7 +226,7 @@ class Spending:
         return dead
 
     def _dead(self, connection: sqlite3.Connection) -> set[str]:
-        """Return the tokens of processes that ended before their calls."""
+        """Return the tokens of processes that ended while their calls were in progress."""
         query = "SELECT process FROM charges WHERE open > 0 GROUP BY process ORDER BY max(id) DESC"
         tokens = [str(token) for (token,) in connection.execute(query)]
         dead = {token for token in tokens[:_MAX_PROCESSES] if self._is_dead(token)}
@@ -274,7 +274,7 @@ class Spending:
         return [(tuple(row)[:4], row[4]) for row in rows if row[4] is not None]
 
     def last_rewrite(self, backend: str) -> float | None:
-        """Return the highest cost of the newest rewrites in US dollars; None if unknown.
+        """Return the highest cost among the newest rewrites in US dollars; None if unknown.
 
         Args:
             backend: `"xai"` or `"local"`.
@@ -289,7 +289,7 @@ class Spending:
         return None if highest is None else float(highest)
 
     def costs(self) -> list[CostRow]:
-        """Return what was spent, by day, model and backend, the newest day first."""
+        """Return costs by day, model and backend, the newest day first."""
         with self._database.reading() as connection:
             rows = connection.execute(_COSTS, {"most": bounds.MAX_COST_USD}).fetchall()
         return [

@@ -1,8 +1,8 @@
 """`Library`: every image ever received, for replay, history and the ledger.
 
-A reply is appended to the spool's journal on arrival, and the journal is synced; then its originals
-are written and its rows inserted. It leaves the journal once originals and rows are durable. After
-a power cut before that, the next process that opens the library writes them again.
+A reply is appended to the spool's journal on arrival, and the journal is synced. Then its original
+images are written and its rows are inserted. The reply is removed from the journal once both are
+durable. After a power cut before that, the next process that opens the library writes them again.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.picture import Picture, Status
 
 _ANSWERS: Final = frozenset({"ok", "moderated", "pending"})
-"""Images that were paid for: they answer the same request again."""
+"""Statuses of images that were paid for: these images answer the same request again."""
 _NO_LOCKS: Final = (
     "The file system of the library has no locks, so one kernel at a time can use it: restart or "
     "shut down this one before another makes pictures."
 )
 _SETTLED_AT_ONCE: Final = 4
-"""Up to so many replies are settled immediately; for more, waiting for the disk takes too long."""
+"""Number of replies up to which `add_replies` settles at once; more would wait for the disk."""
 _ANYWHERE: Final = "SELECT * FROM requests WHERE fingerprint = :fingerprint ORDER BY id DESC"
 _AT_PLACE: Final = _ANYWHERE.replace("ORDER", "AND place = :place ORDER")
 _SHOWN: Final = """SELECT image_id, request_id FROM shown JOIN images ON images.id = image_id
@@ -68,36 +68,36 @@ _SHOWN: Final = """SELECT image_id, request_id FROM shown JOIN images ON images.
 
 
 class Library:
-    """Every image ever received: one SQLite file, and the original bytes as files.
+    """Every image ever received: one SQLite file, and the original images as files.
 
     Every method blocks for milliseconds and may be called from any thread, in several kernels at
-    once, and after a fork. Files are written outside of the database's lock, so that threads do the
-    slow part in parallel.
+    once, and after a fork. Files are written without holding the database's lock, so that threads
+    write in parallel.
 
     Attributes:
         home: Folder of the library.
-        database: Its connection.
-        blobs: The original bytes.
-        spool: Replies that are on disk but not in the database. Replies and originals are written
-            even when the database cannot be used.
-        failure: Why the database could not be opened; its methods raise it again.
+        database: Connection to the SQLite file.
+        blobs: Files of the original images.
+        spool: Replies that are on disk but not yet in the database. Replies and originals are
+            written even when the database cannot be used.
+        failure: Why the database could not be opened; None if it is open.
         disk_space: Free space of the disk.
         jobs: Batch jobs and their requests.
-        overdue: The spool holds replies that no call is saving.
-        uploads: Input images in servers' file stores.
+        overdue: Whether the spool holds replies that no running call will save.
+        uploads: Cache of input images uploaded to servers' file stores.
         panels: Forms and pictures of panels.
-        input_files: The user's own pictures, dropped on a panel.
+        input_files: Picture files that the user dropped on a panel.
         annotations: Stars, tags and the trash.
         catalog: All pictures as a list, with search.
         bundle_writer: Writes bundles.
-        spending: What all processes have spent and reserved.
+        spending: Amounts that all processes have spent and reserved.
 
     Raises:
         LibraryError: From every method: the library is damaged, or cannot be read or written.
     """
 
     def __init__(self, home: Path) -> None:
-        """Use `Library.open` instead: this opens nothing."""
+        """Prepare a library without opening it; use `Library.open` instead."""
         self.home = home
         self.database = Database(home)
         self.blobs = BlobStore(home / "images")
@@ -123,12 +123,12 @@ class Library:
     def open(cls, home: Path) -> Library:
         """Open the library in `home`; create missing files, and migrate an older version.
 
-        Unreadable files are never deleted or overwritten. A library that cannot be written to, for
-        example a course's, is opened read-only.
+        Unreadable files are never deleted or overwritten. A library without write permission, for
+        example one that a course provides, is opened read-only.
 
         Raises:
-            LibraryError: The home cannot be created or written to, or its database is damaged,
-                another program's, or a newer version's.
+            LibraryError: The home cannot be created or written to, or the database is damaged or
+                was made by another program or a newer version.
         """
         library = cls(home)
         try:
@@ -139,7 +139,7 @@ class Library:
         return library
 
     def connect(self) -> None:
-        """Open the database, and look for replies in the spool.
+        """Open the database, and check whether the spool holds replies.
 
         Raises:
             LibraryError: As for `open`.
@@ -169,7 +169,7 @@ class Library:
         """Check that a foreign library holds only files and folders.
 
         Raises:
-            LibraryError: It holds a link, a pipe or a device.
+            LibraryError: The library holds a link, a pipe or a device.
         """
         with self.database.translated():
             path = next(_special_files(f"{self.home}"), None)
@@ -182,12 +182,12 @@ class Library:
 
     @property
     def foreign(self) -> bool:
-        """Whether it may be another person's: then it shows pictures, and nothing else is used."""
+        """Whether the library may be another person's; then only its pictures are used."""
         return self.database.foreign
 
     @property
     def distrust(self) -> LibraryError | None:
-        """Why jobs, forms and prompts of the library are not used; None if it is the user's own."""
+        """Why jobs, forms and prompts of the library are not used; None if the user owns it."""
         if not self.foreign:
             return None
         return LibraryError(
@@ -201,7 +201,7 @@ class Library:
         """Check that the library is the user's own.
 
         Raises:
-            LibraryError: It may be another person's.
+            LibraryError: The library may be another person's.
         """
         if (error := self.distrust) is not None:
             raise error
@@ -210,10 +210,10 @@ class Library:
         """Remember that the library is the user's own, on this computer.
 
         Returns:
-            A sentence that says for how long.
+            A sentence about how long this lasts.
 
         Raises:
-            LibraryError: It cannot be opened.
+            LibraryError: The library cannot be opened.
         """
         self.database.mark_as_own()
         self.connect()
@@ -251,15 +251,15 @@ class Library:
         return saved
 
     def add_replies(self, replies: Sequence[Reply]) -> list[list[Picture] | LibraryError]:
-        """Save replies in one transaction. When this returns, they survive a kill and a power cut.
+        """Save replies in one transaction; on return, they survive a kill and a power cut.
 
-        No row lacks its file: the originals of a reply that is not in the spool are durable before
-        its row is inserted, and those of a spooled reply are written again after a power cut. A
-        reply that was saved before, by any kernel, is not saved again.
+        Every row has its file: if a reply is not in the spool, its originals are durable before
+        its row is inserted; if it is in the spool, its originals are written again after a power
+        cut. A reply that any kernel has saved before is not saved again.
 
         Returns:
-            For each reply its pictures as stored, with `id`, `sha256`, `file`, `media_type` and
-            `size` and without their bytes; or why it could not be saved.
+            For each reply, its pictures as stored (with `id`, `sha256`, `file`, `media_type` and
+            `size`, without their bytes), or the error if it could not be saved.
         """
         self._begin_after_fork()
         spooled = [reply.spooled for reply in replies if reply.spooled is not None]
@@ -300,7 +300,7 @@ class Library:
                     self.blobs.sync(paths)
                     self.database.sync()
                 except OSError:
-                    return  # the spool keeps them
+                    return  # the replies stay in the spool
             for reply_id in settled:
                 self._unsettled.pop(reply_id, None)
             self.spool.remove(*(spooled for spooled, _ in settled.values()))
@@ -317,10 +317,10 @@ class Library:
         return len(self._unsettled)
 
     def keep_originals(self, reply: Reply) -> list[Picture]:
-        """Write the originals of a spooled reply that the database cannot take.
+        """Write the originals of a spooled reply while the database cannot be used.
 
         Raises:
-            LibraryError: They cannot be written.
+            LibraryError: The originals cannot be written.
         """
         (written,) = self._write([reply.pairs()], durable=False)
         if isinstance(written, LibraryError):
@@ -333,12 +333,12 @@ class Library:
         replies: Sequence[Reply],
         written: Sequence[list[dict[str, Any]] | LibraryError],
     ) -> list[list[Picture] | LibraryError]:
-        """Insert the rows of replies that are new, and return the pictures of all of them.
+        """Insert the rows of new replies, and return the pictures of all replies.
 
         Args:
-            connection: In a transaction.
+            connection: Connection in a transaction.
             replies: The replies.
-            written: Results of `_write` for each reply.
+            written: Result of `_write` for each reply.
         """
         known = saved_ids(connection, replies)
         request_id, image_id = (
@@ -395,8 +395,8 @@ class Library:
         """Write payloads.
 
         Returns:
-            For each group the columns of `payload_values`, one dictionary per payload; or the
-            error, if one of the payloads cannot be written.
+            For each group, the columns of `payload_values` (one dictionary per payload), or the
+            error if a payload cannot be written.
         """
         self.database.check_writable()
         contents = [
@@ -420,7 +420,7 @@ class Library:
         return results
 
     def _stored(self, picture: Picture, values: dict[str, Any]) -> Picture:
-        """Return a picture with the columns of its payload, its file in place of its bytes."""
+        """Return a picture with its stored columns, and with its file instead of its bytes."""
         picture = replace(picture, status=values["status"])
         if (sha256 := values.get("sha256")) is None:
             return picture
@@ -453,12 +453,12 @@ class Library:
         """Save the bytes of a pending picture that were fetched while the database was closed.
 
         Args:
-            reply_id: Of the reply that contained the URL.
-            position: Of the picture among the images of its request.
+            reply_id: Id of the reply that contained the URL.
+            position: Position of the picture among the images of its request.
             data: The fetched bytes.
 
         Returns:
-            Whether the library has the picture.
+            Whether the library holds the picture.
         """
         query = """SELECT images.id, images.status FROM images
             JOIN requests ON requests.id = request_id WHERE reply_id = ? AND position = ?"""
@@ -469,10 +469,10 @@ class Library:
         return row is not None
 
     def fail(self, picture: Picture, error: str) -> Picture:
-        """Mark a pending picture as failed and return it: it no longer answers its request.
+        """Mark a pending picture as failed, so that it no longer answers its request; return it.
 
         Args:
-            picture: From `add` or `find`.
+            picture: A picture from `add` or `find`.
             error: The reason, in one line.
         """
         statement = "UPDATE images SET status = 'failed', url = NULL, error = ? WHERE id = ?"
@@ -497,23 +497,22 @@ class Library:
         return found.pictures
 
     def look_up(self, queries: Sequence[SlotQuery]) -> list[StoredImages]:
-        """Return the stored images of each request, in the order they answer it again.
+        """Return the stored images of each request, in the order in which they are replayed.
 
-        For each position, the image that the notebook made or showed last at the place; otherwise
-        the image that any notebook stored there last. A later, shorter answer does not hide the
-        rest of a longer one, so that a request for more images is filled up with stored ones.
-        Positions without a stored image are left out.
+        Each position gets the image that the notebook last made or showed at the place, or else the
+        image that any notebook last stored there. A newer reply with fewer images does not hide the
+        remaining images of an older one. Positions without a stored image are left out.
 
-        Without a place, images of the newest place come first, images that others have replaced
-        come last, and `position` counts them. If there are fewer than requested, the missing
-        positions are free at place 0: new images there replace nothing.
+        Without a place, images of the newest place come first and replaced images come last;
+        `position` numbers the result. If there are fewer images than requested, the missing
+        positions are free at place 0, so that new images there replace nothing.
 
-        Moderated images count, as they were paid for, and so do pending ones, whose URL can still
-        be fetched (`url_of`); missing and failed ones do not. A row whose file is missing is
-        skipped until the file is back.
+        Moderated images are included because they were paid for, and pending images because their
+        URL can still be fetched (see `url_of`). Missing and failed images are not. A row is skipped
+        while its file is missing.
         """
         with self.database.reading() as connection:
-            # Most notebooks have shown only their own images: then `shown` is not searched.
+            # Most notebooks show only their own images; `shown` need not be searched for them.
             borrowers = {
                 name
                 for name in {storable(each.notebook) for each in queries} - {None}
@@ -549,7 +548,7 @@ class Library:
                 continue
             images = list(self._reader.of_request(connection, row))
             if any((image.id or 0) <= query.after for image in images):
-                break  # the remaining ones are older still
+                break  # the remaining rows are older
             for image in images:
                 if image.status in _ANSWERS and image.position < count:
                     target = own if made_here or image.id in ids else others
@@ -573,7 +572,7 @@ class Library:
                     if at_place.setdefault(image.position, image) is not image:
                         replaced.append(image)
             if needed is not None and needed <= next(iter(places.values()), {}).keys():
-                break  # the newest place has them all
+                break  # the newest place has all requested images
         images = [at_place[index] for at_place in places.values() for index in sorted(at_place)]
         images += replaced
         if needed is None:
@@ -581,13 +580,13 @@ class Library:
         return StoredImages(_arranged(images[: len(needed)], len(needed), places.get(0, {})))
 
     def remember_shown(self, shown: Sequence[ShownImage]) -> None:
-        """Store which pictures of others a notebook has shown: they answer there again."""
+        """Store pictures of other notebooks that a notebook has shown, to show them again."""
         rows = [(storable(one.notebook), *one[1:]) for one in shown]
         with self.database.writing() as connection:
             connection.executemany("INSERT OR REPLACE INTO shown VALUES (?, ?, ?, ?, ?)", rows)
 
     def newest(self) -> int:
-        """Return the `id` of the image stored last; later images have larger ids."""
+        """Return the `id` of the image that was stored last; later images get larger ids."""
         with self.database.reading() as connection:
             (newest,) = _row(connection, "SELECT max(id) FROM images")
         return newest or 0
@@ -601,13 +600,13 @@ class Library:
         return None if row is None else ImageSlot(*row)
 
     def redone(self, slot: ImageSlot, *, notebook: str | None, image_id: int) -> list[int]:
-        """Return the `id` of each image that replaced another in a slot, the oldest first.
+        """Return the ids of images that replaced another image in a slot, the oldest first.
 
         Args:
             slot: The slot.
-            notebook: Only images that this notebook made count, and, if it shows an image of
-                another notebook, those up to that image. None if unknown: then all count.
-            image_id: Of the image that it shows in the slot.
+            notebook: Count the images that this notebook made; if it shows an image of another
+                notebook, also count all images up to that one. None (unknown) counts all images.
+            image_id: Id of the image that the notebook shows in the slot.
         """
         notebook = storable(notebook)
         latest = 0 if slot.notebook == notebook else image_id
@@ -627,13 +626,13 @@ class Library:
     # History
 
     def history(self, words: str = "", limit: int = 24, offset: int = 0) -> list[Picture]:
-        """Return stored pictures, those of the newest request first, each request's in order.
+        """Return stored pictures, newest request first; pictures of a request are in order.
 
         Args:
-            words: All of them must occur in the prompts, in a model's name or in the notebook's
-                name; the last one may be incomplete. Case and accents are ignored.
+            words: Each word must occur in the prompts, in a model's name or in the notebook's
+                name; the last word may be incomplete. Case and accents are ignored.
             limit: Maximum number of pictures.
-            offset: How many to skip.
+            offset: Number of pictures to skip.
         """
         with self.database.reading() as connection:
             return list(islice(self._history(connection, words), offset, offset + limit))
@@ -653,8 +652,8 @@ class Library:
 
         Args:
             key: As in `remember_rewrite`.
-            to_send: It is to be sent, and not only looked up: a foreign library then returns None,
-                as it must not choose what is sent.
+            to_send: Whether the prompt will be sent. If so, a foreign library returns None, because
+                it must not determine what is sent.
         """
         query = "SELECT text FROM rewrites WHERE key = ? AND text <> '' ORDER BY id DESC LIMIT 1"
         with self.database.reading() as connection:
@@ -674,17 +673,16 @@ class Library:
         """Store a prompt that a chat model rewrote, and its cost.
 
         Args:
-            key: Equal for equal rewrites: a digest of the prompt, the chat model and its
-                instructions.
-            original: The prompt as written.
-            text: The prompt as rewritten.
-            model: The chat model, as the server named it.
-            cost_usd: In US dollars; None if not reported.
+            key: Digest of the prompt, the chat model and its instructions.
+            original: The original prompt.
+            text: The rewritten prompt.
+            model: Name of the chat model in the reply.
+            cost_usd: Cost in US dollars; None if not reported.
             backend: `"xai"` or `"local"`.
 
         Returns:
-            The text to use: another kernel's, if it asked at the same time and was faster, as
-            otherwise the two would order different pictures.
+            The prompt to use. If another kernel stored a rewrite first, this is its text, so that
+            both kernels request the same pictures.
         """
         with self.database.writing() as connection:
             text = self.rewrite_for(key) or text
@@ -695,7 +693,7 @@ class Library:
 
 
 def _special_files(folder: str) -> Iterator[str]:
-    """Yield paths below a folder that are neither files nor folders, such as links."""
+    """Yield paths in a folder and its subfolders that are not files or folders, such as links."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
@@ -709,12 +707,12 @@ def _row(connection: sqlite3.Connection, query: str, *parameters: object) -> Any
 
 
 def _arranged(images: Sequence[Picture], count: int, first: Mapping[int, Picture]) -> list[Picture]:
-    """Return images with positions among `count`; those left out are free at place 0.
+    """Give images positions below `count`; unused positions are free at place 0.
 
     Args:
-        images: In the order they answer.
-        count: How many are requested, at least as many as there are.
-        first: The images at place 0, by position.
+        images: The images, in order of replay.
+        count: Number of requested images, at least the number of `images`.
+        first: The images at place 0, keyed by position.
     """
     free = [position for position in range(count) if position not in first]
     left_out = {*free[: count - len(images)]}

@@ -23,27 +23,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LIMIT: Final = 512 * MIB
-"""Bytes of the whole cache."""
+"""Maximum bytes of the cache."""
 _LARGEST: Final = MIB
-"""Bytes of a thumbnail; ours have a few thousand."""
+"""Maximum bytes of a thumbnail; a usual one has a few thousand."""
 _NAME: Final = re.compile(r"[0-9a-f]{64}\.jpg|\.[0-9a-f]{32}")
-"""Names of thumbnails, and of those that are being written."""
+"""Names of thumbnails, and of temporary files while a thumbnail is written."""
 _CHECKED_EVERY: Final = 500
 """Thumbnails made between two checks of the cache's size."""
 _LEFT: Final = 0.8
-"""Share of the limit that cleaning up leaves."""
+"""Fraction of the limit to which cleaning up reduces the cache."""
 
 
 class Thumbnails:
-    """Files named by the digest of the original: `ab/abcdef….jpg`."""
+    """Cache of thumbnails, in files named by the digest of the original: `ab/abcdef….jpg`."""
 
     def __init__(self, folder: Path, make: Callable[[bytes], bytes], *, limit: int = LIMIT) -> None:
         """Use `folder`, which is created with the first thumbnail.
 
         Args:
-            folder: Holds nothing else.
-            make: Makes a thumbnail of an original.
-            limit: Bytes of all thumbnails together.
+            folder: Folder without other files.
+            make: Function that makes a thumbnail of an original.
+            limit: Maximum bytes of all thumbnails together.
         """
         self._folder = folder
         self._make = make
@@ -54,12 +54,12 @@ class Thumbnails:
     def get(self, sha256: str, read: Callable[[], bytes] | None = None) -> bytes | None:
         """Return the thumbnail of an original, cached or newly made.
 
-        Where the cache cannot be written to, the thumbnail is made each time.
+        If the cache cannot be written to, the thumbnail is made each time.
 
         Args:
             sha256: Digest of the original.
-            read: Returns the original. If None, only the cache is asked, and None is returned if
-                it lacks the thumbnail.
+            read: Function that returns the original. If None, no thumbnail is made: the result is
+                None if the cache does not contain the thumbnail.
 
         Raises:
             XaiError: The original is missing or damaged.
@@ -77,7 +77,8 @@ class Thumbnails:
         return made
 
     def _keep(self, file: Path, data: bytes) -> None:
-        make_folder(file.parent)  # here, as a cache need not be durable
+        # Otherwise `replace_file` creates it and syncs; a cache need not be durable.
+        make_folder(file.parent)
         temporary = file.with_name(f".{uuid.uuid4().hex}")
         replace_file(f"{file}", f"{temporary}", partial(write_all, data=data))
         with self._lock:

@@ -1,4 +1,4 @@
-"""Original image bytes as content-addressed files, atomic writes, and free disk space."""
+"""Original images as content-addressed files; atomic writes; free disk space."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 _STALE_AFTER: Final = 86400.0
-"""Seconds after which the process that wrote a temporary file is surely dead."""
+"""Seconds after which a temporary file counts as abandoned."""
 _UNFINISHED: Final = re.compile("[0-9]+-[0-9a-f]{16}-[0-9]+")
-"""Names of temporary files."""
+"""Pattern of the names of temporary files."""
 _FILES_PER_THREAD: Final = 8
 _MAX_THREADS: Final = 4
 _MANY: Final = 8
-"""From this many files on, sync the whole file system once: each fsync waits for the disk, and for
-the interpreter, which is busy receiving."""
+"""Number of files from which the file system is synced once instead of each file: every fsync waits
+for the disk and for the interpreter, which is busy receiving."""
 _CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
 
 
@@ -39,7 +39,7 @@ class BlobStore:
     """Files named by the SHA-256 of their content: `ab/abcdef….jpg`.
 
     Temporary files are in one folder of the same file system, so that cleaning up after a killed
-    kernel lists one folder, however large the library is.
+    kernel lists only this folder, even in a large library.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,7 +50,7 @@ class BlobStore:
         self._token = os.urandom(8).hex()
 
     def prepare(self) -> None:
-        """Create the folders and remove what killed kernels left behind.
+        """Create the folders and remove temporary files of killed kernels.
 
         Raises:
             OSError: A folder cannot be created.
@@ -63,16 +63,16 @@ class BlobStore:
                     file.unlink()
 
     def path(self, sha256: str, media_type: str | None) -> Path:
-        """Return the file for the content with this digest, which need not exist.
+        """Return the path for the content with this digest; the file need not exist.
 
         Raises:
-            ValueError: The digest is malformed: a damaged database must not choose a path.
+            ValueError: The digest is malformed; a damaged database must not determine a path.
         """
         bounds.digest(sha256)
         return self.folder / sha256[:2] / f"{sha256}{EXTENSIONS.get(media_type or '', '.bin')}"
 
     def has(self, rows: Any) -> bool:
-        """Tell whether the originals of a list of image rows exist; True for anything else."""
+        """Tell whether all originals of a list of image rows exist; True for other values."""
         return not isinstance(rows, list) or all(
             self.path(row["sha256"], row["media_type"]).exists()
             for row in rows
@@ -82,17 +82,17 @@ class BlobStore:
     def write(
         self, contents: Sequence[tuple[bytes, str | None]], *, durable: bool = True
     ) -> list[str | OSError]:
-        """Write contents; equal ones share a file.
+        """Write contents to files; equal contents share a file.
 
-        An existing file is written again: after a power cut it may be incomplete.
+        An existing file is written again, because after a power cut it may be incomplete.
 
         Args:
             contents: Pairs of bytes and media type.
-            durable: Survive a power cut when this returns. If False, they survive a kill only,
-                until `sync` is called.
+            durable: Whether the files survive a power cut on return. If False, they survive only a
+                kill until `sync` is called.
 
         Returns:
-            For each content its digest, or the error: the disk is full, or the folder cannot be
+            For each content, its digest, or the error if the disk is full or the folder cannot be
             written to.
         """
         threads = min(len(contents) // _FILES_PER_THREAD + 1, _MAX_THREADS)
@@ -136,7 +136,7 @@ class BlobStore:
         try:
             replace_file(path, f"{self._temporary}{os.sep}{name}", partial(write_all, data=data))
         except PermissionError:
-            # Windows does not replace a file that is being read: it has the same content.
+            # Windows does not replace a file that is being read; its content is the same.
             if not _has_size(path, len(data)):
                 raise
 
@@ -150,7 +150,7 @@ class BlobStore:
         if len(paths) >= _MANY and _sync_file_system(self.folder):
             return
         for path in paths:
-            with suppress(FileNotFoundError):  # its row has been removed since
+            with suppress(FileNotFoundError):  # its row was removed in the meantime
                 sync_file(path)
         for folder in {path.parent for path in paths}:
             sync_folder(folder)
@@ -166,19 +166,20 @@ def _has_size(path: str, size: int) -> bool:
 def replace_file(
     path: str, temporary: str, write: Callable[[int], object], *, private: bool = True
 ) -> None:
-    """Write a file that appears under its name complete, or not at all.
+    """Write a file atomically, by renaming a temporary file.
 
-    Paths are strings, and nothing is buffered: with pathlib and file objects, each step would
-    release the interpreter and wait to get it back.
+    Paths are strings, and nothing is buffered, because with pathlib and file objects, each step
+    would release the interpreter lock and wait to get it back.
 
     Args:
-        path: An existing file of that name is replaced; a missing folder is created.
-        temporary: Path of the unfinished file, on the same file system and not used otherwise.
-        write: Writes the content to a file descriptor, and syncs it where it has to be durable.
-        private: Only the owner may read it, whatever the umask.
+        path: Path of the file. An existing file is replaced; a missing folder is created.
+        temporary: Path of the temporary file, on the same file system and not used otherwise.
+        write: Function that writes the content to a file descriptor, and syncs it if it has to be
+            durable.
+        private: Whether only the owner may read the file, whatever the umask.
 
     Raises:
-        OSError: It cannot be written. The temporary file is removed.
+        OSError: The file cannot be written. The temporary file is removed.
     """
     try:
         descriptor = _create(temporary, private=private)
@@ -208,7 +209,7 @@ def _create(path: str, *, private: bool) -> int:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of `data`: `os.write` may write less.
+    """Write all of `data`; a single `os.write` may write less.
 
     Raises:
         OSError: The disk is full, or cannot be written to.
@@ -222,7 +223,7 @@ def sync_file(file: Path) -> None:
     """Make the content of `file` durable.
 
     Raises:
-        OSError: It cannot be opened or synced.
+        OSError: The file cannot be opened or synced.
     """
     descriptor = os.open(file, os.O_RDWR)  # Windows does not sync files opened read-only
     try:
@@ -232,10 +233,10 @@ def sync_file(file: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable, where the platform can do that."""
+    """Make the names in `folder` durable, if the platform supports it."""
     if os.name == "nt":
         return  # Windows cannot open folders; NTFS journals names
-    with suppress(OSError):  # some network file systems refuse, and sync by themselves
+    with suppress(OSError):  # some network file systems refuse this, but sync by themselves
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -244,7 +245,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _sync_file_system(folder: Path) -> bool:
-    """Make all files of a folder's file system durable; False if the system cannot do that.
+    """Make all files of a folder's file system durable; return False if not supported.
 
     Raises:
         OSError: The disk fails.
@@ -262,10 +263,10 @@ def _sync_file_system(folder: Path) -> bool:
 
 @cache
 def _syncfs() -> Callable[[int], int] | None:
-    """Return Linux' system call that syncs one file system, where it exists."""
+    """Return the Linux system call that syncs one file system; None if not available."""
     if not sys.platform.startswith("linux"):
         return None
-    import ctypes  # noqa: PLC0415  # only libraries with much to write need it
+    import ctypes  # noqa: PLC0415  # only needed to write many files
 
     try:
         function = ctypes.CDLL(None, use_errno=True).syncfs
@@ -275,21 +276,21 @@ def _syncfs() -> Callable[[int], int] | None:
 
 
 _IMAGE_SIZES: Final = {"2k": 8 << 20}
-"""Bytes of a large PNG, by resolution."""
+"""Bytes of a large PNG, keyed by resolution."""
 _IMAGE_SIZE: Final = 1 << 20
-"""The same for 1k, and where the server chooses."""
+"""Bytes of a large PNG in any other resolution, or if the server chooses it."""
 _FLOOR: Final = 1 << 20
 """Bytes that the database and its journals need."""
 _PLENTY: Final = 1 << 30
-"""Bytes: with so much free space, it is measured only now and then."""
+"""Bytes of free space from which the disk is measured only every `_MEASURE_EVERY` seconds."""
 _UNKNOWN: Final = 1 << 60
-"""Bytes assumed where the file system does not report its free space."""
+"""Bytes assumed if the file system does not report its free space."""
 _MEASURE_EVERY: Final = 1.0
-"""Seconds."""
+"""Seconds between two measurements, if there is plenty of free space."""
 
 
 class SpaceReservation:
-    """Disk space for one reply, until it is released or garbage-collected."""
+    """Disk space reserved for one reply, until it is released or garbage-collected."""
 
     __slots__ = ("_space", "size")
 
@@ -300,7 +301,7 @@ class SpaceReservation:
         space.reserved += size
 
     def release(self) -> None:
-        """Give the space back: the reply is on the disk, or will not come."""
+        """Release the space, once the reply is on disk or if it will not arrive."""
         self._space.reserved -= self.size
         self.size = 0
 
@@ -308,14 +309,14 @@ class SpaceReservation:
 
 
 class DiskSpace:
-    """Free bytes of a disk. All methods are called on the background loop.
+    """Free space of a disk. All methods are called on the background event loop.
 
     Attributes:
-        reserved: Bytes that replies under way may need.
+        reserved: Bytes that replies in progress may need.
     """
 
     def __init__(self, home: Path) -> None:
-        """Use the disk of `home`, which need not exist yet."""
+        """Use the disk of the folder `home`, which need not exist yet."""
         self._home = home
         self.reserved = 0
         self._free = 0
@@ -331,7 +332,7 @@ class DiskSpace:
         Raises:
             NotKeptError: There is too little space.
         """
-        # Once as base64 in the journal, and once as the original.
+        # Each image is stored as base64 in the journal (4/3) and as the original (1).
         size = _IMAGE_SIZES.get(resolution or "", _IMAGE_SIZE) * images * 7 // 3
         if self.reserved + size + _FLOOR > self._free_bytes():
             raise NotKeptError(

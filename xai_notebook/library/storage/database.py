@@ -1,6 +1,7 @@
-"""The library's connection: one per process, shared by its threads; SQLite's errors translated.
+"""The library's database connection: one per process, shared by its threads.
 
-Where the file system has no locks, one process at a time uses the library: a file names it.
+If the file system has no locks, only one process at a time uses the library, and a file names this
+process. SQLite's errors are translated to `LibraryError`.
 """
 
 from __future__ import annotations
@@ -48,13 +49,13 @@ if TYPE_CHECKING:
 
 FILE: Final = "library.sqlite3"
 OWNER: Final = "owner.json"
-"""Names the process that uses a library whose file system has no locks."""
+"""Name of the file that identifies the process using a library, if there are no locks."""
 _WRITTEN_IN: Final = 60.0
 """Seconds after which an empty owner file counts as abandoned."""
 _TOKENS: Final[set[str]] = set()
 """Tokens of the owner files that this process wrote."""
 _MIN_FREE: Final = 1 << 16
-"""Bytes that SQLite needs to open a library."""
+"""Bytes of free space that SQLite needs to open a library."""
 _FORK_PATIENCE: Final = 1.0
 """Seconds that a fork waits for a thread that is using the library."""
 _OPEN: Final[weakref.WeakSet[Database]] = weakref.WeakSet()
@@ -62,16 +63,18 @@ _INHERITED: Final[list[sqlite3.Connection]] = []
 
 
 class Database:
-    """One connection with a lock, opened when first needed.
+    """A connection with a lock, opened when first needed.
 
-    One for all threads: SQLite allows one writer at a time anyway, reads take a millisecond, and
-    closing leaves no connection open in a worker thread.
+    All threads share one connection: SQLite allows only one writer at a time, reads take a
+    millisecond, and no worker thread keeps a connection open after `close`.
 
     Attributes:
         home: Folder of the library.
-        indexed: Words are searched in a full-text index. Known once it was open, like the next two.
-        read_only: The library cannot be written to.
-        without_locks: Only one process may open it.
+        indexed: Whether words are searched in a full-text index. Like the next two attributes,
+            this is known once the database has been open.
+        read_only: Whether the library cannot be written to.
+        without_locks: Whether the file system has no locks, so that only one process may open the
+            library.
     """
 
     def __init__(self, home: Path) -> None:
@@ -98,7 +101,7 @@ class Database:
         """Hold the connection in a read transaction, for one thread at a time.
 
         Raises:
-            LibraryError: It has been closed, or cannot be opened, read or written.
+            LibraryError: The database has been closed, or cannot be opened, read or written.
         """
         with self._held() as connection:
             if connection.in_transaction:
@@ -112,7 +115,8 @@ class Database:
         """Hold the connection in a write transaction.
 
         Args:
-            durable: Survive a power cut. If False, it survives only a kill until `sync` is called.
+            durable: Whether the transaction survives a power cut. If False, it survives only a
+                kill until `sync` is called.
 
         Raises:
             LibraryError: As for `reading`, or the library is read-only.
@@ -120,7 +124,7 @@ class Database:
         with self._held() as connection:
             self.check_writable()
             relaxed = self._logged and not durable
-            if relaxed:  # with a write-ahead log, this syncs at checkpoints only
+            if relaxed:  # with a write-ahead log, SQLite then syncs only at checkpoints
                 connection.execute("PRAGMA synchronous = NORMAL")
             try:
                 with transaction(connection):
@@ -136,14 +140,14 @@ class Database:
             OSError: The disk fails.
         """
         if self._logged:
-            with contextlib.suppress(FileNotFoundError):  # all of it is in the database, durably
+            with contextlib.suppress(FileNotFoundError):  # no log: the database is durable
                 sync_file(self._file.with_name(f"{FILE}-wal"))
 
     def check_writable(self) -> None:
         """Raise if the library is read-only.
 
         Raises:
-            LibraryError: It is read-only.
+            LibraryError: The library is read-only.
         """
         if self.read_only:
             raise LibraryError(
@@ -153,27 +157,27 @@ class Database:
 
     @property
     def foreign(self) -> bool:
-        """Whether it may be another person's; known once it was open. See `ownership`."""
-        if not self._own and self._id is not None:  # another kernel may have marked it since
+        """Whether the library may be another person's; False until it has been opened."""
+        if not self._own and self._id is not None:  # another kernel may have marked it by now
             self._own = is_own(self._id, self.home)
         return not self._own and self._id is not None
 
     def is_foreign_row(self, request_id: int) -> bool:
-        """Tell whether a request may be another person's: it was stored before we opened it."""
+        """Tell whether a request may be another person's, because it was stored before opening."""
         return self.foreign and request_id <= self._before
 
     def mark_as_own(self) -> None:
         """Remember that the library is the user's own.
 
         Raises:
-            LibraryError: It cannot be opened.
+            LibraryError: The library cannot be opened.
         """
         with self._held():
             mark_as_own(self._id or "", self.home)
 
     @property
     def remembered(self) -> bool:
-        """Whether later kernels will know that the library is the user's own."""
+        """Whether later kernels will recognise the library as the user's own."""
         if not self._remembered and self._id is not None:
             self._remembered = is_remembered(self._id, self.home)
         return self._remembered or self._id is None
@@ -196,7 +200,7 @@ class Database:
             yield self._connection
 
     def _is_in_place(self, connection: sqlite3.Connection) -> bool:
-        """Tell whether the open file still has its name; otherwise writes to it would be lost."""
+        """Tell whether the open file still has its name; if not, writes to it would be lost."""
         return connection.in_transaction or _identity(self._file) == self._identity
 
     def _connect(self) -> sqlite3.Connection:
@@ -229,7 +233,7 @@ class Database:
         """Translate errors of SQLite and the file system."""
         try:
             yield
-        except (OSError, OverflowError, sqlite3.Error) as error:  # overflow: too large for a row
+        except (OSError, OverflowError, sqlite3.Error) as error:  # overflow: a value is too large
             raise self.explain(error) from error
         except UnicodeDecodeError as error:  # from SQLite's message about a damaged file
             raise self.explain(sqlite3.DatabaseError("malformed")) from error
@@ -241,7 +245,7 @@ class Database:
         return explained
 
     def close(self) -> None:
-        """Close the connection, for good."""
+        """Close the connection; it cannot be opened again."""
         with self._lock:
             self._closed = True
             if self._connection is not None:
@@ -250,16 +254,16 @@ class Database:
             self._owner.release()
 
     def before_fork(self) -> None:
-        """Wait for the thread that uses the connection, and close it before a fork.
+        """Before a fork, wait until no other thread uses the connection, and close it.
 
-        A child would inherit SQLite's locks as they are, and could wait forever for a thread that
-        it does not have. A thread that keeps the connection for long is not waited for.
+        A child would inherit SQLite's internal locks, and could wait forever for a thread that it
+        does not have. The wait ends after `_FORK_PATIENCE` seconds.
         """
         if not self._lock.acquire(timeout=_FORK_PATIENCE):
             return
         self._forking = threading.get_ident()
         connection = self._connection
-        if connection is not None and not connection.in_transaction:  # else this thread uses it
+        if connection is not None and not connection.in_transaction:  # else this thread is using it
             connection.close()
             self._connection = None
 
@@ -272,8 +276,8 @@ class Database:
     def after_fork_in_child(self) -> None:
         """Forget the parent's connection and lock.
 
-        SQLite forbids a child to use, or even close, an inherited connection; and the lock may
-        have been held by a thread that the child does not have.
+        SQLite does not allow a child to use, or even close, an inherited connection, and the lock
+        may be held by a thread that the child does not have.
         """
         self._lock = threading.RLock()
         self._forking = None
@@ -290,7 +294,7 @@ def data_version(connection: sqlite3.Connection) -> tuple[int, int, int]:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Shorten the traceback of an interrupt: IPython takes seconds to render a long one."""
+    """Shorten the traceback of a KeyboardInterrupt; IPython takes seconds to render a long one."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -299,7 +303,7 @@ def interruptible() -> Iterator[None]:
 
 
 class Owner:
-    """A file that names the process using the library, where the file system has no locks."""
+    """A file that names the process using the library, if the file system has no locks."""
 
     def __init__(self, file: Path) -> None:
         """Use `file`, which need not exist yet."""
@@ -307,7 +311,7 @@ class Owner:
         self._me: Mapping[str, Any] | None = None
 
     def acquire(self) -> None:
-        """Become the owner, in place of a dead one.
+        """Become the owner, if there is none or the previous owner is dead.
 
         Raises:
             LibraryError: Another process owns the library, and may be alive.
@@ -334,8 +338,8 @@ class Owner:
                     f"{where} uses the library. Shut that kernel down; if it has ended, "
                     f"delete {self._file}."
                 )
-            # Two processes may find a dead owner at the same time: the one that has moved the file
-            # of a living owner puts it back.
+            # Two processes may find a dead owner at the same time. If this one has moved the file
+            # of a new, living owner, it puts the file back.
             aside = self._file.with_name(f".{OWNER}-{token}")
             with contextlib.suppress(FileNotFoundError):
                 self._file.replace(aside)
@@ -362,7 +366,7 @@ class Owner:
         return not found.st_size and found.st_mtime < time.time() - _WRITTEN_IN
 
     def _read(self, file: Path | None = None) -> Mapping[str, Any] | None:
-        """Return the owner; None if the file does not exist, empty if it is unreadable."""
+        """Return the owner; None if the file does not exist, empty if its content is invalid."""
         try:
             found = bounds.parsed(read_bounded(file or self._file, MIB, links=False) or b"{}")
         except FileNotFoundError:
@@ -383,7 +387,7 @@ def _is_dead(owner: Mapping[str, Any]) -> bool:
 def _identity(file: Path) -> tuple[int, int] | None:
     """Return device and inode of a file; None if it does not exist."""
     try:
-        found = os.stat(file)  # noqa: PTH116  # at every use of the library
+        found = os.stat(file)  # noqa: PTH116  # faster, and needed at every use of the library
     except OSError:
         return None
     return found.st_dev, found.st_ino
@@ -394,7 +398,7 @@ def _is_writable(path: Path) -> bool:
 
 
 def _explain(error: OSError | OverflowError | sqlite3.Error, home: Path, file: Path) -> str:
-    """Return cause and cure, by SQLite's texts: Python knows its error codes from 3.11 on only."""
+    """Return cause and cure, from SQLite's texts, because Python 3.10 lacks its error codes."""
     text = str(error)
     if "not a database" in text or "malformed" in text:
         return (
@@ -423,7 +427,7 @@ def _explain(error: OSError | OverflowError | sqlite3.Error, home: Path, file: P
 
 
 def _has_free_space(home: Path) -> bool:
-    """Tell whether the disk has free space: SQLite may report a full one as an I/O error."""
+    """Tell whether the disk has free space; SQLite may report a full disk as an I/O error."""
     try:
         return shutil.disk_usage(home).free > _MIN_FREE
     except OSError:

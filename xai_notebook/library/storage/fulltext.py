@@ -1,4 +1,4 @@
-"""Search by words: the full-text index, and SQL queries that are safe with any input."""
+"""Search by words, with a full-text index or SQL; queries are safe with any input."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _SINGLE: Final = re.compile(
     "([\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
     "\u2600-\u27bf\U0001f000-\U0001faff])"
 )
-"""Characters that count as a word each: Han and kana are written without spaces, and an emoji often
-follows a word without one."""
+"""Characters that each count as a word: Han and kana are written without spaces, and an emoji often
+follows a word without a space."""
 
 
 def prepare_index(connection: sqlite3.Connection) -> bool:
-    """Create the index, or add requests that were stored by a Python without FTS5.
+    """Create the index, and add requests that a Python without FTS5 has stored.
 
     Returns:
         Whether this Python's SQLite supports the index.
@@ -77,7 +77,7 @@ def index_requests(
     """Add requests to the index.
 
     Args:
-        connection: In a transaction.
+        connection: Connection in a transaction.
         requests: Pairs of a request's row and the rewritten prompts of its images.
     """
     names = ("rowid", "prompt", "original_prompt", "rewritten", "model", "notebook")
@@ -115,12 +115,13 @@ def _entry(
 def matching_requests(words: str, *, indexed: bool) -> tuple[str, list[str]]:
     """Return a query for the ids of matching requests, the newest first, and its parameters.
 
-    Every word must occur in the prompts, in a model's name or in the notebook's name; the last one
-    may be incomplete. Text without letters or digits, such as `***`, is searched without the index.
+    Every word must occur in the prompts, in a model's name or in the notebook's name; the last word
+    may be incomplete. A text without letters or digits, such as `***`, is searched without the
+    index.
 
     Args:
-        words: As the user typed them: no operators. Without words, every request matches.
-        indexed: The library has a full-text index.
+        words: Words as the user typed them, without operators. If empty, every request matches.
+        indexed: Whether the library has a full-text index.
     """
     parts = words.replace("\0", " ").split()
     if not parts:

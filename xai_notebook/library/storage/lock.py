@@ -1,10 +1,11 @@
 """Cross-process file locks, released when the holder dies.
 
-Where a file system has no locks, one process at a time uses the library (see `database`), and a
-lock excludes the threads of that process only.
+If the file system has no locks, only one process at a time uses the library (see `database`), and
+a lock excludes only the threads of that process.
 
-Not `filelock`: it cannot lock the spool's open journal, does not keep what a dead holder wrote into
-the file, and knows only one of the errors that mean "no locks here".
+The package `filelock` is not used: it cannot lock the spool's open journal, does not keep the
+content that a dead holder wrote to the file, and handles only one of the errors that mean "no
+locks".
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ else:
 _UNSUPPORTED: Final = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 """Errors of file systems without locks."""
 _HELD: Final[set[Path]] = set()
-"""Files that this process has locked: some systems do not tell its threads apart."""
+"""Files that this process has locked; some locks do not exclude threads of the same process."""
 _GUARD = threading.Lock()
 _ALL: Final[weakref.WeakSet[FileLock]] = weakref.WeakSet()
 
 
 class FileLock:
-    """A lock on a file that exists for this purpose.
+    """Exclusive lock on a file that serves only as a lock.
 
     Attributes:
-        inherited: The previous holder left the file behind: it died, or had not finished.
+        inherited: Whether the previous holder left the file, because it died or did not finish.
     """
 
     def __init__(self, file: Path) -> None:
@@ -52,7 +53,7 @@ class FileLock:
         _ALL.add(self)
 
     def acquire(self) -> bool:
-        """Take the lock without waiting; False if another holder has it.
+        """Take the lock without waiting; return False if another holder has it.
 
         Raises:
             LibraryError: The file cannot be created.
@@ -69,7 +70,7 @@ class FileLock:
                         _HELD.add(self._file)
                         self._taken = True
                         break
-                # The previous holder has removed the file: others lock a new one.
+                # The previous holder has removed the file; other processes lock a new one.
                 os.close(self._descriptor)
                 self._descriptor = None
             self.inherited = os.fstat(self._descriptor).st_size > 0
@@ -85,20 +86,20 @@ class FileLock:
         """Release the lock.
 
         Args:
-            remove: The work is finished: remove the file, if we hold the lock.
+            remove: Whether the work is finished. If so, and if we hold the lock, remove the file.
         """
         if self._descriptor is None:
             return
         remove = remove and self._taken
         if remove:
-            self._remove()  # before it is unlocked, so that the next holder notices
+            self._remove()  # before unlocking, so that the next holder notices
         unlock(self._descriptor)  # explicitly: forked children have the file open, too
         self._close()
         if remove and sys.platform == "win32":
             self._remove()  # Windows cannot remove an open file
 
     def is_in_place(self) -> bool:
-        """Tell whether the locked file still has its name; otherwise others lock a new file."""
+        """Tell whether the locked file still has its name; if not, others can lock a new file."""
         try:
             return self._descriptor is not None and os.path.samestat(
                 self._file.lstat(), os.fstat(self._descriptor)
@@ -120,7 +121,7 @@ class FileLock:
 
 
 def _after_fork_in_child() -> None:
-    """Close the parent's lock files without unlocking them: a copy would keep the locks."""
+    """Close the inherited lock files without unlocking them; open copies would keep the locks."""
     global _GUARD  # noqa: PLW0603  # another thread of the parent may have held it
     _GUARD = threading.Lock()
     for each in list(_ALL):
@@ -133,8 +134,8 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether a process of this machine runs; True if that is unknown."""
-    if sys.platform == "win32":  # signal 0 would end it, and Windows always has locks
+    """Tell whether a process of this machine is running; True if unknown."""
+    if sys.platform == "win32":  # signal 0 would end the process; Windows always has locks
         return True
     try:
         os.kill(pid, 0)
@@ -147,10 +148,14 @@ def is_alive(pid: int) -> bool:
 
 if sys.platform == "win32":
     _LOCKED_BYTE: Final = 1 << 30
-    """A locked byte cannot be read, so it lies behind the content."""
+    """Offset of the locked byte, after the content, because a locked byte cannot be read."""
 
     def lock(descriptor: int) -> bool | None:
-        """Lock an open file without waiting; False if another process has locked it."""
+        """Lock an open file without waiting.
+
+        Returns:
+            False if another process has locked it; None if the file system has no locks.
+        """
         os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)

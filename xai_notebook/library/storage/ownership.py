@@ -1,7 +1,7 @@
 """Private files and folders of the library, and whether the library is the user's own.
 
 A library may have been copied from another person. It counts as the user's own if this package
-created it, or if the user said so; that is remembered outside of the library.
+created it, or if the user has trusted it explicitly. This is recorded outside the library.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from xai_notebook.settings import home_folder, variable
 _FLAGS: Final[int] = (
     getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 )
-"""A copied library may hold links to files that are not part of it: they are not followed."""
+"""Flags for every file. Links are not followed: a copied library may link to other files."""
 _CONTENTS: Final = frozenset(
     {"images", "spool", "inputs", "cache", "jobs", "processes", "locks", "owner.json"}
 )
-"""Names in the folder of a library, beside its database."""
+"""Names in the folder of a library, in addition to its database."""
 _MARKED: Final[set[str]] = set()
-"""Marks of this process, for when the state folder cannot be written to."""
+"""Marks of this process, in case the state folder cannot be written to."""
 
 
 def open_private(file: Path | str, flags: int) -> int:
     """Open a file that only its owner may read and write, whatever the umask.
 
     Args:
-        file: In a folder that exists.
+        file: Path of the file; its folder exists.
         flags: As for `os.open`.
 
     Returns:
@@ -46,12 +46,12 @@ def open_private(file: Path | str, flags: int) -> int:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder and its missing parents for their owner alone.
+    """Create a folder and its missing parents, accessible only to their owner.
 
     Existing folders keep their permissions.
 
     Raises:
-        OSError: It cannot be created, or a file has its name.
+        OSError: The folder cannot be created, or the path is a file.
     """
     missing = [*takewhile(lambda each: not each.is_dir(), (folder, *folder.parents))]
     for each in reversed(missing):
@@ -70,7 +70,7 @@ def is_own(library_id: str, home: Path) -> bool:
 
 
 def is_remembered(library_id: str, home: Path) -> bool:
-    """Tell whether later processes will know that a library is the user's own."""
+    """Tell whether later processes will recognise a library as the user's own."""
     if os.path.exists(_state_folder() / _mark(library_id, home)):  # noqa: PTH110  # raises nothing
         return True
     trusted = variable("XAI_NOTEBOOK_TRUSTED_HOME")
@@ -78,10 +78,10 @@ def is_remembered(library_id: str, home: Path) -> bool:
 
 
 def claim(home: Path) -> None:
-    """Mark a folder without any library files: a library created there is the user's own.
+    """Mark a folder without library files, so that a library created there is the user's own.
 
     Raises:
-        OSError: It does not exist or cannot be listed.
+        OSError: The folder does not exist or cannot be listed.
     """
     names = os.listdir(home)  # noqa: PTH208
     if not any(name in _CONTENTS or name.startswith("library.sqlite3") for name in names):
@@ -94,7 +94,7 @@ def is_claimed(home: Path) -> bool:
 
 
 def mark_as_own(library_id: str, home: Path) -> None:
-    """Remember, beyond this process if possible, that a library is the user's own."""
+    """Record that a library is the user's own, for later processes too if possible."""
     name = _mark(library_id, home)
     _MARKED.add(name)
     try:
@@ -114,7 +114,7 @@ def _mark(library_id: str, home: Path) -> str:
 
 
 def _state_folder() -> Path:
-    import platformdirs  # noqa: PLC0415  # a few ms that only opening a library costs
+    import platformdirs  # noqa: PLC0415  # takes a few ms, only when a library is opened
 
-    # Not named like the package: on macOS and Windows that is the library's default folder.
+    # Not the package's name, which on macOS and Windows is the library's default folder.
     return Path(platformdirs.user_state_dir("xai-notebook-libraries", appauthor=False))

@@ -1,8 +1,9 @@
-"""Tables of the library's database and their migrations; opening files; statements.
+"""Schema and migrations of the library's database; opening the file; running statements.
 
-A library may have been copied from another person, and an SQLite file can hold more than data:
-triggers, views, generated columns and indexes on expressions are executed when it is used. So a
-file is opened with an untrusted schema, and used only if it holds exactly what `MIGRATIONS` create.
+A library may have been copied from another person, and an SQLite file can contain code: triggers,
+views, generated columns and indexes on expressions are executed when the file is used. Therefore, a
+file is opened with an untrusted schema, and used only if its schema is exactly the one that
+`MIGRATIONS` create.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ CREATE_INDEX: Final = """CREATE VIRTUAL TABLE search USING fts5(
     prompt, original_prompt, rewritten, model, notebook,
     content = '', prefix = '1 2',
     tokenize = "unicode61 remove_diacritics 2 categories 'L* N* Co So'")"""
-"""The full-text index, if this Python's SQLite has FTS5; see library/storage/fulltext.py."""
+"""SQL that creates the full-text index, if this Python's SQLite has FTS5; see `fulltext`."""
 
 _REQUESTS_AND_IMAGES: Final = (
     """CREATE TABLE requests (
@@ -93,8 +94,9 @@ _REWRITES: Final = (
 )
 _PLACES: Final = (
     "ALTER TABLE requests ADD COLUMN place INTEGER NOT NULL DEFAULT 0",
-    # Before, an answer was a reply (start = 0) and those that completed it; the newest answered
-    # first, and went on from image to image when one call made a request more than once.
+    # Earlier versions treated a reply (start = 0) and the replies that completed it as one answer.
+    # The newest answer was replayed first. If one call made the same request more than once, its
+    # images were replayed one after the other.
     """CREATE TEMP TABLE answers AS
         SELECT id, fingerprint, start / max(n, 1) AS inner,
             sum(start = 0) OVER (PARTITION BY fingerprint ORDER BY id) AS answer
@@ -135,13 +137,13 @@ _LINKS: Final = (
 )
 _MARKS: Final = (
     "ALTER TABLE images ADD COLUMN starred INTEGER NOT NULL DEFAULT 0",
-    # When it was put into the trash, in seconds since 1970; 0: it has been emptied since.
+    # Time of the move to the trash, in seconds since 1970; 0: erased from the trash.
     "ALTER TABLE images ADD COLUMN deleted REAL",
-    "ALTER TABLE images ADD COLUMN size INTEGER",  # bytes of the original; NULL: not known yet
+    "ALTER TABLE images ADD COLUMN size INTEGER",  # bytes of the original; NULL: not yet known
     "CREATE INDEX images_in_trash ON images (deleted) WHERE deleted > 0",
     """CREATE INDEX images_unmeasured ON images (id)
         WHERE size IS NULL AND sha256 IS NOT NULL""",
-    # All that the list of every picture needs; it is read for each change of a filter.
+    # All columns that the catalog needs; it reads them at each change of a filter.
     """CREATE INDEX images_on_shelf ON images
         (request_id DESC, position, deleted, status, size, model, created, starred, cost_usd)""",
     """CREATE TABLE tags (
@@ -204,7 +206,7 @@ _PANELS: Final = (
 )
 
 _CHARGES: Final = (
-    # Costs that requests and rewrites lack: of calls under way, and of calls that may be billed.
+    # Costs that are not in requests and rewrites: of calls in progress or possibly billed.
     """CREATE TABLE charges (
         id INTEGER PRIMARY KEY,
         process TEXT NOT NULL,      -- which made the call
@@ -224,10 +226,10 @@ _CHARGES: Final = (
 )
 
 _JOB_CALLS: Final = (
-    # Set before the call that creates the batch leaves; the batch may exist without a batch_id.
+    # Set before the call that creates the batch is sent; the batch may exist without a batch_id.
     "ALTER TABLE jobs ADD COLUMN create_sent INTEGER NOT NULL DEFAULT 0",
-    # 0: no call with this request has left. 1: one has, and its outcome is unknown. 2: the service
-    # has the request.
+    # 0: no call with this request has been sent. 1: a call has been sent, and its outcome is
+    # unknown. 2: the service has the request.
     "ALTER TABLE job_requests ADD COLUMN sent INTEGER NOT NULL DEFAULT 0",
     # Earlier versions did not record what they sent.
     "UPDATE jobs SET create_sent = 1 WHERE state = 'new'",
@@ -246,18 +248,18 @@ _SHOWN: Final = (
 )
 
 _REPLIES: Final = (
-    # Random, the reply's own; NULL: it came before there were ids, by a job or from a bundle.
+    # Random id; NULL for replies of earlier versions, of jobs and from bundles.
     "ALTER TABLE requests ADD COLUMN reply_id TEXT",
     "CREATE UNIQUE INDEX requests_by_reply ON requests (reply_id) WHERE reply_id IS NOT NULL",
 )
 
 _IDENTITY: Final = (
-    "CREATE TABLE identity (id TEXT NOT NULL)",  # one row, random: see library/storage/ownership.py
+    "CREATE TABLE identity (id TEXT NOT NULL)",  # one row with a random id; see ownership.py
     "INSERT INTO identity VALUES (lower(hex(randomblob(16))))",
 )
 
 _LINE_ENDS: Final = (
-    # Earlier versions took a prompt with \r\n, as Windows has it in a cell, for another one.
+    # In earlier versions, \r\n instead of \n (cells on Windows) changed the fingerprint.
     """CREATE TEMP TABLE renamed AS
         SELECT DISTINCT fingerprint AS former, fingerprint(backend, host, prompt, model,
             aspect_ratio, resolution, quality, user, inputs) AS fingerprint
@@ -276,21 +278,21 @@ MIGRATIONS: Final = (
     _REQUESTS_AND_IMAGES, _REWRITES, _PLACES, _UPLOADS, _LINKS, _MARKS, _JOBS, _REDO, _PANELS,
     _REPLIES, _CHARGES, _JOB_CALLS, _SHOWN, _IDENTITY, _LINE_ENDS,
 )  # fmt: skip
-"""`MIGRATIONS[i]` takes a library from version i to i + 1. Released steps never change."""
+"""`MIGRATIONS[i]` upgrades a library from version i to i + 1. Released steps never change."""
 
 
 APPLICATION_ID: Final = 0x78616962
-"""`PRAGMA application_id` of our files ("xaib"), as opposed to other SQLite files."""
+"""`PRAGMA application_id` of libraries ("xaib"); other SQLite files differ."""
 BUSY_TIMEOUT: Final = 20.0
-"""Seconds to wait for another kernel's transaction; each takes milliseconds."""
+"""Seconds to wait for transactions of other kernels; each takes milliseconds."""
 _STEP: Final = 0.1
-"""Seconds that SQLite itself waits: that cannot be interrupted."""
+"""Seconds that SQLite itself waits; this wait cannot be interrupted."""
 _PARAMETERS: Final = 999
-"""Parameters that every SQLite accepts in one statement."""
+"""Number of parameters per statement that every SQLite version accepts."""
 _KEYS: Final = 500
-"""Keys of one query."""
+"""Maximum number of keys per query."""
 _LONGEST_VALUE: Final = 64 << 20
-"""Bytes of the longest text or row."""
+"""Maximum bytes of a text or row."""
 _WRITES: Final = {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
 _FORBIDDEN: Final = {
     sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH,
@@ -298,24 +300,24 @@ _FORBIDDEN: Final = {
     sqlite3.SQLITE_CREATE_VIEW, sqlite3.SQLITE_CREATE_TEMP_VIEW,
 }  # fmt: skip
 _MAX_OBJECTS: Final = 100
-"""Tables and indexes that are checked: a library has about thirty."""
+"""Maximum number of tables and indexes to check; a library has about thirty."""
 _INDEX_TABLES: Final = {
     "search_data": "(id INTEGER PRIMARY KEY, block BLOB)",
     "search_idx": "(segid, term, pgno, PRIMARY KEY(segid, term)) WITHOUT ROWID",
     "search_docsize": "(id INTEGER PRIMARY KEY, sz BLOB)",
     "search_config": "(k PRIMARY KEY, v) WITHOUT ROWID",
 }
-"""Tables in which FTS5 stores the index, with the same columns in all its versions."""
+"""Tables in which FTS5 stores the index; the columns are the same in all FTS5 versions."""
 _Entry: TypeAlias = tuple[str, str, str, str]
 """Name, type, table and SQL, as in sqlite_master."""
 _MAX_ROW: Final = 1 << 53
-"""Largest id of a row: JavaScript has no larger exact integers."""
+"""Upper bound of row ids: larger integers are not exact in JavaScript."""
 _JOURNAL_MAGIC: Final = bytes.fromhex("d9d505f920a163d7")
-"""Ends a rollback journal that names another file, which SQLite would read and delete."""
+"""Last bytes of a rollback journal that names another file; SQLite would read and delete it."""
 
 
 class NoLocksError(Exception):
-    """The file system has no locks: SQLite would wait for one forever."""
+    """The file system has no locks; SQLite would wait for a lock forever."""
 
 
 def _open(file: Path | str, *, uri: bool = False) -> sqlite3.Connection:
@@ -336,7 +338,7 @@ def _open(file: Path | str, *, uri: bool = False) -> sqlite3.Connection:
         ):
             connection.setconfig(option, value)
     connection.set_authorizer(_authorize)
-    connection.text_factory = _text  # one damaged text must not hide a thousand rows
+    connection.text_factory = _text  # a damaged text must not hide other rows
     return connection
 
 
@@ -350,7 +352,7 @@ def _authorize(
         first: First argument of the action.
         second: Second argument of the action.
         database: Name of the database, such as "main".
-        source: The trigger, view or subquery that would act; None for the statement itself.
+        source: The trigger, view or subquery that would run the action; None for the statement.
     """
     del first, second, database
     by_trigger = source is not None and action in _WRITES
@@ -360,11 +362,11 @@ def _authorize(
 def connect(file: Path, *, locks: bool = True) -> sqlite3.Connection:
     """Open the library's database; create or migrate its tables.
 
-    Nothing is written before the file has been recognised as ours, or as empty.
+    Nothing is written until the file has been recognised as a library or as empty.
 
     Args:
         file: The database; its folder exists.
-        locks: The file system has locks. Without locks, only one process may open the file.
+        locks: Whether the file system has locks. If not, only one process may open the file.
 
     Raises:
         LibraryError: The file belongs to another program, or to a newer version of this one.
@@ -372,13 +374,13 @@ def connect(file: Path, *, locks: bool = True) -> sqlite3.Connection:
         sqlite3.Error: The file is damaged, or cannot be read or written.
     """
     _check_file(file)
-    with contextlib.suppress(FileExistsError):  # SQLite gives its other files the same mode
+    with contextlib.suppress(FileExistsError):  # SQLite creates its other files with the same mode
         os.close(open_private(file, os.O_CREAT | os.O_EXCL))
     connection = _open_to_write(file, locks=locks)
     try:
         _recognise(connection, file)
         if not is_logged(connection) and locks and _can_log(file.parent):
-            # The switch needs the file for itself for a moment, and does not wait by itself.
+            # Changing the mode needs exclusive access, and SQLite does not wait for it.
             patiently(connection, "PRAGMA journal_mode = WAL").fetchone()
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -391,7 +393,7 @@ def connect(file: Path, *, locks: bool = True) -> sqlite3.Connection:
 
 
 def _open_to_write(file: Path, *, locks: bool) -> sqlite3.Connection:
-    """Open a database as its file system permits.
+    """Open a database in a way that its file system supports.
 
     Raises:
         NoLocksError: The file system has no locks.
@@ -408,8 +410,9 @@ def _open_to_write(file: Path, *, locks: bool) -> sqlite3.Connection:
                 raise NoLocksError from error
             return connection  # locked by another kernel; later statements wait
         connection.close()
-        # A write-ahead log needs shared memory maps. Without them, `journal_mode = WAL` succeeds,
-        # and every later statement fails. With an exclusive lock, SQLite needs no map.
+        # A write-ahead log needs shared memory maps. Where maps are not supported,
+        # `journal_mode = WAL` succeeds, but every later statement fails. With an exclusive lock,
+        # SQLite needs no map.
         connection = _open(file) if locks else _open(address, uri=True)
         try:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -436,7 +439,7 @@ def is_logged(connection: sqlite3.Connection) -> bool:
 
 
 def _can_log(folder: Path) -> bool:
-    """Tell whether a write-ahead log works in a folder, by creating one."""
+    """Tell whether a write-ahead log works in a folder, by creating a temporary database."""
     file = folder / f".probe-{os.urandom(8).hex()}.sqlite3"
     try:
         with contextlib.closing(_open(file)) as connection:
@@ -454,12 +457,12 @@ def _can_log(folder: Path) -> bool:
 
 
 def _has_locks(folder: Path) -> bool:
-    """Tell whether files in a folder can be locked in the way SQLite does."""
+    """Tell whether files in a folder can be locked as SQLite locks them."""
     if sys.platform == "win32":
         return True
     import fcntl  # noqa: PLC0415  # not on Windows
 
-    # Not the database itself: closing another descriptor of it would release SQLite's locks.
+    # Not the database file: closing another descriptor of it would release SQLite's locks.
     file = folder / f".probe-{os.urandom(8).hex()}"
     try:
         descriptor = open_private(file, os.O_RDWR | os.O_CREAT | os.O_EXCL)
@@ -476,10 +479,10 @@ def _has_locks(folder: Path) -> bool:
 
 
 def connect_to_read(file: Path) -> sqlite3.Connection:
-    """Open a library that cannot be written to; an older version's is migrated in memory.
+    """Open a read-only library; a library of an older version is migrated in memory.
 
     Raises:
-        LibraryError: As `connect`.
+        LibraryError: As for `connect`.
         sqlite3.Error: The file is damaged, or cannot be read.
     """
     _check_file(file)
@@ -488,8 +491,8 @@ def connect_to_read(file: Path) -> sqlite3.Connection:
     try:
         _recognise(connection, file)
     except sqlite3.OperationalError:
-        # The write-ahead log needs a file beside the database, which cannot be created. Then no
-        # process can write, either: the file can be opened as immutable.
+        # The write-ahead log needs another file in the folder, which cannot be created. Therefore,
+        # no process can write, and the database can be opened as immutable.
         connection.close()
         connection = _open(f"{address}?mode=ro&immutable=1", uri=True)
     try:
@@ -507,10 +510,10 @@ def connect_to_read(file: Path) -> sqlite3.Connection:
 
 
 def _prepared(connection: sqlite3.Connection, file: Path) -> sqlite3.Connection:
-    """Check that ids of rows are in range, and set how rows are returned.
+    """Check that row ids are in range, and set the row factory.
 
     Raises:
-        LibraryError: An id is out of range.
+        LibraryError: A row id is out of range.
     """
     for table in ("requests", "images"):
         (newest,) = connection.execute(f"SELECT max(id) FROM {table}").fetchone()  # noqa: S608  # ours
@@ -528,10 +531,10 @@ def _text(data: bytes) -> str:
 
 
 def patiently(connection: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
-    """Execute a statement that may wait for another kernel's lock; Ctrl-C ends the wait.
+    """Execute a statement; wait for another kernel's lock if necessary. Ctrl-C ends the wait.
 
     Raises:
-        sqlite3.Error: As for `execute`, or another program keeps the library locked.
+        sqlite3.Error: The statement fails, or another program keeps the library locked.
     """
     deadline = time.monotonic() + BUSY_TIMEOUT
     while True:
@@ -547,8 +550,8 @@ def patiently(connection: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Run the block in a write transaction, which is rolled back if the block raises.
 
-    IMMEDIATE takes the write lock first: a transaction that reads and then writes would fail
-    without waiting if another kernel had written in between.
+    IMMEDIATE takes the write lock at the start. Otherwise, a transaction that reads and then writes
+    would fail without waiting if another kernel had written in between.
     """
     patiently(connection, "BEGIN IMMEDIATE")
     try:
@@ -562,13 +565,13 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextlib.contextmanager
 def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """Run the block in a read transaction; waiting for other kernels happens at its start."""
+    """Run the block in a read transaction; wait for other kernels at its start, if necessary."""
     connection.execute("BEGIN")
     try:
         patiently(connection, "SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
         yield
     finally:
-        if connection.in_transaction:  # SQLite ends it itself when the disk fails
+        if connection.in_transaction:  # SQLite ends the transaction itself if the disk fails
             connection.execute("COMMIT")
 
 
@@ -581,10 +584,10 @@ def insert(connection: sqlite3.Connection, table: str, values: dict[str, Any]) -
 
 
 def insert_rows(connection: sqlite3.Connection, table: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert rows with the same columns, many with one statement.
+    """Insert rows with the same columns, many rows per statement.
 
-    Each statement releases the interpreter and waits to get it back: one statement per row would
-    take longer than the insertion itself.
+    Each statement releases the interpreter lock and waits to get it back. With one statement per
+    row, this would take longer than the insertion itself.
     """
     if not rows:
         return
@@ -602,11 +605,11 @@ def insert_rows(connection: sqlite3.Connection, table: str, rows: Sequence[dict[
 def rows_in(
     connection: sqlite3.Connection, query: str, keys: Sequence[Any], *before: object
 ) -> Iterator[Any]:
-    """Yield the rows of a query with `IN ({})`, for some keys at a time.
+    """Yield the rows of a query with `IN ({})`, run for up to `_KEYS` keys at a time.
 
     Args:
-        connection: In a transaction.
-        query: With `{}` for the keys, which are its last parameters.
+        connection: Connection in a transaction.
+        query: SQL with `{}` in place of the keys, which are its last parameters.
         keys: Values to look up.
         *before: Parameters before the keys.
     """
@@ -625,10 +628,10 @@ def _check_file(file: Path) -> None:
     """Check that a database and its journals are regular files, and that no journal names a file.
 
     SQLite would delete the named file. Only transactions over several databases write such a name,
-    and the library has one database.
+    but the library has only one database.
 
     Raises:
-        LibraryError: One of the files is a link or special, or a journal names a file.
+        LibraryError: A file is a link or not a regular file, or the journal names a file.
     """
     if file.is_symlink():
         raise LibraryError(
@@ -655,10 +658,10 @@ def _check_file(file: Path) -> None:
 
 
 def _recognise(connection: sqlite3.Connection, file: Path) -> int:
-    """Return the version of a library, 0 if it is empty.
+    """Return the version of a library; 0 if the file is empty.
 
     Raises:
-        LibraryError: The file is not a library, has other tables, or is a newer version's.
+        LibraryError: The file is not a library, has another schema, or is from a newer version.
     """
     (tables,) = patiently(connection, "SELECT count(*) FROM sqlite_master").fetchone()
     if not tables:
@@ -684,7 +687,7 @@ def _recognise(connection: sqlite3.Connection, file: Path) -> int:
 
 
 def _difference(connection: sqlite3.Connection, version: int) -> str | None:
-    """Return the first difference to the schema of a library's version, if there is one."""
+    """Return the first difference from the schema of a version; None if there is no difference."""
     query = "SELECT name, type, tbl_name, sql FROM sqlite_master LIMIT ?"
     entries: Counter[_Entry] = Counter()  # a trigger can have the name of a table
     for row in connection.execute(query, (_MAX_OBJECTS,)):
@@ -703,7 +706,7 @@ def _difference(connection: sqlite3.Connection, version: int) -> str | None:
 
 @functools.cache
 def _expected(version: int) -> frozenset[_Entry]:
-    """Return the entries of `sqlite_master` in a library of a version."""
+    """Return the entries of `sqlite_master` in a library of this version."""
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         _take_steps(connection, 0, version)
         rows = connection.execute("SELECT name, type, tbl_name, sql FROM sqlite_master")
@@ -722,7 +725,7 @@ _INDEX: Final[tuple[_Entry, ...]] = (
         for name, columns in _INDEX_TABLES.items()
     ),
 )
-"""The full-text index; a Python without FTS5 creates none."""
+"""Entries of the full-text index, which a Python without FTS5 does not create."""
 _STATISTICS: Final[tuple[tuple[_Entry, ...], ...]] = tuple(
     ((name, "table", name, f"CREATE TABLE {name}({columns})"),)
     for name, columns in (
@@ -730,18 +733,18 @@ _STATISTICS: Final[tuple[tuple[_Entry, ...], ...]] = tuple(
         ("sqlite_stat4", "tbl,idx,neq,nlt,ndlt,sample"),
     )
 )
-"""Tables of SQLite's ANALYZE, which the user may have run."""
+"""Entries of the tables that SQLite's ANALYZE creates; the user may have run it."""
 
 
 def library_id(connection: sqlite3.Connection) -> str:
-    """Return the unique id of a library; empty if it lacks one."""
+    """Return the unique id of a library; empty if the library has no id."""
     row = connection.execute("SELECT id FROM identity LIMIT 1").fetchone()
     return str(row[0]) if row else ""
 
 
 def _migrate(connection: sqlite3.Connection, file: Path) -> None:
     with transaction(connection):
-        version = _recognise(connection, file)  # another kernel may have migrated it meanwhile
+        version = _recognise(connection, file)  # another kernel may have migrated the library
         _take_steps(connection, version, len(MIGRATIONS))
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
@@ -750,7 +753,7 @@ def _migrate(connection: sqlite3.Connection, file: Path) -> None:
 
 
 def _take_steps(connection: sqlite3.Connection, first: int, end: int) -> None:
-    """Take a library from version `first` to version `end`."""
+    """Upgrade a library from version `first` to version `end`."""
     connection.create_function("fingerprint", 9, _fingerprint)
     for step in MIGRATIONS[first:end]:
         for statement in step:
@@ -768,7 +771,7 @@ def _fingerprint(  # noqa: PLR0913, PLR0917  # called by SQLite with columns
     user: str | None,
     inputs: str,
 ) -> str | None:
-    """Return the fingerprint of a row's request; None: the row is damaged."""
+    """Return the fingerprint of a row's request; None if the row is damaged."""
     try:
         digests = [bounds.digest(image["sha256"]) for image in bounds.parsed(inputs)]
         images = tuple(InputImage("", digest, "") for digest in digests)

@@ -1,14 +1,16 @@
 """The spool: a journal on disk for replies that the library has not stored yet.
 
-A reply is paid for once its last byte has arrived, and the kernel can be killed at any moment after
-that. So its bytes are appended to the journal of this process before they are parsed: one write,
-no new file. The journal is emptied when the library has stored all its replies. A process holds a
-file lock on its journal. The next process that opens the library stores what a dead process left,
-or what a library that could not be written to did not take. A reply has a random id, and is stored
-once however often that is tried.
+A reply is paid for when it arrives, and the kernel can be killed at any moment after that.
+Therefore, its bytes are appended to the journal of this process before they are parsed. The journal
+is emptied when the library has stored all its replies.
 
-A write survives a kill: the operating system has the bytes. To survive a power cut, the journal is
-synced before the library inserts the row; one fsync covers all replies appended by then.
+Each process holds a file lock on its journal. The next process that opens the library stores the
+replies that a dead process left, or that could not be written to the library. Each reply has a
+random id, so that it is stored only once, even if several attempts are made.
+
+A written reply survives a kill, because the operating system has the bytes. To survive a power cut,
+the journal is synced before the library inserts the row; one fsync covers all replies appended so
+far.
 """
 
 from __future__ import annotations
@@ -39,11 +41,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LIMIT: Final = 64 << 20
-"""Bytes of a journal: the next reply begins a new one."""
+"""Maximum bytes of a journal; a reply that exceeds the limit begins a new journal."""
 _HEAD: Final = struct.Struct("<8sIQI")
-"""Magic, bytes of JSON, bytes of the reply, CRC-32 of both."""
+"""Magic, length of the JSON, length of the reply, CRC-32 of both."""
 _MAGIC: Final = b"xaispl1\n"
-"""Begins an entry. Earlier versions wrote a file with one such entry for each reply."""
+"""First bytes of an entry. Earlier versions wrote one file with one entry per reply."""
 _CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND
 _OPEN: Final = os.O_RDWR | os.O_APPEND
 _SUFFIX: Final = ".journal"
@@ -54,11 +56,11 @@ _WRITTEN_IN: Final = 60.0
 _CHECK_EVERY: Final = 1.0
 """Seconds between two checks whether the folder was deleted."""
 _OLD_LIMIT: Final = MAX_RECEIVE_BYTES + MIB
-"""Bytes of an earlier version's file: a reply and its request."""
+"""Maximum bytes of an earlier version's file, with a reply and its request."""
 _ID: Final = re.compile("[0-9a-f]{32}")
-"""Ids of replies."""
+"""Pattern of reply ids."""
 _SMALL: Final = 1 << 16
-"""Bytes that are joined into one write; larger entries take two."""
+"""Maximum bytes of a body that is written together with its header; a larger one is separate."""
 _SPOOLS: Final[weakref.WeakSet[Spool]] = weakref.WeakSet()
 
 
@@ -67,10 +69,10 @@ class SpooledReply:
     """A reply that has arrived.
 
     Attributes:
-        id: Random and unique.
-        received: When it arrived, in seconds since 1970. For information only: clocks jump.
-        journal: Where it is; None if it could not be written.
-        file: File of its own, if an earlier version wrote it.
+        id: Random, unique id.
+        received: Time of arrival in seconds since 1970; approximate, because clocks jump.
+        journal: The journal with the reply; None if the reply is in no journal.
+        file: The reply's own file, if an earlier version wrote it.
     """
 
     id: str
@@ -80,7 +82,7 @@ class SpooledReply:
 
     @property
     def kept(self) -> bool:
-        """Whether it is on disk."""
+        """Whether the reply is on disk."""
         return self.journal is not None or self.file is not None
 
 
@@ -89,18 +91,18 @@ class Journal:
     """A file of entries, locked by this process.
 
     Attributes:
-        file: Its path.
-        descriptor: Open for appending.
+        file: Path of the journal.
+        descriptor: File descriptor, open for appending.
         token: Prefix of the ids of its replies.
-        start: Bytes of its header entry.
-        size: Bytes of complete entries.
-        synced: Bytes known to be durable.
-        truncations: How often it was emptied: a sync that began before that proves nothing.
-        entries: First byte and length of the replies that the library has not stored, by id.
-        inherited: Taken over from a dead process.
-        keep: Another machine's: it is read and never changed.
-        count: Replies written so far.
-        seen: When its name was last checked, on the monotonic clock.
+        start: Size of the header entry in bytes.
+        size: Bytes of all complete entries.
+        synced: Number of bytes known to be durable.
+        truncations: How often the journal was emptied; invalidates a sync that began before.
+        entries: Offset and length of each reply that the library has not stored, keyed by id.
+        inherited: Whether the journal was taken over from a dead process.
+        keep: Whether another machine wrote the journal; it is then read but never changed.
+        count: Number of replies written so far.
+        seen: When the name of the file was last checked, on the monotonic clock.
     """
 
     file: Path
@@ -117,7 +119,7 @@ class Journal:
     seen: float = field(default_factory=time.monotonic)
 
     def append(self, head: bytes, body: bytes) -> int:
-        """Append a complete entry or nothing, and return its offset.
+        """Append an entry, completely or not at all, and return its offset.
 
         Raises:
             OSError: The disk is full, or cannot be written to.
@@ -152,22 +154,22 @@ class Journal:
         """Return an entry.
 
         Raises:
-            OSError: It cannot be read.
+            OSError: The entry cannot be read.
         """
         begin, length = self.entries[reply_id]
         return _read(self.descriptor, self.file, begin, length)
 
     def empty(self) -> None:
-        """Remove all entries: the library has stored them."""
+        """Remove all entries, once the library has stored them."""
         if self.size > self.start:
-            with contextlib.suppress(OSError):  # then they are stored again, which changes nothing
+            with contextlib.suppress(OSError):  # storing them again changes nothing
                 os.ftruncate(self.descriptor, self.start)
                 self.truncations += 1
                 self.size = self.synced = self.start
 
     def close(self, *, delete: bool) -> None:
-        """Unlock and close the file."""
-        if delete and os.name != "nt":  # before others can lock it
+        """Unlock and close the file, and delete it if requested."""
+        if delete and os.name != "nt":  # before other processes can lock it
             self._delete()
         unlock(self.descriptor)
         os.close(self.descriptor)
@@ -175,7 +177,7 @@ class Journal:
             self._delete()
 
     def is_in_place(self) -> bool:
-        """Tell whether the file still has its name; otherwise writes to it would be lost."""
+        """Tell whether the file still has its name; if not, writes to it would be lost."""
         now = time.monotonic()
         if now - self.seen > _CHECK_EVERY:
             if not self.file.exists():
@@ -184,12 +186,12 @@ class Journal:
         return True
 
     def _delete(self) -> None:
-        with contextlib.suppress(OSError):  # another process reads it, and will delete it
+        with contextlib.suppress(OSError):  # another process has it open, and will delete it
             self.file.unlink()
 
 
 class Spool:
-    """A folder of journals, one of them written by this process. Thread-safe."""
+    """A folder of journals; this process writes one of them. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         """Use `folder`, which need not exist yet."""
@@ -204,10 +206,10 @@ class Spool:
         _SPOOLS.add(self)
 
     def write(self, about: Mapping[str, Any], body: bytes) -> SpooledReply:
-        """Append a reply. When this returns, it survives a kill; a full disk raises no error.
+        """Append a reply, which then survives a kill; on a failed write, set `failed`.
 
         Args:
-            about: Context to interpret the reply with, as JSON values.
+            about: Context for interpreting the reply, as JSON values.
             body: The reply as received.
         """
         received = time.time()
@@ -229,11 +231,11 @@ class Spool:
         """Check that a reply can be written.
 
         Args:
-            size: Bytes of the reply. If the last reply could not be written, so many bytes are
-                written and removed again: only that reveals a quota.
+            size: Size of the reply in bytes. If the last reply could not be written, this many
+                bytes are written and removed again, because only a write reveals a quota.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The reply cannot be written.
         """
         with self._lock:
             journal = self._current(0)
@@ -244,21 +246,21 @@ class Spool:
                 self.failed = False
 
     def sync(self, replies: Sequence[SpooledReply]) -> list[None]:
-        """Make replies durable: when this returns, they survive a power cut."""
+        """Make replies durable; on return, they survive a power cut."""
         ends: dict[Journal, int] = {}
         for one in replies:
             if one.journal is not None:
                 begin, length = one.journal.entries.get(one.id, (0, 0))
                 ends[one.journal] = max(ends.get(one.journal, 0), begin + length)
         for journal, end in ends.items():
-            with self._syncing:  # a waiting thread mostly finds its work done
+            with self._syncing:  # after waiting, mostly nothing is left to sync
                 if end > journal.synced:
-                    with contextlib.suppress(OSError):  # closed: the library has stored it
+                    with contextlib.suppress(OSError):  # closed: the reply is stored
                         journal.sync()
         return [None] * len(replies)
 
     def remove(self, *replies: SpooledReply) -> None:
-        """Remove replies that the library has stored, or that hold no image."""
+        """Remove replies that the library has stored, or that contain no image."""
         with self._lock:
             for spooled in replies:
                 if spooled.file is not None:
@@ -269,7 +271,7 @@ class Spool:
                     self._tidy(journal)
 
     def set_aside(self, spooled: SpooledReply) -> None:
-        """Move an unreadable reply to a file of its own, which is not read again."""
+        """Move an unreadable reply to a separate file, which is not read again."""
         with contextlib.suppress(KeyError, OSError):
             if spooled.file is not None:
                 spooled.file.replace(spooled.file.with_suffix(_UNREADABLE))
@@ -278,7 +280,7 @@ class Spool:
         self.remove(spooled)
 
     def is_empty(self) -> bool:
-        """Tell whether the spool holds nothing that this process can store."""
+        """Tell whether the spool holds no replies that this process can store."""
         self._adopt()
         with self._lock:
             waits = any(journal.entries for journal in self.journals())
@@ -293,7 +295,8 @@ class Spool:
     def waiting(self) -> Iterator[tuple[SpooledReply, dict[str, Any], bytes]]:
         """Yield each reply with its context and its body, in order of arrival.
 
-        Incomplete entries of kernels that were killed while writing are set aside.
+        Incomplete entries, left by kernels that were killed while writing, are moved to separate
+        files.
         """
         yield from self._waiting_files()
         self._adopt()
@@ -308,16 +311,16 @@ class Spool:
                 yield SpooledReply(reply_id, about["received"], journal), about, body
 
     def close(self) -> None:
-        """Release the journals; the next process stores what is left in them."""
+        """Close the journals; the next process stores the remaining replies."""
         with self._lock:
             for journal in self.journals():
                 journal.close(delete=not journal.entries and not journal.keep)
             self._journal, self._others = None, []
 
     def after_fork_in_child(self) -> None:
-        """Leave the journals to the parent: the child begins its own."""
+        """Leave the journals to the parent; the child creates its own."""
         for journal in self.journals():
-            with contextlib.suppress(OSError):  # the parent keeps the file open, and so the lock
+            with contextlib.suppress(OSError):  # the parent has the file open, and keeps the lock
                 os.close(journal.descriptor)
         self._lock, self._syncing = threading.Lock(), threading.Lock()
         self._journal, self._others = None, []
@@ -327,10 +330,10 @@ class Spool:
         return [*self._others, *([] if self._journal is None else [self._journal])]
 
     def _current(self, size: int) -> Journal:
-        """Return the journal to append an entry of `size` bytes to.
+        """Return the journal for the next entry, whose size is `size` bytes.
 
         Raises:
-            OSError: It cannot be created.
+            OSError: The journal cannot be created.
         """
         journal = self._journal
         if journal is not None and journal.size > journal.start and journal.size + size > LIMIT:
@@ -360,7 +363,7 @@ class Spool:
                 descriptor = open_private(file, _CREATE)
             journal = Journal(file, descriptor)
             try:
-                # Another process may have found it before it was locked, and removed it.
+                # Another process may have found the journal before it was locked, and removed it.
                 if lock(descriptor) is False or not file.exists():
                     os.close(descriptor)
                     continue
@@ -373,7 +376,7 @@ class Spool:
             return journal
 
     def _tidy(self, journal: Journal) -> None:
-        """Empty our journal, or delete another one, if the library has stored all its replies."""
+        """Empty the current journal, or delete another one, if all its replies are stored."""
         if journal.entries:
             return
         if journal is self._journal:
@@ -402,7 +405,7 @@ class Spool:
         journal = Journal(file, descriptor, inherited=True)
         try:
             size = os.fstat(descriptor).st_size
-            if size > LIMIT + _OLD_LIMIT:  # not ours: only one reply can exceed the limit
+            if size > LIMIT + _OLD_LIMIT:  # not ours: only a single reply can exceed the limit
                 journal.close(delete=False)
                 file.replace(file.with_suffix(_UNREADABLE))
                 return
@@ -439,7 +442,7 @@ class Spool:
             os.close(descriptor)
 
     def _waiting_files(self) -> Iterator[tuple[SpooledReply, dict[str, Any], bytes]]:
-        """Yield replies of earlier versions, which wrote a file for each."""
+        """Yield replies of earlier versions, which wrote one file per reply."""
         for file in self._files(_OLD_SUFFIX):
             try:
                 data = read_bounded(file, _OLD_LIMIT, links=False)
@@ -463,7 +466,7 @@ class Spool:
 
 
 def _is_held_here(file: Path, spool: Spool) -> bool:
-    """Tell whether another spool of this process holds a journal: locks may not exclude threads."""
+    """Tell whether another spool of this process has the journal; locks may not exclude threads."""
     return any(
         journal.file == file
         for other in list(_SPOOLS)
@@ -473,7 +476,7 @@ def _is_held_here(file: Path, spool: Spool) -> bool:
 
 
 def _head(about: Mapping[str, Any], body: bytes) -> bytes:
-    """Return the header of an entry, which the bytes of the reply follow."""
+    """Return the header of an entry; the bytes of the reply follow it."""
     text = json.dumps(about).encode()
     crc = zlib.crc32(body, zlib.crc32(text))
     return _HEAD.pack(_MAGIC, len(text), len(body), crc) + text
@@ -483,13 +486,13 @@ def _read(descriptor: int, file: Path, begin: int, length: int) -> bytes:
     """Read from an open file.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     if not hasattr(os, "pread"):  # Windows
         with file.open("rb") as stream:
             stream.seek(begin)
             return stream.read(length)
-    # Not opened again: with POSIX locks, closing any descriptor of a file gives up its lock.
+    # Do not open the file again: closing any descriptor of it would release a POSIX lock.
     parts = []
     while length and (part := os.pread(descriptor, min(length, 1 << 30), begin)):
         parts.append(part)
@@ -507,8 +510,8 @@ def _entries(
         name: Prefix for the ids of entries without a valid id.
 
     Returns:
-        The header of the journal; offset and length of its entries, by id; and offset and bytes of
-        the unreadable parts.
+        The header of the journal; offset and length of each entry, keyed by id; and offset and
+        bytes of each unreadable part.
     """
     head: dict[str, Any] = {}
     entries: dict[str, tuple[int, int]] = {}
@@ -528,17 +531,17 @@ def _entries(
             head = about
         else:
             reply_id = str(about.get("id"))
-            valid = _ID.fullmatch(reply_id)  # it may become the name of a file
+            valid = _ID.fullmatch(reply_id)  # the id may become a file name
             entries[reply_id if valid else f"{name}-{offset}"] = (offset, length)
         offset += length
     return head, entries, damaged
 
 
 def _length(data: bytes, offset: int) -> int:
-    """Return the bytes of the entry at an offset.
+    """Return the length of the entry at an offset.
 
     Raises:
-        ValueError: It is incomplete.
+        ValueError: The entry is incomplete.
     """
     if len(data) - offset < _HEAD.size:
         raise ValueError("no header")
@@ -553,7 +556,7 @@ def _parse(data: bytes) -> tuple[dict[str, Any], bytes]:
     """Return the context and the body of an entry.
 
     Raises:
-        ValueError: It is incomplete or damaged.
+        ValueError: The entry is incomplete or damaged.
     """
     if _length(data, 0) != len(data):
         raise ValueError("incomplete")
