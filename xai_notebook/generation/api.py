@@ -206,8 +206,8 @@ def pack(path: str | Path | None = None) -> Path:
     If the file is in the notebook's folder, cells use its images when the library lacks them, for
     any server and without a key. A colleague or a CI job that runs the notebook sees the same
     images and captions; with `--replay`, no others. The file contains the original images, prompts,
-    options, models, costs and dates. It contains no user ids, no paths, and only those input images
-    that were generated in this library.
+    options, models, costs and dates. It contains no user ids, no paths, and no input images from
+    other sources.
 
     Packing again adds new images and keeps the existing ones; delete the file to start over. The
     same images always produce the same file.
