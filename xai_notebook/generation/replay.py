@@ -15,8 +15,8 @@ program), no cell counts as run again, and all requests belong to one pass.
 
 A request counts as seen once its call has all images and its run has succeeded. Until then, the
 next run replays the images that have arrived, for example after an interrupt, a failed export or an
-error further down in the cell. A failed run releases its slots. An incomplete call is completed in
-its own slots, by the next run of the cell or, without cell ids, by the next equal call.
+error further down in the cell. A failed run gives its slots back. An incomplete call is completed
+in its own slots, by the next run of the cell or, without cell ids, by the next equal call.
 """
 
 from __future__ import annotations
