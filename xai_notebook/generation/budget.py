@@ -324,7 +324,7 @@ class Limits:
 
     @property
     def name(self) -> str | None:
-        """The name of the first limit that is set; None: no limit."""
+        """The name of the first limit that is set, or None without a limit."""
         names = [counter.name for counter in self._counters if counter.limit_usd is not None]
         if self._shared is not None:
             names.append(self._shared.name)

@@ -424,7 +424,7 @@ class Generator:
         request: ImageRequest,
         known: ImageRequest | None,
     ) -> _Lookup:
-        """Return slot and pictures of a request whose prompt has another rewrite elsewhere."""
+        """Return slot and pictures of a request with a different rewrite elsewhere."""
         texts = await asyncio.to_thread(call.bundles.rewrites_of, request, rewriter.model)
         foreign = None if known is not None else await rewriter.look_up(request)
         if not (texts or foreign) or (known is not None and known.prompt in texts):

@@ -72,7 +72,7 @@ class Progress:
 
     @property
     def eta(self) -> float | None:
-        """Estimated seconds until the end, from the average so far; None: unknown."""
+        """Estimated seconds until the end, from the average so far, or None if unknown."""
         sent = self.done - self.replayed
         if not sent or self.expected is None:
             return None

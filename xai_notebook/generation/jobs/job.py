@@ -76,7 +76,7 @@ class JobSlot(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """Display options of a job, its stored images, and what to do when it is done.
+    """Display options of a job, its stored images, and a callback for its end.
 
     Attributes:
         settings: Display options of the grid.
@@ -221,7 +221,7 @@ class BatchJob:
 
     @property
     def cost_usd(self) -> float | None:
-        """The reported cost of the results so far, in US dollars; None: not reported."""
+        """The reported cost of the results so far in US dollars, or None if not reported."""
         tallies = [poller.tally for poller in self.pollers]
         if not any(tally.answered > tally.unpriced or tally.cost_usd for tally in tallies):
             return None
@@ -229,17 +229,17 @@ class BatchJob:
 
     @property
     def created(self) -> datetime | None:
-        """Time of submission in UTC."""
+        """Time of submission in UTC, or None if unknown."""
         return bounds.moment_near(self._job.created) if self._job else None
 
     @property
     def expires(self) -> datetime | None:
-        """Time in UTC when the service deletes the results; None: unknown."""
+        """Time in UTC after which the results can no longer be read, or None if unknown."""
         return bounds.moment(self._job.expires) if self._job else None
 
     @property
     def cause(self) -> str | None:
-        """Why the job ended early or is delayed; None: it did not, or the reason is unknown."""
+        """The reason why the job ended early or is delayed, or None."""
         for poller in reversed(self.pollers):
             if poller.failure is not None:
                 return str(poller.failure)
