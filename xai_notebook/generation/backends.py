@@ -149,7 +149,7 @@ _LOCK_INTERVAL: Final = 0.05
 
 @dataclass(eq=False)  # without slots, to allow weak references
 class Flight:
-    """Work that only the task which holds the lock does, such as one equal request.
+    """Work that equal requests share; the task that holds the lock does it.
 
     Attributes:
         lock: Held by the task that does the work.

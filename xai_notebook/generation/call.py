@@ -187,7 +187,7 @@ class Call:
 
     @property
     def fresh(self) -> bool:
-        """Whether images that the cell has already shown are never replayed."""
+        """Whether to generate new images; stored ones then only complete an earlier call."""
         return (self.options.fresh or not self.configuration.replay) and not self.options.redo
 
     def peek(self, most: int) -> tuple[ImageRequest, ...]:
