@@ -1,1 +1,1 @@
-"""Answer calls: options in, pictures out, with replay, budgets and batch jobs."""
+"""Run calls: from options to images, with replay, budgets and batch jobs."""

@@ -1,6 +1,6 @@
 """The functions of `import xai_notebook as xai`.
 
-Separate because it holds what users read: signatures, overloads and help.
+Separate because it holds the public signatures, overloads and docstrings.
 """
 
 from __future__ import annotations
@@ -53,22 +53,23 @@ def generate(
 
 
 def generate(prompt: str | None = None, **options: Any) -> ImageBatch | BatchJob | Plan:
-    """Make images and wait for them. An interrupt cancels the call at the server.
+    """Generate images and wait for them. An interrupt cancels the call at the server.
 
     Args:
-        prompt: What the images should show, sent as it is. `{{ … }}` is filled in cells only.
+        prompt: Description of the images, sent unchanged. Only cells fill in `{{ … }}`.
         **options: The options of `%%xai_image` by their long names, with `_` for `-`; switches are
-            True or False. Where the magic takes names, pass objects: `n` (1 to 10), `image` (one
-            or a list), `each` (prompts, one request each), `export` (True or a folder), `rewrite`
-            (True or a chat model), `max_cost` (US dollars), `timeout` (seconds).
+            True or False. Where the magic expects the name of a variable, pass the object itself:
+            `n` (1 to 10), `image` (one or a list), `each` (prompts, one request per prompt),
+            `export` (True or a folder), `rewrite` (True or a chat model), `max_cost` (US dollars),
+            `timeout` (seconds).
 
     Returns:
-        One image per request and index, in order, with a card in place of each missing picture.
-        With `dry_run=True` the plan; with `batch=True` a `BatchJob`, whose images come later.
+        The images in the order of the requests, with a card in place of each missing image. With
+        `dry_run=True` the plan; with `batch=True` a `BatchJob`, whose images arrive later.
 
     Raises:
-        OptionError: An option is wrong; nothing was sent.
-        ApiError: The server refused or failed.
+        OptionError: An option is invalid; nothing was sent.
+        ApiError: The server refused the request or failed.
         XaiError: Any other error; see `xai_notebook.errors`.
     """
     result: ImageBatch | BatchJob | Plan = current_session().generate(prompt, **options)
@@ -106,7 +107,7 @@ async def agenerate(
 
 
 async def agenerate(prompt: str | None = None, **options: Any) -> ImageBatch | BatchJob | Plan:
-    """Make images without blocking the event loop; otherwise as `generate`.
+    """Generate images without blocking the event loop; otherwise like `generate`.
 
     Cancelling the task cancels the call at the server.
     """
@@ -119,18 +120,18 @@ generate.__signature__ = agenerate.__signature__ = signature()  # type: ignore[a
 
 
 def configure(**defaults: Unpack[Defaults]) -> None:
-    """Set defaults for all calls of this process; in a notebook those of `%config XaiImage`.
+    """Set defaults for all calls of this process; in a notebook, the same as `%config XaiImage`.
 
     Args:
         **defaults: `budget` (US dollars: `5` for this process; `"5/day"`, `"50/month"` or
-            `"100/total"` for all that use the library), `rate` (requests of `each` per second; 0:
-            no limit), `concurrency` (requests of `each` at once), `home`, `backend`, `api_host`,
-            `engine`, `replay`, `patience`, and the options of `%%xai_image` that can have a
-            default, such as `model` and `max_cost`. None restores the value of the environment, or
-            the default.
+            `"100/total"` for all processes that use the library), `rate` (requests of `each` per
+            second; 0: no limit), `concurrency` (concurrent requests of `each`), `home`, `backend`,
+            `api_host`, `engine`, `replay`, `patience`, and the options of `%%xai_image` that can
+            have a default, such as `model` and `max_cost`. None restores the value of the
+            environment variable or the built-in default.
 
     Raises:
-        OptionError: A name does not exist, or a value is invalid. Nothing has changed.
+        OptionError: An option does not exist or a value is invalid; no default is changed.
     """
     frontend.configure(resolve_defaults(defaults))
 
@@ -139,8 +140,8 @@ def history(words: str = "", n: int = 24) -> ImageBatch:
     """Return past images from the library, newest first.
 
     Args:
-        words: Only images whose prompts hold all of these words.
-        n: Maximum number.
+        words: Words that the prompt of each image must contain.
+        n: Maximum number of images.
 
     Raises:
         LibraryError: The library cannot be opened.
@@ -149,7 +150,7 @@ def history(words: str = "", n: int = 24) -> ImageBatch:
 
 
 def costs() -> CostTable:
-    """Return the costs by day and model in US dollars; shown as a table.
+    """Return the costs by day and model in US dollars, as a table.
 
     Raises:
         LibraryError: The library cannot be opened.
@@ -158,9 +159,9 @@ def costs() -> CostTable:
 
 
 def empty_trash() -> int:
-    """Remove the images in the trash for good, with their prompts; return their number.
+    """Permanently delete the images in the trash and their prompts; return their number.
 
-    Their costs stay in `costs`. Images are also removed 30 days after they were deleted.
+    Their costs stay in `costs`. Images in the trash are also deleted automatically after 30 days.
 
     Raises:
         LibraryError: The library cannot be opened or written to.
@@ -171,13 +172,13 @@ def empty_trash() -> int:
 def trust_library() -> str:
     """Confirm, once per computer, that the library is yours.
 
-    A library that was not made on this computer, such as a backup or somebody else's copy, shows
-    its pictures, and they answer cells. Until you trust it, its jobs are not submitted, its panels
-    do not fill in their forms, and its rewritten prompts are not sent. In a container, set
-    `XAI_NOTEBOOK_TRUSTED_HOME` to the library's folder instead.
+    The images of a library that was not created on this computer, such as a backup or a copy from
+    somebody else, are shown and replayed. Until you trust the library, its jobs are not submitted,
+    its panels do not fill in their forms, and its rewritten prompts are not sent. In a container,
+    set `XAI_NOTEBOOK_TRUSTED_HOME` to the library's folder instead.
 
     Returns:
-        A sentence: whether later kernels trust it, too.
+        A sentence that says whether later kernels trust it too.
 
     Raises:
         LibraryError: The library cannot be opened.
@@ -186,12 +187,12 @@ def trust_library() -> str:
 
 
 def jobs(n: int = 24) -> JobList:
-    """Return the jobs in the library, of all kernels, newest first; shown as a table.
+    """Return the jobs of all kernels from the library, newest first, as a table.
 
-    The state of running jobs is requested, and their finished images are fetched.
+    Updates the state of running jobs and fetches their finished images.
 
     Args:
-        n: Maximum number.
+        n: Maximum number of jobs.
 
     Raises:
         LibraryError: The library cannot be opened.
@@ -200,35 +201,36 @@ def jobs(n: int = 24) -> JobList:
 
 
 def pack(path: str | Path | None = None) -> Path:
-    """Write the pictures of this notebook into one file that can be shared with it.
+    """Write the images of this notebook to a bundle: one file, to share with the notebook.
 
-    In the notebook's folder, the file answers cells after the library, for any server and without
-    a key: a colleague or a CI job that runs the notebook sees the same pictures and captions, with
-    `--replay` exactly those. It holds the originals, prompts, options, models, costs and dates; no
-    input image that was not made here, no user id, no path.
+    If the file is in the notebook's folder, cells use its images when the library lacks them, for
+    any server and without a key. A colleague or a CI job that runs the notebook sees the same
+    images and captions; with `--replay`, no others. The file contains the original images, prompts,
+    options, models, costs and dates. It contains no user ids, no paths, and no input images from
+    other sources.
 
-    Packing again adds new pictures and keeps the others. Delete the file first to start anew. The
-    same pictures make the same file.
+    Packing again adds new images and keeps the existing ones; delete the file to start over. The
+    same images always produce the same file.
 
     Args:
-        path: Ends in `.xai`; default: beside the notebook, under its name.
+        path: Path that ends in `.xai`; default: the notebook's path with this suffix.
 
     Returns:
         The path of the file.
 
     Raises:
         OptionError: The notebook's name is unknown, or the path does not end in `.xai`.
-        LibraryError: There is nothing to pack, or the existing file is not a bundle.
+        LibraryError: The notebook has no images, or the existing file is not a bundle.
         ExportError: The file cannot be written.
     """
     return current_session().history.pack(path)
 
 
 def unpack(path: str | Path) -> ImageBatch:
-    """Copy the pictures of a bundle into the library, and return those that are new there.
+    """Copy the images of a bundle into the library, and return those that are new.
 
-    Pictures in the library stay as they are. The costs that others paid are in the captions, and
-    not in `costs`.
+    Existing images in the library do not change. The captions show what the bundle's author paid;
+    `costs` does not include it.
 
     Args:
         path: A file written by `pack`.

@@ -1,9 +1,9 @@
-"""Backends: which server a call goes to, how it is opened, and what a kernel remembers about it.
+"""Backends: choose the server of a call, connect to it, and keep its state for the kernel.
 
-`choose_route` picks the server, `Backends` opens it once per kernel, and `Backend` holds the client
-together with everything the kernel knows about that server: prices, rewritten prompts, uploaded
-input images, requests under way. This is the only module that starts the embedded server; all
-others talk to it over the wire, like to any server.
+`choose_route` chooses the server, `Backends` opens it once per kernel, and `Backend` holds the
+client together with the kernel's state of that server: prices, rewritten prompts, uploaded input
+images, requests in flight. This is the only module that starts the embedded server; all other
+modules use it through the network protocol, like any other server.
 """
 
 from __future__ import annotations
@@ -60,9 +60,10 @@ if TYPE_CHECKING:
     from xai_notebook.server import EmbeddedServer
 
 LOCAL_HOST: Final = "embedded"
-"""Host of every embedded server: its port differs between kernels, its pictures do not."""
+"""Host name of every embedded server; unlike its port, it is the same in all kernels."""
 _PAINTING: Final = "painting"
-"""`XAI_NOTEBOOK_ENGINE` for the painter, as in `server.runner`, which most kernels never import."""
+"""Value of `XAI_NOTEBOOK_ENGINE` for the painting engine, as in `server.runner`, which most kernels
+never import."""
 _ENGINE: Final = "engine:"
 
 
@@ -76,9 +77,9 @@ class Route:
     Attributes:
         backend: `"xai"` or `"local"`.
         host: Identifies the server in fingerprints and in the library.
-        key: API key, for `backend` xai; a server on loopback needs no key.
-        automatic: The embedded server was chosen because no key is set.
-        engine: Engine of the embedded server; `""`: the painter.
+        key: API key for `backend` "xai"; a server on loopback needs no key.
+        automatic: Whether the embedded server was chosen because no key is set.
+        engine: Engine of the embedded server; `""`: the painting engine.
     """
 
     backend: str
@@ -89,12 +90,12 @@ class Route:
 
     @property
     def painted(self) -> bool:
-        """Whether the painter makes the pictures: previews, free and offline."""
+        """Whether the images are free previews from the painting engine."""
         return self.backend == "local" and not self.engine
 
     @property
     def label(self) -> str:
-        """The source of the pictures, as the panel shows it."""
+        """The source of the images, for the panel."""
         if self.painted:
             return "Local preview: free, drawn offline"
         return self.host.removeprefix(_ENGINE)
@@ -105,7 +106,7 @@ def choose_route(configuration: Configuration, *, local: bool) -> Route:
 
     Args:
         configuration: Configuration of the call.
-        local: Whether the call asks for the embedded server.
+        local: Whether the call has the option `local`.
 
     Raises:
         ConfigurationError: The server needs a key, and no key is set.
@@ -132,7 +133,7 @@ def _engine_host(engine: str) -> str:
     try:
         parts = urlsplit(engine)
     except ValueError:
-        return f"{_ENGINE}{engine}"  # refused when the engine is opened
+        return f"{_ENGINE}{engine}"  # opening the engine raises an error
     address, path = parts.netloc.rpartition("@")[2].lower(), parts.path.rstrip("/")
     path = "" if path == "/v1" else path
     return f"{_ENGINE}{address}{path}" + (f"#{parts.fragment}" if parts.fragment else "")
@@ -141,19 +142,19 @@ def _engine_host(engine: str) -> str:
 # Equal requests at the same time
 
 _MAX_UNKEPT: Final = 256
-"""Flights whose pictures stay in memory because the library could not store them."""
+"""Maximum flights that keep pictures in memory because the library could not store them."""
 _LOCK_INTERVAL: Final = 0.05
-"""Seconds between two attempts to take a lock that another process holds."""
+"""Seconds between two attempts to acquire a lock that another process holds."""
 
 
-@dataclass(eq=False)  # without slots: it is referred to weakly
+@dataclass(eq=False)  # without slots, to allow weak references
 class Flight:
-    """One piece of work that is done once, by the task that holds its lock.
+    """Work that equal requests share; the task that holds the lock does it.
 
     Attributes:
         lock: Held by the task that does the work.
-        unkept: Pictures that could not be stored, for the tasks that wait for them.
-        inherited: The process that did the work before died before it finished.
+        unkept: Pictures that could not be stored, for waiting tasks.
+        inherited: Whether the previous owner process died before it finished.
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -171,12 +172,12 @@ class SingleFlight:
 
     @asynccontextmanager
     async def hold(self, key: str, folder: Path | None = None) -> AsyncIterator[Flight]:
-        """Hold the lock of `key` inside the block; wait while another task or process holds it.
+        """Hold the lock of `key` in the block; wait while another task or process holds it.
 
         Args:
-            key: Name of the work, valid as a file name.
-            folder: Folder of the lock files that processes share; None: lock in this process only,
-                as on file systems without locks.
+            key: Name of the lock; a valid file name.
+            folder: Folder of lock files shared between processes. None, or a file system without
+                locks: the lock works in this process only.
         """
         flight = self._flights.setdefault(key, Flight())
         async with flight.lock:
@@ -199,13 +200,13 @@ class SingleFlight:
 
 
 async def acquire(lock: FileLock) -> None:
-    """Wait for a lock that other processes hold.
+    """Acquire a lock that other processes may hold.
 
     Raises:
-        LibraryError: Its file cannot be created.
+        LibraryError: The lock file cannot be created.
     """
-    # On the loop: a thread would keep the lock it takes after a cancellation.
-    while not lock.acquire():  # noqa: ASYNC110  # other processes set no event
+    # Poll on the loop: a worker thread could acquire the lock after a cancellation and keep it.
+    while not lock.acquire():  # noqa: ASYNC110  # no events across processes
         await asyncio.sleep(_LOCK_INTERVAL)
 
 
@@ -215,7 +216,7 @@ _LIFETIME: Final = 3 * 24 * 3600
 """Seconds after which the server deletes an upload."""
 _HOUR: Final = 3600.0
 _INLINE: Final = 2048
-"""Shorter data URIs, in characters, are sent inline: naming a file takes a call and its id."""
+"""Data URIs with fewer characters are sent inline, because an upload needs an extra call."""
 
 
 @dataclass(slots=True)
@@ -226,7 +227,7 @@ class InputUploads:
     _known: dict[str, CachedUpload] = field(default_factory=dict)
     """Uploads that this kernel has made or checked, by the image's digest."""
     _refused: set[str] = field(default_factory=set)
-    """Digests of images that the store did not take; they are not offered again."""
+    """Digests of images that the store refused; they are always sent inline."""
     _uploading: SingleFlight = field(default_factory=SingleFlight)
 
     async def send(
@@ -235,10 +236,10 @@ class InputUploads:
         send: Callable[[ImageRequest], Awaitable[Sequence[ImageResponse]]],
         uploads: UploadCache,
     ) -> Sequence[ImageResponse]:
-        """Send a request whose images are uploaded, or inline where the store refuses them.
+        """Upload the input images and send a request; if the store refuses, send them inline.
 
-        If the store has lost an image since, the server refuses the request; the image is then
-        uploaded and the request sent once more.
+        If the store has lost an image, the server refuses the request. The image is then uploaded
+        again and the request is sent once more.
         """
         digests = {image.sha256 for image in request.inputs}
         if self._refused & digests:
@@ -260,11 +261,11 @@ class InputUploads:
     ) -> ImageRequest:
         """Upload the images of a request and return it with their file ids.
 
-        The server fetches URLs itself, so they stay. The request keeps its fingerprint.
+        URLs do not change, because the server fetches them. The fingerprint does not change.
 
         Args:
-            request: With its images inline.
-            uploads: Uploads that other kernels have made.
+            request: Request with inline images.
+            uploads: Cache of the uploads of all kernels.
             valid_for: Seconds for which the images must stay in the store.
 
         Raises:
@@ -277,7 +278,7 @@ class InputUploads:
         if not image.url.startswith("data:") or len(image.url) < _INLINE:
             return image
         async with self._uploading.hold(image.sha256):
-            # A call fails at once if its image is lost, a job only at its end: check for a job.
+            # A lost image fails a call at once, but a job only at its end, so check before a job.
             upload = self._known.get(image.sha256) if valid_for <= _HOUR else None
             upload = upload or await self._find_cached(image, uploads)
             if upload is None or upload.expires < time.time() + valid_for:
@@ -295,7 +296,7 @@ class InputUploads:
         return None
 
     async def _exists(self, upload: CachedUpload) -> bool:
-        """Tell whether the server has a file; under another key it does not."""
+        """Tell whether the server has a file for the current API key."""
         try:
             await self.backend.client.files.get(upload.file_id)
         except ApiError:
@@ -314,14 +315,14 @@ class InputUploads:
         if stored.HasField("expires_at"):
             expires = min(expires, float(stored.expires_at.seconds))
         upload = CachedUpload(stored.id, expires)
-        with suppress(LibraryError):  # at worst another kernel uploads it again
+        with suppress(LibraryError):  # without the cache, another kernel uploads it again
             await asyncio.to_thread(
                 uploads.remember, backend.kind, backend.host, image.sha256, upload
             )
         return upload
 
     async def _forget_lost(self, inputs: Sequence[InputImage]) -> bool:
-        """Forget images that the store has lost, and tell whether there are any."""
+        """Forget images that the store has lost, and return whether there are any."""
         lost = False
         for image in inputs:
             upload = self._known.get(image.sha256)
@@ -362,9 +363,9 @@ class PromptRewriter:
     Attributes:
         backend: The server of the chat model.
         model: The chat model.
-        library: Keeps rewrites for later kernels; None: they last as long as this kernel.
+        library: Stores rewrites for later kernels; None: they are kept for this kernel only.
         progress: Receives notes for the user.
-        timeout: Seconds for a rewrite.
+        timeout: Deadline of a rewrite in seconds.
     """
 
     backend: Backend
@@ -374,7 +375,7 @@ class PromptRewriter:
     timeout: float
 
     async def recall(self, request: ImageRequest) -> ImageRequest | None:
-        """Return the request with its prompt as it was rewritten before; None: it never was."""
+        """Return the request with its stored rewritten prompt, or None if there is none."""
         for key in self._keys(request):
             text = self.backend.rewrites.get(key)
             if text is None and self.library is not None:
@@ -387,9 +388,9 @@ class PromptRewriter:
         return None
 
     async def look_up(self, request: ImageRequest) -> ImageRequest | None:
-        """Return the request as a foreign library has it rewritten, to look up its pictures.
+        """Return the request with the rewritten prompt of an untrusted library, for lookups only.
 
-        It must not be sent. None: the library is the user's own, or has no rewrite.
+        It must not be sent. None if the library is trusted or has no rewritten prompt.
         """
         if self.library is None or not self.library.foreign:
             return None
@@ -405,14 +406,14 @@ class PromptRewriter:
     ) -> tuple[ImageRequest, float | None]:
         """Rewrite the prompt of a request.
 
-        A failure keeps the prompt as written and leaves a note: the image is made anyway.
+        If the rewrite fails, the prompt is used as written, with a note in `progress`.
 
         Args:
-            request: As the user wrote it.
-            reservation: Money reserved for the rewrite; it is settled here.
+            request: The request as the user wrote it.
+            reservation: Money reserved for the rewrite; settled here.
 
         Returns:
-            The request, and the cost in US dollars; None: not reported.
+            The request, and the cost in US dollars or None if it was not reported.
         """
         text, model = "", self.model
         cost: float | None
@@ -446,9 +447,9 @@ class PromptRewriter:
         return (with_prompt(request, text, self.model) if text else request), cost
 
     def _keys(self, request: ImageRequest) -> list[str]:
-        r"""Return the keys of a request's rewrite; it is stored under the first.
+        r"""Return the keys of a request's rewritten prompt; new ones are stored under the first.
 
-        The second is for rewrites of earlier versions, which told `\r\n` from `\n`.
+        The second finds prompts stored by earlier versions, which distinguished `\r\n` from `\n`.
         """
         prompt = request.prompt.replace("\r\n", "\n")
         head = [self.backend.kind, self.backend.host, self.model, _instruction(request)]
@@ -458,11 +459,11 @@ class PromptRewriter:
     async def _remember(
         self, request: ImageRequest, text: str, model: str, cost_usd: float | None
     ) -> tuple[str, bool]:
-        """Store a rewrite and its cost; a rewrite without text only for its cost.
+        """Store a rewritten prompt and its cost; an empty text is stored for its cost only.
 
         Returns:
-            The text to use, which another kernel may have stored first; and whether the library
-            has the cost.
+            The text to use, which may be the text that another kernel stored first, and whether
+            the library has stored the cost.
         """
         key, stored = self._keys(request)[0], False
         if self.library is not None and not self.library.read_only:
@@ -484,7 +485,7 @@ def _instruction(request: ImageRequest) -> str:
 
 
 def _without_quotes(text: str) -> str:
-    """Return the answer without the quotes that chat models like to put around it."""
+    """Return a chat model's answer without surrounding quotes."""
     text = text.strip()
     match = _QUOTED.match(text)
     return match[1].strip() if match else text
@@ -495,7 +496,7 @@ def _without_quotes(text: str) -> str:
 
 @dataclass(slots=True, eq=False)
 class Backend:
-    """A server, and what a kernel remembers about it.
+    """A connected server and the kernel's state of it.
 
     Attributes:
         client: Client connected to `host`.
@@ -503,11 +504,11 @@ class Backend:
         host: Identifies the server in fingerprints and in the library.
         free: Whether a list price of 0 means free; servers that list no price send 0, too.
         rewrites: Prompts rewritten in this kernel, by key.
-        keeping: Replies that are being stored, by fingerprint and slot: a cell that was interrupted
-            may run again before they are stored.
-        prices: Prices of its images and rewrites.
-        inputs: Input images in its file store.
-        flights: Locks of pictures that `--reuse` has made: equal requests make them once.
+        keeping: Tasks that are storing replies, by fingerprint and place. An interrupted cell may
+            run again before its replies are stored.
+        prices: Prices of images and rewrites.
+        inputs: Uploads of input images to the server's file store.
+        flights: Locks for equal requests, so that `--reuse` and `--rewrite` run them once.
     """
 
     client: AsyncClient
@@ -521,7 +522,7 @@ class Backend:
     flights: SingleFlight = field(default_factory=SingleFlight)
 
     def __post_init__(self) -> None:
-        """Prepare prices and uploads; nothing is sent."""
+        """Create prices and uploads without sending anything."""
         free = self.free or (self.kind == "xai" and Endpoint.parse(self.host).loopback)
         self.prices = Prices(self.client, self.kind, self.host, free=free)
         self.inputs = InputUploads(self)
@@ -536,7 +537,7 @@ class Backend:
 
 
 class Backends:
-    """The open servers and the open library of a kernel, each opened by its first use."""
+    """The open servers and the open library of a kernel, each opened on first use."""
 
     def __init__(self, loop: BackgroundLoop) -> None:
         """Open nothing yet.
@@ -547,14 +548,14 @@ class Backends:
         self.connected: dict[Route, Backend] = {}
         self._loop = loop
         self._servers: dict[str, EmbeddedServer] = {}
-        # In memory only: other users of this computer see the port, and must not order or read.
+        # In memory only, because other users of this computer could connect to the port.
         self._server_key = ApiKey(secrets.token_urlsafe(32))
         self._opening = asyncio.Lock()
         self._library: Library | None = None
         self._library_lock = threading.Lock()
 
     async def connect(self, route: Route) -> Backend:
-        """Return the server of a route. Call it on the background loop."""
+        """Return the server of a route. Await on the background loop."""
         async with self._opening:
             if route not in self.connected:
                 self.connected[route] = await self._open(route)
@@ -574,19 +575,19 @@ class Backends:
         return Backend(opened, route.backend, route.host, free=running.engine.free)
 
     async def source(self, route: Route, model: str) -> str:
-        """Return the source of a model's pictures, as a phrase for the user.
+        """Return the source of a model's images, as a phrase for the user.
 
         Args:
-            route: Route of an open embedded server that has an engine.
-            model: The model asked for.
+            route: Route of an open embedded server with an engine.
+            model: The requested model.
         """
         return await self._servers[route.engine].engine.source(model)
 
     def library(self, configuration: Configuration) -> Library:
-        """Return the open library; replies that a crash left behind are imported first.
+        """Return the open library, after importing replies that a crash left in the spool.
 
         Raises:
-            LibraryError: It cannot be opened.
+            LibraryError: The library cannot be opened.
         """
         library = self.home(configuration)
         if library.failure is not None:
@@ -594,18 +595,18 @@ class Backends:
         return library
 
     def home(self, configuration: Configuration) -> Library:
-        """Return the library, with `failure` set where its database cannot be opened."""
+        """Return the library; its `failure` is set if the database cannot be opened."""
         with interruptible(), self._library_lock:
             if self._library is None or self._library.home != configuration.home:
                 self._library = Library(configuration.home)
-                atexit.register(self._library.close)  # Python 3.13 warns of open databases
+                atexit.register(self._library.close)  # Python 3.13 warns about open databases
             library = self._library
             if library.failure is not None:
                 with suppress(LibraryError):
                     library.connect()
         overdue = not library.foreign and (library.overdue or library.spool.has_inherited_replies())
         if overdue and library.failure is None:
-            with suppress(XaiError):  # this call works without them
+            with suppress(XaiError):  # the call works without these replies
                 self._loop.run(recover(library, configuration.api_key))
         return library
 
@@ -619,7 +620,7 @@ class Backends:
         """Close channels, stop the embedded servers, close the library."""
         if self.connected or self._servers:
             self._loop.run(self._disconnect())
-        self._opening = asyncio.Lock()  # a lock belongs to the loop in which a task waited for it
+        self._opening = asyncio.Lock()  # the old lock belongs to the old loop
         with self._library_lock:
             if self._library is not None:
                 self._library.close()

@@ -1,10 +1,10 @@
 """Budgets: limits on spending, reservations made before a call is sent, and expected prices.
 
-A call is sent only if it fits under every limit together with the calls in flight. Their final cost
-is uncertain, because a price may have risen. Each of them therefore counts `MARGIN` times, and
-while a call is in flight whose price the server has never reported, no other call starts. Near a
-limit calls go out one after the other, and a limit is exceeded by at most what one call costs more
-than expected.
+A call is sent only if its cost and the cost of all calls in flight are within every limit. The
+final cost of a call in flight is uncertain, because its price may have risen, so `MARGIN` times its
+expected cost is counted. While a call is in flight whose price the server has never reported, no
+other call starts. Near a limit, calls therefore run one after the other, and a limit is exceeded by
+at most the difference between the actual and the expected cost of one call.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     Estimate = Callable[[], Awaitable[Sequence[Amount | None]]]
 
 MARGIN: Final = 4
-"""Factor by which calls in flight may turn out dearer than expected."""
+"""Factor by which calls in flight may cost more than expected."""
 FREE: Final = Amount(0)
 _RETRY_SECONDS: Final = 2.0
-"""Delay before a settlement that the library could not write is written again."""
+"""Seconds before a settlement that could not be written is retried."""
 _POLL_SECONDS: Final = 0.25
-"""Interval at which another process's released reservations are noticed."""
+"""Seconds between two checks for reservations that other processes have released."""
 _LIST_SECONDS: Final = 600.0
-"""Age at which the price list is read again."""
+"""Seconds after which the price list is read again."""
 
 
 # Amounts
@@ -56,7 +56,7 @@ def to_ticks(usd: float) -> int:
 
 
 def _is_amount(usd: float | None) -> TypeGuard[float]:
-    """Tell whether a server's amount can be counted: a negative one would add to a budget."""
+    """Tell whether a reported cost is valid; a negative cost would increase a budget."""
     return usd is not None and 0 <= usd < math.inf
 
 
@@ -80,10 +80,10 @@ def _fits(limit: int, totals: Totals, amounts: Sequence[Amount]) -> bool:
 
 
 def _check(name: str, limit: int, totals: Totals, amounts: Sequence[Amount]) -> None:
-    """Check that calls fit once the calls in flight have ended; `name` includes the amount.
+    """Check that calls can fit after the calls in flight have ended; `name` has the amount.
 
     Raises:
-        BudgetError: They cost more than is left, even if the calls in flight turn out free.
+        BudgetError: They cost more than is left, even if the calls in flight cost nothing.
     """
     wanted = sum(amount.ticks for amount in amounts)
     left = max(limit - totals.spent, 0)
@@ -100,14 +100,15 @@ class Reservation:
 
     Attributes:
         amount: The expected cost of the call.
-        charged: The final cost in ticks. The expected cost, until the server reports another one
-            or it is certain that nothing was made: a lost reply may have been billed.
-        reply_id: The reply that reported the cost; its row in the library counts once it is there.
+        charged: The final cost in ticks. Until the server reports a cost, or it is certain that no
+            image was made, this is the expected cost, because a lost reply may have been billed.
+        reply_id: The reply that reported the cost. Once it is in the library, its row counts
+            instead.
         in_ledger: Whether a row of the library already counts the cost.
     """
 
     def __init__(self, amount: Amount, limits: Limits) -> None:
-        """Charge the expected cost until something else is known."""
+        """Charge the expected cost until the final cost is known."""
         self.amount = amount
         self.charged = amount.ticks
         self.reply_id: str | None = None
@@ -126,7 +127,7 @@ class Reservation:
         self.charged = 0
 
     async def close(self) -> None:
-        """Replace the reserved amount by the charge. Closing twice does no harm."""
+        """Replace the reserved amount by the charge. Can be called twice."""
         if not self._closed:
             self._closed = True
             await self._limits.settle(self)
@@ -136,9 +137,9 @@ class Counter:
     """Counts the spending of this process, or of one call. Use on the background loop only.
 
     Attributes:
-        limit_usd: US dollars; None: no limit.
+        limit_usd: The limit in US dollars; None: no limit.
         name: Name of the option or setting that sets the limit.
-        spent: Ticks.
+        spent: Amount spent, in ticks.
     """
 
     def __init__(self, limit_usd: float | None, name: str) -> None:
@@ -160,7 +161,7 @@ class Counter:
         """Tell whether calls fit now; False: they may fit when calls in flight have ended.
 
         Raises:
-            BudgetError: They cost more than is left, even if the calls in flight turn out free.
+            BudgetError: They cost more than is left, even if the calls in flight cost nothing.
         """
         if self.limit_usd is None:
             return True
@@ -195,13 +196,13 @@ class Counter:
 
 
 class SharedBudget:
-    """A limit over all processes that use a library, such as `5/day`."""
+    """A spending limit for all processes that use a library, such as `5/day`."""
 
     def __init__(self, limit: BudgetLimit, name: str, spending: Spending) -> None:
-        """Count in the library.
+        """Create a limit that is tracked in the library.
 
         Args:
-            limit: With a period.
+            limit: A limit with a period.
             name: Name of the setting that sets the limit.
             spending: The library's ledger.
         """
@@ -220,7 +221,7 @@ class SharedBudget:
         """Reserve money; False: it may fit when calls in flight have ended.
 
         Raises:
-            BudgetError: It costs more than is left, or the library cannot be used.
+            BudgetError: The cost is more than is left, or the library cannot be used.
         """
         amounts = [reservation.amount for reservation in reservations]
         reserving = self._reserve(amounts)
@@ -241,10 +242,10 @@ class SharedBudget:
         return True
 
     async def allow_recorded(self, amount: Amount, job_id: int) -> None:
-        """Check that a recorded job fits in addition to everything else.
+        """Check that a recorded job fits in addition to all other spending.
 
         Raises:
-            BudgetError: It does not.
+            BudgetError: The job would exceed the limit.
         """
         others = await asyncio.to_thread(
             self._spending.totals, period_start(self._period), without=job_id
@@ -252,20 +253,20 @@ class SharedBudget:
         _check(self.name, self._ticks, others, [amount])
 
     def _give_back(self, reserving: asyncio.Future[list[int] | Totals]) -> None:
-        """Release the money of calls that were cancelled while it was being reserved."""
+        """Release money that was reserved for calls which have been cancelled meanwhile."""
         failed = reserving.cancelled() or reserving.exception()
         if not failed and isinstance(charges := reserving.result(), list):
             for charge in charges:
                 self._settle((charge, 0, None))
 
     def _reserve_each(self, wanted: Sequence[Sequence[Amount]]) -> list[list[int] | Totals]:
-        self._settle_each(())  # what could not be written before
+        self._settle_each(())  # retry earlier settlements
         return self._spending.reserve(
             wanted, period_start(self._period), partial(_fits, self._ticks)
         )
 
     async def settle(self, reservation: Reservation) -> None:
-        """Count a call that has ended; retried later if the library cannot be written to."""
+        """Record the cost of a call that has ended; retry later if the library is not writable."""
         charge = self._charges.pop(reservation, None)
         if charge is not None:
             ticks = 0 if reservation.in_ledger else reservation.charged
@@ -277,7 +278,7 @@ class SharedBudget:
         self._settled = asyncio.Event()
 
     def _settle_later(self) -> None:
-        """Retry soon: other processes wait for this money."""
+        """Retry after a short delay, because other processes may wait for this money."""
         loop = asyncio.get_running_loop()
 
         async def settle() -> None:
@@ -289,7 +290,7 @@ class SharedBudget:
         loop.call_later(_RETRY_SECONDS, lambda: loop.create_task(settle()))
 
     def _settle_each(self, ended: Sequence[tuple[int, int, str | None]]) -> list[None]:
-        """Write how calls ended, together with earlier ones that could not be written."""
+        """Write the costs of ended calls, and earlier ones that could not be written."""
         with self._writing:
             self._unwritten.update((settlement[0], settlement) for settlement in ended)
             if self._unwritten:
@@ -298,7 +299,7 @@ class SharedBudget:
         return [None] * len(ended)
 
     async def changed(self) -> None:
-        """Wait until a call of this process has ended, or until another's may have."""
+        """Wait until a call of this process has ended, but at most `_POLL_SECONDS`."""
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._settled.wait(), _POLL_SECONDS)
 
@@ -310,34 +311,34 @@ class Limits:
         """Combine limits.
 
         Args:
-            counters: In memory, the kernel's last. One without a limit only counts.
-            shared: Limit over all processes.
+            counters: Counters in memory; the last is the kernel's. They may have no limit.
+            shared: Limit for all processes.
         """
         self._counters = counters
         self._shared = shared
 
     @property
     def kernel(self) -> Counter:
-        """The counter of everything that this process spends."""
+        """The counter of all spending of this process."""
         return self._counters[-1]
 
     @property
     def name(self) -> str | None:
-        """The name of the first limit that is set; None: no limit."""
+        """The name of the first limit that is set, or None without a limit."""
         names = [counter.name for counter in self._counters if counter.limit_usd is not None]
         if self._shared is not None:
             names.append(self._shared.name)
         return names[0] if names else None
 
     async def reserve(self, estimate: Estimate) -> list[Reservation]:
-        """Reserve money for calls, all of it or nothing; wait for money that may be released.
+        """Reserve money for all calls or for none; wait while calls in flight may release money.
 
         Args:
-            estimate: Returns the expected cost of each call; None: the server lists no price. It is
-                called again after each wait, because prices may have changed.
+            estimate: Returns the expected cost of each call; None: the server lists no price. The
+                function is called again after each wait, because prices may have changed.
 
         Returns:
-            A reservation for each call. Settle or waive it, and close it in any case.
+            A reservation for each call. The caller settles or waives it, and always closes it.
 
         Raises:
             BudgetError: A limit would be exceeded, or a limit is set and a price is unknown.
@@ -355,7 +356,7 @@ class Limits:
                 await self._shared.changed()
 
     async def _open(self, amounts: Sequence[Amount]) -> list[Reservation] | None:
-        """Reserve amounts that the counters allow; None: the shared budget needs to wait."""
+        """Reserve amounts that the counters allow; None: wait for the shared budget."""
         reservations = [Reservation(amount, self) for amount in amounts]
         for counter in self._counters:
             counter.open(reservations)
@@ -372,9 +373,9 @@ class Limits:
         """Count a job that is recorded in the library and about to be submitted.
 
         Args:
-            amount: Expected cost of its remaining requests; None: the server lists no price. A
+            amount: Expected cost of the remaining requests; None: the server lists no price. A
                 shared budget already counts it.
-            job_id: Its row.
+            job_id: The job's row in the library.
 
         Raises:
             BudgetError: A limit would be exceeded, or a limit is set and the price is unknown.
@@ -390,10 +391,10 @@ class Limits:
             counter.spent += amount.ticks
 
     def _check_priced(self, amounts: Sequence[Amount | None]) -> None:
-        """Check that a limit can be kept.
+        """Check that a limit can be enforced.
 
         Raises:
-            BudgetError: There is a limit, and a price is unknown.
+            BudgetError: A limit is set, and a price is unknown.
         """
         if self.name is not None and None in amounts:
             raise BudgetError(
@@ -413,7 +414,7 @@ class Limits:
                 await reservation.close()
 
     async def settle(self, reservation: Reservation) -> None:
-        """Count a call that has ended, under every limit."""
+        """Record the cost of a call that has ended under every limit."""
         for counter in self._counters:
             counter.settle(reservation)
         if self._shared is not None:
@@ -424,10 +425,10 @@ class Limits:
 
 
 class PriceKey(NamedTuple):
-    """The properties of a request that decide the price of its images.
+    """The properties of a request that determine the price of its images.
 
     Attributes:
-        model: As asked for.
+        model: The requested model.
         resolution: `"1k"`, `"2k"` or None.
         quality: `"low"`, `"medium"` or None.
         inputs: Number of images to edit.
@@ -457,7 +458,7 @@ class PriceKey(NamedTuple):
 class Prices:
     """Expected costs of one server's images and rewrites. Use on the background loop only.
 
-    The list price or the last reported cost, whichever is higher.
+    The expected cost is the list price or the last reported cost, whichever is higher.
     """
 
     def __init__(self, client: AsyncClient, backend: str, host: str, *, free: bool) -> None:
@@ -486,7 +487,7 @@ class Prices:
         """Return the list price of an image in US dollars; None: the server lists no price.
 
         Raises:
-            XaiError: The price list cannot be read, and never was.
+            XaiError: The price list cannot be read, and no earlier list is cached.
         """
         async with self._lock:
             if self._list is None:
@@ -511,9 +512,9 @@ class Prices:
         """Return the expected cost of a request; None: the price is unknown.
 
         Args:
-            request: What is asked for.
+            request: The request.
             count: Number of images, in place of `request.n`.
-            library: Knows the costs that earlier processes have seen.
+            library: Library with the costs that were reported to earlier processes.
 
         Raises:
             XaiError: The price list cannot be read.
@@ -537,14 +538,14 @@ class Prices:
     async def images(
         self, wanted: Iterable[tuple[ImageRequest, int]], library: Library | None = None
     ) -> Amount | None:
-        """Return the expected cost of images that are asked for one by one, as in a job.
+        """Return the expected cost of images that are requested one by one, as in a job.
 
         Args:
             wanted: Requests, each with its number of images.
-            library: As in `image`.
+            library: See `image`.
 
         Returns:
-            The sum; None: a price is unknown.
+            The sum; None if a price is unknown.
 
         Raises:
             XaiError: The price list cannot be read.
@@ -567,7 +568,7 @@ class Prices:
         return None if amount is None else amount.ticks / TICKS
 
     async def rewrite(self, model: str, library: Library | None = None) -> Amount:
-        """Return the expected cost of a rewrite; where images are free, rewrites are."""
+        """Return the expected cost of a rewrite; rewrites are free if images are."""
         if self._free:
             with suppress(XaiError):
                 await self.list_usd("")
@@ -585,9 +586,9 @@ class Prices:
         """Remember the cost of a request.
 
         Args:
-            request: What was asked for.
+            request: The request.
             count: Number of images, in place of `request.n`.
-            cost_usd: As reported; None: not reported.
+            cost_usd: The reported cost; None: not reported.
         """
         key = PriceKey.of(request)
         if not _is_amount(cost_usd) or not count:
@@ -607,7 +608,7 @@ class Prices:
         self._rewrites[model] = cost_usd if _is_amount(cost_usd) else settings.REWRITE_USD
 
     async def _seed(self, library: Library | None) -> None:
-        """Read the costs that earlier processes have seen, once."""
+        """Read, once, the costs that were reported to earlier processes."""
         if self._seeded or library is None:
             return
         self._seeded = True

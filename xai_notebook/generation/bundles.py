@@ -1,7 +1,7 @@
-"""Bundles beside a notebook: they answer a call after the library; pack and unpack them.
+"""Bundles in the notebook's folder: replay, pack and unpack.
 
-`BundleLookup` answers calls from the `.xai` files in the notebook's folder. `pack` writes such a
-file from the library, `unpack` imports one into the library.
+`BundleLookup` finds images for calls in the `.xai` files of the notebook's folder. `pack` writes
+such a file from the library; `unpack` imports a file into the library.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.picture import Picture
 
 _MAX_REPLIES: Final = 16
-"""Replies that are held in memory and saved together while a bundle is unpacked."""
+"""Maximum replies that are saved together while a bundle is unpacked."""
 _MAX_BYTES: Final = 64 * MIB
-"""Size of their pictures at which they are saved."""
+"""Bytes of pictures at which the collected replies are saved."""
 
 
 class _Query(NamedTuple):
-    """The arguments of `answers`, after the bundles."""
+    """Arguments of `answers`, without the bundles."""
 
     request: ImageRequest
     place: int | None
@@ -46,7 +46,7 @@ class _Query(NamedTuple):
 
 
 class BundleLookup:
-    """Answers calls from the bundles in a notebook's folder."""
+    """Finds images for calls in the bundles of a notebook's folder."""
 
     def __init__(self, bundles: BundleFolder, folder: Path, stem: str | None) -> None:
         """Read nothing yet.
@@ -54,14 +54,15 @@ class BundleLookup:
         Args:
             bundles: Caches bundles that have been read.
             folder: The notebook's folder.
-            stem: The notebook's name, if known: the bundle of that name answers first.
+            stem: The notebook's name without suffix, if known; the bundle with this name answers
+                first.
         """
         self._read = partial(bundles.of, folder, stem)
-        self._answer = Batched(self._answer_each)  # one look into the folder for many requests
+        self._answer = Batched(self._answer_each)  # read the folder once for many requests
 
     @classmethod
     def here(cls, bundles: BundleFolder) -> BundleLookup:
-        """Return the lookup of the running notebook."""
+        """Create the lookup for the running notebook."""
         file = frontend.notebook_file()
         try:
             folder = frontend.notebook_folder()
@@ -75,9 +76,9 @@ class BundleLookup:
         """Add the missing pictures of a request from bundles.
 
         Args:
-            found: Pictures that the library has.
-            request: What is asked for.
-            place: Replay slot of the request; None: any.
+            found: Pictures from the library.
+            request: The request.
+            place: Place of the request; None: any.
             progress: Receives notes about refused bundles and pictures.
         """
         missing = {*range(request.n)} - {picture.position for picture in found}
@@ -89,13 +90,13 @@ class BundleLookup:
     async def rewritten(
         self, request: ImageRequest, model: str, place: int | None, progress: Progress
     ) -> list[Picture]:
-        """Return the pictures of a request whose prompt somebody else's kernel has rewritten.
+        """Return the pictures of a request whose prompt the kernel of another user has rewritten.
 
         Args:
-            request: As its user wrote it.
-            model: The chat model that rewrites it.
-            place: As in `fill`.
-            progress: As in `fill`.
+            request: The request as the user wrote it.
+            model: The chat model that rewrites the prompt.
+            place: See `fill`.
+            progress: See `fill`.
         """
         query = _Query(replace(request, rewrite_model=model), place, {*range(request.n)}, model)
         return await self._pictures(query, progress)
@@ -106,7 +107,7 @@ class BundleLookup:
         return {text for bundle in bundles for text in bundle.rewrites_of(request, model)}
 
     async def _pictures(self, query: _Query, progress: Progress) -> list[Picture]:
-        """Return the pictures that can be read, by position."""
+        """Return the readable pictures, in order of position."""
         answered, problems = await self._answer(query)
         for sentence in problems:
             progress.note(sentence)
@@ -121,14 +122,14 @@ class BundleLookup:
         return [(pictures, [*refusals, *problems]) for pictures, problems in answered]
 
     def refusals(self) -> list[str]:
-        """Return why bundles do not answer, a sentence each."""
+        """Return one sentence for each bundle that was refused, with the reason."""
         return self._read()[1]
 
     def named(self, digits: str, limit: int = 2) -> dict[str, Picture]:
-        """Return pictures by digest whose digests start with `digits`.
+        """Return pictures whose digest starts with `digits`, by digest.
 
         Args:
-            digits: Hexadecimal, in lower case.
+            digits: Hexadecimal digits in lower case.
             limit: Maximum number of pictures.
         """
         found: dict[str, Picture] = {}
@@ -146,9 +147,9 @@ def pack(library: Library, path: str | Path | None, ids: Collection[int]) -> Pat
     """Write a bundle of the running notebook; see `xai_notebook.pack`.
 
     Args:
-        library: Holds the pictures.
-        path: As given; None: beside the notebook, with its name.
-        ids: Images that the notebook has shown.
+        library: Library with the pictures.
+        path: Path that the user gave; None: the notebook's path with the suffix `.xai`.
+        ids: Ids of images that the notebook has shown.
     """
     notebook = frontend.notebook_name()
     if path is None:
@@ -173,7 +174,7 @@ def unpack(library: Library, path: str | Path) -> tuple[list[Picture], list[str]
     """Import the pictures of a bundle into the library; see `xai_notebook.unpack`.
 
     Returns:
-        The pictures that are new in the library, and why others were refused, a sentence each.
+        The pictures that are new in the library, and one sentence for each problem.
     """
     bundle = Bundle(frontend.notebook_folder() / Path(path).expanduser())
     pictures: list[Picture] = []
@@ -202,7 +203,7 @@ def unpack(library: Library, path: str | Path) -> tuple[list[Picture], list[str]
 def _new_replies(
     library: Library, bundle: Bundle, entry: BundleEntry, problems: list[str]
 ) -> Iterator[Reply]:
-    """Yield the new pictures of a request as replies at no cost, several if they are large."""
+    """Yield the new pictures of a request as replies without cost; large ones are split."""
     host = DEFAULT_API_HOST if entry.backend == "xai" else LOCAL_HOST
     fingerprint = entry.request.fingerprint(entry.backend, host)
     present = {picture.position for picture in library.find(fingerprint, place=entry.place)}

@@ -1,7 +1,7 @@
-"""One call: prepare it from the user's input, pace its requests, collect its pictures.
+"""One call: prepare it from the user's input, pace its requests, collect its images.
 
-Nothing is sent here. A call holds all the state of its own: its options, its requests, and, once
-`Generator.open` has set them, its slots, limits, bundles and what saves its replies.
+Nothing is sent here. A `Call` holds the whole state of a call: its options, its requests, and, once
+`Generator.open` has set them, its slots, limits, bundles and ingest.
 """
 
 from __future__ import annotations
@@ -50,27 +50,27 @@ if TYPE_CHECKING:
 _READ_AHEAD: Final = 10_000
 """Prompts of a list or a file that are read before anything is sent."""
 _MOST_PLANNED: Final = 100_000
-"""Requests that a dry run looks at."""
+"""Maximum requests that a dry run reads."""
 _MOST_PLANNED_LAZY: Final = 100
-"""The same, of a generator, which may be slow."""
+"""The same limit for a generator, which may be slow."""
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 30.0
-"""Seconds that all requests wait after the server said "too many requests"."""
+"""Seconds that all requests wait after the server answers "too many requests"."""
 
 
 @dataclass(slots=True)
 class Pace:
-    """When the next request of many may be sent: concurrency, the user's rate, the server's limit.
+    """Decides when the next of many requests is sent: concurrency, user's rate, server's limit.
 
     Attributes:
-        under_way: Limits the requests that are at the server at the same time.
-        limiter: The user's rate; None: no limit.
-        pause: Seconds of the last pause; 0 since a request succeeded.
-        resume: When it ends, on the monotonic clock.
-        succeeded: Requests that succeeded.
-        failure: An error that every further request would share.
-        refused: The first error of a budget or the disk that kept a request from being sent.
-        unread: The error that ended the reading of requests. What is under way is answered.
+        under_way: Semaphore for the number of concurrent requests at the server.
+        limiter: Limiter for the user's rate; None: no limit.
+        pause: Seconds of the last pause; 0 after a request has succeeded.
+        resume: End of the pause on the monotonic clock.
+        succeeded: Number of requests that succeeded.
+        failure: Error that would also fail every further request.
+        refused: First error that kept a request from being sent: a limit, or no disk space.
+        unread: Error that stopped the reading of requests. Requests in flight are completed.
     """
 
     under_way: asyncio.Semaphore
@@ -86,10 +86,10 @@ class Pace:
 
     @classmethod
     def of(cls, configuration: Configuration) -> Pace:
-        """Return the pace that a configuration asks for."""
-        from aiolimiter import AsyncLimiter  # noqa: PLC0415  # 20 ms that one image need not pay
+        """Create the pace for a configuration."""
+        from aiolimiter import AsyncLimiter  # noqa: PLC0415  # 20 ms, not needed for one image
 
-        # A bucket of one: requests go out evenly, as the server counts them.
+        # A capacity of 1 spaces the requests evenly, because the server counts them that way.
         rate = configuration.rate
         limiter = AsyncLimiter(1, 1 / rate) if rate else None
         return cls(asyncio.Semaphore(configuration.concurrency), limiter)
@@ -98,7 +98,7 @@ class Pace:
         """Return the next request of a call and its number, from 0; None after the last."""
         try:
             if call.lazy:
-                async with self._reading:  # a generator cannot be entered twice
+                async with self._reading:  # a generator cannot run in two threads at once
                     request = await asyncio.to_thread(next, call.requests, None)
             else:
                 request = next(call.requests, None)
@@ -114,25 +114,25 @@ class Pace:
         """Wait until the next request may be sent.
 
         Raises:
-            XaiError: It would fail with `failure`.
+            XaiError: `failure` is set, so the request would fail too.
         """
         if self.failure is not None:
             raise self.failure
-        # `resume` may be put off meanwhile, which no event would tell.
+        # Check again after the sleep: `slow_down` may have moved `resume` meanwhile.
         while (delay := self.resume - time.monotonic()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(delay)
         if self.limiter is not None:
             await self.limiter.acquire()
 
     def on_attempt(self, attempt: Attempt) -> None:
-        """Hold the other requests back as soon as one of them meets the server's rate limit."""
+        """Pause all requests as soon as an attempt hits the server's rate limit."""
         if attempt.error_code == "RESOURCE_EXHAUSTED":
             self.slow_down()
 
     def slow_down(self) -> None:
-        """Hold every request back, longer each time the server complains again."""
+        """Pause all requests; the pause doubles each time the rate limit is hit again."""
         now = time.monotonic()
-        if now >= self.resume:  # several requests meet the same limit: count it once
+        if now >= self.resume:  # several requests hit the same limit: count it once
             self.pause = min(max(self.pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
             self.resume = now + self.pause
 
@@ -147,23 +147,24 @@ class Call:
     """One call, checked and ready to run.
 
     Attributes:
-        options: Every option.
-        configuration: The configuration when it was made.
-        route: The server it goes to.
-        requests: One per prompt, read once.
+        options: All options of the call.
+        configuration: The configuration at the time of the call.
+        route: The server that the call uses.
+        requests: Iterator of one request per prompt.
         progress: Counters and results.
-        lazy: `requests` runs code of the user, such as a generator: it may never end.
-        many: It has many prompts or a matrix: failures are cards, not errors.
-        interrupted: The user stopped it; what had arrived is kept.
+        lazy: Whether `requests` runs user code, such as a generator, which may never end.
+        many: Whether the call has many prompts or a matrix; failures are then shown as cards
+            instead of raised.
+        interrupted: Whether the user interrupted the call. Images that have arrived are kept.
         chosen: For each request of a comparison, its value on every axis.
-        announced: Notes that a kernel shows once.
-        spoil: Called when its images cannot be shown.
-        claims: Its slots.
-        limits: What it may spend.
-        bundles: The bundles beside the notebook, which answer after the library.
-        ingest: Saves its replies.
-        rewriter: Rewrites its prompts first, if that was asked for.
-        pace: Of its requests, while there are many.
+        announced: Notes that are shown once per kernel.
+        spoil: Called when the images cannot be shown.
+        claims: The slots of the call.
+        limits: The spending limits of the call.
+        bundles: The bundles in the notebook's folder, which are searched after the library.
+        ingest: Saves the replies.
+        rewriter: Rewrites the prompts; None: they are sent as written.
+        pace: Pace of the requests, while many are running.
     """
 
     options: Options
@@ -186,24 +187,24 @@ class Call:
 
     @property
     def fresh(self) -> bool:
-        """Whether stored images that were seen never answer."""
+        """Whether to generate new images; stored ones then only complete an earlier call."""
         return (self.options.fresh or not self.configuration.replay) and not self.options.redo
 
     def peek(self, most: int) -> tuple[ImageRequest, ...]:
         """Return the first requests without consuming them.
 
         Raises:
-            OptionError: One of them is invalid.
+            OptionError: A request is invalid.
         """
         first = tuple(islice(self.requests, most))
         self.requests = chain(first, self.requests)
         return first
 
     def peek_planned(self) -> tuple[tuple[ImageRequest, ...], bool]:
-        """Return the requests that a dry run looks at, and whether there are more.
+        """Return the requests that a dry run reads, and whether there are more.
 
         Raises:
-            OptionError: One of them is invalid.
+            OptionError: A request is invalid.
         """
         most = _MOST_PLANNED_LAZY if self.lazy else _MOST_PLANNED
         requests = self.peek(most + 1)
@@ -214,7 +215,7 @@ class Call:
     def so_far(self) -> Callable[[], ImageBatch]:
         """Return a function that returns the first cards, with placeholders for missing images.
 
-        A generator is not read ahead, so it has no placeholders.
+        A generator is not read ahead, so its prompts have no placeholders.
 
         Raises:
             OptionError: A request is invalid.
@@ -233,10 +234,10 @@ class Call:
         return ImageBatch(first_cards(self._images(there), SHOWN), **self._display())
 
     def collect(self, maker: Maker) -> ImageBatch:
-        """Return the pictures that have arrived as a batch. Never fails.
+        """Return the images that have arrived as a batch. Never raises.
 
         Args:
-            maker: The session, for `edit` and its like on each picture.
+            maker: The session, for methods of the images such as `edit`.
         """
         progress = self.progress
         return ImageBatch(
@@ -248,7 +249,7 @@ class Call:
         )
 
     def _summary(self) -> str | None:
-        """Return the last line of a grid: the counts of many prompts, or the cost of one."""
+        """Return the last line of a grid: counts for many prompts, or the cost for one."""
         progress = self.progress
         if not self.many:
             paid = progress.cost_usd and progress.images > 1
@@ -273,7 +274,7 @@ class Call:
         return ", ".join(parts) + "."
 
     def export(self, batch: ImageBatch) -> None:
-        """Export the images of the call, if that was asked for.
+        """Export the images of the call, if `--export` is set.
 
         Raises:
             ExportError: A file cannot be written. The images are in the library.
@@ -294,7 +295,7 @@ class Call:
         ]
 
     def _display(self) -> dict[str, Any]:
-        """Return how the batch is shown."""
+        """Return the display options of the batch."""
         options = self.options
         return {
             "name": options.as_, "columns": options.columns, "captions": options.captions,
@@ -315,16 +316,17 @@ def prepare_call(
     """Check options, prompt and input images.
 
     Args:
-        prompt: As written; with `each`, the prompts, one per line.
-        given: Options by the names of the table.
-        defaults: Of `%config XaiImage`.
-        namespace: Variables, for `{{ … }}`, `--image` and `--each`.
-        typed: The user typed the prompt, so it is a template. Any other is sent letter by letter.
-        settings: Default: those of the environment.
-        named: Finds pictures of the library by their ids.
+        prompt: The prompt as written; with `each`, the prompts, one per line.
+        given: Options by their names in the option table.
+        defaults: Values of `%config XaiImage`.
+        namespace: Variables for `{{ … }}`, `--image` and `--each`.
+        typed: Whether the user typed the prompt in a cell, so that it is a template. Otherwise it
+            is sent unchanged.
+        settings: Configuration; default: the environment.
+        named: Finds images of the library by their ids.
 
     Raises:
-        OptionError: Something is wrong; the message names it.
+        OptionError: An option, the prompt or an input image is invalid.
         ConfigurationError: An environment variable or a configured value is invalid, or the server
             needs a key.
     """
@@ -332,7 +334,7 @@ def prepare_call(
         defaults = {"reuse": True, **defaults}
     options = arguments.resolve(given, defaults)
     configuration = Configuration.for_call(settings, defaults)
-    route = choose_route(configuration, local=options.local)  # a missing key is found now
+    route = choose_route(configuration, local=options.local)  # raises now if the key is missing
     make = partial(Call, options, configuration, route)
     inputs = load_inputs(options.image, namespace, named)
     if options.each is not None and options.each is not False:
@@ -347,11 +349,11 @@ def prepare_call(
 
 
 def check_redo(indices: Sequence[int], total: int) -> None:
-    """Check the indices of images that are to be made anew.
+    """Check the indices of images to be regenerated.
 
     Args:
-        indices: In the batch, from 0.
-        total: Images in the batch.
+        indices: Indices in the batch, from 0.
+        total: Number of images in the batch.
 
     Raises:
         OptionError: An index is out of range.
@@ -363,7 +365,7 @@ def check_redo(indices: Sequence[int], total: int) -> None:
 
 
 def _request(prompt: str, model: str, options: Options, inputs: Inputs) -> ImageRequest:
-    """Return the request for one prompt, without white space around it."""
+    """Return the request for a prompt, without leading and trailing white space."""
     prompt = prompt.strip()
     if is_blank(prompt):
         raise OptionError("The prompt is empty. Write what the image should show.")
@@ -377,9 +379,9 @@ def _prepare_one(
     inputs: Inputs,
     namespace: Mapping[str, Any] | None,
 ) -> Call:
-    """Return the call for one prompt: several requests when models or wordings are compared.
+    """Return the call for one prompt; a comparison of models or wordings has several requests.
 
-    The prompt is a template if there is a namespace to fill it from.
+    The prompt is a template if a namespace is given.
     """
     if prompt is None:
         taken = f" (--export took {options.export!r} for its folder.)" if options.export else ""
@@ -420,9 +422,9 @@ def _prepare_each(
     *,
     typed: bool,
 ) -> Call:
-    """Return the call for `--each`, with the prompts of its source or the lines of the body.
+    """Return the call for `--each`; the prompts come from its source or the lines of the body.
 
-    Only lines of a body are templates; prompts of a source are data.
+    Only the lines of a body are templates; the prompts of a source are data.
     """
     source = options.each
     templates = typed and source is True
@@ -440,7 +442,7 @@ def _prepare_each(
     texts: Iterator[str] = found
     if templates:
         texts = (fill(text, namespace) for text in texts)
-    # Errors in a list or a file of the usual size are found before anything is sent.
+    # Find errors in a list or file of usual size before anything is sent.
     ahead = [] if found.lazy else list(islice(texts, _READ_AHEAD))
     expected = len(ahead) if 0 < len(ahead) < _READ_AHEAD else found.length
     progress = Progress(expected=expected, images=options.n * (expected or 1))
@@ -452,7 +454,7 @@ def _prepare_each(
 
 
 def _counted(texts: Iterable[str], progress: Progress) -> Iterator[str]:
-    """Yield the prompts, and set their number after the last."""
+    """Yield the prompts, then set `progress.expected` to their number."""
     number = 0
     for number, text in enumerate(texts, 1):  # noqa: B007  # used after the loop
         yield text

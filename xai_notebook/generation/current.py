@@ -1,6 +1,6 @@
-"""A stand-in for the session of the current process, which pickles hold instead of a session.
+"""A proxy for the session of the current process, used in pickles.
 
-Separate because opening a pickle must load neither the session nor gRPC.
+Separate because opening a pickle must not import the session or gRPC.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import Any
 
 
 class CurrentSession:
-    """The session of the current process, created by its first use."""
+    """Proxy for the session of the current process, which is created on first use."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # asked for by copy and pickle only
+        if name.startswith("_"):  # only copy and pickle use such names
             raise AttributeError(name)
         session = import_module("xai_notebook.generation.session")  # which imports this module
         return getattr(session.current_session(), name)

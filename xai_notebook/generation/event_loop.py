@@ -1,11 +1,11 @@
 """The background event loop of a kernel, and batching of blocking work that is awaited on it.
 
-A kernel's own event loop is already running, and magics are not awaited, so all coroutines, and
-everything of gRPC, run on a loop in a thread of our own. Waiting for a coroutine can be
-interrupted: the interrupt first cancels the coroutine, and with it the call at the server.
+The kernel's own event loop is already running, and magics are not awaited. All coroutines and all
+of gRPC therefore run on a loop in a separate thread. Waiting for a coroutine can be interrupted;
+the interrupt cancels the coroutine, and thereby the call at the server.
 
-`Batched` turns a blocking function of many items, such as one database transaction, into an
-awaitable function of one: items that arrive while a worker thread is busy are handled together.
+`Batched` turns a blocking function of many items, such as a database transaction, into an awaitable
+function of one item. Items that arrive while a worker thread is busy are processed together.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ _Result = TypeVar("_Result")
 
 _INTERRUPTED: Final = "the call was cancelled at the server; what had arrived is in the library."
 _WAIT_STEP: Final = 0.2
-"""Seconds after which a wait looks for an interrupt: on Windows a lock ignores them."""
+"""Seconds between checks for an interrupt, because on Windows waiting for a lock ignores it."""
 _ASYNC_STEP: Final = 0.1
-"""Seconds after which a loop that waits for ours wakes up, to notice an interrupt."""
+"""Seconds between checks for an interrupt in a loop that waits for ours."""
 _CANCEL_SECONDS: Final = 0.2
-"""Time for a cancelled coroutine to store what has arrived."""
+"""Seconds for a cancelled coroutine to store images that have arrived."""
 _CLOSE_SECONDS: Final = 5.0
-"""Time for all coroutines to end when the session is closed."""
+"""Seconds for all coroutines to end when the session is closed."""
 MAX_BATCH: Final = 64
-"""Items of one batch: with more, each only waits longer."""
+"""Maximum items of one batch; larger batches only increase the latency."""
 
 
 class BackgroundLoop:
-    """An event loop in a daemon thread, started by its first use.
+    """An event loop in a daemon thread, started on first use.
 
-    The thread is a daemon, so that the process can exit with calls in flight; gRPC allows that.
+    A daemon thread allows the process to exit with calls in flight, which gRPC permits.
     """
 
     def __init__(self) -> None:
@@ -102,8 +102,8 @@ class BackgroundLoop:
         """Run a coroutine and wait for its result; an interrupt cancels it.
 
         Args:
-            coroutine: What to run.
-            tick: Called five times a second in the waiting thread, to show progress.
+            coroutine: The coroutine to run.
+            tick: Called five times per second in the waiting thread, to show progress.
             interrupted: Message of the KeyboardInterrupt.
 
         Raises:
@@ -151,7 +151,7 @@ class BackgroundLoop:
         return _result(wrapped)
 
     def stop(self) -> None:
-        """Cancel what still runs and end the thread. The next use starts a new loop."""
+        """Cancel running coroutines and end the thread. The next use starts a new loop."""
         with self._lock:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
@@ -177,7 +177,7 @@ class BackgroundLoop:
                     target=_serve, args=(loop,), name="xai-notebook", daemon=True
                 )
                 thread.start()
-                # Last: an interrupt before this line must not leave a loop without a thread.
+                # Assign last, so that an interrupt before cannot leave a loop without a thread.
                 self._loop, self._thread = loop, thread
             return self._loop
 
@@ -200,7 +200,7 @@ def _result(future: concurrent.futures.Future[_T] | asyncio.Future[_T]) -> _T:
     """Return the result of a finished coroutine, or raise its exception.
 
     Raises:
-        CallCancelledError: It was cancelled by the end of the session.
+        CallCancelledError: The coroutine was cancelled because the session was closed.
     """
     if future.cancelled():
         raise CallCancelledError("The session was closed while a call was under way.")
@@ -208,14 +208,14 @@ def _result(future: concurrent.futures.Future[_T] | asyncio.Future[_T]) -> _T:
 
 
 class _Work(Generic[_T]):
-    """A coroutine that can be cancelled from its submission on.
+    """A coroutine that can be cancelled even before it starts.
 
     Attributes:
         finished: Set when the coroutine has ended, cancelled or not.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, _T], tasks: set[asyncio.Task[Any]]) -> None:
-        """Prepare to run a coroutine; its task is in `tasks` while it runs."""
+        """Wrap a coroutine; while it runs, its task is in `tasks`."""
         self.finished = threading.Event()
         self._coroutine = coroutine
         self._tasks = tasks
@@ -236,7 +236,7 @@ class _Work(Generic[_T]):
             self.finished.set()
 
     def close(self) -> None:
-        """Close a coroutine that was never started, or Python warns of it."""
+        """Close a coroutine that was never started, to avoid Python's warning."""
         if inspect.getcoroutinestate(self._coroutine) == inspect.CORO_CREATED:
             self._coroutine.close()
 
@@ -256,7 +256,7 @@ def _default_interrupts() -> Iterator[None]:
     """
     main = threading.current_thread() is threading.main_thread()
     previous = signal.getsignal(signal.SIGINT) if main else None
-    if previous is None:  # no signals arrive here, or Python cannot put the handler back
+    if previous is None:  # not the main thread, or Python cannot restore the handler
         yield
         return
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -267,7 +267,7 @@ def _default_interrupts() -> Iterator[None]:
 
 
 class Batched(Generic[_Item, _Result]):
-    """Makes a blocking function of many items awaitable with one. Use from one event loop only."""
+    """Batches single items for a blocking function of many. Use from one event loop only."""
 
     def __init__(
         self, function: Callable[[Sequence[_Item]], Sequence[_Result]], *, linger: float = 0.0
@@ -275,9 +275,9 @@ class Batched(Generic[_Item, _Result]):
         """Wrap a function.
 
         Args:
-            function: Called in a worker thread, one call at a time. Returns one result per item; an
-                exception is raised for every item of the batch.
-            linger: Seconds to wait for more items while several arrive together.
+            function: Called in a worker thread, one call at a time. It returns one result per item;
+                an exception applies to every item of the batch.
+            linger: Seconds to wait for more items if the last batch had several.
         """
         self._function = function
         self._linger = linger
@@ -288,21 +288,21 @@ class Batched(Generic[_Item, _Result]):
     def __call__(self, item: _Item) -> asyncio.Future[_Result]:
         """Return a future of the function's result for one item.
 
-        If nothing else waits, the item has been given to a thread when this returns.
+        If no other items are waiting or being processed, a thread starts immediately.
         """
         future: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
-        if not self._busy:  # one batch at a time: each has a fixed cost
+        if not self._busy:  # one batch at a time, because each has a fixed cost
             self._start_soon()
         return future
 
     @property
     def busy(self) -> bool:
-        """Whether a thread works, or is about to."""
+        """Whether a batch is being processed, or is about to be."""
         return self._busy
 
     def _start_soon(self) -> None:
-        """Start at once, or after `linger` if the last batch had several items."""
+        """Start immediately, or after `linger` if the last batch had several items."""
         if self._several and self._linger and len(self._waiting) < MAX_BATCH:
             self._busy = True
             asyncio.get_running_loop().call_later(self._linger, self._start)
@@ -310,7 +310,7 @@ class Batched(Generic[_Item, _Result]):
             self._start()
 
     def _start(self) -> None:
-        """Give the waiting items to a thread."""
+        """Pass the waiting items to a worker thread."""
         size = min(len(self._waiting), MAX_BATCH)
         batch = [self._waiting.popleft() for _ in range(size)]
         items, futures = [item for item, _ in batch], [future for _, future in batch]

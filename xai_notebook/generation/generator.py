@@ -1,8 +1,7 @@
-"""Answer calls from the library, from bundles and from the server.
+"""Get the images of calls from the library, from bundles and from the server.
 
-One `Generator` serves all calls to one server that are kept in one library. It holds nothing of a
-single call: every method takes the call, which carries its options, its slots, its limits and its
-progress.
+One `Generator` serves all calls that use the same server and the same library. It has no state of
+a single call: every method takes a `Call` with the options, slots, limits and progress.
 """
 
 from __future__ import annotations
@@ -64,28 +63,28 @@ if TYPE_CHECKING:
     from xai_notebook.settings import Configuration
 
     CountOrdered = Callable[[Sequence["ClaimedRequest | None"]], Awaitable[list[int]]]
-    """Returns how many images of each request are in a job that has not ended."""
+    """Function that returns how many images of each request are in an open job."""
 
 _ROUNDS: Final = 8
-"""How often a prompt is sent again after the server said "too many requests"."""
+"""Maximum attempts for a prompt when the server answers "too many requests"."""
 _HOPELESS: Final = (AuthenticationError, PermissionDeniedError)
-"""Failures that every further prompt would share."""
+"""Errors that would also fail every further prompt."""
 _MOST_LOOKED_UP: Final = 2_000
-"""Requests of a plan that are looked up in the library, which takes about a second."""
+"""Maximum requests of a plan that are looked up in the library; takes about a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedRequest:
-    """A request and the slot that it has in this pass through the notebook.
+    """A request and its slot in this pass through the notebook; see `replay`.
 
     Attributes:
-        request: As it will be sent.
-        fingerprint: Of the request.
-        claim: Its slot.
-        extra_usd: Cost of rewriting its prompt in this call, in US dollars; None: not reported.
-        reserved: Money reserved for its images before its prompt was rewritten.
-        packed: Where its prompt was rewritten elsewhere: the pictures that bundles, and a library
-            that may be somebody else's, have of it. None: bundles are looked up after the library.
+        request: The request as it will be sent.
+        fingerprint: Fingerprint of the request.
+        claim: Slot of the request.
+        extra_usd: Cost of rewriting the prompt in this call, in US dollars; None: not reported.
+        reserved: Money reserved for the images before the prompt was rewritten.
+        packed: Pictures from bundles and from an untrusted library, if the prompt was rewritten
+            elsewhere. None: bundles are searched after the library.
     """
 
     request: ImageRequest
@@ -97,19 +96,19 @@ class ClaimedRequest:
 
     @property
     def key(self) -> tuple[str, int]:
-        """Fingerprint and place: unique in a library."""
+        """Fingerprint and place, unique in a library."""
         return self.fingerprint, self.claim.place
 
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
-    """What is known of a request before a chat model is asked to rewrite its prompt.
+    """Result of looking up a request before a chat model rewrites its prompt.
 
     Attributes:
         claimed: The request and its slot; None: its prompt has yet to be rewritten.
-        claim: The slot of the prompt as written, claimed only where pictures of the request exist
+        claim: The slot of the prompt as the user wrote it. It is claimed only if there are pictures
             whose prompt was rewritten elsewhere.
-        packed: Those pictures.
+        packed: Pictures whose prompt was rewritten elsewhere.
     """
 
     claimed: ClaimedRequest | None
@@ -118,12 +117,12 @@ class _Lookup:
 
 
 class _Availability(NamedTuple):
-    """What the library has of a request.
+    """Existing images of a request.
 
     Attributes:
-        stored: Images that answer it.
+        stored: Number of stored images that answer the request.
         claimed: The request and its slot; None: its prompt has yet to be rewritten.
-        ordered: Other images of it that are in a job which has not ended.
+        ordered: Number of further images of the request in open jobs.
     """
 
     stored: int
@@ -132,12 +131,12 @@ class _Availability(NamedTuple):
 
 
 class _Redo(NamedTuple):
-    """A picture to be made anew.
+    """A picture to be regenerated.
 
     Attributes:
-        number: In the user's batch.
-        picture: The present one.
-        slot: The slot and position of both.
+        number: Index in the user's batch.
+        picture: The current picture.
+        slot: Slot and position of the current and the new picture.
     """
 
     number: int
@@ -146,7 +145,7 @@ class _Redo(NamedTuple):
 
 
 class Generator:
-    """Answers the calls that go to one server and are kept in one library."""
+    """Runs the calls that use one server and one library."""
 
     def __init__(
         self, backend: Backend, home: Library, reopen: Callable[[Configuration], object]
@@ -155,22 +154,22 @@ class Generator:
 
         Args:
             backend: The server.
-            home: The library, which keeps replies even if its database cannot be opened.
-            reopen: Puts replies into the library that another process received before it died.
-                Blocks.
+            home: The library; it saves replies even if its database cannot be opened.
+            reopen: Blocking function that imports replies which another process received before it
+                died.
         """
         self.backend = backend
         self.home = home
         self._reopen = reopen
 
     def open(self, call: Call, claims: SlotClaims, limits: Limits, bundles: BundleLookup) -> None:
-        """Give a call what it needs here; before anything else is done with it.
+        """Set the fields of a call that the other methods use; must be called first.
 
         Args:
             call: A prepared call.
-            claims: Takes its slots.
-            limits: What it may spend.
-            bundles: The bundles beside the notebook, which answer after the library.
+            claims: Claims the slots of the call.
+            limits: Spending limits of the call.
+            bundles: The bundles in the notebook's folder, which are searched after the library.
         """
         options, progress = call.options, call.progress
         call.claims, call.limits, call.bundles = claims, limits, bundles
@@ -179,13 +178,14 @@ class Generator:
         call.rewriter = self.backend.rewriter(options, call.ingest.library, progress)
 
     async def answer(self, call: Call) -> None:
-        """Answer the requests of a call, from the library or the server, into `call.progress`.
+        """Get the images of a call from the library or the server, and put them in `call.progress`.
 
-        The first slot is claimed before anything is awaited: calls that are answered one after the
+        The first slot is claimed before anything is awaited, so that calls which run one after the
         other get their slots in this order.
 
         Raises:
-            XaiError: A request failed; of many, with an error that the others would share.
+            XaiError: The request failed. With many requests, only errors that would fail all of
+                them are raised.
         """
         try:
             if call.many:
@@ -202,7 +202,7 @@ class Generator:
     # Many requests
 
     async def _answer_each(self, call: Call) -> None:
-        """Answer the requests of a call, several at a time, as far as possible.
+        """Run the requests of a call, several at a time, as far as possible.
 
         Raises:
             XaiError: The key is refused, the limit allows not even one request, or the server's
@@ -211,7 +211,7 @@ class Generator:
         """
         concurrency = call.configuration.concurrency
         pace = call.pace = Pace.of(call.configuration)
-        # Twice as many: while one's reply is being saved, another's request is under way.
+        # Twice as many workers: while one saves its reply, another can send a request.
         workers = [asyncio.ensure_future(self._work(call, pace)) for _ in range(2 * concurrency)]
         try:
             await asyncio.gather(*workers)
@@ -226,7 +226,7 @@ class Generator:
             raise pace.refused
 
     async def _work(self, call: Call, pace: Pace) -> None:
-        """Answer one request after the other until the last, or until a limit is reached."""
+        """Run requests one after the other until the last, or until a limit is reached."""
         progress = call.progress
         while not (call.lazy and progress.unsent):
             taken = await pace.take(call)
@@ -256,7 +256,7 @@ class Generator:
             except RateLimitError as error:
                 failure = error
                 pace.slow_down()
-                if error.maybe_billed:  # never sent again
+                if error.maybe_billed:  # must not be sent again
                     return [_card(request, failure)], True
             except _HOPELESS as error:
                 pace.failure = error
@@ -271,7 +271,7 @@ class Generator:
                 return images, False
         if isinstance(failure, RateLimitError) and pace.succeeded == succeeded:
             pace.failure = failure
-            raise failure  # minutes without a single success: the quota is used up
+            raise failure  # no success for minutes: the quota is used up
         return [_card(request, failure)], True
 
     # Slots
@@ -280,24 +280,24 @@ class Generator:
         self, call: Call, request: ImageRequest, rest: Estimate | None = None,
         lookup: _Lookup | None = None,
     ) -> ClaimedRequest:  # fmt: skip
-        """Return a request with its slot. Equal requests get theirs in the order of the calls.
+        """Return a request with its slot. Equal requests get slots in the order of the calls.
 
-        If the prompt is to be rewritten, that is done first, within the limits for the rewrite
-        and the images together.
+        With `--rewrite`, the prompt is rewritten first, if the rewrite and the images together are
+        within the limits.
 
-        A rewritten request has its slot by the rewritten prompt, because existing libraries keep
-        its images there: a cell with `--rewrite` and a cell with the same text typed in have had
-        the places 0 and 1 of one fingerprint. So its slot is claimed after the rewrite, and equal
-        prompts wait for each other.
+        The slot of a rewritten request depends on the rewritten prompt: existing libraries store
+        its images there, and a cell in which the user typed the same text shares the fingerprint.
+        The slot is therefore claimed after the rewrite, and equal prompts wait for each other.
 
         Args:
-            call: Whose request it is.
-            request: As the user wrote it.
-            rest: Returns the expected cost of everything but the rewrite; default: of its images.
+            call: The call of the request.
+            request: The request as the user wrote it.
+            rest: Returns the expected cost of everything but the rewrite; default: the cost of the
+                images.
             lookup: The result of an earlier `_look`.
 
         Raises:
-            BudgetError: Rewriting the prompt and making its images would pass a limit.
+            BudgetError: Rewriting the prompt and making the images would exceed a limit.
         """
         if (rewriter := call.rewriter) is None:
             return self._claimed(call, request)
@@ -345,7 +345,7 @@ class Generator:
         return request.fingerprint(self.backend.kind, self.backend.host)
 
     def _claim_slot(self, call: Call, fingerprint: str, n: int) -> Claim:
-        if call.options.reuse:  # any stored image of an equal request answers
+        if call.options.reuse:  # any stored image of an equal request can answer
             slot = (bytes.fromhex(fingerprint)[:16], 0)
             return Claim(slot, 0, n, anew=False, after=0, before=None)
         fresh = call.fresh and not call.options.replay
@@ -354,17 +354,17 @@ class Generator:
     async def claim_all(self, call: Call, requests: Sequence[ImageRequest]) -> list[ClaimedRequest]:
         """Return the requests of a job with their slots.
 
-        Each prompt is rewritten only while all that is left of the job is within every limit: the
-        other rewrites, and every image that is not stored.
+        A prompt is rewritten only if the rest of the job is within every limit: all remaining
+        rewrites, and all images that are not stored.
 
         Raises:
-            BudgetError: The job would pass a limit. What was rewritten before is remembered.
+            BudgetError: The job would exceed a limit. Prompts already rewritten are stored.
         """
         if (rewriter := call.rewriter) is None or call.options.replay:
             return [await self._claim(call, request) for request in requests]
         claimed: dict[int, ClaimedRequest] = {}
         to_make: list[tuple[ImageRequest, int]] = []
-        prompts: dict[str, int] = {}  # to be rewritten; equal ones are rewritten once
+        prompts: dict[str, int] = {}  # prompts to rewrite; equal prompts are rewritten once
         lookups: list[_Lookup] = []
         for number, request in enumerate(requests):
             lookup = await self._look(call, request)
@@ -386,7 +386,7 @@ class Generator:
         for number, request in enumerate(requests):
             if number not in claimed:
                 claimed[number] = await self._claim(call, request, rest, lookups[number])
-                await self._free(claimed[number])  # it is reserved again as part of the job
+                await self._free(claimed[number])  # the money is reserved again with the job
         return [claimed[number] for number in range(len(requests))]
 
     # Prompts that are rewritten first
@@ -394,11 +394,11 @@ class Generator:
     async def _look(
         self, call: Call, request: ImageRequest, former: _Lookup | None = None
     ) -> _Lookup:
-        """Return what is known of a request without asking a chat model.
+        """Look up a request and its rewritten prompt, without sending it to a chat model.
 
-        The rewritten prompt of a bundle, or of a library that may be somebody else's, is never
-        sent: anybody could have written it. Its pictures answer the request as it was written.
-        `former` is the result of an earlier look, which may have claimed the slot.
+        The rewritten prompt of a bundle or of an untrusted library is never sent, because anybody
+        could have written it. Its pictures can still answer the request as the user wrote it.
+        `former` is the result of an earlier call, which may have claimed the slot.
         """
         if (rewriter := call.rewriter) is None:
             return _Lookup(self._claimed(call, request))
@@ -410,7 +410,7 @@ class Generator:
         only_stored = call.options.replay
         answers = claim is not None and (only_stored or not claim.anew)
         if claim is not None and packed is not None and answers and len(packed) == request.n:
-            # No request with this fingerprint is ever sent: the library has nothing under it.
+            # No request with this fingerprint is ever sent, so the library has no images for it.
             key = self._key_as_written(request, rewriter.model)
             return _Lookup(ClaimedRequest(request, key, claim, packed=packed))
         if only_stored:
@@ -424,7 +424,7 @@ class Generator:
         request: ImageRequest,
         known: ImageRequest | None,
     ) -> _Lookup:
-        """Return slot and pictures of a request whose prompt was rewritten otherwise elsewhere."""
+        """Return slot and pictures of a request with a different rewrite elsewhere."""
         texts = await asyncio.to_thread(call.bundles.rewrites_of, request, rewriter.model)
         foreign = None if known is not None else await rewriter.look_up(request)
         if not (texts or foreign) or (known is not None and known.prompt in texts):
@@ -447,7 +447,7 @@ class Generator:
     ) -> list[Picture]:
         """Return the pictures of a request whose prompt was rewritten elsewhere.
 
-        `foreign` is the request as a library has it that may be somebody else's.
+        `foreign` is the request with the rewritten prompt of an untrusted library.
         """
         pictures: dict[int, Picture] = {}
         if foreign is not None:
@@ -461,7 +461,7 @@ class Generator:
         return [pictures[position] for position in sorted(pictures)]
 
     def _key_as_written(self, request: ImageRequest, model: str) -> str:
-        """Return the key of a request that is to be rewritten; no request sent has it."""
+        """Return a key for a request before its rewrite; no sent request has this fingerprint."""
         key = f"{self._fingerprint(request)} rewritten by {model}"
         return hashlib.sha256(key.encode()).hexdigest()
 
@@ -469,7 +469,7 @@ class Generator:
     async def _rewriting_once(
         self, call: Call, rewriter: PromptRewriter, request: ImageRequest, fingerprint: str
     ) -> AsyncIterator[None]:
-        """With `reuse`, rewrite a prompt once in all processes that share a home."""
+        """With `reuse`, let only one of the processes that share a home rewrite a prompt."""
         known = not call.options.reuse or await rewriter.recall(request)
         once = self._once(call, f"rewrite-{fingerprint}")
         async with contextlib.nullcontext() if known else once:
@@ -480,7 +480,7 @@ class Generator:
     async def _whole_cost(
         self, call: Call, rewriter: PromptRewriter, rest: Estimate
     ) -> list[Amount | None]:
-        """Return the expected costs of rewriting a prompt and of all that follows."""
+        """Return the expected costs of rewriting a prompt, then those that `rest` returns."""
         if call.limits.name is None:
             return [FREE, FREE]
         return [await self._rewrites_cost(call, rewriter, 1), *await rest()]
@@ -495,7 +495,7 @@ class Generator:
     ) -> list[Amount | None]:
         """Return the expected cost of images; None: no price is known.
 
-        Without a limit the server is not asked for prices.
+        Without a limit, prices are not requested from the server.
         """
         if call.limits.name is None:
             return [FREE]
@@ -504,10 +504,10 @@ class Generator:
     # One request
 
     async def _answer(self, call: Call, claimed: ClaimedRequest) -> list[Picture]:
-        """Return the images of a request, or cards that say why one is missing.
+        """Return the images of a request, with a card for each missing image.
 
         Raises:
-            XaiError: The request failed as a whole. It can be made again.
+            XaiError: The request failed without any image. It can be sent again.
         """
         request = claimed.request
         try:
@@ -516,7 +516,7 @@ class Generator:
             stored = await self._stored(call, claimed)
             if not call.options.reuse or len(stored) >= request.n:
                 return await self._complete(call, claimed, stored)
-            # The task or process that makes these images may wait for this very money.
+            # The task or process that makes these images may wait for this money.
             await self._free(claimed)
             async with self._once(call, claimed.fingerprint) as flight:
                 stored = await self._stored(call, claimed)
@@ -525,7 +525,7 @@ class Generator:
                 flight.unkept += [one for one in images if one.id is None and one.settled]
                 return images
         finally:
-            await self._free(claimed)  # what is stored costs nothing
+            await self._free(claimed)  # stored images cost nothing
 
     async def _free(self, claimed: ClaimedRequest) -> None:
         """Free the money reserved for images that have not been sent."""
@@ -536,12 +536,12 @@ class Generator:
 
     @contextlib.asynccontextmanager
     async def _once(self, call: Call, key: str) -> AsyncIterator[Flight]:
-        """Wait until no other task, and no process of the same home, works on a key."""
+        """Wait until no other task or process with the same home works on a key."""
         library = call.ingest.library
         shared = library is not None and not library.read_only
         folder = library.home / "locks" if library is not None and shared else None
         async with self.backend.flights.hold(key, folder) as flight:
-            if flight.inherited:  # from a process that died, maybe with a reply in the spool
+            if flight.inherited:  # the former owner died, perhaps with a reply in the spool
                 self.home.overdue = True
                 with contextlib.suppress(LibraryError):
                     await asyncio.to_thread(self._reopen, call.configuration)
@@ -550,7 +550,7 @@ class Generator:
     async def _complete(
         self, call: Call, claimed: ClaimedRequest, stored: list[Picture]
     ) -> list[Picture]:
-        """Return the images of a request; those that are not stored are made."""
+        """Return the images of a request; generate those that are not stored."""
         request = claimed.request
         missing = _missing(stored, request.n)
         if request.share and not call.options.replay:
@@ -565,7 +565,7 @@ class Generator:
     # From the library and bundles
 
     async def _stored(self, call: Call, claimed: ClaimedRequest) -> list[Picture]:
-        """Return the stored images that answer a request: none where new ones are wanted."""
+        """Return the stored images that answer a request; none if it needs new images."""
         if claimed.claim.anew and not call.options.replay:
             call.claims.begin(claimed.claim, await call.ingest.newest())
             return []
@@ -575,7 +575,7 @@ class Generator:
         """Return the stored images of a request, whether its cell has shown them or not.
 
         Raises:
-            LibraryError: With `replay`: some are missing.
+            LibraryError: The call has `replay`, and images are missing.
         """
         request, claim = claimed.request, claimed.claim
         if call.options.replay:
@@ -589,7 +589,7 @@ class Generator:
             return await self._filled(call, claimed, found, None)
         query = _query(call, claimed, claim.place, claim.after)
         found = await call.ingest.find(query, request)
-        if claim.after:  # once new images are wanted, older packed ones are not
+        if claim.after:  # the cell wants new images, so bundles do not answer
             pictures = found.pictures
         else:
             pictures = await self._filled(call, claimed, found, claim.place)
@@ -597,7 +597,7 @@ class Generator:
         return pictures
 
     async def _recall_or_fail(self, call: Call, claimed: ClaimedRequest) -> list[Picture]:
-        """Return the stored images of a slot; if it has too few, of any slot."""
+        """Return the stored images of a slot; if images are missing, use any slot."""
         request = claimed.request
         for place in (claimed.claim.place, None):
             query = _query(call, claimed, place)
@@ -617,7 +617,7 @@ class Generator:
     ) -> list[Picture]:
         """Return stored images, completed from bundles.
 
-        A bundle beside the notebook answers before images that other notebooks made.
+        Bundles in the notebook's folder take precedence over images that other notebooks made.
         """
         others = [picture for picture in found.pictures if picture.id in found.elsewhere]
         own = [picture for picture in found.pictures if picture.id not in found.elsewhere]
@@ -626,7 +626,7 @@ class Generator:
     async def _fill(
         self, call: Call, claimed: ClaimedRequest, pictures: list[Picture], place: int | None
     ) -> list[Picture]:
-        """Return pictures of a request; those that are missing are taken from bundles."""
+        """Return the pictures of a request, completed from bundles."""
         if claimed.packed is not None:
             return _merged(pictures, claimed.packed)
         return await call.bundles.fill(pictures, claimed.request, place, call.progress)
@@ -636,7 +636,7 @@ class Generator:
     async def _make(
         self, call: Call, claimed: ClaimedRequest, missing: Sequence[int], *, redo: bool = False
     ) -> list[Picture]:
-        """Have the images at some positions made, and save them; `redo`: in place of others."""
+        """Generate the images at some positions and save them; `redo`: they replace others."""
         request, count = claimed.request, len(missing)
         slot = {"fingerprint": claimed.fingerprint, "place": claimed.claim.place, "redo": redo}
         writer = call.ingest.expect(request, missing, slot)
@@ -666,7 +666,7 @@ class Generator:
             cost_of = partial(self._images_cost, call, request, count)
             (reservation,) = await call.limits.reserve(cost_of)
         try:
-            # Money before disk space: else two calls could each wait for what the other holds.
+            # Reserve money before disk space in every call; otherwise two calls could deadlock.
             await call.ingest.check_room(writer)
             call.progress.to_make += count
             sent = await self._send(call, request, count, writer)
@@ -684,7 +684,7 @@ class Generator:
     async def _send(
         self, call: Call, request: ImageRequest, n: int, writer: ReplyWriter
     ) -> Sequence[ImageResponse]:
-        """Send a request when it is its turn among many."""
+        """Send a request, as soon as the pace of the call allows."""
         pace, library = call.pace, call.ingest.library
 
         def note(attempt: Attempt) -> None:
@@ -692,7 +692,7 @@ class Generator:
             if pace is not None:
                 pace.on_attempt(attempt)
 
-        # Only while it is at the server: the next request need not wait for this one's files.
+        # Hold the semaphore only while the server works, not while files are saved.
         async with pace.under_way if pace is not None else contextlib.nullcontext():
             if pace is not None:
                 await pace.wait()
@@ -712,7 +712,7 @@ class Generator:
     async def _save(
         self, key: tuple[str, int], saving: Coroutine[Any, Any, list[Picture]]
     ) -> list[Picture]:
-        """Save a reply, even if the call is cancelled at this very moment."""
+        """Save a reply, even if the call is cancelled meanwhile."""
         keeping = self.backend.keeping
         task = keeping[key] = asyncio.ensure_future(saving)
         task.add_done_callback(lambda _: keeping.pop(key, None))
@@ -722,17 +722,17 @@ class Generator:
             await asyncio.wait({task})
             raise
 
-    # Single images made anew
+    # Redo
 
     async def _redo_answered(self, call: Call) -> None:
-        """Make single images of an answered call anew, for `--redo`."""
+        """Regenerate the images of a finished call that `--redo` names."""
         results = call.progress.results
         images = [(number, i) for number in sorted(results) for i in range(len(results[number]))]
         check_redo(call.options.redo, len(images))
         chosen = {}
         for index in call.options.redo:
             number, i = images[index]
-            if results[number][i].replayed:  # what has just been made is new
+            if results[number][i].replayed:  # an image just generated is new already
                 chosen[index] = results[number][i]
         for index, picture in (await self.redo(call, chosen)).items():
             number, i = images[index]
@@ -742,15 +742,15 @@ class Generator:
         call.progress.changed()
 
     async def redo(self, call: Call, pictures: Mapping[int, Picture]) -> dict[int, Picture]:
-        """Make pictures anew and return them, or what was made anew for this pass before.
+        """Return regenerated pictures; those that an earlier pass regenerated are replayed.
 
         Args:
-            call: Whose pictures they are.
-            pictures: By their indices in the user's batch.
+            call: The call of the pictures.
+            pictures: The current pictures by their indices in the user's batch.
 
         Raises:
-            OptionError: One is not in the library, or was made elsewhere.
-            XaiError: A request failed. What others brought is in the library.
+            OptionError: A picture is not in the library, or was made elsewhere.
+            XaiError: A request failed. The images of the other requests are in the library.
         """
         library = call.ingest.library
         if library is None:
@@ -777,7 +777,7 @@ class Generator:
         """Return the slots of pictures.
 
         Raises:
-            OptionError: One is not in the library, or was made elsewhere.
+            OptionError: A picture is not in the library, or was made elsewhere.
         """
         found = []
         for index, picture in pictures.items():
@@ -796,7 +796,7 @@ class Generator:
         return found
 
     async def _claim_redo(self, call: Call, one: _Redo, library: Library) -> bool:
-        """Claim the slot of a picture that is made anew; False: it was, in an earlier pass."""
+        """Claim the slot of a redo; False: an earlier pass has already regenerated the picture."""
         slot = one.slot
         key = f"redo {slot.fingerprint} {slot.place} {slot.position}"
         fingerprint = hashlib.sha256(key.encode()).hexdigest()
@@ -810,7 +810,7 @@ class Generator:
         return len(before) <= claim.place or before[-1] <= claim.after
 
     async def _remake(self, call: Call, group: list[_Redo]) -> dict[int, Picture]:
-        """Have images of one slot made anew, by one request."""
+        """Regenerate images of one slot with one request."""
         group = sorted(group, key=lambda one: one.slot.position)
         slot, request = group[0].slot, group[0].picture.request
         key = (bytes.fromhex(slot.fingerprint)[:16], slot.place)
@@ -837,14 +837,14 @@ class Generator:
         """Return the plan of a call, which can still be run.
 
         Args:
-            call: The call; its claims are for looking only, and have to be withdrawn.
-            requests: Its first requests, as the user wrote them.
-            more: There are more.
-            budget: The budget that holds; None: no budget is set.
-            count_ordered: For a job; see `CountOrdered`.
+            call: The call. The caller must release its claims afterwards.
+            requests: The first requests of the call, as the user wrote them.
+            more: Whether the call has more requests.
+            budget: The current budget; None: no budget is set.
+            count_ordered: Counts images in open jobs, for a batch call; see `CountOrdered`.
 
         Raises:
-            XaiError: The server cannot be asked for prices.
+            XaiError: The prices cannot be read from the server.
         """
         options, prices = call.options, self.backend.prices
         if (failure := self.home.failure) is not None:
@@ -920,7 +920,7 @@ class Generator:
         for number, claimed in enumerate(all_claimed):
             if claimed is None or (claimed.claim.anew and not stored_answers):
                 continue
-            if options.reuse:  # by then, an equal request before it has stored its images
+            if options.reuse:  # an earlier equal request will have stored its images by then
                 repeated[number] = made.get(claimed.fingerprint, 0)
                 made[claimed.fingerprint] = max(repeated[number], claimed.request.n)
             place = None if options.reuse else claimed.claim.place
@@ -928,7 +928,7 @@ class Generator:
         counts = dict.fromkeys(range(len(requests)), 0)
         for number, count in (await self._count_found(call, all_claimed, queries)).items():
             counts[number] = min(max(count, repeated.get(number, 0)), requests[number].n)
-        if options.replay:  # where its own slot has too few, another has enough, or none
+        if options.replay:  # any slot that has all images may answer
             anywhere = {
                 number: replace(query, place=None)
                 for number, query in queries.items()
@@ -943,7 +943,7 @@ class Generator:
         all_claimed: Sequence[ClaimedRequest | None],
         queries: Mapping[int, SlotQuery],
     ) -> dict[int, int]:
-        """Return how many images the library and the bundles have, for each query."""
+        """Return how many images the library and the bundles have for each query."""
         library = call.ingest.library
         counts: dict[int, int] = {}
         if library is None:
@@ -973,7 +973,7 @@ class Generator:
             if not count:
                 costs.append(0.0)
                 continue
-            # A job asks for each image on its own, with all input images.
+            # A job sends a separate request for each image, with all input images.
             together = 1 if call.options.batch else count
             kind = PriceKey.of(request), together
             if kind not in known:
@@ -1007,14 +1007,14 @@ def _missing(pictures: Sequence[Picture], n: int) -> list[int]:
 
 
 def _merged(pictures: Sequence[Picture], more: Sequence[Picture]) -> list[Picture]:
-    """Return pictures, completed with more at the positions that are missing, in order."""
+    """Return pictures by position; missing positions are filled from `more`."""
     positions = {picture.position for picture in pictures}
     missing = (picture for picture in more if picture.position not in positions)
     return sorted([*pictures, *missing], key=lambda picture: picture.position)
 
 
 def _with_unsaved(call: Call, stored: list[Picture], flight: Flight, n: int) -> list[Picture]:
-    """Return stored images, completed with those that an equal request could not save."""
+    """Return stored images, completed with images that an equal request could not save."""
     unsaved = [
         replace(picture, position=position, replayed=True)
         for picture, position in zip(flight.unkept, _missing(stored, n), strict=False)
@@ -1028,7 +1028,7 @@ def _with_unsaved(call: Call, stored: list[Picture], flight: Flight, n: int) -> 
 
 
 def _refusals(call: Call, plan: Plan) -> Iterator[str]:
-    """Yield why the call would be refused, or stop before its end."""
+    """Yield the reasons why the call would be refused or would stop early."""
     if call.options.replay and plan.stored is not None and plan.new:
         yield f"--replay would fail: {plan.new:,} of {plan.images:,} images are not stored."
     counted = call.configuration.budget

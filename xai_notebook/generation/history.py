@@ -1,6 +1,6 @@
-"""Past images: find them, name them, annotate them, pack them into bundles.
+"""Past images: search, ids, annotations, bundles and costs.
 
-Separate because it needs the library alone, and the session is about calls.
+Separate because it only needs the library, whereas the session runs calls.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.picture import Picture
 
 _ID_LENGTHS: Final = (8, 12, 16, 32)
-"""Digits of a digest that are tried as an id."""
+"""Numbers of digits of a digest that are tried for an id."""
 
 
 class History:
-    """The images of the library in use, as users hold them."""
+    """The images of the current library, as `GeneratedImage` and `ImageBatch`."""
 
     def __init__(
         self,
@@ -41,9 +41,9 @@ class History:
 
         Args:
             library: Returns the open library, or raises a `LibraryError`.
-            shown: By home, the `id` of each image that this kernel has shown.
-            bundles: The bundles beside the notebook.
-            maker: The session, for `edit` and its like on each picture.
+            shown: Ids of the images that this kernel has shown, by the library's folder.
+            bundles: The bundles in the notebook's folder.
+            maker: The session, for methods of the images such as `edit`.
         """
         self._library = library
         self._shown = shown
@@ -51,7 +51,7 @@ class History:
         self._maker = maker
 
     def visible(self, ids: Sequence[int]) -> Sequence[int]:
-        """Return those rows of the library that may be seen: for visitors, this kernel's own."""
+        """Return the visible rows of the library: all, or for visitors this kernel's own."""
         if not is_for_visitors():
             return ids
         own = self._shown.get(self._library().home, ())
@@ -66,8 +66,8 @@ class History:
         """Return past images, newest first.
 
         Args:
-            words: Only images whose prompts hold all of these words.
-            n: At most so many.
+            words: Words that the prompt of each image must contain.
+            n: Maximum number of images.
 
         Raises:
             LibraryError: The library cannot be opened.
@@ -90,7 +90,7 @@ class History:
         return ImageBatch(found, cells=True, limit=n, summary=summary)
 
     def lineage(self, image: GeneratedImage) -> ImageBatch:
-        """Return the images that `image` was made from, oldest first, and itself at the end.
+        """Return the images that `image` was made from, oldest first, followed by `image`.
 
         Raises:
             LibraryError: The library cannot be opened.
@@ -101,13 +101,13 @@ class History:
         return self.as_batch(line) or ImageBatch([image])
 
     def named(self, digits: str) -> dict[str, GeneratedImage | Path]:
-        """Return images and files whose digest begins with these digits, by their digests.
+        """Return images and files whose digest starts with `digits`, by digest.
 
-        They are images in the library and input files of panels, or else images of the bundles
-        beside the notebook.
+        Searches the images in the library and the input files of panels; if none matches, the
+        bundles in the notebook's folder.
 
         Args:
-            digits: Hexadecimal, in lower case.
+            digits: Hexadecimal digits in lower case.
 
         Raises:
             LibraryError: The library cannot be opened.
@@ -125,7 +125,7 @@ class History:
         """Return the shortest unambiguous id of a picture, for `--image`.
 
         Args:
-            sha256: Of its original bytes.
+            sha256: Digest of the original bytes.
 
         Raises:
             LibraryError: The library cannot be opened.
@@ -146,7 +146,7 @@ class History:
 
         Raises:
             OptionError: A tag is empty or has invalid characters.
-            LibraryError: An image is not in the library, or it cannot be written to.
+            LibraryError: An image is not in the library, or the library cannot be written to.
         """
         ids, marks = self._rows_of(images), self._library().annotations
         if starred is not None:
@@ -162,7 +162,7 @@ class History:
         """Return the star and the tags of an image; see `mark`.
 
         Raises:
-            LibraryError: It is not in the library, or that cannot be opened.
+            LibraryError: The image is not in the library, or the library cannot be opened.
         """
         (row,) = self._rows_of([image])
         return self._library().annotations.of([row]).get(row) or Annotation()
@@ -171,7 +171,7 @@ class History:
         """Return the ids of images, which may come from a pickle or from another library.
 
         Raises:
-            LibraryError: One is not in the library, or that cannot be opened.
+            LibraryError: An image is not in the library, or the library cannot be opened.
         """
         rows = self._library().catalog.find_rows([image.picture for image in images])
         found = [row for row in rows if row is not None]
@@ -183,7 +183,7 @@ class History:
         return found
 
     def as_batch(self, pictures: Sequence[Picture]) -> ImageBatch:
-        """Return pictures of the library as users hold them."""
+        """Return pictures of the library as an `ImageBatch`."""
         return ImageBatch(
             GeneratedImage(
                 replace(picture, replayed=True), index=picture.position, maker=self._maker
@@ -197,7 +197,7 @@ class History:
         return pack(library, path, self._shown.get(library.home, ()))
 
     def unpack(self, path: str | Path) -> ImageBatch:
-        """Take a bundle into the library; see `xai_notebook.unpack`."""
+        """Import a bundle into the library; see `xai_notebook.unpack`."""
         taken, problems = unpack(self._library(), path)
         summary = None if taken else "The library has all of this bundle's pictures."
         return ImageBatch(self.as_batch(taken), cells=True, notes=problems, summary=summary)

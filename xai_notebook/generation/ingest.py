@@ -1,7 +1,7 @@
 """Save replies to the library; load stored images.
 
-A reply is in the library before its images are decoded: nothing that was paid for is lost to a
-picture that cannot be read.
+A reply is saved in the library before its images are decoded, so that no paid image is lost if
+decoding fails.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.picture import Picture
 
 _LINGER: Final = 0.01
-"""Seconds that replies wait for each other, to be saved in one transaction."""
+"""Seconds to wait for further replies, to save them in one transaction."""
 _PAUSE: Final = 0.5
-"""Seconds after the last reply, after which the originals of saved replies are made durable."""
+"""Seconds after the last reply until saved originals are synced and removed from the spool."""
 _UNSETTLED: Final = 512
-"""Saved replies after which that is done at the latest."""
+"""Number of saved replies after which this is done without waiting."""
 _MEMORY: Final = 64 << 20
-"""Bytes of images being saved; while there are more, no image is requested."""
+"""Maximum bytes of images being saved; above this, no more images are requested."""
 _LOOK: Final = 0.05
-"""Seconds between two looks at the disk space that replies under way leave."""
+"""Seconds between two checks of disk space while replies are in flight."""
 _LIFETIME: Final = timedelta(hours=1)
 """How long the server keeps an image at its URL."""
 _SHOWN_AT_ONCE: Final = 1_000
-"""Pictures of one transaction that notes what a notebook shows."""
+"""Maximum shown pictures that are recorded in one transaction."""
 _NOTING: Final = 1.0
-"""Seconds that a call waits for this transaction, which a locked library can delay."""
+"""Maximum seconds that a call waits for this transaction; a locked library can delay it."""
 
 
 @dataclass(slots=True)
@@ -60,12 +60,12 @@ class Ingest:
 
     Attributes:
         home: The library. If its database cannot be opened, replies and originals are saved in its
-            folder and go into the database later.
-        backend: The server that makes the images.
-        progress: Takes notes.
-        timeout: Seconds for a download.
-        notebook: The name of the notebook that the images are for.
-        refusal: Raised instead of requesting more images: a reply could not be saved.
+            folder and imported into the database later.
+        backend: The server that generates the images.
+        progress: Receives notes for the user.
+        timeout: Deadline of a download in seconds.
+        notebook: Name of the notebook; None: unknown.
+        refusal: Error to raise before further requests, set when a reply could not be saved.
     """
 
     home: Library
@@ -85,7 +85,7 @@ class Ingest:
     _checked: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Batch what goes to the library at the same time."""
+        """Batch concurrent accesses to the library."""
         self._look_up = Batched(self.home.look_up, linger=_LINGER)
         self._save = Batched(self.home.add_replies, linger=_LINGER)
         self._sync = Batched(self.home.spool.sync)
@@ -99,7 +99,7 @@ class Ingest:
         """Reserve disk space for a reply, unless its images are free of charge.
 
         Raises:
-            NotKeptError: There is too little, or the last reply of this call could not be saved.
+            NotKeptError: Disk space is too low, or the last reply of this call could not be saved.
         """
         while self._unsaved > _MEMORY:  # the disk is slower than the server
             await asyncio.wait({*self._saving}, return_when=asyncio.FIRST_COMPLETED)
@@ -121,7 +121,7 @@ class Ingest:
             except NotKeptError:
                 if not under_way:
                     raise
-                await asyncio.sleep(_LOOK)  # replies under way may turn out smaller
+                await asyncio.sleep(_LOOK)  # replies in flight may be smaller than reserved
         if not self._checked or self.home.spool.failed:
             try:
                 await asyncio.to_thread(self.home.spool.check, writer.reservation.size)
@@ -136,7 +136,7 @@ class Ingest:
         """Check that the last reply could be saved.
 
         Raises:
-            NotKeptError: It could not.
+            NotKeptError: The last reply could not be saved.
         """
         if self.refusal is not None:
             raise self.refusal
@@ -148,17 +148,17 @@ class Ingest:
             )
 
     async def newest(self) -> int:
-        """Return the `id` of the newest image in the library when the call first asks."""
+        """Return the `id` of the newest image in the library, as of the first use in this call."""
         if self._newest is None and self.library is not None:
             self._newest = await asyncio.to_thread(self.library.newest)
         return self._newest or 0
 
     async def find(self, wanted: SlotQuery, request: ImageRequest) -> StoredImages:
-        """Return the stored images of a request; those that wait at a URL are downloaded first.
+        """Return the stored images of a request; download those that are still at a URL.
 
         Args:
-            wanted: What to look for.
-            request: The request that they answer.
+            wanted: The query.
+            request: The request that the images answer.
         """
         if self.library is None:
             return StoredImages([])
@@ -173,7 +173,7 @@ class Ingest:
                     replayed=True,
                 )
                 for picture in fetched
-                if picture is not None and picture.status != "failed"  # it has to be made again
+                if picture is not None and picture.status != "failed"  # generated again
             ]
         )
         return found._replace(pictures=pictures)
@@ -187,9 +187,9 @@ class Ingest:
     async def showed(
         self, query: SlotQuery, found: StoredImages, pictures: Iterable[Picture]
     ) -> None:
-        """Note which of the pictures that the notebook shows at a place were made elsewhere.
+        """Record pictures of other notebooks that this notebook shows in a slot.
 
-        From now on they answer there.
+        They answer this slot from now on.
         """
         if not found.elsewhere or self.library is None or self.library.read_only:
             return
@@ -205,7 +205,7 @@ class Ingest:
             await self.remember_shown()
 
     async def remember_shown(self) -> None:
-        """Store what `showed` has noted; skip it if the library cannot be written to now."""
+        """Store the records of `showed`; skip them if the library is not writable now."""
         shown, self._shown = self._shown, []
         if self.library is None or not shown:
             return
@@ -217,10 +217,10 @@ class Ingest:
         await asyncio.wait({asyncio.ensure_future(remember(self.library))}, timeout=_NOTING)
 
     async def share(self, stored: Sequence[Picture], days: float) -> list[Picture]:
-        """Return stored pictures with a public link each; no image is made anew.
+        """Return stored pictures, each with a public link; no image is regenerated.
 
-        A picture without a link gets one to an upload of its original, or a note with the failure.
-        The server keeps file and link for `days`.
+        The original of a picture without a link is uploaded; if that fails, the picture gets a
+        note. The server keeps the file and the link for `days`.
         """
         return [*await asyncio.gather(*(self._share(picture, days) for picture in stored))]
 
@@ -234,7 +234,7 @@ class Ingest:
             data = await asyncio.to_thread(lambda: picture.data)
             name = f"{(picture.sha256 or 'image')[:16]}.{kind}"
             stored = await files.upload(data, filename=name, expires_after=lifetime)
-            made = await files.create_public_url(stored.id)  # which ends with the file
+            made = await files.create_public_url(stored.id)  # expires with the file
         except XaiError as error:
             return replace(picture, notes=(*picture.notes, f"Not shared: {error}"))
         if (link := bounds.link(made.public_url)) is None:
@@ -254,8 +254,8 @@ class Ingest:
         """Return a writer that saves the reply to a request as it arrives.
 
         Args:
-            request: As it will be sent.
-            missing: The positions of the images asked for.
+            request: The request as it will be sent.
+            missing: Positions of the requested images.
             place: Fingerprint and place of the request, and whether it is a redo.
         """
         answer = {
@@ -267,7 +267,7 @@ class Ingest:
         return ReplyWriter(self.home, request, missing, answer, self._begin_sync)
 
     def _begin_sync(self, spooled: SpooledReply) -> None:
-        """Make a reply durable, unless the library is about to do it."""
+        """Sync a reply to disk, unless the library is about to do so."""
         if not self._save.busy:
             self._sync(spooled)
 
@@ -278,7 +278,7 @@ class Ingest:
 
         Args:
             responses: The responses to store.
-            missing: The positions of the images asked for.
+            missing: Positions of the requested images.
             writer: The writer of the reply.
         """
         request = writer.request
@@ -303,7 +303,7 @@ class Ingest:
             writer.release()
 
     async def _store(self, reply: Reply, writer: ReplyWriter) -> list[Picture]:
-        """Return the pictures of a reply, stored in the library or wherever they can be saved."""
+        """Save a reply in the library, the spool or memory, and return its pictures."""
         if not reply.pictures and not reply.cost_usd:
             if reply.spooled is not None:
                 self.home.spool.remove(reply.spooled)
@@ -323,7 +323,7 @@ class Ingest:
         if writer.kept:
             self.home.overdue = True
             self._note_unsaved(error)
-            with suppress(LibraryError):  # the spool has them
+            with suppress(LibraryError):  # the spool has the originals
                 return await asyncio.to_thread(self.home.keep_originals, reply)
         else:
             self._refuse(error)
@@ -350,7 +350,7 @@ class Ingest:
         )
 
     def _refuse(self, error: LibraryError) -> None:
-        """Note that images could not be saved, and request no more."""
+        """Note that images could not be saved, and stop further requests."""
         self.progress.note(f"Not kept anywhere: {error} Until then, --export saves pictures.")
         if not self.backend.free:
             self.refusal = NotKeptError(
@@ -369,16 +369,16 @@ class Ingest:
 
         def settle() -> None:
             self._settling = None
-            with suppress(RuntimeError):  # the loop is closing: closing the library does it
+            with suppress(RuntimeError):  # the loop is closing; closing the library settles too
                 loop.run_in_executor(None, self.home.settle)
 
         self._settling = loop.call_later(pause, settle)
 
     async def _fetch_late(self, picture: Picture) -> Picture | None:
-        """Download a stored image that could not be downloaded when its reply came.
+        """Download a stored image that could not be downloaded when its reply arrived.
 
         Returns:
-            None if another kernel has downloaded it or given it up meanwhile.
+            The picture, or None if another kernel has downloaded it or marked it as failed.
         """
         if picture.status != "pending" or self.library is None:
             return picture
@@ -391,12 +391,12 @@ class Ingest:
     async def _fetch(
         self, picture: Picture, download: Awaitable[bytes], writer: ReplyWriter | None = None
     ) -> Picture:
-        """Return a pending picture with its bytes, or still pending, or failed.
+        """Download a pending picture; return it as ok, still pending or failed.
 
         Args:
             picture: The picture.
-            download: Returns its bytes.
-            writer: The writer of its reply, if that is new.
+            download: Awaitable that returns the bytes.
+            writer: Writer of the reply, if the reply is new.
         """
         try:
             data = await download
@@ -416,9 +416,9 @@ class Ingest:
         return replace(picture, status="ok", cached=data)
 
     async def _wait(self, picture: Picture, error: ReplyError) -> Picture:
-        """Return a picture whose download failed: still pending for an hour, then failed.
+        """Return a picture whose download failed: pending for an hour, then failed.
 
-        It has been paid for, and its host may come back within the hour.
+        The image has been paid for, and the download may succeed within the hour.
         """
         failed = replace(picture, status="failed", error=str(error))
         if self.library is None or picture.id is None:
@@ -426,7 +426,7 @@ class Ingest:
         until = picture.created + _LIFETIME
         gone = isinstance(error, DownloadError) and error.gone
         if gone or datetime.now(timezone.utc) > until:
-            with suppress(LibraryError):  # then it is tried again the next time
+            with suppress(LibraryError):  # the download is tried again the next time
                 await asyncio.to_thread(self.library.fail, picture, str(error))
             return failed
         waits = (

@@ -1,6 +1,6 @@
-"""Counters and results of one call, for the displays that show it.
+"""Counters and results of one call, for progress displays.
 
-Separate because displays and jobs use it without the rest of a call.
+Separate because displays and jobs use it without `Call`.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ class Progress:
     """Counters of one call, written on the background loop and read from any thread.
 
     Attributes:
-        expected: Number of requests, or an upper bound; None: unknown until the last is read.
+        expected: Number of requests, or an upper bound; None: unknown until all are read.
         images: Number of images, for placeholders.
-        done: Requests answered, from the server or the library.
-        failed: Requests that ended in an error.
-        unsent: Requests that were not sent because of a budget or the disk.
-        unsent_because: The reason, in a few words.
-        unsent_cure: How to change it, in a few words.
-        replayed: Requests answered by the library alone.
-        retries: Attempts that failed and were made again.
-        cost_usd: Costs reported by the server so far.
-        unpriced: Requests whose cost it did not report.
-        to_make: Images requested from the server so far.
+        done: Number of requests completed, from the server or the library.
+        failed: Number of requests that failed.
+        unsent: Number of requests not sent because of a limit or the disk.
+        unsent_because: Short reason for `unsent`.
+        unsent_cure: Short advice on how to send them.
+        replayed: Number of requests answered by stored images only.
+        retries: Number of failed attempts that were retried.
+        cost_usd: Costs reported by the server so far, in US dollars.
+        unpriced: Number of requests without a reported cost.
+        to_make: Number of images requested from the server so far.
         expected_usd: Expected cost by number of images, once known.
-        budget: The budget that holds, once known.
-        attempt: The last failed attempt, until its request is answered.
-        attempted: Its time on the monotonic clock.
+        budget: The current budget, once known.
+        attempt: The last failed attempt, until its request is completed.
+        attempted: Time of `attempt` on the monotonic clock.
         started: Start of the call on the monotonic clock.
-        results: Pictures by the number of their request; kept if the call is interrupted.
+        results: Pictures by request number; kept if the call is interrupted.
         notes: Sentences for the user.
         listener: Called on the background loop after each change; the panel uses it.
     """
@@ -72,21 +72,21 @@ class Progress:
 
     @property
     def eta(self) -> float | None:
-        """Seconds until the end at the pace so far; None: unknown."""
+        """Estimated seconds until the end, from the average so far, or None if unknown."""
         sent = self.done - self.replayed
         if not sent or self.expected is None:
             return None
         return self.elapsed / sent * max(self.expected - self.done - self.unsent, 0)
 
     def on_attempt(self, attempt: Attempt) -> None:
-        """Note a failed attempt that will be followed by another."""
+        """Record a failed attempt that will be retried."""
         self.retries += 1
         self.attempt = attempt
         self.attempted = time.monotonic()
         self.changed()
 
     def answered(self, number: int, images: list[Picture], *, failed: bool = False) -> None:
-        """Note that request `number` has its images, or cards with the cause of a failure."""
+        """Record the images of request `number`, or the cards with the cause of its failure."""
         self.results[number] = images
         self.done += 1
         self.failed += failed
@@ -95,7 +95,7 @@ class Progress:
         self.changed()
 
     def refused(self, number: int, images: list[Picture], reason: str) -> None:
-        """Note that request `number` was not sent because of a budget or the disk."""
+        """Record that request `number` was not sent because of a limit or the disk."""
         self.results[number] = images
         self.unsent += 1
         self.unsent_because = reason
@@ -103,7 +103,7 @@ class Progress:
 
     @property
     def complete(self) -> bool:
-        """Whether every request has all its images, so that its cell has shown them."""
+        """Whether every request has all its images."""
         if self.failed or self.unsent:
             return False
         return all(image.settled for images in self.results.values() for image in images)

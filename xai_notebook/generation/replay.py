@@ -1,22 +1,22 @@
-"""Replay: which slot of the library a request has, and whether stored pictures answer it.
+"""Replay: assign a slot of the library to each request, and decide whether stored images answer it.
 
-A *slot* is a request and its *place*. Equal requests (one fingerprint) have the places 0, 1, 2, ...
-in the order in which one pass through a notebook makes them, and images are stored under both. The
-image that this notebook showed last in a slot answers it; if it has shown none, the image that any
-notebook stored there last. So Restart and Run All makes the same requests in the same order, and
-shows the same pictures at no cost, also if a prompt stands in two cells, in a loop or in a
-function. Places count requests, not images: `-n` raised from 2 to 4 completes a slot, and no other
-slot moves.
+A *slot* is a request's fingerprint and a *place*. Requests with the same fingerprint get the places
+0, 1, 2, ... in the order in which one pass through a notebook makes them. Images are stored by
+slot. A slot is answered by the image that this notebook showed there last, or else by the image
+that any notebook stored there last. Therefore Restart and Run All makes the same requests in the
+same order and shows the same images at no cost, even if a prompt occurs in two cells, in a loop or
+in a function. Places count requests, not images: raising `-n` from 2 to 4 adds images to the same
+slot, and no other slot changes.
 
-A *run* is one execution of a cell. When a cell runs again (the same cell id; in a terminal the same
-line), its requests take the slots they had. The user has seen the images stored there, so new ones
-are made and stored there. Without cell ids (nbclient, papermill) and without cells (a program),
-nothing is run again: everything is one pass.
+A *run* is one execution of a cell. When a cell runs again (the same cell id; in a terminal, the
+same line), its requests get the same slots. The user has already seen the images stored there, so
+new images are made for the same slots. Without cell ids (nbclient, papermill) or without cells (a
+program), no cell counts as run again, and all requests belong to one pass.
 
-A request counts as seen once its call has all its images and its run has succeeded. Until then, the
-images that have arrived answer the next run: after an interrupt, a failed export, an error further
-down in the cell. A run that fails leaves its slots as they were. An incomplete call is completed in
-its own slots: by the next run of its cell, and where cells have no ids, by the next equal call.
+A request counts as seen once its call has all images and its run has succeeded. Until then, the
+next run replays the images that have arrived, for example after an interrupt, a failed export or an
+error further down in the cell. A failed run gives its slots back. An incomplete call is completed
+in its own slots, by the next run of the cell or, without cell ids, by the next equal call.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _Slot = tuple[bytes, int]
-"""The first 16 bytes of a fingerprint, which are unique, and a place."""
+"""The first 16 bytes of a fingerprint, and a place."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,13 +42,13 @@ class CellRun:
     """One execution of a cell, or one call outside of any cell.
 
     Attributes:
-        cell: Equal for all runs of a cell; None: it cannot be run again.
-        over: It has ended: calls that are still under way count as soon as they return.
-        lasting: Its slots stay its own until the cell runs without them.
-        slots: Its slots, once it has succeeded.
-        spare: Slots of incomplete calls, which the next equal request completes: places by
+        cell: Identity of the cell, equal for all its runs; None: the cell cannot run again.
+        over: Whether the run has ended. Calls still in flight then count when they return.
+        lasting: Whether the cell keeps the slots until it runs without these requests.
+        slots: Slots of the run, once it has succeeded.
+        spare: Slots of incomplete calls, which the next equal request completes; places by
             fingerprint.
-        returned: Its calls that ended well.
+        returned: Claims of the calls that have succeeded so far.
     """
 
     cell: Hashable = None
@@ -60,7 +60,7 @@ class CellRun:
 
 
 _NO_CELL: Final = CellRun(over=True)
-"""Owns the slots of runs that cannot be run again."""
+"""Owner of the slots of cells that cannot run again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -69,12 +69,12 @@ class Claim:
 
     Attributes:
         slot: The slot.
-        number: Equal requests that its run made before it.
-        n: Images wanted.
-        anew: New images are wanted, so stored ones do not answer.
-        after: Only images with a larger `id` in the library answer.
-        before: The run that owned the slot before.
-        keep: Stored images answer now and the next time.
+        number: Number of equal requests that the run made before.
+        n: Number of requested images.
+        anew: Whether new images are needed, so that stored ones do not answer.
+        after: Only images with a larger `id` in the library can answer.
+        before: The previous owner of the slot.
+        keep: Whether stored images answer in this run and the next.
     """
 
     slot: _Slot
@@ -87,7 +87,7 @@ class Claim:
 
     @property
     def place(self) -> int:
-        """Equal requests that come before it in the pass."""
+        """Number of equal requests before this one in the pass."""
         return self.slot[1]
 
 
@@ -105,21 +105,21 @@ class _SlotTable:
     def claim(
         self, run: CellRun, fingerprint: str, n: int, *, fresh: bool, keep: bool = False
     ) -> Claim:
-        """Return the slot of a run's next request: one of its cell's own, or the first free.
+        """Claim the slot of a run's next request: a slot of the same cell, or the first free one.
 
         Args:
             run: The run that makes the request.
-            fingerprint: Of the request.
-            n: Images wanted.
-            fresh: New images are wanted in any case.
-            keep: Stored images are wanted, even if they have been seen.
+            fingerprint: Fingerprint of the request.
+            n: Number of requested images.
+            fresh: Whether new images are always needed.
+            keep: Whether stored images may answer even if they have been seen.
         """
         key = bytes.fromhex(fingerprint)[:16]
         with self._lock:
             owners = self._owners.setdefault(key, [])
             spare = run.spare.get(key, set())
             number = place = owners.count(run) - len(spare)
-            if place < len(owners):  # not all slots are of this run
+            if place < len(owners):  # the run does not own all slots
                 free = (i for i, owner in enumerate(owners) if i in spare or _may_take(run, owner))
                 place = next(free, len(owners))
             if place == len(owners):
@@ -133,17 +133,17 @@ class _SlotTable:
             return Claim(slot, number, n, anew, self._after.get(slot, 0), before, keep)
 
     def begin(self, claim: Claim, newest: int) -> None:
-        """Let only images answer in a slot that are stored from now on; see `SlotClaims.begin`."""
+        """Ignore images that are already stored in a slot; see `SlotClaims.begin`."""
         with self._lock:
             self._unseen.add(claim.slot)
             self._after[claim.slot] = claim.after = newest
             claim.anew = False
 
     def end(self, run: CellRun, *, succeeded: bool) -> None:
-        """Count the requests of a run as seen; or, if it failed, give its slots back."""
+        """Count the requests of a run as seen; if the run failed, release its slots."""
         with self._lock:
             run.over = True
-            # The last first: of two calls that had the same slot, the later one owns it.
+            # In reverse order: if two calls had the same slot, the later one owns it.
             for claims in reversed(run.returned):
                 lasts = claims.complete or run.cell is not None
                 self._settle(claims, seen=succeeded and lasts and not claims.spoiled)
@@ -157,9 +157,9 @@ class _SlotTable:
             self._last[run.cell] = run
 
     def close(self, claims: SlotClaims, *, succeeded: bool) -> None:
-        """Count a call that has ended, now or when its run has succeeded.
+        """Count the requests of an ended call as seen, now or when its run has succeeded.
 
-        A call that failed gives its slots back.
+        If the call failed, its slots are released.
         """
         run = claims.run
         with self._lock:
@@ -186,7 +186,7 @@ class _SlotTable:
         claims.claims.clear()
 
     def _mark_seen(self, run: CellRun, claim: Claim) -> None:
-        """Note that a cell has shown all images of a claim: its next run wants others."""
+        """Note that a cell has shown all images of a claim, so its next run needs new ones."""
         if claim.keep:
             self._unseen.add(claim.slot)
         else:
@@ -199,7 +199,7 @@ class _SlotTable:
         of_cell[claim.slot[0]] = (*before, claim.n, *seen[claim.number + 1 :])
 
     def _transfer(self, slot: _Slot, owner: CellRun, to: CellRun | None) -> None:
-        """Transfer a slot, unless it has another owner by now."""
+        """Transfer a slot if `owner` still owns it."""
         key, place = slot
         if self._owners[key][place] is owner:
             self._owners[key][place] = to
@@ -215,13 +215,13 @@ def _may_take(run: CellRun, owner: CellRun | None) -> bool:
 
 
 class SlotClaims:
-    """The slots of one call; a context manager that counts the call if its block succeeds.
+    """The slots of one call, as a context manager; if the block fails, it releases them.
 
     Attributes:
         run: The run that makes the call.
-        claims: In the order of the call's requests.
-        complete: The call has all its images.
-        spoiled: Its images could not be shown.
+        claims: Claims in the order of the call's requests.
+        complete: Whether the call has all images.
+        spoiled: Whether the images could not be shown.
     """
 
     def __init__(self, table: _SlotTable, run: CellRun) -> None:
@@ -238,22 +238,22 @@ class SlotClaims:
         self._table = table
 
     def claim(self, fingerprint: str, n: int, *, fresh: bool, keep: bool = False) -> Claim:
-        """Return the slot of the call's next request; see `_SlotTable.claim`."""
+        """Claim the slot of the call's next request; see `_SlotTable.claim`."""
         claim = self._table.claim(self.run, fingerprint, n, fresh=fresh, keep=keep)
         self.claims.append(claim)
         return claim
 
     def begin(self, claim: Claim, newest: int) -> None:
-        """Let only images answer in a slot that are stored from now on.
+        """Ignore images that are already stored in a slot; only later ones can answer.
 
         Args:
-            claim: The slot.
-            newest: `id` of the image stored last in the library.
+            claim: The claim of the slot.
+            newest: `id` of the newest image in the library.
         """
         self._table.begin(claim, newest)
 
     def spoil(self) -> None:
-        """Note that the images could not be shown: they answer the next run of the cell."""
+        """Note that the images could not be shown; the next run of the cell replays them."""
         self.spoiled = True
 
     def __enter__(self) -> SlotClaims:  # noqa: PYI034  # typing.Self is of 3.11
@@ -268,24 +268,24 @@ class SlotClaims:
         self.close(succeeded=kind is None)
 
     def close(self, *, succeeded: bool) -> None:
-        """Count the call, or give its slots back."""
+        """Count the requests of the call as seen, or release its slots."""
         self._table.close(self, succeeded=succeeded)
 
 
 _CURRENT: ContextVar[tuple[CellTracker, CellRun] | None] = ContextVar(
     "xai_notebook_run", default=None
 )
-"""The run that started a task, which may outlive it."""
+"""The run in which the current task was started; the task may outlive the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A cell that has begun.
+    """A cell that is running.
 
     Attributes:
-        run: Its run.
-        thread: Its thread: a kernel with subshells has several.
-        info: IPython's; None: it began before we watched.
+        run: Run of the cell.
+        thread: Thread of the cell; a kernel with subshells has several.
+        info: IPython's `ExecutionInfo`; None if the cell started before we registered our hooks.
     """
 
     run: CellRun
@@ -294,22 +294,22 @@ class _Running:
 
 
 class CellTracker:
-    """Knows which run of which cell makes a call. Watches IPython from the first call on."""
+    """Tracks the running cells; registers hooks with IPython on the first call."""
 
     def __init__(self) -> None:
-        """Watch nothing yet."""
+        """Register no hooks yet."""
         self._table = _SlotTable()
         self._running: list[_Running] = []
         self._lock = threading.RLock()
         self._shell: Any = None
 
     def ask(self, apart: Hashable = None) -> SlotClaims:
-        """Return what takes the slots of a call made here and now.
+        """Return the claims for a call made now in the current cell.
 
         Args:
-            apart: The call is outside of the notebook's pass, and calls with the same `apart` are
-                one cell that is run again. Images go to the first free slot, where the next equal
-                request of a cell finds them.
+            apart: If given, the call does not belong to the notebook's pass. Calls with the same
+                value count as runs of one cell. Their images go to the first free slot, where the
+                next equal request of a cell finds them.
         """
         if apart is not None:
             return SlotClaims(self._table, CellRun(apart, over=True, lasting=False))
@@ -318,20 +318,20 @@ class CellTracker:
             current = _CURRENT.get()
             if current is not None and current[0] is self:
                 run = current[1]
-            elif self._running:  # in a thread that a cell has started
+            elif self._running:  # in a thread started by a cell
                 run = self._running[-1].run
             else:
                 run = CellRun(over=True)
             return SlotClaims(self._table, run)
 
     def close(self) -> None:
-        """Stop watching IPython."""
+        """Remove the hooks from IPython."""
         with self._lock:
             shell, self._shell = self._shell, None
             self._running.clear()
         if shell is not None:
             for event, hook in (("pre_run_cell", self._begin), ("post_run_cell", self._end)):
-                with suppress(ValueError):  # all hooks were cleared
+                with suppress(ValueError):  # the hooks were already removed
                     shell.events.unregister(event, hook)
 
     def _watch(self) -> None:
@@ -346,13 +346,13 @@ class CellTracker:
     def _begin(self, info: Any) -> None:
         with self._lock:
             for running in self._here():
-                if not info.store_history:  # run by the code of another cell
+                if not info.store_history:  # code run by another cell
                     return
                 self._finish(running, succeeded=True)
             self._start(info, threading.current_thread())
 
     def _end(self, result: Any) -> None:
-        """Close the run of a cell. ipykernel gives no result for a cancelled one."""
+        """End the run of a cell. ipykernel passes no result if the cell was cancelled."""
         info = getattr(result, "info", None)
         with self._lock:
             for running in self._here():

@@ -1,8 +1,8 @@
-"""What one kernel shares between its calls; magics, panels and `xai.generate` use its session.
+"""The session: state that all calls of a kernel share. Magics, panels and `generate` use it.
 
 prepare(prompt, options)  checks everything, sends nothing
-run(call)                 answers the call on the background loop: library, then server
-finish(call)              returns what arrived as a batch
+run(call)                 gets the images on the background loop: library, then server
+finish(call)              returns the images that have arrived as a batch
 """
 
 from __future__ import annotations
@@ -62,21 +62,21 @@ _BUDGET: Final = "XaiImage.budget"
 
 
 class Session:
-    """Everything that the calls of one kernel share.
+    """State shared by all calls of one kernel.
 
     Attributes:
-        loop: The background event loop, on which calls are answered.
+        loop: The background event loop, on which calls run.
         configured: Returns the defaults of `%config XaiImage` or `xai.configure`.
         backends: The servers and the library.
-        cells: Which cell runs, and the slots of its calls.
-        history: What the library holds.
+        cells: Tracks the running cell and the slots of its calls.
+        history: Past images from the library.
     """
 
     def __init__(self, settings: Configuration | None = None) -> None:
-        """Start nothing: the loop, the server and the library start when first needed.
+        """Start nothing; the loop, the server and the library start on first use.
 
         Args:
-            settings: Default: those of the environment when a call is made.
+            settings: Fixed configuration; default: read from the environment for each call.
         """
         self.loop = BackgroundLoop()
         self.configured: Callable[[], Mapping[str, Any]] = frontend.configured
@@ -91,8 +91,8 @@ class Session:
         self._shown: dict[Path, set[int]] = {}
         self._prepared: set[str] = set()
         self._generators: dict[tuple[Route, Library], Generator] = {}
-        # Calls claim their slots in the order in which they were made, so what is done before is
-        # done one call after the other: on the loops of the callers, and on the background loop.
+        # Calls must claim their slots in the order in which they were made. Therefore these locks
+        # serialize the steps before: per loop of the callers, and on the background loop.
         self._preparing: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]
         self._preparing = WeakKeyDictionary()
         self._opening = asyncio.Lock()
@@ -101,7 +101,7 @@ class Session:
     # For users; the overloads are in `api`
 
     def generate(self, prompt: str | None = None, **given: Any) -> Any:
-        """Make images and wait for them; see `xai_notebook.generate`."""
+        """Generate images and wait for them; see `xai_notebook.generate`."""
         with self.cells.ask() as claims:
             call = self.prepare(prompt, given)
             if call.options.dry_run:
@@ -114,7 +114,7 @@ class Session:
             return self.finish(call)
 
     async def agenerate(self, prompt: str | None = None, **given: Any) -> Any:
-        """Make images without blocking the caller's event loop; see `xai_notebook.agenerate`."""
+        """Generate images without blocking the caller's loop; see `xai_notebook.agenerate`."""
         with self.cells.ask() as claims:
             loop = asyncio.get_running_loop()
             async with self._preparing.setdefault(loop, asyncio.Lock()):
@@ -129,7 +129,7 @@ class Session:
             return await asyncio.to_thread(self.finish, call)
 
     def jobs(self, n: int = 24) -> JobList:
-        """Return the jobs in the library, newest first, with their present state.
+        """Return the jobs in the library, newest first, with their current state.
 
         Args:
             n: Maximum number of jobs.
@@ -147,21 +147,21 @@ class Session:
         """Return the pollers of jobs by name; an empty list if the library lacks one of them.
 
         Raises:
-            LibraryError: It cannot be opened.
+            LibraryError: The library cannot be opened.
         """
         return self._jobs().find(self.library(), names)
 
     async def list_models(self, *, local: bool = False) -> list[ImageGenerationModel]:
-        """Return the image models of the server that a call would go to, on the background loop.
+        """Return the image models of the server that calls go to. Await on the background loop.
 
         Raises:
-            XaiError: The server cannot be asked.
+            XaiError: The request to the server failed.
         """
         backend = await self.backends.connect(choose_route(self._configuration(), local=local))
         return list(await backend.client.models.list_image_generation_models())
 
     def close(self) -> None:
-        """Cancel calls, save what has arrived, then close servers, loop and library."""
+        """Cancel calls, save images that have arrived, then close servers, loop and library."""
         self.loop.cancel()
         self.cells.close()
         self.cells = CellTracker()
@@ -171,10 +171,10 @@ class Session:
         self.backends.close()
         self._generators.clear()
         self.loop.stop()
-        self._opening = asyncio.Lock()  # the old one belongs to the loop that has ended
+        self._opening = asyncio.Lock()  # the old lock belongs to the loop that has ended
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return CurrentSession, ()  # of the process that opens the pickle
+        return CurrentSession, ()  # the session of the process that opens the pickle
 
     # Calls
 
@@ -186,16 +186,16 @@ class Session:
         *,
         typed: bool = False,
     ) -> Call:
-        """Check options, prompt and input images; see `prepare_call`. Nothing is sent."""
+        """Check options, prompt and input images without sending; see `prepare_call`."""
         return prepare_call(
             prompt, given, self.configured(), namespace or {}, typed=typed, settings=self._settings,
             named=self.history.named,
         )  # fmt: skip
 
     async def run(self, call: Call, claims: SlotClaims | None = None) -> None:
-        """Answer a prepared call, on the background loop. Results are in `call.progress`.
+        """Run a prepared call on the background loop. Results are in `call.progress`.
 
-        Without `claims`, from `cells.ask`, the call counts as soon as it is answered.
+        `claims` come from `cells.ask`; without them, the images count as seen when the call ends.
         """
         with self.cells.ask() if claims is None else nullcontext(claims) as asked:
             generator = await self._open(call, asked)
@@ -206,15 +206,15 @@ class Session:
                     await self._announce_source(call)
 
     async def _open(self, call: Call, claims: SlotClaims, *, spends: bool = True) -> Generator:
-        """Connect to the server of a call and open its library; return what answers it.
+        """Connect to the server of a call, open its library, and return the generator for both.
 
         Args:
             call: A prepared call.
-            claims: Takes its slots.
-            spends: The limits hold.
+            claims: Claims the slots of the call.
+            spends: Whether the limits apply.
 
         Raises:
-            LibraryError: With `replay`: the library cannot be opened.
+            LibraryError: The call has `replay`, and the library cannot be opened.
         """
         async with self._opening:
             backend = await self.backends.connect(call.route)
@@ -235,7 +235,7 @@ class Session:
         return generator
 
     async def _announce_source(self, call: Call) -> None:
-        """Announce where pictures come from without a key."""
+        """Announce which server makes the images if no key is set."""
         route = call.route
         if route.automatic and route.painted:
             self._announce(call, NOTICE)
@@ -247,8 +247,8 @@ class Session:
         """Return the job of a call, on the background loop; `hand_over` sends its new requests.
 
         Raises:
-            BudgetError: It would cost more than a limit allows.
-            LibraryError: It cannot be recorded.
+            BudgetError: The job would cost more than a limit allows.
+            LibraryError: The job cannot be recorded.
         """
         generator = await self._open(call, claims)
         await self._announce_source(call)
@@ -260,10 +260,10 @@ class Session:
         """Return the budget and how much of it is spent.
 
         Args:
-            configuration: Of a call; default: the present one.
+            configuration: Configuration of a call; default: the current one.
 
         Returns:
-            None if no budget is set, or if the library that counts it cannot be used.
+            None if no budget is set, or if the library that tracks the spending cannot be used.
         """
         configuration = configuration or self._configuration()
         limit = configuration.budget
@@ -284,18 +284,18 @@ class Session:
         return self._manager
 
     async def _connect(self, backend: str) -> Backend:
-        """Return the server of a kind to which calls go now."""
+        """Return the server of a kind (`"xai"` or `"local"`) in the current configuration."""
         route = choose_route(self._configuration(), local=backend == "local")
         return await self.backends.connect(route)
 
     def collect(self, call: Call) -> ImageBatch:
-        """Return the pictures that have arrived as a batch. Never fails."""
+        """Return the images that have arrived as a batch. Never raises."""
         shown = self._shown.setdefault(call.configuration.home, set())
         shown.update(image.id for image in call.progress.collected() if image.id is not None)
         return call.collect(self)
 
     def finish(self, call: Call) -> ImageBatch:
-        """Return the pictures that have arrived as a batch, exported if that was asked for.
+        """Return the images that have arrived as a batch; export them if `--export` is set.
 
         Raises:
             ExportError: A file cannot be written. The images are in the library.
@@ -305,7 +305,7 @@ class Session:
         return batch
 
     def redo(self, batch: ImageBatch, indices: Sequence[int]) -> ImageBatch:
-        """Return a batch with some of its images made anew; see `ImageBatch.redo`."""
+        """Return a batch with some of its images regenerated; see `ImageBatch.redo`."""
         check_redo(indices, len(batch))
         pictures = [batch[index].picture for index in indices]
         rows = self.library().catalog.find_rows(pictures)
@@ -316,7 +316,7 @@ class Session:
         slots = [self.library().slot_of(image.id or 0) for image in chosen.values()]
         local = any(slot is not None and slot.backend == "local" for slot in slots)
         defaults = self.configured()
-        # Its prompt is as it was sent, so it is not rewritten again.
+        # The stored prompt is the one that was sent, so do not rewrite it again.
         options = replace(resolve({}, defaults), rewrite=None, reuse=False)
         configuration = Configuration.for_call(self._settings, defaults)
         route = choose_route(configuration, local=local)
@@ -338,12 +338,12 @@ class Session:
         return made
 
     def plan(self, call: Call) -> Plan:
-        """Return what a call would send and its cost; the call can still be run.
+        """Return the requests that a call would send and their cost; the call can still be run.
 
         Raises:
-            XaiError: The server cannot be asked for prices.
+            XaiError: The prices cannot be read from the server.
         """
-        claims = self.cells.ask()  # in the thread of the cell
+        claims = self.cells.ask()  # must be called in the thread of the cell
         try:
             requests, more = call.peek_planned()
             return self.loop.run(self._plan(call, claims, requests, more=more))
@@ -372,7 +372,7 @@ class Session:
         *,
         free: bool = False,
     ) -> Limits:
-        """Return the limits of a call; `free`: the budget of all processes does not count it."""
+        """Return the limits of a call; if `free`, the budget of all processes does not apply."""
         limit = configuration.budget
         self._kernel.limit_usd = None if limit is None or limit.shared else limit.usd
         counters = (Counter(max_cost, "--max-cost"), self._kernel)
@@ -383,7 +383,7 @@ class Session:
         return Limits(counters, self._shared[2])
 
     def ask_price(self, call: Call) -> None:
-        """Ask for the price of a call with one request in the background, for its progress."""
+        """Look up the price of a call with one request in the background, for its progress."""
         (request,) = call.peek(1)
 
         async def ask() -> None:
@@ -402,11 +402,11 @@ class Session:
         """Return the expected costs of 1, 2, … 10 new images in US dollars, on the background loop.
 
         Args:
-            options: Of a call with one prompt.
+            options: Options of a call with one prompt.
             inputs: Number of images to edit.
 
         Raises:
-            XaiError: The server cannot be asked for prices.
+            XaiError: The prices cannot be read from the server.
         """
         configuration = self._configuration()
         backend = await self.backends.connect(choose_route(configuration, local=options.local))
@@ -426,7 +426,7 @@ class Session:
         """Return the open library.
 
         Raises:
-            LibraryError: It cannot be opened.
+            LibraryError: The library cannot be opened.
         """
         return self.backends.library(self._configuration())
 

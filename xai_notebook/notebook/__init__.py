@@ -1,1 +1,1 @@
-"""IPython and the browser: the magics, completion, progress, the panel."""
+"""IPython and browser integration: magics, completion, progress, panel, library."""

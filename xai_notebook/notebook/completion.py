@@ -1,6 +1,6 @@
 """Tab completion for the magics: options, their values, models, variables and files.
 
-Separate because it is loaded at the first Tab, not with the extension.
+Separate because it is imported on the first Tab, not with the extension.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MOST_FILES: Final = 50
 
 
 def matches(context: Any, namespace: Mapping[str, Any]) -> Any:
-    """Return what IPython's completer expects of a matcher.
+    """Return completions in the format of an IPython matcher.
 
     Args:
         context: IPython's `CompletionContext`.
@@ -55,8 +55,8 @@ def complete(
 
     Args:
         full_text: The whole cell.
-        cursor: Characters before the cursor in its line.
-        line: Number of that line, from 0.
+        cursor: Number of characters before the cursor in its line.
+        line: Line number of the cursor, from 0.
         namespace: The user's variables.
         rows: The table of options.
     """
@@ -64,7 +64,7 @@ def complete(
     if line >= len(lines):
         return None
     if lines[0].lstrip().startswith("%%") and line:
-        # The body is a prompt: Python names are unwanted there.
+        # The body is a prompt, so suppress completion of Python names.
         return ("", []) if _MAGIC.match(lines[0]) else None
     head = lines[line][:cursor]
     magic = _MAGIC.match(head)
@@ -109,7 +109,7 @@ def _values(option: Option, start: str, namespace: Mapping[str, Any]) -> list[st
 
 
 def _files(start: str, suffixes: frozenset[str]) -> list[str]:
-    """Return the folders, and the files with one of the suffixes, in the folder typed so far."""
+    """Return the folders and the files with a matching suffix in the folder typed so far."""
     folder = start.rpartition("/")[0]
     try:
         entries = sorted(Path(folder or ("/" if start.startswith("/") else ".")).iterdir())

@@ -1,4 +1,4 @@
-"""Loading the extension into IPython, and unloading it completely."""
+"""Load the extension into IPython and unload it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     """Add the magics, `%config XaiImage` and completion. `%load_ext xai_notebook` calls this.
 
     Raises:
-        ConfigurationError: A default in IPython's configuration has an impossible value.
+        ConfigurationError: A default in IPython's configuration has an invalid value.
     """
     _remove(shell)
     remember_folder(Path.cwd())
@@ -39,19 +39,19 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
-    """Remove what loading added; close channels, server, library and event loop."""
+    """Remove the magics and completion; close channels, server, library and event loop."""
     _remove(shell)
     if (session := sys.modules.get("xai_notebook.generation.session")) is not None:
         session.close_session()
 
 
 def _remove(shell: InteractiveShell) -> None:
-    """Remove what an earlier load added: IPython itself never forgets a Magics object."""
+    """Remove the registrations of an earlier load, because IPython never removes Magics objects."""
     for kind, table in shell.magics_manager.magics.items():
         for name in XaiImage.magics[kind]:
             table.pop(name, None)
     shell.magics_manager.registry.pop(XaiImage.__name__, None)
-    # By name: after a reload the class is a different object.
+    # Compare by name, because a reload creates a new class object.
     shell.configurables[:] = [
         each for each in shell.configurables if type(each).__name__ != XaiImage.__name__
     ]
@@ -61,7 +61,7 @@ def _remove(shell: InteractiveShell) -> None:
 
 
 def _add_matcher(shell: InteractiveShell) -> None:
-    """Add Tab completion, where IPython has matchers: from 8.6 on, so not in Colab."""
+    """Add Tab completion if IPython supports matchers (8.6 or later, so not in Colab)."""
     try:
         from IPython.core.completer import context_matcher  # noqa: PLC0415
     except ImportError:
@@ -71,7 +71,7 @@ def _add_matcher(shell: InteractiveShell) -> None:
 
     @context_matcher()  # type: ignore[untyped-decorator]
     def xai_image_matcher(context: Any) -> Any:
-        from xai_notebook.notebook.completion import matches  # noqa: PLC0415  # at the first Tab
+        from xai_notebook.notebook.completion import matches  # noqa: PLC0415  # import on the first Tab
 
         return matches(context, shell.user_ns)
 

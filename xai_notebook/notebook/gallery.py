@@ -1,10 +1,10 @@
-"""The library's widget, `%xai_library` and `xai_notebook.library()`: search, choose, tidy.
+"""The library widget of `%xai_library` and `xai_notebook.library()`: search, select, organize.
 
-Only what is seen is in the page: rows and thumbnails travel as messages, by position. The browser
-code is built from `notebook/browser`.
+The page only holds visible pictures; it requests rows and thumbnails by position, with messages.
+The browser code is built from `notebook/browser`.
 
-    browser -> kernel   query, rows, ids, select, edit; and what every PictureWidget takes
-    kernel -> browser   query, glance, choices, rows, ids; and what every PictureWidget sends
+    browser -> kernel   query, rows, ids, select, edit; and the messages of PictureWidget
+    kernel -> browser   query, glance, choices, rows, ids; and the messages of PictureWidget
 """
 
 from __future__ import annotations
@@ -48,22 +48,22 @@ NO_FRONTEND: Final = (
 
 
 def library(words: str = "", **filters: Any) -> LibraryWidget | None:
-    """Show all stored pictures: search, look, compare, star, tag, delete, export.
+    """Show all stored images, to search, view, compare, star, tag, delete and export them.
 
     Args:
-        words: First text of the search field. Every word must occur in a picture's prompts, its
-            model's or its notebook's name; the last one may be the beginning of a word.
+        words: Initial text of the search field. Every word must occur in the prompts, the model's
+            name or the notebook's name; the last one may be the beginning of a word.
         **filters: `order` ("newest", "cost" or "model"); `model`; `since` and `until` (a date, a
-            datetime or their ISO text); `notebook=True` (only this notebook's); `starred=True`;
+            datetime or an ISO string); `notebook=True` (images of this notebook); `starred=True`;
             `tag`; `status` ("ok", "moderated", "pending", "failed", "trash", "all"); `backend`
             ("xai", "local").
 
     Returns:
-        The widget; its `selected` are the pictures chosen in it. None where widgets cannot be
+        The widget, whose `selected` are the images selected in it. None if widgets cannot be
         shown.
 
     Raises:
-        OptionError: A filter does not exist, or its value is not possible.
+        OptionError: A filter does not exist, or its value is invalid.
         LibraryError: The library cannot be opened.
     """
     query = query_of(words, filters)
@@ -81,12 +81,12 @@ _TEXTS: Final = ("model", "tag", "backend")
 
 
 def query_of(words: str, filters: Mapping[str, Any]) -> Query:
-    """Return the catalog's query for filters as users or the browser give them.
+    """Return the catalog query for filters from a user or the browser.
 
-    Empty values count as left out.
+    Empty values are ignored.
 
     Raises:
-        OptionError: A filter does not exist, or its value is not possible.
+        OptionError: A filter does not exist, or its value is invalid.
     """
     unknown = [name for name in filters if name not in _NAMES]
     if unknown:
@@ -96,7 +96,7 @@ def query_of(words: str, filters: Mapping[str, Any]) -> Query:
     values |= {name: _seconds(name, given[name]) for name in ("since", "until") if name in given}
     if "notebook" in given:
         own = given["notebook"] is True
-        # The name "" matches nothing: the notebook's name is unknown.
+        # If the notebook's name is unknown, use "", which matches nothing.
         values["notebook"] = (notebook_name() or "") if own else str(given["notebook"])
     query = Query(
         words=str(words),
@@ -110,7 +110,7 @@ def query_of(words: str, filters: Mapping[str, Any]) -> Query:
 
 
 def _filters_of(query: Query) -> dict[str, Any]:
-    """Return a query as the browser's fields show it."""
+    """Return the filters of a query for the browser's fields."""
     shown = {
         name: getattr(query, name) for name in (*_TEXTS, "since", "until", "starred", "status")
     }
@@ -118,10 +118,10 @@ def _filters_of(query: Query) -> dict[str, Any]:
 
 
 def _seconds(name: str, value: Any) -> float:
-    """Return a time in seconds since 1970, UTC; one without a time zone is local.
+    """Return a time as a Unix timestamp; a time without a time zone is local time.
 
     Raises:
-        OptionError: The value cannot be read as a time.
+        OptionError: The value is not a time.
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
@@ -136,7 +136,7 @@ def _seconds(name: str, value: Any) -> float:
 
 
 _FIRST: Final = (100, 36)
-"""Rows and thumbnails that the browser first asks for, approximately."""
+"""Approximate numbers of rows and thumbnails that the browser requests first."""
 _DELETED: Final = {
     "alt": "",
     "prompt": "",
@@ -151,7 +151,7 @@ _DELETED: Final = {
 
 
 class LibraryWidget(PictureWidget):
-    """All pictures of the library, in a grid. Made by `xai_notebook.library()`."""
+    """A grid of all images of the library. Created by `xai_notebook.library()`."""
 
     _esm = (STATIC / "library.js").read_text(encoding="utf-8")
     _css = (STATIC / "library.css").read_text(encoding="utf-8")
@@ -171,7 +171,7 @@ class LibraryWidget(PictureWidget):
 
     @property
     def selected(self) -> ImageBatch:
-        """The pictures that are chosen in the grid now, in the order of the choice.
+        """The images that are selected in the grid, in the order of selection.
 
         Raises:
             LibraryError: The library cannot be opened.
@@ -180,13 +180,13 @@ class LibraryWidget(PictureWidget):
 
     def show(self) -> None:
         """Display the library under the running cell."""
-        # Reads, while the browser draws, what it is going to ask for.
+        # Read the first screenful into caches while the browser loads the widget.
         self._submit(asyncio.to_thread(self._glance, self._query, *_FIRST))
         super().show()
         self._submit(self._measure())
 
     async def _measure(self) -> None:
-        """Look up the sizes that an older version did not store."""
+        """Add image sizes that older versions did not store."""
         library = await asyncio.to_thread(_library)
         while await asyncio.to_thread(library.catalog.measure):
             pass
@@ -194,7 +194,7 @@ class LibraryWidget(PictureWidget):
     # Searching
 
     def _receive(self, widget: Any, content: Any, buffers: Sequence[Any]) -> None:
-        """Take a message. Of several searches, only the latest is answered."""
+        """Receive a message. Of several searches, only the latest is answered."""
         if isinstance(content, dict) and content.get("kind") == "query":
             self._latest_request = messages.request_of(content).get("request", 0)
         super()._receive(widget, content, buffers)
@@ -210,7 +210,7 @@ class LibraryWidget(PictureWidget):
         if self._found is None and not query.words.strip():
             first, small = await asyncio.to_thread(self._glance, query, rows, thumbnails)
             self.send({"kind": "glance", **first}, small)
-            thumbnails = 0  # the browser has them
+            thumbnails = 0  # already sent
         found = await asyncio.to_thread(self._find, query)
         if request != self._latest_request:
             return
@@ -223,15 +223,15 @@ class LibraryWidget(PictureWidget):
         counts = {"count": len(found.ids), "bytes": found.size, "notice": notice}
         self._reply(message, small, **counts, **first)
         if is_for_visitors():
-            return  # choices are counted over everybody's pictures
-        # After the pictures: in a large library, counting takes as long as finding.
+            return  # the counts would include images of other users
+        # After the images, because counting takes as long as searching in a large library.
         choices = _choices(await asyncio.to_thread(library.catalog.facets))
         if request == self._latest_request:
             self.send({"kind": "choices"} | choices)
 
     @staticmethod
     def _find(query: Query) -> SearchResult:
-        """Return what a query finds among the visible pictures; blocks."""
+        """Return the visible results of a query; blocks."""
         found = _library().catalog.find(query)
         if not is_for_visitors():
             return found
@@ -240,7 +240,7 @@ class LibraryWidget(PictureWidget):
     def _glance(
         self, query: Query, rows: int, thumbnails: int
     ) -> tuple[dict[str, Any], list[bytes]]:
-        """Return the first screenful, before all pictures are counted; blocks."""
+        """Return the first screenful, before all results are counted; blocks."""
         ids = _library().catalog.first(query, rows)
         return self._screenful(current_session().history.visible(ids), thumbnails)
 
@@ -248,11 +248,11 @@ class LibraryWidget(PictureWidget):
         """Return the first rows of a grid; blocks.
 
         Args:
-            ids: Of the rows.
-            thumbnails: For how many rows a cached thumbnail is wanted.
+            ids: Ids of the rows.
+            thumbnails: Number of rows for which to return cached thumbnails.
 
         Returns:
-            `rows`, with the `ids` of the thumbnails; and these, as JPEGs.
+            A dict with the `rows` and the `ids` of the thumbnails; and the thumbnails as JPEGs.
         """
         entries = entries_of(ids)
         small = {
@@ -270,7 +270,7 @@ class LibraryWidget(PictureWidget):
         self._reply(message, ids=self._slice(message, messages.MOST_CHOSEN))
 
     def _slice(self, message: Mapping[str, Any], most: int) -> list[int]:
-        """Return the ids found from position `start` up to `stop`, `most` of them."""
+        """Return the ids of the results from `start` to `stop`, at most `most`."""
         start, found = message["start"], self._found or array("q")
         return found[start : min(message["stop"], start + most)].tolist()
 
@@ -280,7 +280,7 @@ class LibraryWidget(PictureWidget):
         self._chosen = message["ids"]
 
     async def _on_edit(self, message: Mapping[str, Any]) -> None:
-        """Make a picture an input image of the panel shown last, or of a new one."""
+        """Add a picture as an input image to the latest panel, or to a new panel."""
         image = await asyncio.to_thread(image_of, message["id"])
         panel = Panel.latest() if Panel.latest is not None else None
         if panel is not None and panel.comm is not None:
@@ -298,13 +298,13 @@ def _library() -> Library:
 
 
 def _rows(ids: Sequence[int], entries: Sequence[CatalogEntry]) -> list[dict[str, Any]]:
-    """Return a row of the grid for each id, also where the picture has been deleted."""
+    """Return a row of the grid for each id; deleted pictures get a placeholder row."""
     found = {entry.picture.id: describe(entry) for entry in entries}
     return [found.get(each) or {**_DELETED, "id": each} for each in ids]
 
 
 def _choices(facets: Facets) -> dict[str, Any]:
-    """Return what the filters offer, the most common first."""
+    """Return the values for the filters, most common first."""
     return {
         name: [{"name": clean(value), "count": count} for value, count in counts.items()]
         for name, counts in facets._asdict().items()

@@ -1,6 +1,6 @@
-"""The magics, and `%config XaiImage`: they parse, delegate and return.
+"""The magics and `%config XaiImage`; they only parse their arguments and call the session.
 
-Separate because `extension` only registers what is defined here.
+Separate because `extension` only registers the magics.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ if TYPE_CHECKING:
 _ALL: Final = (*OPTIONS, *SETTINGS)
 _SMALLEST_AMOUNT: Final = 0.001
 _REFUSED: Final = "_refused"
-"""The attribute that holds an invalid budget."""
+"""Name of the attribute that holds an invalid budget."""
 
 
 def traits_of(rows: tuple[Option, ...] = _ALL) -> dict[str, TraitType[Any, Any]]:
-    """Return the traits of `%config XaiImage` by their names there."""
+    """Return the traits of `%config XaiImage` by name."""
     return {row.setting or row.name: _trait(row) for row in rows if row.configurable}
 
 
 def _trait(row: Option) -> TraitType[Any, Any]:
     default = row.default[0] if row.repeatable else row.default
-    help_ = f"False: {row.help}" if row.bare is False else row.help  # the help of its flag, --no-…
+    help_ = f"False: {row.help}" if row.bare is False else row.help  # its flag is --no-…
     common = {"default_value": default, "allow_none": default is None, "help": help_}
     trait: TraitType[Any, Any]
     if isinstance(row.convert, Choice):
@@ -73,21 +73,21 @@ def _trait(row: Option) -> TraitType[Any, Any]:
 
 
 class Budget(TraitType[Any, Any]):
-    """A trait that takes `5`, `"5/day"` and the like, and holds a `BudgetLimit`."""
+    """A trait that accepts values such as `5` and `"5/day"`, and stores a `BudgetLimit`."""
 
     info_text = "US dollars, such as 5, '5/day', '50/month' or '100/total'"
 
     def set(self, obj: Any, value: Any) -> None:
-        """Set the limit. After an invalid value, nothing is spent until a valid one is set.
+        """Set the limit. After an invalid value, calls are refused until a valid one is set.
 
-        `%config` only prints what a trait raises, and the cells below would spend without a limit.
+        `%config` only prints the error of a trait, so later cells would run without a limit.
         """
         vars(obj)[_REFUSED] = {REFUSED_BUDGET: value}
         super().set(obj, value)
         del vars(obj)[_REFUSED]
 
     def validate(self, obj: Any, value: Any) -> BudgetLimit:
-        """Return the limit that a value means."""
+        """Parse a value and return the limit."""
         del obj
         try:
             return budget(value)
@@ -95,7 +95,7 @@ class Budget(TraitType[Any, Any]):
             raise TraitError(f"XaiImage.budget: {error}.") from None
 
     def from_string(self, s: str) -> BudgetLimit | None:
-        """Return the limit that a command line or a configuration file means."""
+        """Parse a value of a command line or a configuration file and return the limit."""
         return None if s == "None" else self.validate(None, s)
 
 
@@ -104,10 +104,11 @@ _CALLS: Final = frozenset({"run_line_magic", "run_cell_magic"})
 
 
 def drops_value() -> bool:
-    """Tell whether the code that called the running magic drops the value it returns.
+    """Tell whether the code that called the running magic discards its return value.
 
-    IPython shows the value of a cell's last expression alone. The next instruction of the caller
-    tells: in a loop or a function it drops the value, otherwise it stores or returns it.
+    IPython only displays the value of a cell's last expression. The next bytecode instruction of
+    the caller shows what happens to the value: in a loop or a function it is usually discarded,
+    otherwise it is stored or returned.
     """
     frame = _caller_of_magic(sys._getframe())  # noqa: SLF001  # the only way to the caller
     while frame is not None:
@@ -122,7 +123,7 @@ def drops_value() -> bool:
 
 
 def _caller_of_magic(frame: FrameType | None) -> FrameType | None:
-    """Return the frame that called the innermost magic around a frame; None without a magic."""
+    """Return the caller of the innermost magic around a frame, or None without a magic."""
     while frame is not None:
         if frame.f_code.co_name in _CALLS and _is_ipythons(frame):
             return frame.f_back
@@ -135,16 +136,16 @@ def _is_ipythons(frame: FrameType) -> bool:
 
 
 def _next_instruction(frame: FrameType) -> dis.Instruction | None:
-    """Return the instruction after the call that a frame is in."""
+    """Return the instruction after the current call of a frame."""
     instructions = dis.get_instructions(frame.f_code)
     return next((each for each in instructions if each.offset > frame.f_lasti), None)
 
 
 _Value = TypeVar("_Value")
 _LISTED: Final = 24
-"""Images that %xai_history shows, and jobs that %xai_jobs shows, unless -n says otherwise."""
+"""Default of `-n`: images of %xai_history, jobs of %xai_jobs."""
 _JOB_PATIENCE: Final = 1.0
-"""Seconds of waiting for a job before its progress is shown."""
+"""Seconds before the progress of a job is shown while a cell waits for it."""
 
 
 @magics_class
@@ -152,20 +153,20 @@ class XaiImage(Magics):
     """Images from xAI's models. `%config XaiImage.model = "…"` sets a default."""
 
     shell: InteractiveShell
-    _displayed: BatchJob | None = None  # its card stands under the running cell already
+    _displayed: BatchJob | None = None  # its card is already shown under the running cell
 
-    # The traits are declared in the option table only.
+    # The traits are generated from the option table.
     locals().update(traits_of())
 
     def configuration(self) -> Mapping[str, Any]:
-        """Return the defaults by the names of the tables, and an invalid budget."""
+        """Return the defaults by their names in the option tables, and an invalid budget."""
         values = {
             row.name: getattr(self, row.setting or row.name) for row in _ALL if row.configurable
         }
         return values | getattr(self, _REFUSED, {})
 
     def configure(self, values: Mapping[str, Any]) -> None:
-        """Set defaults by the names of the tables; None resets one."""
+        """Set defaults by their names in the option tables; None resets a default."""
         for row in _ALL:
             if row.configurable and row.name in values:
                 value = values[row.name]
@@ -185,7 +186,7 @@ class XaiImage(Magics):
     def xai_image(
         self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None
     ) -> Any:
-        """Make images; the docstring is replaced by the option table's help."""
+        """Generate images; this docstring is replaced by the help of the option table."""
         namespace = ChainMap(local_ns or {}, self.shell.user_ns)
         read = _read(line, cell, namespace)
         if read is None:
@@ -200,7 +201,7 @@ class XaiImage(Magics):
 
     def _show(self, call: Call) -> ImageBatch:
         """Run a call and show its progress; return its images, bound to the name of `--as`."""
-        from xai_notebook.notebook import progress  # noqa: PLC0415  # pictures: not at load
+        from xai_notebook.notebook import progress  # noqa: PLC0415  # slow to import
 
         session, patience = _session(), call.configuration.patience
         if patience is None:
@@ -210,7 +211,7 @@ class XaiImage(Magics):
         )
         try:
             if call.many and not call.lazy:
-                with suppress(ApiError):  # a server may have no list of prices
+                with suppress(ApiError):  # a server may have no price list
                     display.announce(session.plan(call))
             elif not call.many and not call.route.painted:
                 session.ask_price(call)
@@ -226,7 +227,7 @@ class XaiImage(Magics):
         return batch
 
     def _hand_over(self, call: Call) -> BatchJob:
-        """Show the job of a call with its size and price, then hand it over and return it."""
+        """Show the job of a call with its size and price, then submit it and return it."""
         session = _session()
         with session.cells.ask() as claims:
             job = session.loop.run(session.prepare_job(call, claims))
@@ -241,12 +242,12 @@ class XaiImage(Magics):
         return job
 
     def show_job(self, job: BatchJob) -> bool:
-        """Show a job's card under this cell, once, and keep it up to date.
+        """Show a job's card under this cell, once, and update it until the job has ended.
 
-        The session calls this for the value of a cell.
+        Also called when a cell's value is a job.
 
         Returns:
-            False in a terminal, which shows text only.
+            False in a terminal, which shows text only; otherwise True.
         """
         from xai_notebook.notebook.progress import JobDisplay  # noqa: PLC0415  # pictures
         from xai_notebook.notebook.publisher import Publisher  # noqa: PLC0415  # pictures
@@ -254,20 +255,20 @@ class XaiImage(Magics):
         if not in_kernel(self.shell):
             return False
         if self._displayed is job:
-            self._displayed = None  # shown before it was handed over
+            self._displayed = None  # already shown before it was submitted
         else:
             JobDisplay(Publisher(self.shell), job)
         return True
 
     def follow_job(self, job: BatchJob) -> JobWait:
-        """Return the progress of a job that this cell waits for."""
+        """Create the progress display of a job for which this cell waits."""
         from xai_notebook.notebook.progress import JobWait  # noqa: PLC0415  # pictures: not at load
 
         return JobWait(self.shell, job, patience=_JOB_PATIENCE)
 
     def _present(self, call: Call, display: CallProgress, error: BaseException) -> None:
-        """Show and bind the images that came before an error, as the cell's value."""
-        # Some of many can be there when, for example, the key is revoked meanwhile.
+        """Show and bind the images that arrived before an error, like a cell's value."""
+        # With many prompts some can be done, for example if the key is revoked meanwhile.
         if not call.progress.done and not (call.many and call.interrupted):
             display.end()
             return
@@ -287,7 +288,7 @@ class XaiImage(Magics):
             self.shell.user_ns[call.options.as_] = value
 
     def _parsed(self, line: str) -> Parsed:
-        """Return the options and the words of a line, every `{{ … }}` filled in."""
+        """Return the options and the words of a line, with every `{{ … }}` filled in."""
         from xai_notebook.arguments.line import Parsed, parse  # noqa: PLC0415  # not at load
         from xai_notebook.arguments.templates import fill, fill_options  # noqa: PLC0415  # not at load
 
@@ -335,7 +336,7 @@ class XaiImage(Magics):
     @line_magic
     def xai_library(self, line: str) -> None:
         """Show every picture, to search and tidy: %xai_library [--model=NAME] [WORDS]."""
-        from xai_notebook.notebook.gallery import library  # noqa: PLC0415  # the extension is light
+        from xai_notebook.notebook.gallery import library  # noqa: PLC0415  # slow to import
 
         parsed = self._parsed(line)
         unknown = set(parsed.given) - {"model"}
@@ -360,14 +361,14 @@ def _read(
 
     parsed = parse(line)
     if parsed.given.pop("help", False):
-        print(help_text())  # noqa: T201  # what --help does
+        print(help_text())  # noqa: T201  # --help prints
         return None
     prompt = cell_prompt(parsed.prompt, cell)
     return prompt, fill_options(parsed.given, namespace)
 
 
 def _shown(value: _Value) -> _Value:
-    """Return the value of a magic, after displaying it if IPython will not."""
+    """Return the value of a magic; display it first if IPython will not display it."""
     if drops_value():
         from IPython.display import display  # noqa: PLC0415  # IPython has it
 
@@ -376,15 +377,15 @@ def _shown(value: _Value) -> _Value:
 
 
 def _words_and_count(parsed: Parsed, takes: str, noun: str) -> tuple[str, int]:
-    """Return the words of a line, and the number that `-n` asks for.
+    """Return the words of a line and the value of `-n`.
 
     Args:
-        parsed: The line.
-        takes: The error's text for other options.
-        noun: What is counted.
+        parsed: The parsed line.
+        takes: Error message for other options.
+        noun: Plural noun for the error message, such as "images".
 
     Raises:
-        OptionError: There is another option, or `-n` is not a positive number.
+        OptionError: The line has another option, or `-n` is not a positive number.
     """
     count = parsed.given.pop("n", _LISTED)
     if parsed.given:

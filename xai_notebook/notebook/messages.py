@@ -1,8 +1,8 @@
-"""The shapes of the messages that browsers send, checked before a handler sees them.
+"""Schemas of the messages that browsers send, checked before a handler is called.
 
-Any page, and any program in it, can send a message. Every declared field must be there, with its
-type and within its size; other fields are dropped. Handlers check what a value means: that a
-picture exists, or that an option can have the value.
+Any page, and any script in it, can send a message. Every required field must be present, with the
+right type and size; unknown fields are dropped. Handlers check the meaning of values, for example
+that a picture exists or that an option allows the value.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from xai_notebook.notebook.panel.form import FIELDS
 from xai_notebook.settings import MAX_INPUT_IMAGES
 
 MOST_CHOSEN: Final = 10_000
-"""Pictures that can be chosen at the same time."""
+"""Maximum pictures that can be selected at the same time."""
 MOST_ROWS: Final = 400
-"""Rows in one request."""
+"""Maximum rows in one request."""
 MOST_THUMBNAILS: Final = 400
-"""Thumbnails in one request."""
+"""Maximum thumbnails in one request."""
 _LARGEST: Final = 2**63 - 1
-"""The largest id of a row; browsers' numbers are smaller."""
+"""Largest row id; numbers from browsers are smaller."""
 _LATEST: Final = 253_402_300_800.0
 """Seconds from 1970 to the year 10000."""
 _PROMPT: Final = 1_000_000
-"""Characters of a prompt; no model reads as many."""
+"""Maximum characters of a prompt; more than any model accepts."""
 _WORD: Final = 1_000
-"""Characters of any other text."""
+"""Maximum characters of any other string."""
 _MOST_FILTERS: Final = 20
 _MOST_CARDS: Final = 1_000
-"""Cards in one message."""
+"""Maximum cards in one message."""
 _Reader = Callable[[Any], Any]
-"""Returns a checked value; raises ValueError for a wrong type or size."""
+"""Function that returns a checked value and raises ValueError for a wrong type or size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The shape of a message.
+    """The schema of a message.
 
     Attributes:
-        needed: Required fields.
-        other: Optional fields, with their defaults.
+        needed: Readers of the required fields.
+        other: Readers and defaults of the optional fields.
         parts: Number of binary parts.
     """
 
@@ -72,12 +72,12 @@ def read(
     """Return a message with its declared fields; None for an unknown kind.
 
     Args:
-        shapes: Of a widget's messages, by kind.
-        content: As the browser sent it.
-        parts: Its binary parts.
+        shapes: Schemas of a widget's messages, by kind.
+        content: The message from the browser.
+        parts: The binary parts of the message.
 
     Raises:
-        OptionError: The message has another shape.
+        OptionError: The message does not match its schema.
     """
     kind = content.get("kind")
     shape = shapes.get(kind) if isinstance(kind, str) else None
@@ -93,7 +93,7 @@ def read(
 
 
 def request_of(content: Mapping[str, Any]) -> dict[str, int]:
-    """Return `{"request": number}`, which a reply repeats; empty for messages without one."""
+    """Return `{"request": number}` for the reply; empty if the message has no number."""
     try:
         return {"request": _number(content["request"])}
     except (KeyError, ValueError):
@@ -116,14 +116,14 @@ def _text(most: int) -> _Reader:
     def reader(value: Any) -> str:
         if not isinstance(value, str) or len(value) > most:
             raise ValueError
-        value.encode()  # refuses lone surrogates: UnicodeEncodeError is a ValueError
+        value.encode()  # rejects lone surrogates (UnicodeEncodeError is a ValueError)
         return value
 
     return reader
 
 
 def _many(read_item: _Reader, most: int) -> _Reader:
-    """Read a list, and drop the items after the first `most`."""
+    """Return a reader of lists that drops items after the first `most`."""
 
     def reader(value: Any) -> list[Any]:
         if not isinstance(value, list):
@@ -144,7 +144,7 @@ def _seconds(value: Any) -> float:
 
 
 def _option(value: Any) -> str | int | float:
-    """Read a form field's value, a text or a number; the option table checks what it means."""
+    """Read a form field's value, a string or number; the option table checks its meaning."""
     if isinstance(value, str):
         return str(_word(value))
     if type(value) not in {int, float} or not math.isfinite(value) or abs(value) > _LARGEST:
@@ -170,11 +170,11 @@ _FILTERS: Final[Mapping[str, _Reader]] = {
     **dict.fromkeys(("since", "until"), _maybe(_seconds)),
     **dict.fromkeys(("starred", "notebook"), _maybe(_flag)),
 }
-"""Filters that are neither text nor a number."""
+"""Readers of filters that are neither strings nor plain numbers."""
 
 
 def _filters(value: Any) -> dict[str, Any]:
-    """Read filters by their names; the query checks the names."""
+    """Read filters by name; the query checks the names."""
     if not isinstance(value, dict) or len(value) > _MOST_FILTERS:
         raise ValueError
     return {_word(name): _FILTERS.get(name, _maybe(_option))(each) for name, each in value.items()}

@@ -1,9 +1,9 @@
-"""The base of panel and library: message dispatch, actions on pictures, thumbnails, the viewer.
+"""Base class of panel and library: message dispatch, actions on pictures, thumbnails, viewer.
 
-A message never blocks the kernel's thread: the background loop takes it, and blocking work runs in
-worker threads. `messages.py` declares the shape of every kind of message. A kind is handled by the
-method `_on_<kind>`, or else by ACTIONS. A reply repeats the `request` number of its message. A
-browser cannot set traits.
+A message never blocks the kernel's thread: it is handled on the background loop, and blocking work
+runs in worker threads. `messages.py` declares the schema of every kind of message. The method
+`_on_<kind>`, or else an entry of ACTIONS, handles a kind. A reply repeats the `request` number of
+its message. Browsers cannot set traits.
 
     browser -> kernel   hello, thumbnails, picture; and the kinds of ACTIONS
     kernel -> browser   ready, thumbnails, picture, done, error, changed
@@ -53,7 +53,7 @@ STATIC: Final = Path(__file__).parent / "static"
 
 
 def entries_of(ids: Sequence[int]) -> list[CatalogEntry]:
-    """Return the catalog entries that may be seen here; blocks.
+    """Return the visible catalog entries; blocks.
 
     Raises:
         LibraryError: The library cannot be opened.
@@ -63,7 +63,7 @@ def entries_of(ids: Sequence[int]) -> list[CatalogEntry]:
 
 
 def batch_of(ids: Sequence[int]) -> ImageBatch:
-    """Return pictures as users hold them; blocks.
+    """Return pictures as an `ImageBatch`; blocks.
 
     Raises:
         LibraryError: The library cannot be opened.
@@ -72,11 +72,11 @@ def batch_of(ids: Sequence[int]) -> ImageBatch:
 
 
 def image_of(image_id: int) -> GeneratedImage:
-    """Return one picture as users hold it; blocks.
+    """Return one picture as a `GeneratedImage`; blocks.
 
     Raises:
         LibraryError: The library cannot be opened.
-        MissingImageError: The picture is deleted, or may not be seen here.
+        MissingImageError: The picture is deleted or not visible.
     """
     for image in batch_of([image_id]):
         return image
@@ -87,7 +87,7 @@ def _gone() -> MissingImageError:
     return MissingImageError("This picture is gone: its original has been deleted.")
 
 
-# What can be done with chosen pictures. Each action returns a sentence for the user.
+# Actions on selected pictures. Each action returns a sentence for the user.
 
 
 def star(ids: Sequence[int], message: Mapping[str, Any], _: Any) -> str:
@@ -112,7 +112,7 @@ def delete(ids: Sequence[int], _: Mapping[str, Any], __: Any) -> str:
 
 
 def restore(ids: Sequence[int], _: Mapping[str, Any], __: Any) -> str:
-    """Take pictures out of the trash."""
+    """Restore pictures from the trash."""
     current_session().library().annotations.restore(ids)
     return f"{_pictures(ids)} brought back."
 
@@ -133,7 +133,7 @@ def sheet(ids: Sequence[int], _: Mapping[str, Any], __: Any) -> str:
 
 
 def use(ids: Sequence[int], message: Mapping[str, Any], namespace: Any) -> str:
-    """Bind the pictures to a new variable of the user."""
+    """Assign the pictures to a new variable of the user."""
     name = check_name(message["name"], namespace)
     namespace[name] = batch_of(ids)
     return f"{name} is now an ImageBatch of {_pictures(ids)}."
@@ -143,7 +143,7 @@ def check_name(name: str, namespace: Mapping[str, Any]) -> str:
     """Return a name for a new variable.
 
     Raises:
-        OptionError: The name is not an identifier, or is taken.
+        OptionError: The name is not an identifier, or is already in use.
     """
     name = name.strip()
     if not name.isidentifier() or keyword.iskeyword(name):
@@ -154,7 +154,7 @@ def check_name(name: str, namespace: Mapping[str, Any]) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 image`, `2,000 images`."""
+    """Return a number with its noun, such as `1 image` or `2,000 images`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
@@ -173,17 +173,17 @@ ACTIONS: Final[
     "sheet": sheet,
     "use": use,
 }
-"""By kind of message. Each takes the pictures' ids, the message and the user's namespace."""
+"""Actions by kind of message. Arguments: picture ids, message, the user's namespace."""
 
 
 # How pictures are described to the browser
 
 _PROMPT_LENGTH: Final = 200
-"""Characters of a prompt in the grid."""
+"""Maximum characters of a prompt in the grid."""
 _BROWSER_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/webp", "image/gif"})
 """Media types that every browser shows."""
 _LARGEST_ORIGINAL: Final = 16 * 1024 * 1024
-"""Bytes; the viewer shows a preview of larger originals."""
+"""Maximum bytes of an original in the viewer; for larger originals it shows a preview."""
 
 
 def thumbnail(data: bytes) -> bytes:
@@ -196,7 +196,7 @@ def thumbnail(data: bytes) -> bytes:
 
 
 def _viewer_bytes(picture: Picture) -> tuple[bytes, str]:
-    """Return what the viewer shows of a picture, and its media type.
+    """Return the image for the viewer, and its media type.
 
     Raises:
         XaiError: The picture is missing or damaged.
@@ -225,7 +225,7 @@ def describe(entry: CatalogEntry) -> dict[str, Any]:
 
 
 def details_of(picture: Picture) -> list[str]:
-    """Return model, who rewrote the prompt, size, cost and input images, where known."""
+    """Return the known facts: model, rewriting model, size, cost and input images."""
     items = [clean(bounded(picture.model))] if picture.model else []
     if picture.rewritten_by and picture.rewritten_prompt:
         items.append(f"rewritten by {clean(bounded(picture.rewritten_by))}")
@@ -241,12 +241,12 @@ def details_of(picture: Picture) -> list[str]:
 
 
 def facts_of(entry: CatalogEntry, ancestors: list[int], descendants: list[int]) -> dict[str, Any]:
-    """Return everything that the viewer shows of a picture.
+    """Return all facts about a picture for the viewer.
 
     Args:
         entry: The picture.
-        ancestors: Ids of what it was made from, oldest first.
-        descendants: Ids of what was made from it.
+        ancestors: Ids of the pictures it was made from, oldest first.
+        descendants: Ids of the pictures made from it.
     """
     picture = entry.picture
     rewritten = picture.rewritten_prompt
@@ -271,7 +271,7 @@ def facts_of(entry: CatalogEntry, ancestors: list[int], descendants: list[int]) 
 _LABELS: Final = {
     name: row.label for row in OPTIONS if row.label for name in ("/".join(row.flags), *row.flags)
 }
-"""Labels of the form's fields by the flags that messages name."""
+"""Labels of the form's fields, by the flags that occur in error messages."""
 _FLAG: Final = re.compile(
     rf"(?<![\w-])({'|'.join(sorted(map(re.escape, _LABELS), key=len, reverse=True))})(?![\w=-])"
 )
@@ -280,16 +280,16 @@ _PATH: Final = re.compile(
     r"""|(?<![\w:/.<])(?:[A-Za-z]:[\\/]|[\\/](?=[\w.~-]))[^\s'",;)]*""",
     re.DOTALL,
 )
-"""An absolute path in a sentence."""
+"""Matches an absolute path in a sentence."""
 
 
 def without_paths(sentence: str) -> str:
-    """Return a sentence; for visitors of an app, without paths of the machine that serves it."""
+    """Return a sentence; for visitors of an app, without paths of the server."""
     return _PATH.sub("a file of this app", sentence) if is_for_visitors() else sentence
 
 
 def explain(error: BaseException) -> str:
-    """Return cause and cure of an error in a line or two, with the form's labels for options."""
+    """Return a message for an error, with the form's labels instead of flags."""
     if isinstance(error, XaiError):
         return without_paths(clean(_FLAG.sub(lambda match: _LABELS[match[0]], str(error))))
     if isinstance(error, RuntimeError) and "interpreter shutdown" in str(error):
@@ -302,24 +302,24 @@ def explain(error: BaseException) -> str:
 
 
 _MOST_CHANGED: Final = 1_000
-"""Changed pictures that are listed; above that, the browser reloads what it shows."""
+"""Maximum changed pictures in a message; if there are more, the browser reloads its view."""
 _THUMBNAIL_THREADS: Final = 2
-"""Saving pictures needs the other cores."""
+"""Worker threads for thumbnails; few, because saving pictures needs the other cores."""
 _AUTHORS_ONLY: Final = frozenset({*ACTIONS, "save", "hand_over"})
-"""Messages that write files, change the library or leave a job behind."""
+"""Messages that write files, change the library or submit a job."""
 
 
 class PictureWidget(anywidget.AnyWidget):
-    """What panel and library share. A subclass adds `_on_<kind>` methods for its own messages."""
+    """Base class of panel and library. Subclasses add `_on_<kind>` methods for messages."""
 
     visitors = Bool(help="What visitors may not do is not offered.").tag(sync=True)
 
     _messages: ClassVar[Mapping[str, messages.Shape]]
     _title: ClassVar[str]
-    """Shown where widgets cannot be."""
+    """Text that is shown if the frontend cannot show widgets."""
 
     def __init__(self, shell: Any, **traits: Any) -> None:
-        """Listen to the browser, and to changes of stars, tags and the trash."""
+        """Listen to messages of the browser, and to changes of stars, tags and the trash."""
         self._shell = shell
         self._namespace: MutableMapping[str, Any] = shell.user_ns
         self._publisher = Publisher(shell)
@@ -329,7 +329,7 @@ class PictureWidget(anywidget.AnyWidget):
         self.on_msg(self._receive)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Ignore state from a browser: any page or saved notebook can send some."""
+        """Ignore state from a browser, because any page or saved notebook can send it."""
 
     # Display
 
@@ -339,20 +339,20 @@ class PictureWidget(anywidget.AnyWidget):
         self._shown_in = self._shell.execution_count
 
     def _ipython_display_(self) -> None:
-        """Show nothing when the widget is the value of the cell that has just shown it."""
+        """Display nothing if the widget is the value of the cell that has just displayed it."""
         shown_in, self._shown_in = self._shown_in, None
         if shown_in != self._shell.execution_count:
             raise NotImplementedError  # IPython's protocol: fall back to _repr_mimebundle_
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the widget, with a title for where it cannot be shown."""
+        """Return the widget, with a title for frontends that cannot show widgets."""
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         return {**data, "text/plain": self._title}, metadata
 
     # Dispatch
 
     def _receive(self, _: Any, content: Any, buffers: Sequence[Any]) -> None:
-        """Hand a message to the background loop; runs on the kernel's thread."""
+        """Pass a message to the background loop; runs on the kernel's thread."""
         if isinstance(content, dict):
             self._submit(self._process(content, list(buffers or ())))
 
@@ -372,7 +372,7 @@ class PictureWidget(anywidget.AnyWidget):
         """Call the handler of a message.
 
         Raises:
-            OptionError: Visitors may not do this.
+            OptionError: Visitors may not send this kind of message.
         """
         kind = message["kind"]
         handler = getattr(self, f"_on_{kind}", None)
@@ -384,10 +384,10 @@ class PictureWidget(anywidget.AnyWidget):
             self._send_done(message, await asyncio.to_thread(self._act, message))
 
     def _act(self, message: Mapping[str, Any]) -> str:
-        """Apply one of ACTIONS to the chosen pictures that still exist; blocks.
+        """Apply one of ACTIONS to the selected pictures that still exist; blocks.
 
         Raises:
-            MissingImageError: None of them exists.
+            MissingImageError: No selected picture exists.
         """
         existing = current_session().library().annotations.of(message["ids"])
         ids = [each for each in message["ids"] if each in existing]
@@ -400,7 +400,7 @@ class PictureWidget(anywidget.AnyWidget):
     def _reply(
         self, message: Mapping[str, Any], buffers: Sequence[bytes] = (), **values: Any
     ) -> None:
-        """Answer a message, with its kind unless `values` have another."""
+        """Reply to a message, with its kind unless `values` set another."""
         reply = {"kind": message.get("kind"), "request": message.get("request")}
         self.send(reply | values, list(buffers))
 
@@ -410,7 +410,7 @@ class PictureWidget(anywidget.AnyWidget):
     def _send_error(self, message: Mapping[str, Any], sentence: str) -> None:
         self._reply(message, kind="error", said=sentence)
 
-    # Messages that panel and library take
+    # Messages of both panel and library
 
     async def _on_hello(self, _: Mapping[str, Any]) -> None:
         self.send({"kind": "ready"})
@@ -439,14 +439,14 @@ class PictureWidget(anywidget.AnyWidget):
 
         Args:
             entry: The picture.
-            make: Make the thumbnail if it is not cached.
+            make: Whether to make the thumbnail if it is not cached.
         """
         picture = entry.picture
         if picture.sha256 is None or picture.file is None:
             return None
         try:
             return self._thumbnails.get(picture.sha256, (lambda: picture.data) if make else None)
-        except Exception:  # noqa: BLE001  # one bad picture must not cost the others' thumbnails
+        except Exception:  # noqa: BLE001  # other thumbnails are still sent
             return None
 
     async def _on_picture(self, message: Mapping[str, Any]) -> None:
@@ -454,7 +454,7 @@ class PictureWidget(anywidget.AnyWidget):
         self._reply(message, [data], **facts)
 
     def _picture(self, message: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """Return the facts and the bytes that the viewer shows; blocks.
+        """Return the facts and the image for the viewer; blocks.
 
         Raises:
             XaiError: The picture is missing or damaged.
@@ -471,16 +471,16 @@ class PictureWidget(anywidget.AnyWidget):
         return {**facts_of(entry, ancestors, descendants), "media_type": media_type}, data
 
     def _entry(self, message: Mapping[str, Any]) -> CatalogEntry:
-        """Return the picture that a message names; blocks.
+        """Return the picture that a message refers to; blocks.
 
         Raises:
-            XaiError: The picture is deleted, or may not be seen here.
+            XaiError: The picture is deleted or not visible.
         """
         for entry in entries_of([message["id"]]):
             return entry
         raise _gone()
 
-    # Changes of stars, tags and the trash: in this widget, in another one, or in a cell
+    # Changes of stars, tags and the trash, in any widget or cell
 
     def _annotated(self, ids: Sequence[int]) -> None:
         self._submit(self._send_changed(list(ids) if len(ids) <= _MOST_CHANGED else []))

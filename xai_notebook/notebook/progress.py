@@ -1,4 +1,4 @@
-"""Progress of calls and jobs under their cell: shown late, updated in place, then replaced."""
+"""Progress displays of calls and jobs under their cell, updated in place and then replaced."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.render.tables import Plan
 
 PATIENCE: Final = 0.6
-"""Seconds before progress is shown: a quick answer needs none."""
+"""Seconds before progress is shown, so that quick calls show none."""
 LOCAL_PATIENCE: Final = 4.0
-"""The same for the embedded server, which is quick: executed notebooks stay comparable."""
+"""The same for the embedded server; longer, so that executed notebooks stay comparable."""
 _INTERVAL: Final = 0.4
-"""Seconds between two updates, at least."""
+"""Minimum seconds between two updates."""
 _EMPTY: Final = {"text/plain": ""}
 
 
@@ -42,7 +42,7 @@ class LiveOutput:
     Use it in the thread of the cell.
 
     Attributes:
-        in_notebook: The frontend can replace outputs.
+        in_notebook: Whether the frontend can replace outputs.
     """
 
     def __init__(self, shell: Any) -> None:
@@ -57,13 +57,13 @@ class LiveOutput:
         self._due = time.monotonic() + seconds
 
     def update(self, bundle: Callable[[], dict[str, str]], line: Callable[[], str]) -> None:
-        """Show the present state, unless the last update was just now.
+        """Show the current state, unless the last update was too recent.
 
-        A frontend that fails must not cost the images, so errors are ignored.
+        Errors of the frontend are ignored, so that they do not cost the images.
 
         Args:
-            bundle: Makes the output of a notebook.
-            line: Makes the line of a terminal.
+            bundle: Returns the output for a notebook.
+            line: Returns the line for a terminal.
         """
         if time.monotonic() < self._due:
             return
@@ -75,7 +75,7 @@ class LiveOutput:
                 self._write(line())
 
     def show(self, bundle: dict[str, str]) -> None:
-        """Show a MIME bundle in place of the last one."""
+        """Show a MIME bundle in place of the previous one."""
         from IPython.display import display  # noqa: PLC0415
 
         if self._handle is None:
@@ -89,7 +89,7 @@ class LiveOutput:
         self._width = len(line)
 
     def clear(self) -> None:
-        """Remove what is shown."""
+        """Remove the output."""
         if self._width:
             sys.stderr.write("\r" + " " * self._width + "\r")
             sys.stderr.flush()
@@ -99,17 +99,17 @@ class LiveOutput:
             handle.update(_EMPTY, raw=True)
 
     def release(self) -> Any:
-        """Leave the output as it is, and return IPython's handle of it; None: nothing is shown."""
+        """Stop updating the output and return its display handle, or None if nothing is shown."""
         handle, self._handle = self._handle, None
         return handle
 
 
 _CHARACTERS_PER_SECOND: Final = 300_000
-"""Of updates: a page on a slow connection has other things to load."""
+"""Maximum rate of updates, to leave bandwidth on slow connections."""
 _UNCHANGED: Final = 3
-"""How much longer an update waits in which only the time has changed."""
+"""Factor by which an update is delayed if only the time has changed."""
 _PREVIEWS_PER_UPDATE: Final = 4
-"""Making one blocks the cell's thread, though it can be interrupted."""
+"""Maximum previews made per update, because making one blocks the cell's thread."""
 _STYLE: Final = """<style>
 .xai-waiting {
   background: linear-gradient(100deg, rgba(128,128,128,0.13) 35%%, rgba(128,128,128,0.28) 50%%,
@@ -118,7 +118,7 @@ _STYLE: Final = """<style>
 @keyframes xai-waiting { from { background-position: 100%% 0; } to { background-position: 0 0; } }
 @media (prefers-reduced-motion: reduce) { .xai-waiting { animation: none; } }
 </style>"""
-"""Each update replaces the elements: a negative delay continues the animation where it was."""
+"""Each update replaces the elements; the negative delay lets the animation continue smoothly."""
 
 
 class CallProgress:
@@ -136,9 +136,9 @@ class CallProgress:
 
         Args:
             shell: The running IPython.
-            progress: What to show.
+            progress: The progress to show.
             patience: Seconds before anything is shown.
-            so_far: Returns the cards to show, with placeholders for those to come.
+            so_far: Returns the cards to show, with placeholders for missing images.
         """
         self._shell = shell
         self._progress = progress
@@ -150,18 +150,18 @@ class CallProgress:
         self._plan = ""
 
     def announce(self, plan: Plan) -> None:
-        """Show what will be made and what it will cost, without delay, if it costs anything."""
+        """Show the number of images and the expected cost immediately, unless the call is free."""
         if plan.cost_usd == 0:
             return
         self._plan = plan.sentence
         if not self._output.in_notebook:
-            sys.stdout.write(f"{plan.sentence}\n")  # a terminal keeps its lines
+            sys.stdout.write(f"{plan.sentence}\n")  # in a terminal, printed lines stay
             return
         with suppress(Exception):
             self._output.show({"text/html": _line(self._plan), "text/plain": self._plan})
 
     def tick(self) -> None:
-        """Show what has changed."""
+        """Update the display."""
         if self._progress.elapsed >= self._patience:
             self._output.update(self._bundle, lambda: describe(self._progress))
 
@@ -180,18 +180,18 @@ class CallProgress:
         }
 
     def _cards(self) -> str:
-        """Return the grid as it is now. It is never saved, so it may be animated."""
+        """Return the current grid; it may be animated, because it is never saved."""
         batch = self._so_far()
         if not batch.images:
             return ""
         pictures = preview(batch, self._previews, most=_PREVIEWS_PER_UPDATE)
-        # Decoded in sync, or every update would flicker.
+        # Decode synchronously, to avoid flicker on updates.
         return to_html(batch, pictures).replace("<img ", '<img decoding="sync" ')
 
     def end(self, batch: ImageBatch | None = None) -> None:
-        """Remove the progress, or let a batch take its place when the cell shows the batch.
+        """Remove the progress, or let a batch replace it when the cell displays the batch.
 
-        A cell such as `x = %xai_image …` shows nothing: then the progress is removed after it.
+        A cell such as `x = %xai_image …` displays nothing; the progress is then removed at its end.
         """
         handle = None if batch is None else self._output.release()
         self._output.clear()
@@ -208,18 +208,18 @@ class CallProgress:
                 formatter.pop(ImageBatch)
 
         _REPLACING[id(batch)] = batch, handle, self._previews
-        if ImageBatch not in formatter.type_printers:  # a formatter of the user wins
+        if ImageBatch not in formatter.type_printers:  # a user's formatter takes precedence
             formatter.for_type(ImageBatch, _show_in_place)
         events.register("post_run_cell", after_cell)
 
 
 _REPLACING: Final[dict[int, tuple[ImageBatch, Any, Previews]]] = {}
-"""Batches that replace their progress once shown, by identity, with the progress's handle and the
-previews made so far."""
+"""Batches that will replace their progress when displayed, by identity, with the display handle and
+the previews made so far."""
 
 
 def _show_in_place(batch: ImageBatch) -> None:
-    """Show a batch in place of its progress; IPython calls this for every batch."""
+    """Display a batch in place of its progress; IPython calls this for every batch."""
     replacing = _REPLACING.pop(id(batch), None)
     if replacing is None:
         raise NotImplementedError  # IPython's protocol: fall back to _repr_mimebundle_
@@ -254,7 +254,7 @@ def describe(progress: Progress) -> str:
 
 
 def _planned(progress: Progress) -> str:
-    """Return what one request will make and cost; empty while that is unknown."""
+    """Return the number of images and the cost of one request; empty while unknown."""
     images = progress.to_make
     expected = progress.expected_usd.get(images)
     if not images or not expected:
@@ -289,7 +289,7 @@ def _bar(progress: Progress) -> str:
 
 
 class JobWait:
-    """The progress of a job whose images a cell waits for. Called in the thread of the cell."""
+    """Progress of a job for which a cell waits. Called in the thread of the cell."""
 
     def __init__(self, shell: Any, job: BatchJob, *, patience: float) -> None:
         self._job = job
@@ -297,23 +297,23 @@ class JobWait:
         self._output.pause(patience)
 
     def __call__(self) -> None:
-        """Show what has changed."""
+        """Update the display."""
         if not self._job.done:
             self._output.update(self._job.bundle, lambda: repr(self._job))
 
     def end(self) -> None:
-        """Remove the progress: the cell shows the images."""
+        """Remove the progress; the cell displays the images."""
         self._output.clear()
 
 
 _DRAWING: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="xai-notebook-card")
-"""Draws job cards: making previews would block the event loop for too long."""
+"""Thread that renders job cards, because making previews would block the event loop."""
 
 
 class JobDisplay:
     """A job's card under the cell that made it, updated until the job has ended.
 
-    The cell need not run any more, and `update` may be called in any thread.
+    Works after the cell has ended; `update` may be called in any thread.
     """
 
     def __init__(self, publisher: Publisher, job: BatchJob) -> None:
@@ -328,7 +328,7 @@ class JobDisplay:
         self._publisher.publish(job.bundle(), display_id=self._id)
 
     def update(self) -> None:
-        """Have the card redrawn soon."""
+        """Schedule a redraw of the card."""
         if self._job.done:
             self._stop_listening()
         with self._lock:
@@ -343,9 +343,9 @@ class JobDisplay:
     def _draw(self) -> None:
         ended = self._job.done
         with self._lock:
-            self._drawing = False  # a change from here on needs another drawing
+            self._drawing = False  # later changes need another redraw
             self._drawn = time.monotonic()
-        with suppress(Exception):  # a frontend that fails must not cost the images
+        with suppress(Exception):  # errors of the frontend must not cost the images
             self._publisher.publish(self._job.bundle(), display_id=self._id, update=True)
         if ended:
             self._stop_listening()

@@ -1,4 +1,4 @@
-"""Outputs under the cell that made them, long after the cell has ended."""
+"""Publish outputs under a cell, even after the cell has ended."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _STYLE: Final = """<style>
 .jupyter-widgets:not(:has(*)) { display: none; }
 .jp-OutputArea-child:has(.xai-alive) + .jp-OutputArea-child:has(.xai-panel-note) { display: none; }
 </style>"""
-"""Hides the error of a dead widget, and the note while the panel lives. Notebooks that are not
-trusted ignore it: there the widget is not tried, and only the note is shown."""
+"""Hides the error of a dead widget, and hides the note while the panel is alive. In untrusted
+notebooks the style has no effect, the widget is not loaded, and only the note is shown."""
 
 
 class Publisher:
-    """Displays under one cell, from any thread. Outputs outlive the kernel; widgets do not."""
+    """Displays outputs under one cell, from any thread."""
 
     def __init__(self, shell: Any) -> None:
-        """Remember the cell that a kernel's IPython runs now."""
+        """Bind to the cell that the kernel's IPython is running."""
         self._shell = shell
         self._parent = shell.get_parent() if hasattr(shell, "get_parent") else None
 
@@ -42,9 +42,9 @@ class Publisher:
 
         Args:
             data: A MIME bundle.
-            metadata: Of the bundle.
+            metadata: Metadata of the bundle.
             display_id: Identifies the output for later updates.
-            update: Replace the output that has this id.
+            update: Whether to replace the output that has this id.
         """
         metadata = metadata or {}
         transient = {} if display_id is None else {"display_id": display_id}
@@ -53,7 +53,7 @@ class Publisher:
         if hasattr(shell, "set_thread_parent"):  # ipykernel 7.4
             shell.set_thread_parent(self._parent)
         elif hasattr(kernel, "iopub_socket"):
-            # Older display publishers address the cell that runs now, not the one that made this.
+            # Older display publishers send to the running cell, not to the cell of this publisher.
             content = {"data": data, "metadata": metadata, "transient": transient}
             kernel.session.send(
                 kernel.iopub_socket,
@@ -66,12 +66,12 @@ class Publisher:
         shell.display_pub.publish(data, metadata, transient=transient, update=update)
 
     def publish_batch(self, batch: ImageBatch) -> None:
-        """Add pictures with their captions. The panel hides them while it lives."""
+        """Add images with their captions. The panel hides them while it is alive."""
         bundle = mimebundle(batch)
         bundle["text/html"] = f'<div class="xai-panel-result">{bundle["text/html"]}</div>'
         self.publish(bundle)
 
     def publish_note(self) -> None:
-        """Add the sentence that readers see in place of a dead panel."""
+        """Add the note that is shown in place of a dead panel."""
         html = f'{_STYLE}<div class="xai-panel-note" style="opacity:0.8;padding:4px 0">{NOTE}</div>'
         self.publish({"text/html": html, "text/plain": NOTE})

@@ -1,4 +1,4 @@
-"""Batch jobs: what users hold, how they are submitted, and how they are polled."""
+"""Batch jobs: the objects that users get, submission and polling."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    """Return `open_job`, which pickles of earlier versions name here."""
+    """Return `open_job`; pickles of earlier versions refer to it in this package."""
     if name != "open_job":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return import_module(f"{__name__}.job").open_job

@@ -1,7 +1,7 @@
-"""`BatchJob`, a call's job as users hold it, and `JobList`, the table of all jobs.
+"""`BatchJob`, the user's object for a batch call, and `JobList`, a table of jobs.
 
-A `BatchJob` combines the pollers of the jobs that hold the call's requests with the images that the
-library had before. It can be pickled: the copy asks the library for its pollers when it is used.
+A `BatchJob` combines the pollers of the jobs that contain the call's requests with images that the
+library already had. It can be pickled; the copy gets its pollers from the library on first use.
 """
 
 from __future__ import annotations
@@ -55,17 +55,17 @@ _NOT_FOUND: Final = "Not in this library"
 _NO_JOBS: Final = "No jobs yet. --batch submits the requests of a cell as one."
 _INTERRUPTED: Final = "the wait ended; the job runs on, and job.wait() or the cell finds it again."
 _PICKLED_FIELDS: Final = ("name", "prompt", "title", "state", "price_usd", "cost_usd", "free")
-"""Fields of a card that a pickle holds, besides its counts and its date."""
+"""Fields of a card in a pickle, besides the counts and the creation date."""
 
 
 class JobSlot(NamedTuple):
     """The position of an image in a call.
 
     Attributes:
-        key: Key of its request in a job.
-        request: What is asked for.
-        position: Position among the images of its request.
-        chosen: In a comparison, its value on each axis.
+        key: Key of the image's request in a job.
+        request: The request.
+        position: Position among the images of the request.
+        chosen: In a comparison, the value on each axis.
     """
 
     key: str
@@ -76,14 +76,14 @@ class JobSlot(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """How the images of a job are shown and finished, as its cell asked.
+    """Display options of a job, its stored images, and a callback for its end.
 
     Attributes:
-        settings: Settings of the grid.
-        stored: Images that the library had before, by key.
-        free: Whether it costs nothing.
-        past: The job that made the stored images, if the call needs no job.
-        finish: Called with the images when all are there, for example to export them.
+        settings: Display options of the grid.
+        stored: Images that the library already had, by key.
+        free: Whether the job is free of charge.
+        past: The job that made the stored images, if the call needs no new job.
+        finish: Called with the images when the job has ended, for example to export them.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -95,12 +95,12 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class _Pickled:
-    """What a pickle holds of a job, until the library is asked for its pollers.
+    """Content of a job's pickle, used until the pollers have been found.
 
     Attributes:
-        names: Names of its parts, the newest last.
-        id: Its id at the service.
-        card: Its card when it was pickled.
+        names: Names of the job's parts, the newest last.
+        id: Id of the job at the service.
+        card: Card of the job when it was pickled.
     """
 
     names: tuple[str, ...]
@@ -109,11 +109,11 @@ class _Pickled:
 
 
 class BatchJob:
-    """Requests that were submitted as one job. It outlives the kernel.
+    """A batch job: requests that were submitted together. The job outlives the kernel.
 
-    `wait()` blocks until it has ended and returns its images; `await job` does the same in a cell.
-    Neither is needed: while the kernel lives, the images are fetched as they come. Afterwards the
-    same cell, `xai_notebook.jobs()` or a pickle finds the job again.
+    `wait()` blocks until the job has ended and returns its images; `await job` does the same
+    without blocking. Neither is required: while the kernel runs, images are fetched as they arrive.
+    In a later kernel, the same cell, `xai_notebook.jobs()` or a pickle finds the job again.
     """
 
     def __init__(
@@ -123,14 +123,15 @@ class BatchJob:
         maker: Any,
         view: JobView,
     ) -> None:
-        """Use `xai_notebook.generate(…, batch=True)` or `xai_notebook.jobs()`.
+        """Created by `xai_notebook.generate(…, batch=True)` and `xai_notebook.jobs()`.
 
         Args:
-            pollers: Its parts, the newest last: several if some of its requests were submitted
-                before, and no poller if the library had all images. Or the content of a pickle.
-            slots: Its images in order; None: in the order in which they were submitted.
-            maker: The session, which holds the images' methods.
-            view: How they are shown.
+            pollers: The parts of the job, the newest last. There are several if some requests were
+                submitted earlier, and none if the library had all images. Or the content of a
+                pickle.
+            slots: The images in order; None: the order in which they were submitted.
+            maker: The session, for methods of the images such as `edit`.
+            view: Display options and stored images.
         """
         self._known = pollers if isinstance(pollers, _Pickled) else tuple(pollers)
         self._slots = slots
@@ -140,10 +141,10 @@ class BatchJob:
 
     @property
     def pollers(self) -> tuple[JobPoller, ...]:
-        """The pollers of its parts, the newest last.
+        """The pollers of the job's parts, the newest last.
 
         Raises:
-            JobError: It comes from a pickle, and the library does not know it.
+            JobError: The job comes from a pickle, and the library does not contain it.
             LibraryError: The library cannot be opened.
         """
         if not isinstance(known := self._known, _Pickled):
@@ -160,21 +161,21 @@ class BatchJob:
 
     @property
     def id(self) -> str:
-        """Its id at the service; `""` until the service has named it."""
+        """The job's id at the service; `""` until the service has assigned one."""
         if isinstance(self._known, _Pickled):
             return self._known.id
         return (self._job.batch_id or "") if self._job else ""
 
     @property
     def name(self) -> str:
-        """Its unique name, which the service knows as well."""
+        """The job's unique name, which the service also uses."""
         if isinstance(self._known, _Pickled):
             return self._known.card.name
         return self._job.name if self._job else ""
 
     @property
     def prompt(self) -> str:
-        """Its first prompt, as it was submitted."""
+        """The first prompt of the job, as submitted."""
         if isinstance(self._known, _Pickled):
             return self._known.card.prompt
         if self._slots:
@@ -186,10 +187,10 @@ class BatchJob:
 
     @property
     def state(self) -> str:
-        """Its state.
+        """The state of the job.
 
         `"new"` (not completely submitted), `"running"`, `"done"`, `"cancelled"`, `"expired"`,
-        `"refused"` (by the service) or `"gone"` (no longer known to the service).
+        `"refused"` (rejected by the service) or `"gone"` (no longer known to the service).
         """
         opened = [poller.job.state for poller in self.pollers if poller.job.open]
         if opened:
@@ -198,12 +199,12 @@ class BatchJob:
 
     @property
     def done(self) -> bool:
-        """Whether it has ended, well or not."""
+        """Whether the job has ended, successfully or not."""
         return not any(poller.job.open for poller in self.pollers)
 
     @property
     def counts(self) -> JobCounts:
-        """How many of its images have succeeded, failed, and so on."""
+        """The number of images that have succeeded, failed and so on."""
         succeeded = len(self._view.stored)
         pending = failed = cancelled = 0
         for poller in self.pollers:
@@ -220,7 +221,7 @@ class BatchJob:
 
     @property
     def cost_usd(self) -> float | None:
-        """The reported cost of its results so far, in US dollars; None: nothing was reported."""
+        """The reported cost of the results so far in US dollars, or None if not reported."""
         tallies = [poller.tally for poller in self.pollers]
         if not any(tally.answered > tally.unpriced or tally.cost_usd for tally in tallies):
             return None
@@ -228,17 +229,17 @@ class BatchJob:
 
     @property
     def created(self) -> datetime | None:
-        """When it was submitted, in UTC."""
+        """Time of submission in UTC, or None if unknown."""
         return bounds.moment_near(self._job.created) if self._job else None
 
     @property
     def expires(self) -> datetime | None:
-        """When its results can no longer be read at the service, in UTC; None: unknown."""
+        """Time in UTC after which the results can no longer be read, or None if unknown."""
         return bounds.moment(self._job.expires) if self._job else None
 
     @property
     def cause(self) -> str | None:
-        """Why it ended early, or is held up."""
+        """The reason why the job ended early or is delayed, or None."""
         for poller in reversed(self.pollers):
             if poller.failure is not None:
                 return str(poller.failure)
@@ -248,7 +249,7 @@ class BatchJob:
 
     @property
     def images(self) -> ImageBatch:
-        """The images so far, in order, and cards for those that failed.
+        """The images so far, in order, with a card for each failed image.
 
         Raises:
             LibraryError: The library has lost the job.
@@ -291,13 +292,13 @@ class BatchJob:
     def _job(self) -> JobRecord | None:
         return self.pollers[-1].job if self.pollers else self._view.past
 
-    # What users do
+    # Methods for users
 
     async def hand_over(self) -> None:
-        """Submit what is new, then poll in the background. Call it on the background loop.
+        """Submit new requests, then poll in the background. Await on the background loop.
 
         Raises:
-            XaiError: The service refuses it or cannot be asked.
+            XaiError: The service refuses the job or cannot be reached.
         """
         for poller in self.pollers:
             if poller.job.open and not poller.polling:
@@ -305,10 +306,10 @@ class BatchJob:
                 poller.start()
 
     def refresh(self) -> BatchJob:
-        """Ask the service how far it is, fetch finished images, and return the job.
+        """Update the state from the service, fetch finished images, and return the job.
 
         Raises:
-            XaiError: The service cannot be asked, or the library cannot store the images.
+            XaiError: The service cannot be reached, or the library cannot store the images.
         """
 
         async def look() -> None:
@@ -318,15 +319,15 @@ class BatchJob:
         return self
 
     def wait(self, timeout: float | None = None) -> ImageBatch:
-        """Wait until it has ended and return its images. An interrupt does not cancel it.
+        """Wait until the job has ended and return its images. An interrupt only ends the wait.
 
         Args:
-            timeout: Maximum seconds; None: no limit.
+            timeout: Maximum wait in seconds; None: no limit.
 
         Raises:
-            JobTimeoutError: It is still running.
-            JobError: It ended without a single image, or its results cannot be read.
-            XaiError: The service cannot be asked, or the library cannot store the images.
+            JobTimeoutError: The job is still running after `timeout`.
+            JobError: The job ended without any image, or its results cannot be read.
+            XaiError: The service cannot be reached, or the library cannot store the images.
         """
         tick = frontend.follow(self)
         try:
@@ -344,17 +345,17 @@ class BatchJob:
         return wait().__await__()
 
     def concluded(self) -> BatchJob:
-        """Return the job; if all its images are there already, they are exported and so on."""
+        """Return the job; if it is done already, call `JobView.finish`, for example to export."""
         if self.done and self.counts.succeeded:
             self._conclude()
         return self
 
     def cancel(self) -> BatchJob:
-        """Cancel what is pending, and return the job. Finished images are kept.
+        """Cancel pending requests, and return the job. Finished images are kept.
 
         Raises:
-            JobError: All of it was ordered by another call, together with more.
-            XaiError: The service cannot be asked, or the library has lost the job.
+            JobError: Every part of the job also has requests of another call.
+            XaiError: The service cannot be reached, or the library has lost the job.
         """
         own = [poller for poller in self.pollers if self._owns(poller)]
         if self.pollers and not own:
@@ -383,7 +384,7 @@ class BatchJob:
             return
         ended, pending = await asyncio.wait(tasks, timeout=timeout)
         for task in ended:
-            if not task.cancelled():  # by the end of the session
+            if not task.cancelled():  # closing the session cancels it
                 task.result()
         if pending:
             counts = self.counts
@@ -396,7 +397,7 @@ class BatchJob:
                 raise poller.failure
 
     def _conclude(self) -> ImageBatch:
-        """Return the images of a job that has ended, and finish them once."""
+        """Return the images of a job that has ended; call `JobView.finish` once."""
         cause = self.cause
         if cause is not None and not self.counts.succeeded and self.state != "done":
             raise JobError(cause)
@@ -412,9 +413,9 @@ class BatchJob:
     # Pickles
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle what finds the job again, and the images that the library had before.
+        """Pickle the names that identify the job, and the images that the library already had.
 
-        The export of its images is left to the cell.
+        `JobView.finish`, such as an export, is not pickled.
         """
         card, view, known = self.card, self._view, self._known
         values: dict[str, Any] = {
@@ -439,7 +440,7 @@ class BatchJob:
         return open_job, (VERSION, values, self._maker)
 
     def __copy__(self) -> BatchJob:
-        return self  # the service has one
+        return self  # there is only one job at the service
 
     def __deepcopy__(self, memo: object) -> BatchJob:
         return self
@@ -448,11 +449,11 @@ class BatchJob:
 
     @property
     def _lost(self) -> JobCard | None:
-        """The card of a job that comes from a pickle and that the library does not have."""
+        """The card of a pickled job that the library does not contain; None for other jobs."""
         known = self._known
         if isinstance(known, _Pickled):
             try:
-                self.pollers  # noqa: B018  # asks the library
+                self.pollers  # noqa: B018  # looks the job up in the library
             except (JobError, LibraryError) as error:
                 cause = str(error)
                 return replace(known.card, title=_NOT_FOUND, state="gone", cause=cause, seconds=0.0)
@@ -460,7 +461,7 @@ class BatchJob:
 
     @property
     def card(self) -> JobCard:
-        """Its card."""
+        """The current card of the job."""
         if (lost := self._lost) is not None:
             return lost
         pollers = self.pollers
@@ -490,7 +491,7 @@ class BatchJob:
         )
 
     def bundle(self) -> dict[str, Any]:
-        """Return its display: its card, or the grid once it has ended with images."""
+        """Return the display data: the card, or the grid once the job has ended with images."""
         card = self.card
         if self._lost is None and self.done and self.counts.succeeded:
             try:
@@ -515,11 +516,11 @@ class BatchJob:
 
 
 def open_job(version: int, values: Mapping[str, Any], maker: Any) -> BatchJob:
-    """Return the job of a pickle, which names this function. Nothing is opened or sent.
+    """Return the job of a pickle; pickles refer to this function. Nothing is opened or sent.
 
     Args:
         version: Version of the data.
-        values: As `BatchJob` packs them.
+        values: The values that `BatchJob.__reduce__` returns.
         maker: The session of this process.
 
     Raises:
@@ -542,10 +543,10 @@ def open_job(version: int, values: Mapping[str, Any], maker: Any) -> BatchJob:
 
 
 class JobList(Sequence[BatchJob]):
-    """Jobs, the newest first. A sequence of `BatchJob`, shown as a table."""
+    """A sequence of `BatchJob`, newest first, displayed as a table."""
 
     def __init__(self, jobs: Sequence[BatchJob]) -> None:
-        """Hold the jobs."""
+        """Create a list of jobs."""
         self._jobs = tuple(jobs)
 
     def __len__(self) -> int:

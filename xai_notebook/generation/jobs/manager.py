@@ -1,10 +1,11 @@
-"""All batch jobs of a kernel: find the job of a call or record a new one, and one poller per job.
+"""All batch jobs of a kernel: find the job of a call or record a new one; one poller per job.
 
-The life of a job: `prepare` gives the call's requests their slots, looks for open jobs and stored
-images that answer them, and records the rest as a new job. The job's poller then submits it (see
-`submitter`), polls it and stores its results (see `poller`) until it has ended or expired.
+Life cycle of a job: `prepare` assigns slots to the call's requests, looks for open jobs and stored
+images that answer them, and records the remaining requests as a new job. The job's poller then
+submits it (see `submitter`), polls it and stores its results (see `poller`) until it has ended or
+expired.
 
-Separate because it owns all jobs of a kernel, and a poller owns one.
+Separate because it owns all jobs of a kernel, whereas a poller owns one job.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ if TYPE_CHECKING:
     Connect = Callable[[str], Awaitable[Backend]]
 
 _MAX_REQUESTS: Final = 100_000
-"""Requests of one job."""
+"""Maximum requests of one job."""
 _LIST_SECONDS: Final = 10.0
-"""Time for polling the jobs that are listed."""
+"""Maximum seconds for polling the listed jobs."""
 _AT_ONCE: Final = 256
-"""Requests looked up in the library together."""
+"""Number of requests that are looked up in the library together."""
 
 
 class JobManager:
@@ -54,9 +55,9 @@ class JobManager:
         """Poll nothing yet.
 
         Args:
-            connect: Returns the server that calls to a backend go to.
-            maker: The session, which holds the images' methods.
-            limits: Returns the limits of jobs that no call submits, by library.
+            connect: Returns the server for `"xai"` or `"local"`.
+            maker: The session, for methods of the images such as `edit`.
+            limits: Returns the limits for jobs of a library that no call submits.
         """
         self._connect = connect
         self._maker = maker
@@ -65,11 +66,11 @@ class JobManager:
         self._pollers: dict[tuple[Library, str], JobPoller] = {}
 
     async def newest(self, library: Library, n: int) -> JobList:
-        """Return the `n` newest jobs; those that run are polled first."""
+        """Return the `n` newest jobs, after polling those that are running."""
         jobs = await asyncio.to_thread(self._newest, library, n)
         pollers = [one for job in jobs for one in job.pollers if one.job.state == "running"]
         looks = (poller.look() for poller in pollers)
-        with suppress(asyncio.TimeoutError):  # jobs that cannot be polled stay as they are known
+        with suppress(asyncio.TimeoutError):  # jobs that cannot be polled keep their state
             await asyncio.wait_for(asyncio.gather(*looks, return_exceptions=True), _LIST_SECONDS)
         return jobs
 
@@ -86,23 +87,23 @@ class JobManager:
         return [] if None in jobs else [self._updated(library, job) for job in jobs if job]
 
     async def close(self) -> None:
-        """Stop polling. The jobs run on at the service, and are found again."""
+        """Stop polling. The jobs continue at the service and can be found again."""
         await asyncio.gather(*(poller.stop() for poller in self._pollers.values()))
 
     # The job of a call
 
     async def prepare(self, call: Call, generator: Generator) -> BatchJob:
-        """Return the job of a call; what is new in it is recorded, and nothing is sent.
+        """Return the job of a call; record its new requests without sending them.
 
         Args:
             call: A call with `batch`.
-            generator: Answers the call.
+            generator: The generator of the call.
 
         Raises:
-            BudgetError: It would cost more than a limit allows.
-            LibraryError: The library cannot be opened or written to; or only stored images may
-                answer, and some are missing.
-            OptionError: There are more requests than a job can have.
+            BudgetError: The job would cost more than a limit allows.
+            LibraryError: The library cannot be opened or written to; or the call has `replay`, and
+                images are missing.
+            OptionError: The call has more requests than a job can have.
         """
         library = call.ingest.library
         if library is None:
@@ -123,7 +124,7 @@ class JobManager:
             of_job = await asyncio.to_thread(library.jobs.find, poller.job, keys)
             poller.keys.update(of_job)
             for key in of_job:
-                stored.pop(key, None)  # counted with its job
+                stored.pop(key, None)  # the job counts this image
         past = None
         if not pollers:
             past = await asyncio.to_thread(library.jobs.latest_with, keys)
@@ -135,12 +136,12 @@ class JobManager:
         return BatchJob(pollers, slots, self._maker, view)
 
     async def _claim_all(self, call: Call, generator: Generator) -> list[ClaimedRequest]:
-        """Return the requests of a call with their slots, all of which a job has to know first.
+        """Read all requests of a call and return them with their slots.
 
         Raises:
-            OptionError: There are more than a job can have, or reading them failed.
+            OptionError: There are more requests than a job can have, or reading them failed.
         """
-        # In the order of the calls; but a user's generator may make calls itself.
+        # The lock keeps the order of the calls. A user's generator may itself make calls: no lock.
         async with nullcontext() if call.lazy else self._reading:
             requests = await asyncio.to_thread(
                 lambda: list(islice(call.requests, _MAX_REQUESTS + 1))
@@ -157,11 +158,11 @@ class JobManager:
         """Return the number of images of each request that are in an open job.
 
         Args:
-            call: Whose requests they are.
+            call: The call of the requests.
             claimed: The requests with their slots; None: the prompt has yet to be rewritten.
 
         Raises:
-            LibraryError: The library has lost a job of this kernel that holds some of them.
+            LibraryError: The library has lost a job of this kernel with some of the requests.
         """
         library = call.ingest.library
         if library is None or call.options.replay:
@@ -174,11 +175,11 @@ class JobManager:
         return [sum(one.key in open_jobs for one in images) for images in wanted]
 
     async def _check_kept(self, library: Library, keys: Sequence[str], *, fresh: bool) -> None:
-        """Check that the library still has this kernel's open jobs of some requests.
+        """Check that the library still has this kernel's open jobs with some of the requests.
 
         Raises:
-            LibraryError: It has lost one: the same requests would be ordered a second time. With
-                `fresh` the job is forgotten instead.
+            LibraryError: The library has lost such a job, so its requests would be submitted a
+                second time. With `fresh` the job is forgotten instead.
         """
         for (owner, name), poller in list(self._pollers.items()):
             if owner is not library or not poller.job.open or poller.keys.isdisjoint(keys):
@@ -199,7 +200,7 @@ class JobManager:
         Open jobs are read before stored images: a result that arrives in between is found twice
         rather than not at all. `JobStore.record` checks both once more.
         """
-        # Under --reuse equal requests have the same keys.
+        # With --reuse, equal requests have the same keys.
         requests = {one.key: one for each in claimed for one in _job_requests(call, each)}
         held = [] if call.options.replay else [*requests.values()]
         while True:
@@ -208,7 +209,7 @@ class JobManager:
             jobs = {job.id: job for key, job in open_jobs.items() if key not in stored}
             pollers = [self._poller(library, jobs[job_id]) for job_id in sorted(jobs)]
             gone = [one for one in pollers if await one.is_gone(fresh=call.options.fresh)]
-            if gone:  # their requests have to be submitted again
+            if gone:  # the requests of these jobs must be submitted again
                 continue
             for poller in pollers:
                 if poller.job.state == "new" and not poller.submitting and poller.budget is None:
@@ -230,14 +231,14 @@ class JobManager:
         claimed: Sequence[ClaimedRequest],
         new: Sequence[JobRequest],
     ) -> JobPoller | None:
-        """Record a job and reserve its price; None: something has arrived since, look again."""
+        """Record a job and reserve its price; None: new images have arrived, so look again."""
         backend, price = generator.backend, None
         newest = await call.ingest.newest()
 
         async def estimate() -> list[Amount | None]:
             nonlocal price
             amount = None
-            with suppress(XaiError):  # without a limit no price is needed
+            with suppress(XaiError):  # a price is only needed for a limit
                 requests = ((one.request, 1) for one in new)
                 amount = await backend.prices.images(requests, library)
             price = None if amount is None else amount.ticks / TICKS / len(new)
@@ -253,7 +254,7 @@ class JobManager:
                     price_usd=price,
                 )
                 recorded = await asyncio.to_thread(library.jobs.record, job, new)
-            except BaseException:  # nothing is sent here, and a recorded job counts by itself
+            except BaseException:  # nothing was sent, and the row of a recorded job counts already
                 reservation.waive()
                 raise
             if recorded is None:
@@ -289,10 +290,10 @@ class JobManager:
         return poller
 
     async def _backend_of(self, job: JobRecord) -> Backend:
-        """Return the server that has a job.
+        """Return the server of a job.
 
         Raises:
-            XaiError: Calls go to another server now.
+            XaiError: The current configuration names another server.
         """
         backend = await self._connect(job.backend)
         if (job.backend, job.host) != (backend.kind, backend.host):
@@ -304,7 +305,7 @@ class JobManager:
 
 
 def _slots(call: Call, claimed: Sequence[ClaimedRequest]) -> list[JobSlot]:
-    """Return the slot of each image of a call, in their order.
+    """Return the slots of all images of a call, in order.
 
     Raises:
         OptionError: The call has no prompt.
@@ -341,7 +342,7 @@ def _job_requests(call: Call, claimed: ClaimedRequest) -> list[JobRequest]:
 
 
 def _wants_new(call: Call, claimed: ClaimedRequest) -> bool:
-    """Tell whether stored images do not answer a request."""
+    """Tell whether a request needs new images, so that stored ones do not answer."""
     return claimed.claim.anew and call.fresh and not call.options.replay
 
 
@@ -351,7 +352,7 @@ async def _stored(
     """Return the stored images of requests, by key.
 
     Raises:
-        LibraryError: Some are missing, and only stored images may answer.
+        LibraryError: The call has `replay`, and images are missing.
     """
     stored: dict[str, Picture] = {}
 

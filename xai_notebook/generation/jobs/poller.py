@@ -1,9 +1,9 @@
-"""Poll a job until the service says that it has ended, and store its images as they come.
+"""Poll a job until the service reports that it has ended, and store its images as they arrive.
 
-Images are stored in the library before anything else happens to them; what a kill or a full disk
-prevents from being stored is still at the service and is fetched the next time. Several kernels
-may poll the same job: each image is stored once. This computer's clock ends no job: it may be
-wrong, and requests of a job that was ended too early would be ordered again.
+Images are stored in the library before anything else happens to them. If the kernel is killed or
+the disk is full, the images are still at the service and are fetched the next time. Several kernels
+may poll the same job; each image is stored once. A job is never ended because of this computer's
+clock alone: if the clock is wrong, requests would be submitted and paid for again.
 """
 
 from __future__ import annotations
@@ -51,20 +51,20 @@ if TYPE_CHECKING:
     from xai_notebook.library.jobs import JobRecord, JobRequest, JobState
 
 _PAGE: Final = 10
-"""Results of one call: ten 2k images in base64 may be 90 MB."""
+"""Results per call; ten 2k images in base64 can be 90 MB."""
 _PAGE_SECONDS: Final = 600.0
-"""Deadline of such a call."""
+"""Deadline in seconds of a call for results."""
 _BACKOFF: Final = Backoff(first=0.5, most=20.0, factor=1.3)
 """Pauses between polls; they grow while nothing changes."""
 _PATIENCE: Final = 600.0
-"""Seconds for which a service that cannot be reached is polled."""
+"""Seconds for which polling continues while the service cannot be reached."""
 _MAX_INCOMPLETE: Final = 4
-"""Polls after which results that the service counts and does not list are given up."""
+"""Polls after which polling stops, if the service counts more results than it lists."""
 _PERMANENT: Final = (
     AuthenticationError, PermissionDeniedError, InvalidRequestError, NotFoundError, JobError,
     LibraryError, BudgetError, ConfigurationError,
 )  # fmt: skip
-"""Failures that another poll will not change."""
+"""Errors that stop polling, because another poll would fail too."""
 _AGAIN: Final = "Run the cell again to submit what is missing."
 _EXPIRED: Final = f"It has expired: its results cannot be read any more. {_AGAIN}"
 
@@ -77,19 +77,20 @@ class JobPoller:
 
     Attributes:
         library: Where the job is recorded.
-        job: The job as the library has it.
+        job: The job's record in the library.
         connect: Returns the server of a job.
-        limits: Returns the limits of jobs that no call submits, by library.
-        tally: Counts of its requests.
-        finished: Requests that the service has finished, stored here or not.
-        submitted: Requests that the service has, while the job is being submitted.
-        trouble: Why the last poll failed, or the reason for a wait; it is tried again.
-        failure: Why polling stopped before the job ended.
-        inputs: Input images of its requests, if its cell ran in this kernel.
-        budget: Counter of its images, if this kernel submitted it.
-        resumed: It was found in the library, not recorded by this kernel a moment ago.
-        keys: Keys of its requests that cells of this kernel asked for.
-        listeners: Called on the loop after each change.
+        limits: Returns the limits for jobs of a library that no call submits.
+        tally: Counts of the job's requests.
+        finished: Number of requests that the service has finished, stored or not.
+        submitted: Number of requests that the service has, while the job is being submitted.
+        trouble: Why the last poll failed, or the reason for a delay. Polling continues.
+        failure: Error that stopped polling before the job ended.
+        inputs: Input images of the requests, if the cell ran in this kernel.
+        budget: Counter for the cost of the images, if this kernel submitted the job.
+        resumed: Whether the job was found in the library or has been submitted already. False for
+            a job that this kernel has just recorded.
+        keys: Keys of the job's requests that belong to cells of this kernel.
+        listeners: Functions called on the loop after each change.
     """
 
     library: Library
@@ -109,11 +110,11 @@ class JobPoller:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _task: asyncio.Task[None] | None = None
     _token: str | None = None
-    """Page of the results that was the last one, so far."""
+    """Token of the last page of results that has been read."""
     _repeated: bool = False
-    """A page of the results named one that was already read."""
+    """Whether a page of results pointed to a page that was already read."""
     _incomplete: int = 0
-    """Polls that found fewer results than the service counts, after it had ended."""
+    """Number of polls after the end that found fewer results than the service counts."""
 
     @property
     def polling(self) -> bool:
@@ -122,7 +123,7 @@ class JobPoller:
 
     @property
     def submitting(self) -> bool:
-        """Whether this kernel submits the job, or is about to."""
+        """Whether this kernel is submitting the job, or is about to."""
         return self.polling or self._lock.locked() or not self.resumed
 
     def start(self) -> asyncio.Task[None]:
@@ -132,7 +133,7 @@ class JobPoller:
         return self._task
 
     async def stop(self) -> None:
-        """Stop polling; the job runs on at the service."""
+        """Stop polling; the job continues at the service."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -165,10 +166,11 @@ class JobPoller:
     # Submit
 
     async def submit(self) -> None:
-        """Submit the job, unless the service has all of it.
+        """Submit the job, unless the service already has all requests.
 
         Raises:
-            XaiError: The service refuses it or cannot be asked. The library knows how far it got.
+            XaiError: The service refuses the job or cannot be reached. The library records which
+                requests were submitted.
         """
         async with self._lock:
             backend = await self.connect(self.job)
@@ -182,14 +184,14 @@ class JobPoller:
                 await submitter.run()
 
     async def check_limits(self, backend: Backend, limits: Limits) -> None:
-        """Check that a job which was recorded earlier, and not submitted, is within the limits.
+        """Check that a job which was recorded earlier, but not submitted, is within the limits.
 
-        Its cost is estimated again: a row can hold any price, and prices change.
+        The cost is estimated again, because the recorded price may be wrong or outdated.
 
         Raises:
-            BudgetError: It would exceed a limit, or a limit is set and a price is unknown. Nothing
-                of the job is sent.
-            XaiError: The server cannot be asked for its prices.
+            BudgetError: The job would exceed a limit, or a limit is set and a price is unknown.
+                No request is sent.
+            XaiError: The prices cannot be read from the server.
         """
         library, job = self.library, self.job
         requests = await asyncio.to_thread(lambda: list(library.jobs.requests(job)))
@@ -207,7 +209,7 @@ class JobPoller:
 
     @asynccontextmanager
     async def _submitter(self, backend: Backend) -> AsyncIterator[JobSubmitter]:
-        """Give the block a submitter, and take over the job as the submitter leaves it."""
+        """Provide a submitter; after the block, update `job` from it."""
 
         def on_progress(submitted: int, reason: str | None) -> None:
             self.submitted, self.trouble = submitted, reason
@@ -226,10 +228,10 @@ class JobPoller:
     # Poll
 
     async def look(self) -> None:
-        """Ask once how far the service is, and store the new results.
+        """Poll the service once and store new results.
 
         Raises:
-            XaiError: The service cannot be asked, or the library cannot store the results.
+            XaiError: The service cannot be reached, or the library cannot store the results.
         """
         async with self._lock:
             await self._reload()
@@ -248,7 +250,7 @@ class JobPoller:
         end = _end_of(batch)
         complete = counted and not state.num_pending and state.num_requests > 0
         over = complete or end is not None
-        # Past its expiry by our clock, only the service can tell whether results can still be read.
+        # If our clock says that the job has expired, ask the service whether results are readable.
         if not counted or done > self._settled or end is not None or self._seems_expired:
             await self._collect(backend, over=over)
         if self.job.open and self.tally.left and over:
@@ -270,11 +272,11 @@ class JobPoller:
                 )
 
     async def _get(self, backend: Backend) -> wire.Batch | None:
-        """Return the batch; None: the service no longer has it, and the job was closed."""
+        """Return the batch; if the service no longer has it, close the job and return None."""
         try:
             batch = await backend.client.batch.get(self.job.batch_id or "", timeout=ANSWER_SECONDS)
         except NotFoundError as error:
-            # A service answers the same to another key, so the clock has to agree.
+            # The service also answers NOT_FOUND to another key, so check the expiry time.
             if self._seems_expired:
                 await self._close("expired", _EXPIRED)
             elif self.job.backend == "local":
@@ -295,7 +297,7 @@ class JobPoller:
 
     @property
     def _seems_expired(self) -> bool:
-        """Whether results can no longer be read, if this computer's clock is right."""
+        """Whether the results have expired according to this computer's clock."""
         return self.job.expires is not None and self.job.expires <= time.time()
 
     # Store results
@@ -305,14 +307,14 @@ class JobPoller:
         try:
             await self._store_pages(backend)
         except NotFoundError:
-            # The key is right: the service has just returned the batch. Some services may answer
-            # this for a batch without results as well.
+            # The key is valid, because the service has just returned the batch. Some services may
+            # also answer NOT_FOUND for a batch without results.
             if self.job.expires is None or not (over or self._seems_expired):
                 raise
             await self._close("expired", _EXPIRED)
 
     async def _store_pages(self, backend: Backend) -> None:
-        """Store results, from the page on that was the last one before."""
+        """Store results, starting at the last page of the previous poll."""
         list_page = partial(
             backend.client.batch.list_batch_results,
             self.job.batch_id or "",
@@ -363,16 +365,16 @@ class JobPoller:
         self.changed()
 
     async def _download(self, replies: Sequence[Reply], backend: Backend) -> None:
-        """Download images that came as URLs, though base64 was asked for: they expire soon."""
+        """Download images that came as URLs, although base64 was requested; they expire soon."""
         ingest = Ingest(self.library, backend, Progress(), DEFAULT_TIMEOUT, self.job.notebook)
         wanted = [(SlotQuery(one.fingerprint, one.place), one.request) for one in replies]
         await asyncio.gather(*(ingest.find(*each) for each in wanted))
 
     async def _reply(self, request: JobRequest, result: BatchResult) -> Reply:
-        """Return a result for the library; one that has a cost and no image, for the ledger.
+        """Return a result for the library, also if it has a cost but no image.
 
         Raises:
-            MissingImageError: It has neither.
+            MissingImageError: The result has neither an image nor a cost.
         """
         slot: dict[str, Any] = {
             "fingerprint": request.fingerprint,
@@ -395,10 +397,10 @@ class JobPoller:
     # End
 
     async def cancel(self) -> None:
-        """Cancel what is pending at the service; results that are there are stored.
+        """Cancel pending requests at the service, and store the available results.
 
         Raises:
-            XaiError: The service cannot be asked.
+            XaiError: The service cannot be reached.
         """
         async with self._lock:
             await self._reload()
@@ -415,7 +417,8 @@ class JobPoller:
         """Tell whether the service has lost the job, so that it may be submitted again.
 
         Args:
-            fresh: The user gives up a job that xAI does not know: another key may still find it.
+            fresh: Whether to give up a job that xAI does not know, although the job may belong to
+                another API key.
         """
         if self.polling or (self.job.backend != "local" and not fresh):
             return False
@@ -429,23 +432,23 @@ class JobPoller:
         return self.job.state == "gone"
 
     async def _close(self, state: JobState, cause: str | None = None) -> None:
-        """Record the end of the job, and of its requests without an answer."""
+        """Record the end of the job and of its unanswered requests."""
         self._charge([0.0] * self.tally.left)
         self.job = await asyncio.to_thread(self.library.jobs.close, self.job, state, cause)
         await self._count()
 
     def _charge(self, costs: Sequence[float | None]) -> None:
-        """Count the costs of requests in place of their expected cost; None: not reported."""
+        """Replace the expected cost of requests by the reported cost; None: not reported."""
         if self.budget is not None and self.job.price_usd is not None:
             for cost in costs:
                 if cost is not None:
                     self.budget.spent += to_ticks(cost) - to_ticks(self.job.price_usd)
 
     async def _reload(self) -> None:
-        """Read what other kernels did to the job.
+        """Read the changes that other kernels made to the job.
 
         Raises:
-            LibraryError: The library has lost the job, or is foreign.
+            LibraryError: The library has lost the job, or is untrusted.
         """
         self.job = await asyncio.to_thread(self.library.jobs.get, self.job)
         self.library.check_own()
@@ -471,7 +474,7 @@ def _add_replies(tally: RequestCounts, replies: Sequence[Reply], failed: int) ->
 
 
 def _end_of(batch: wire.Batch) -> tuple[JobState, str] | None:
-    """Return how and why the service ended a batch early; None: it did not."""
+    """Return state and cause if a batch ended early, else None."""
     if batch.cancel_by_xai_message:
         return "cancelled", f"xAI cancelled it: {one_line(batch.cancel_by_xai_message)} {_AGAIN}"
     if batch.HasField("cancel_time"):

@@ -1,13 +1,13 @@
 """Submit a recorded job to the service, each of its requests once.
 
-`CreateBatch` and `AddBatchRequests` have no idempotency key, and a service may do the work and
-answer UNAVAILABLE, not answer at all, or list what it did seconds later. Each of these calls is
-therefore recorded in the library before it is sent. After a call that failed, or whose kernel was
-killed, the service is asked several times, with growing pauses, what it has before anything is sent
-again: a batch is found by its unique name, requests by their keys. One kernel at a time submits a
-job; the others wait for it.
+`CreateBatch` and `AddBatchRequests` have no idempotency key. A service may apply such a call and
+still answer UNAVAILABLE, not answer at all, or list the result only seconds later. Each of these
+calls is therefore recorded in the library before it is sent. If a call fails or its kernel is
+killed, the submitter queries the service several times, with growing pauses, before it sends
+anything again: it finds a batch by its unique name and requests by their keys. Only one kernel at a
+time submits a job; other kernels wait.
 
-Separate because it alone decides what may be sent again.
+Separate because only this module decides which requests may be sent again.
 """
 
 from __future__ import annotations
@@ -57,27 +57,27 @@ _Page = TypeVar(
 )
 
 _CALL_BYTES: Final = 3_500_000
-"""Size of one call that adds requests; the service refuses calls over 4 MB."""
+"""Maximum bytes of one call that adds requests; the service refuses calls over 4 MB."""
 _CALL_REQUESTS: Final = 1_000
-"""Requests in one such call; small enough for visible progress."""
+"""Maximum requests in one such call; small enough for visible progress."""
 _CALL_RATE: Final = (900, 30.0)
-"""Such calls per seconds; the service accepts a thousand."""
+"""Maximum such calls in a number of seconds; the service accepts a thousand."""
 _ATTEMPTS: Final = 5
-"""How often a call is sent at most whose earlier attempts turned out to have done nothing."""
+"""Maximum attempts for a call, if earlier attempts turned out to have changed nothing."""
 LOOK_PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
-"""Seconds between looks at what the service has, while a call may still be applied or may not be
-listed yet: 23.5 s in all."""
+"""Seconds between queries to the service while the result of a call may not be listed yet; 23.5 s
+in total."""
 _LOCAL_LOOKS: Final = 2
-"""Pauses used for the embedded server, which runs in this process and lists at once."""
+"""Number of pauses for the embedded server, which lists results immediately."""
 ANSWER_SECONDS: Final = 120.0
 """Deadline of a call to the service."""
 _PAGE: Final = 100
 _INPUT_SECONDS: Final = 48 * 3600.0
-"""How long input images must stay stored: a job may take a day or a little longer."""
+"""Seconds for which input images must stay stored; a job may take a little more than a day."""
 _REFUSALS: Final = (
     InvalidRequestError, NotFoundError, AuthenticationError, PermissionDeniedError,
 )  # fmt: skip
-"""A service that answers with one of these has changed nothing; any other answer leaves it open."""
+"""Errors after which the service has certainly changed nothing."""
 _UNCONFIRMED: Final = (
     "The service did not confirm the last call. It is asked which requests it has before anything "
     "is sent again."
@@ -86,15 +86,15 @@ _UNCONFIRMED: Final = (
 
 @dataclass(slots=True)
 class JobSubmitter:
-    """Submits a recorded job, from where an earlier submission stopped.
+    """Submits a recorded job, or resumes an earlier submission.
 
     Attributes:
         library: Where the job is recorded.
         backend: The service.
-        job: The job as the library has it.
-        inputs: The input images of its requests, if the cell is running.
-        on_progress: Called with the number of requests that the service has, and with the reason
-            for a wait.
+        job: The job's record in the library.
+        inputs: The input images of the requests, if the cell is running.
+        on_progress: Called with the number of requests that the service has, and the reason for a
+            delay or None.
     """
 
     library: Library
@@ -106,11 +106,11 @@ class JobSubmitter:
     """Requests that the service may have, by key."""
 
     async def run(self) -> None:
-        """Submit the job, unless another kernel has; afterwards it is running.
+        """Submit the job, unless another kernel already has; afterwards its state is running.
 
         Raises:
-            JobError: It needs input images that only the cell has.
-            XaiError: The service refuses it or cannot be asked.
+            JobError: The job needs input images that only its cell can provide.
+            XaiError: The service refuses the job or cannot be reached.
         """
         async with self._locked():
             if self.job.state != "new":
@@ -126,10 +126,12 @@ class JobSubmitter:
                 raise await self._refused(error) from error
 
     async def cancel(self) -> None:
-        """Cancel the job at the service; afterwards it is running if the service has any of it.
+        """Cancel the job at the service; it stays running until the poller has read the results.
+
+        A job that the service does not have is closed.
 
         Raises:
-            XaiError: The service cannot be asked.
+            XaiError: The service cannot be reached.
         """
         jobs = self.library.jobs
         async with self._locked():
@@ -148,7 +150,7 @@ class JobSubmitter:
 
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
-        """Hold the job's lock, and read what other kernels did before."""
+        """Hold the job's lock, and read the changes of other kernels first."""
         lock = self.library.jobs.turn(self.job.id)
         try:
             await acquire(lock)
@@ -159,7 +161,7 @@ class JobSubmitter:
             lock.release(remove=self.job.state != "new")
 
     async def _update(self, method: Callable[..., JobRecord], *args: Any, **values: Any) -> None:
-        """Call a method of the library's jobs, and keep the job that it returns."""
+        """Call a method of the library's jobs, and set `job` to the returned record."""
         self.job = await asyncio.to_thread(method, self.job, *args, **values)
 
     async def _store_inputs(self) -> None:
@@ -184,7 +186,7 @@ class JobSubmitter:
     # The batch
 
     async def _forget_lost_batch(self) -> None:
-        """Forget a batch that ended with its embedded server before it had all requests."""
+        """Forget an incomplete batch whose embedded server has stopped."""
         if self.job.batch_id is None:
             return
         try:
@@ -213,7 +215,7 @@ class JobSubmitter:
         raise failure
 
     async def _look_for_batch(self) -> wire.Batch | None:
-        """Return the batch of a create call that may still be applied, or be listed late."""
+        """Return the batch of a create call without an answer; it may be listed late."""
         self.on_progress(0, _UNCONFIRMED)
         for pause in (0.0, *self._pauses):
             await asyncio.sleep(pause)
@@ -222,10 +224,10 @@ class JobSubmitter:
         return None
 
     async def _listed_batch(self) -> wire.Batch | None:
-        """Return the batch of the job's name, if the service lists it.
+        """Return the batch with the job's name, if the service lists it.
 
-        Of two batches of that name it is the one with requests, or else the older. It is recorded
-        before it gets requests, so the other one never gets any.
+        Of two batches with that name, the one with requests is returned, or else the older one. It
+        is recorded before requests are added, so the other batch never gets requests.
         """
         list_page = partial(self.backend.client.batch.list, _PAGE, timeout=ANSWER_SECONDS)
         async for _, page in pages(list_page):
@@ -239,7 +241,7 @@ class JobSubmitter:
         return None
 
     async def _bind(self, batch: wire.Batch) -> None:
-        """Record the batch of the job; a batch that another kernel recorded first stays."""
+        """Record the batch of the job, unless another kernel has already recorded one."""
         await self._update(self.library.jobs.bind, batch.batch_id)
         expires = moment(batch, "expire_time")
         if self.job.batch_id == batch.batch_id and expires is not None:
@@ -265,7 +267,7 @@ class JobSubmitter:
             self.on_progress(submitted, None)
 
     async def _add(self, chunk: Sequence[wire.BatchRequest]) -> None:
-        """Add requests that the service does not have, as far as is known."""
+        """Add requests that the service does not seem to have."""
         requests = {message.batch_request_id: message for message in chunk}
         # A call with some of them may have been applied without being listed.
         uncertain = not self._unconfirmed().isdisjoint(requests)
@@ -298,11 +300,11 @@ class JobSubmitter:
     async def _look_for(self, keys: Collection[str], pauses: Sequence[float]) -> set[str]:
         """Return which of the unconfirmed requests the service has, and mark them as confirmed.
 
-        Ends when all are there, or after the last pause. Whenever more has appeared, the pauses
-        begin again: the call is still being applied.
+        Ends when the service has all of them, or after the last pause. The pauses start again
+        whenever further requests appear, because the call is still being applied.
 
         Raises:
-            JobError: The service counts more requests than it lists, so it is unknown which.
+            JobError: The service counts more requests than it lists, so the rest is unknown.
         """
         most, remaining = 0, iter(pauses)
         while True:
@@ -346,7 +348,7 @@ class JobSubmitter:
         return batch.state.num_requests
 
     async def _mark(self, keys: Collection[str], state: SubmissionState) -> None:
-        """Record the state of requests; the next call may leave only after that."""
+        """Record the state of requests; must complete before the next call is sent."""
         await asyncio.to_thread(self.library.jobs.mark, self.job, keys, state)
         if state is SubmissionState.NO:
             for key in keys:
@@ -362,7 +364,7 @@ class JobSubmitter:
         return LOOK_PAUSES[:_LOCAL_LOOKS] if self.job.backend == "local" else LOOK_PAUSES
 
     def _messages(self, present: set[str]) -> Iterator[wire.BatchRequest]:
-        """Yield the missing requests; first one per model, as the service may refuse a model."""
+        """Yield the missing requests; one per model first, as the service may refuse a model."""
         jobs, firsts = self.library.jobs, dict[str, str]()
         for one in jobs.requests(self.job):
             firsts.setdefault(one.request.model, one.key)
@@ -376,7 +378,7 @@ class JobSubmitter:
 
     def _message(self, key: str, request: ImageRequest) -> wire.BatchRequest:
         inputs = tuple(_stored(image, self.job.inputs[image.sha256]) for image in request.inputs)
-        # A URL would expire an hour after its image was made.
+        # A result URL would expire one hour after its image was made.
         single = replace(request, inputs=inputs, n=1, image_format="base64")
         return wire.BatchRequest(batch_request_id=key, image_request=encode(single))
 
@@ -389,7 +391,7 @@ class JobSubmitter:
             batch = await self.backend.client.batch.cancel(
                 self.job.batch_id, timeout=ANSWER_SECONDS
             )
-            # Requests that were sent and not refused may be there without being listed.
+            # The service may have requests that it does not list yet.
             listed = len(await self._listed_keys())
             accepted = max(listed, batch.state.num_requests, len(self._marked))
             if batch.cancel_by_xai_message:
@@ -428,20 +430,20 @@ def _stored(image: InputImage, source: str) -> InputImage:
 
 
 def _changed_nothing(error: XaiError) -> bool:
-    """Tell whether a call that failed has certainly changed nothing at the service."""
+    """Tell whether a failed call has certainly changed nothing at the service."""
     if isinstance(error, ApiError):
         return error.unsent or (isinstance(error, _REFUSALS) and not error.maybe_billed)
     return not isinstance(error, ReplyError)
 
 
 def _precedence(batch: wire.Batch) -> tuple[bool, int, int, str]:
-    """Return the sort key of batches of one name; the lowest is the one to use."""
+    """Return the sort key of batches with the same name; the lowest is used."""
     created = batch.create_time
     return not batch.state.num_requests, created.seconds, created.nanos, batch.batch_id
 
 
 def _chunks(messages: Iterable[wire.BatchRequest]) -> Iterator[list[wire.BatchRequest]]:
-    """Yield as many requests together as one call takes."""
+    """Yield lists of requests, each small enough for one call."""
     chunk: list[wire.BatchRequest] = []
     size = 0
     for message in messages:
@@ -458,10 +460,10 @@ def _chunks(messages: Iterable[wire.BatchRequest]) -> Iterator[list[wire.BatchRe
 async def pages(
     list_page: Callable[..., Awaitable[_Page]], token: str | None = None
 ) -> AsyncIterator[tuple[str | None, _Page]]:
-    """Yield pages and their tokens until the last page, or until one names a page already read.
+    """Yield tokens and pages until the last page, or until a page was already read.
 
     Args:
-        list_page: Returns the page of a `pagination_token`.
+        list_page: Returns the page for a `pagination_token`.
         token: Token of the first page.
     """
     seen = {None, "", token}

@@ -1,10 +1,10 @@
-"""The panel, `%xai_panel` and `xai_notebook.panel()`: a form for requests, and their pictures.
+"""The panel of `%xai_panel` and `xai_notebook.panel()`: a form for requests, and their images.
 
-A request made in it is the magic's: same session, same option table, same library.
+The panel uses the same session, option table and library as the magic.
 
-    form.py      the form's values <-> options; the equivalent cell
+    form.py      conversion between form values and options; the equivalent cell
     inputs.py    input images, and uploads from the browser
-    queue.py     generations, as many at once as are configured
+    queue.py     queue of generations, several at a time
     restore.py   the state of a panel from the last run of its cell
     widget.py    the widget: synced traits, messages, cards
 
@@ -35,20 +35,20 @@ def panel(prompt: str = "", **options: Any) -> Panel | None:
     """Show the form under the running cell.
 
     Args:
-        prompt: First text of the prompt field. It is literal: `{{` appears as `{{ '{{' }}`.
-        **options: First values, by the names of `generate`.
+        prompt: Initial text of the prompt field. It is literal: `{{` appears as `{{ '{{' }}`.
+        **options: Initial values, by the option names of `generate`.
 
     Returns:
-        The panel; its `images` are what it has made. None where widgets cannot be shown.
+        The panel, whose `images` are its generated images. None if widgets cannot be shown.
 
     Raises:
-        OptionError: An option is wrong, or the form cannot have it.
+        OptionError: An option is invalid, or the form does not support it.
     """
     return show_panel(escape(prompt), **options)
 
 
 def show_panel(prompt: str = "", **options: Any) -> Panel | None:
-    """As `panel`, with a prompt that is a template, as if it was typed into the field."""
+    """Like `panel`, but the prompt is a template, as if the user had typed it."""
     shell = running_shell()
     if not in_kernel(shell):
         sys.stdout.write(f"{NO_FRONTEND}\n")

@@ -1,4 +1,4 @@
-"""The form's values to options and back, the equivalent cell, and what the fields offer."""
+"""Convert form values to options and back; the equivalent cell; the choices of the fields."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.wire import ImageGenerationModel
 
 _OWN_CONTROLS: Final = frozenset({"image", "export", "rewrite"})
-"""Options that the form asks for with cards and switches."""
+"""Options that have cards or switches in the form instead of a field."""
 
 
 def _has_field(row: Option) -> bool:
@@ -28,7 +28,7 @@ def _has_field(row: Option) -> bool:
 
 
 FIELDS: Final = tuple(row.name for row in OPTIONS if _has_field(row))
-"""Options that have a field of their own."""
+"""Options that have their own field."""
 _IN_FORM: Final = {*FIELDS, *_OWN_CONTROLS}
 _AUTHORS_ONLY: Final = ("user", "timeout")
 """Fields that visitors of an app do not have."""
@@ -36,12 +36,12 @@ _AUTHORS_ONLY: Final = ("user", "timeout")
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What the form's fields cannot change.
+    """The values that the form's fields cannot change.
 
     Attributes:
         hidden: Options given to the panel that have no field.
-        configured: `%config XaiImage`, when the panel was made.
-        rewriter: The chat model of the "rewrite" switch; True: the default one.
+        configured: Defaults of `%config XaiImage` when the panel was created.
+        rewriter: The chat model of the "rewrite" switch; True: the default model.
         fixed: Options that visitors of an app cannot change; empty for authors.
     """
 
@@ -59,17 +59,17 @@ class Form:
         *,
         visitors: bool = False,
     ) -> tuple[Form, dict[str, Any], tuple[Any, ...]]:
-        """Return the form, the first values of its fields and the images given to it.
+        """Return the form, the initial values of its fields and the input images given to it.
 
         Args:
-            prompt: Of the prompt's field.
+            prompt: Initial text of the prompt field.
             given: Options given to the panel.
-            configured: `%config XaiImage`.
-            visitors: The form is for visitors of an app: it exports nothing, and the author's
-                user id and timeout stay in the kernel.
+            configured: Defaults of `%config XaiImage`.
+            visitors: Whether the form is for visitors of an app. It then exports nothing, and the
+                author's user id and timeout are not sent to the browser.
 
         Raises:
-            OptionError: An option is wrong, or the form cannot have it.
+            OptionError: An option is invalid, or the form does not support it.
         """
         for row in OPTIONS:
             if not row.in_panel and given.get(row.name):
@@ -92,16 +92,16 @@ class Form:
         if visitors:
             fixed = {"export": False, **{name: values[name] or None for name in _AUTHORS_ONLY}}
             values |= {"export": False, "folder": "", **dict.fromkeys(_AUTHORS_ONLY, "")}
-            # Pictures of other visitors do not answer, unless the author asks for replay.
+            # Do not replay pictures of other visitors, unless the author set `replay`.
             hidden["fresh"] = not options.replay
         form = cls(hidden, dict(configured), options.rewrite or True, fixed)
         return form, values, options.image
 
     def options(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options that the fields' values mean, without the input images.
+        """Return the options for the fields' values, without the input images.
 
         Raises:
-            OptionError: A field other than the prompt holds a template.
+            OptionError: A field other than the prompt contains a template.
         """
         for name, label in (("folder", "Folder"), ("user", "End user's id")):
             if "{{" in str(values.get(name) or ""):
@@ -121,15 +121,15 @@ class Form:
     def cell(
         self, values: Mapping[str, Any], labels: Sequence[str], *, replay: bool = False
     ) -> str:
-        """Return the `%%xai_image` cell that asks for the same as the fields.
+        """Return the `%%xai_image` cell that is equivalent to the fields.
 
         Args:
-            values: Of the fields.
-            labels: How the cell names the input images.
-            replay: The cell shows the pictures that the library has, and makes no new ones.
+            values: Values of the fields.
+            labels: Names of the input images in the cell.
+            replay: Whether the cell only shows stored images and generates no new ones.
 
         Raises:
-            OptionError: A field has an impossible value.
+            OptionError: A field has an invalid value.
         """
         given = self.options(values) | {"image": list(labels)}
         if replay:
@@ -141,12 +141,12 @@ class Form:
 def values_of(
     request: ImageRequest, prompt: str | None = None, *, literal: bool = False
 ) -> dict[str, Any]:
-    """Return the fields' values that ask for a request again, without its input images.
+    """Return the fields' values that repeat a request, without its input images.
 
     Args:
-        request: Its prompt is text: a template in it is escaped.
-        prompt: Replaces the request's prompt, and is not rewritten.
-        literal: The form takes no templates: nothing is escaped.
+        request: The request. Template syntax in its prompt is escaped.
+        prompt: Replaces the request's prompt; it is not rewritten.
+        literal: Whether the form does not fill templates, so that nothing is escaped.
     """
     rows = {row.name: row for row in OPTIONS}
     values: dict[str, Any] = {"model": request.model, "n": request.n}
@@ -162,9 +162,9 @@ def values_of(
 def choices(
     configured: Mapping[str, Any], rows: Sequence[Option] = OPTIONS, *, fixed: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Return the fields that are not fixed and what they offer.
+    """Return the fields that are not fixed, with their choices.
 
-    A field may be left open unless its option has a default, in the table or in `%config`.
+    A field can be empty unless its option has a default, in the table or in `%config`.
     """
     fields = [
         {
@@ -188,7 +188,7 @@ def _default_timeout(configured: Mapping[str, Any]) -> float:
     return float(configured.get("timeout") or settings.DEFAULT_TIMEOUT)
 
 
-# Models: what the server's list does not say is known here
+# Models; properties that the server's list does not contain are defined here
 
 _WITHOUT_IMAGES: Final = ("grok-2-image",)
 _WITH_QUALITY: Final = "grok-imagine-image-2.0"
@@ -203,16 +203,16 @@ def known_models(selected: str) -> list[dict[str, Any]]:
 def describe_models(
     models: Sequence[ImageGenerationModel], selected: str, *, local: bool
 ) -> list[dict[str, Any]]:
-    """Return the models of a server for the dropdown, the selected one among them.
+    """Return the models of a server for the dropdown, including the selected one.
 
     Args:
-        models: As the server lists them.
-        selected: A name or an alias.
-        local: They are the embedded server's: free.
+        models: Models in the server's list.
+        selected: Name or alias of the selected model.
+        local: Whether the models belong to the embedded server, so that they are free.
     """
     described = []
     for model in models:
-        # A list without input modalities leaves it to the request.
+        # Without input modalities in the list, assume that the model edits images.
         edits = not model.input_modalities or Modality.IMAGE in model.input_modalities
         price = 0.0 if local else image_price_usd(model) or None
         described.append(_model(model.name, price, edits=edits))
@@ -233,11 +233,11 @@ def _model(name: str, price: float | None, *, edits: bool) -> dict[str, Any]:
 
 
 def _takes_quality(model: str) -> bool:
-    """Tell whether a model offers `quality`; models that are not known here may."""
+    """Tell whether a model supports `quality`; True for unknown models."""
     known = (*settings.KNOWN_MODELS, *_WITHOUT_IMAGES)
     return model.startswith(_WITH_QUALITY) or not model.startswith(known)
 
 
 def takes_images(models: Sequence[Mapping[str, Any]], name: object) -> bool:
-    """Tell whether a model edits images; one that is not listed may."""
+    """Tell whether a model edits images; True for models that are not listed."""
     return all(model["edits"] for model in models if model["name"] == name)

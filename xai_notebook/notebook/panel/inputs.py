@@ -1,6 +1,6 @@
-"""Input images of a panel: uploads, its own pictures, the library's, and those of past requests.
+"""Input images of a panel: uploads, generated pictures, and input images of past requests.
 
-Separate because uploads and input images work without the form.
+Separate because uploads and input images are independent of the form.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from xai_notebook.library.inputs import InputFiles
 
 _MAX_PARTS: Final = 128
-"""Of one file."""
+"""Maximum parts of one file."""
 _MAX_UPLOADS: Final = 2 * MAX_INPUT_IMAGES
-"""Unfinished uploads."""
+"""Maximum unfinished uploads."""
 MAX_HELD: Final = 2 * MAX_DOWNLOAD_BYTES
-"""Bytes of unfinished uploads, and bytes of files that cannot be kept on disk."""
+"""Maximum bytes of unfinished uploads; also of complete files that are held in memory."""
 _STALE: Final = 60.0
-"""Seconds without a part, after which the page counts as closed."""
+"""Seconds without a new part after which an upload is dropped."""
 
 
 @dataclass(slots=True)
@@ -51,9 +51,9 @@ class _Upload:
 
 @dataclass(slots=True)
 class UploadBuffer:
-    """Unfinished uploads: a Jupyter server limits a message to 10 MB, so files come in parts.
+    """Unfinished uploads. Files arrive in parts, because Jupyter limits a message to 10 MB.
 
-    Their number and size are bounded, for a browser may send anything.
+    The number and size of uploads are limited, because a browser may send anything.
     """
 
     _uploads: dict[str, _Upload] = field(default_factory=dict)
@@ -63,8 +63,8 @@ class UploadBuffer:
         """Add one of `total` parts; return the file once it is complete.
 
         Raises:
-            InputImageError: The file is too large, or too much is being uploaded. Further parts of
-                this file are ignored.
+            InputImageError: The file is too large, or too much data is being uploaded. Further
+                parts of this file are ignored.
         """
         if key in self._refused:
             return None
@@ -80,7 +80,7 @@ class UploadBuffer:
         return None
 
     def _problem(self, upload: _Upload, total: int) -> str:
-        """Return why an upload cannot be taken beside the others; empty: it can."""
+        """Return why an upload is refused; empty if it is accepted."""
         if total > _MAX_PARTS or upload.size > MAX_DOWNLOAD_BYTES:
             return f"The file has more than {MAX_DOWNLOAD_BYTES // MIB} MiB. Choose a smaller one."
         oldest = time.monotonic() - _STALE
@@ -96,16 +96,16 @@ class UploadBuffer:
 
 @dataclass(frozen=True, slots=True)
 class TrayImage:
-    """An input image that the form can name.
+    """An input image that the form can use.
 
     Attributes:
-        value: What `session.prepare` takes.
-        label: What the equivalent cell calls it.
-        name: What the form calls it.
-        data: Its bytes, for a preview, where they are held in memory.
-        note: What will be changed before it is sent, in a line.
-        file: Where its bytes are, if they are kept on disk.
-        sha256: Digest of what is sent.
+        value: The image as `session.prepare` accepts it.
+        label: Name of the image in the equivalent cell.
+        name: Name of the image in the form.
+        data: Bytes for a preview, if they are held in memory.
+        note: One line on changes to the image before it is sent.
+        file: File with the bytes, if they are stored on disk.
+        sha256: Digest of the bytes that are sent.
     """
 
     value: Any
@@ -117,7 +117,7 @@ class TrayImage:
     sha256: str | None = None
 
     def preview(self) -> bytes:
-        """Return bytes that a preview can be made of; empty if there are none."""
+        """Return the bytes for making a preview; empty if unavailable."""
         with suppress(OSError, XaiError):
             data = self.data if self.file is None else self.file.read_bytes()
             if media_type(data) in EXTENSIONS:
@@ -130,8 +130,8 @@ class Tray:
     """The input images of a panel.
 
     Attributes:
-        images: By the keys under which the form names them, oldest first.
-        uploads: Files that are not complete yet.
+        images: Images by their keys in the form, oldest first.
+        uploads: Unfinished uploads.
     """
 
     def __init__(self, namespace: Mapping[str, Any]) -> None:
@@ -141,19 +141,19 @@ class Tray:
         self._numbers = count(1)
 
     def put(self, image: TrayImage) -> dict[str, str]:
-        """Add an image; return its item for the form's `inputs`."""
+        """Add an image and return its item for the form's `inputs`."""
         key = f"given{next(self._numbers)}"
         self.images[key] = image
         return {"id": key, "name": image.name}
 
     def upload(self, key: str, name: str, data: bytes, used: Collection[str]) -> str:
-        """Add an uploaded file; return what will be changed before it is sent, in a line. Blocks.
+        """Add an uploaded file; return one line on changes before it is sent. Blocks.
 
         Raises:
-            InputImageError: The API does not take such an image, or too many bytes are held.
+            InputImageError: The API does not accept the image, or too many bytes are held.
         """
         files = None
-        if not is_for_visitors():  # files of visitors are theirs, and are not kept
+        if not is_for_visitors():  # files of visitors are not stored
             with suppress(XaiError):
                 files = current_session().library().input_files
         self.images[key] = image = from_upload(name, data, files)
@@ -161,10 +161,10 @@ class Tray:
         return image.note
 
     def make_room(self, used: Collection[str]) -> None:
-        """Drop the oldest images held in memory that the form does not use, if there are too many.
+        """Drop the oldest unused images in memory while they exceed the limit.
 
         Raises:
-            InputImageError: All of them are used. The newest is dropped.
+            InputImageError: The images in use exceed the limit. The newest image is dropped.
         """
         *older, newest = self.images
         excess = sum(len(image.data) for image in self.images.values()) - MAX_HELD
@@ -179,15 +179,15 @@ class Tray:
             )
 
     def labels(self, items: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Return what a cell calls the form's items, without those that are not in the tray."""
+        """Return the names of the form's items in a cell; items not in the tray are skipped."""
         keys = [str(item["id"]) for item in items]
         return [self.images[key].label for key in keys if key in self.images]
 
     def chosen(self, items: Iterable[Mapping[str, Any]]) -> list[TrayImage]:
-        """Return the images that the form's items name.
+        """Return the images of the form's items.
 
         Raises:
-            InputImageError: One of them is not in the tray.
+            InputImageError: An image is not in the tray.
         """
         images = []
         for item in items:
@@ -201,7 +201,7 @@ class Tray:
         return images
 
     def put_labelled(self, labels: Iterable[str]) -> tuple[list[dict[str, str]], str]:
-        """Add what a cell calls so; return the form's items, and a sentence about missing ones."""
+        """Add images by their names in a cell; return items, and a sentence on missing images."""
         items, missing = [], []
         for label in labels:
             try:
@@ -213,18 +213,18 @@ class Tray:
     def put_inputs(
         self, inputs: Sequence[InputImage], *, trusted: bool
     ) -> tuple[list[dict[str, str]], str]:
-        """Add the input images of a request, if exactly these are still available. Blocks.
+        """Add the input images of a request that are still available. Blocks.
 
-        They are looked up by digest in the tray and the library; then by name, if the digest is
-        the same.
+        The images are looked up by digest in the tray and the library, then by name; an image
+        found by name must have the same digest.
 
         Args:
-            inputs: Of the request.
-            trusted: The request is the user's own. One read from a file may be anybody's: nothing
-                that it names is opened.
+            inputs: Input images of the request.
+            trusted: Whether the request is the user's own. A request read from a file may come
+                from anybody, so the paths and addresses in it are not opened.
 
         Returns:
-            The form's items, and a sentence about missing images.
+            The form's items, and a sentence on missing images.
         """
         items, missing = [], []
         for each in inputs:
@@ -260,14 +260,14 @@ def _missing(labels: Sequence[str]) -> str:
 
 
 _UNSAFE: Final = re.compile(r"[^\w .()+,-]")
-"""Characters of a file's name that are replaced."""
+"""Characters of a file name that are replaced."""
 
 
 def from_upload(name: str, data: bytes, files: InputFiles | None) -> TrayImage:
-    """Return an uploaded file as an input image, kept in `files` so that a cell can name it.
+    """Return an uploaded file as an input image, stored in `files` so that a cell can use it.
 
     Raises:
-        InputImageError: The API does not take such an image.
+        InputImageError: The API does not accept the image.
     """
     name = _UNSAFE.sub("_", name)[-80:] or "picture"
     loaded = load_upload(data, name)
@@ -279,7 +279,7 @@ def from_upload(name: str, data: bytes, files: InputFiles | None) -> TrayImage:
 
 
 def from_image(image: GeneratedImage, name: str) -> TrayImage:
-    """Return a generated image as an input image, the parent of what is made from it."""
+    """Return a generated image as an input image; images made from it record it as parent."""
     label = name
     with suppress(XaiError):
         if image.id is not None and image.sha256:
@@ -288,15 +288,15 @@ def from_image(image: GeneratedImage, name: str) -> TrayImage:
 
 
 def from_values(values: Sequence[Any], namespace: Any, *, named: bool = True) -> list[TrayImage]:
-    """Return the input images that values of `image=…` mean. Blocks.
+    """Return the input images for values of the option `image`. Blocks.
 
     Args:
-        values: Of the option.
+        values: Values of the option.
         namespace: The user's variables.
-        named: Paths and addresses may be shown.
+        named: Whether paths and addresses may be shown.
 
     Raises:
-        InputImageError: The API does not take one of them.
+        InputImageError: The API does not accept an image.
     """
     images = []
     for position, value in enumerate(values, 1):
@@ -321,7 +321,7 @@ def _preview_bytes(value: Any, url: str) -> bytes:
 
 
 def relabel(call: Call, labels: Sequence[str]) -> Call:
-    """Name a call's input images as the equivalent cell does."""
+    """Set the labels of a call's input images to their names in the equivalent cell."""
     requests = [
         replace(
             request,

@@ -1,6 +1,6 @@
-"""The panel's generations: those of different prompts run at the same time, the others wait.
+"""The queue of a panel's generations; different prompts run concurrently, equal ones in order.
 
-Separate because it runs on the background loop and knows no widget.
+Separate because it runs on the background loop and is independent of the widget.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 _TICK: Final = 0.5
-"""Seconds between two updates of the line of progress."""
+"""Seconds between two updates of the progress line."""
 _MOST: Final = 50
-"""Generations that wait or run."""
+"""Maximum generations that are queued or running."""
 
 
 @dataclass(slots=True, eq=False)
@@ -36,15 +36,15 @@ class Generation:
     """One generation.
 
     Attributes:
-        key: Names it in the browser.
-        values: Of the form.
-        call: Checked and ready to run.
-        session: Runs it.
+        key: Id of the generation in the browser.
+        values: Values of the form.
+        call: The prepared call.
+        session: The session that runs the call.
         cell: The equivalent cell.
-        state: Its state.
-        line: What the panel shows beside it.
-        batch: The images, once they are there.
-        task: Runs the call, while it runs.
+        state: State of the generation.
+        line: Progress or outcome, shown in the panel.
+        batch: The images, once they have arrived.
+        task: Task that runs the call, while it is running.
     """
 
     key: str
@@ -64,11 +64,11 @@ class Generation:
 
     @property
     def ended(self) -> bool:
-        """Whether its state is final."""
+        """Whether the state is final."""
         return self.state not in {"queued", "running"}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the browser shows."""
+        """Return the values for the browser."""
         return {
             "id": self.key,
             "prompt": clean(self.prompt),
@@ -80,7 +80,7 @@ class Generation:
 
 
 class Queue:
-    """Starts generations in order, and keeps those that wait, run or failed."""
+    """Starts generations in order; holds those that are queued, running or failed."""
 
     def __init__(
         self,
@@ -88,12 +88,12 @@ class Queue:
         say: Callable[[str], None],
         finished: Callable[[Generation], Awaitable[None]],
     ) -> None:
-        """Start empty.
+        """Create an empty queue.
 
         Args:
             changed: Called when a generation has changed.
             say: Called with sentences for screen readers.
-            finished: Awaited with each generation that has images.
+            finished: Called and awaited with each generation that has images.
         """
         self.jobs: list[Generation] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -102,10 +102,10 @@ class Queue:
         self._finished = finished
 
     def add(self, job: Generation) -> None:
-        """Append a generation, and drop those that have ended.
+        """Append a generation and drop those that have ended.
 
         Raises:
-            OptionError: Too many wait already.
+            OptionError: The queue is full.
         """
         waiting = [other for other in self.jobs if not other.ended]
         if len(waiting) >= _MOST:
@@ -120,9 +120,10 @@ class Queue:
         self._changed()
 
     def _start(self) -> None:
-        """Start what may run: as many as are configured, those of one prompt one after the other.
+        """Start queued generations up to the configured concurrency.
 
-        Otherwise the images of an equal request would answer a generation.
+        Equal prompts run one after the other, because otherwise the second generation would get
+        the images of the first.
         """
         running = [job for job in self.jobs if job.state == "running"]
         for job in self.jobs:
@@ -138,7 +139,7 @@ class Queue:
                 task.add_done_callback(self._tasks.discard)
 
     def cancel(self, key: str) -> None:
-        """Cancel a generation that waits or runs."""
+        """Cancel a queued or running generation."""
         for job in self.jobs:
             if job.key != key:
                 continue
@@ -148,14 +149,14 @@ class Queue:
                 job.task.cancel()
 
     def dismiss(self, key: str) -> Generation | None:
-        """Drop a generation that has ended, and return it; None if it has not."""
+        """Drop an ended generation and return it, or None if it has not ended."""
         ended = next((job for job in self.jobs if job.key == key and job.ended), None)
         self.jobs = [job for job in self.jobs if job is not ended]
         self._changed()
         return ended
 
     async def _follow(self, job: Generation, task: asyncio.Task[None], claims: SlotClaims) -> None:
-        """Update the line of progress until a generation has ended."""
+        """Update the progress line until a generation has ended."""
         progress = job.call.progress
         progress.started = time.monotonic()
         self._say(f"Making {counted(job.call.options.n, 'image')}.")
@@ -185,7 +186,7 @@ class Queue:
                 await asyncio.to_thread(job.call.export, job.batch)
             except Exception as error:  # noqa: BLE001  # the panel is the only place to report it
                 failure = error
-        # Before the pictures are shown: whoever sees them and asks again gets other ones.
+        # Count them as seen before they are shown, so that the next equal request gets new ones.
         claims.close(succeeded=failure is None and not task.cancelled())
         try:
             if job.batch is not None:

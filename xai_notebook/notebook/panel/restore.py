@@ -1,13 +1,13 @@
 """The state of a panel from the last run of its cell: form, prompts, pictures and jobs.
 
-A widget dies with its kernel, and running a cell clears its outputs. The library keeps the state,
-so a panel's cell shows its earlier pictures, and Run All leaves a notebook with all of them.
+A widget ends with its kernel, and running a cell clears its outputs. The library stores the state,
+so that a panel's cell shows its earlier pictures again, and Run All keeps them in the notebook.
 
-A cell is identified by its id. nbclient and papermill send neither the id nor the notebook's name:
-then the notebook is searched among those of the folder that had panels, by the code that has run
-so far, and nothing is stored. Visitors of a page get no state.
+A cell is identified by its id. nbclient and papermill send neither the cell id nor the notebook's
+name. In that case, the notebook is found among the notebooks with panels in the folder by comparing
+the code that has run so far, and no state is stored. Visitors of an app get no state.
 
-Separate because it reads and writes the library and knows no widget.
+Separate because it only uses the library and is independent of the widget.
 """
 
 from __future__ import annotations
@@ -38,35 +38,35 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 _MOST_PICTURES: Final = 200
-"""Pictures that are shown again, the newest: each takes time, and room in the notebook."""
+"""Maximum pictures that are shown again (the newest), to limit time and notebook size."""
 _MOST_NAMES: Final = 50
-"""Cells and jobs that are stored, the newest."""
+"""Maximum cells and jobs that are stored; the newest are kept."""
 _JOBS_SEARCHED: Final = 500
-"""The newest jobs of the library, among which the stored ones are looked up."""
+"""Number of newest jobs in the library among which the panel's jobs are searched."""
 _LARGEST_NOTEBOOK: Final = 64 << 20
-"""Bytes of a notebook that is searched."""
+"""Maximum bytes of a notebook file that is searched."""
 
 
 class PanelRestore:
-    """The stored state of one panel. Errors of the library only cost the state.
+    """The stored state of one panel. If the library fails, the panel starts without state.
 
     Attributes:
-        form: The last values of the form; empty if the cell asks for others than it did then.
-        done: The cells whose pictures the library has.
-        jobs: Names of the jobs that were handed over.
-        prompts: As they were typed, oldest first.
-        batches: The earlier pictures, oldest first.
-        left_out: How many older pictures are not in `batches`.
-        notice: Why stored form and prompts are not used; empty if they are.
+        form: The last values of the form; empty if the initial values in the cell have changed.
+        done: Equivalent cells whose pictures are in the library.
+        jobs: Names of the submitted jobs.
+        prompts: Prompts as typed, oldest first.
+        batches: Earlier pictures, oldest first.
+        left_out: Number of older pictures that are not in `batches`.
+        notice: Why the stored form and prompts are not used; empty if they are used.
     """
 
     def __init__(self, session: Session, shell: Any, first_values: Mapping[str, Any]) -> None:
         """Read the state from the session's library.
 
         Args:
-            session: The kernel's.
+            session: The kernel's session.
             shell: The running IPython, in the cell of the panel.
-            first_values: Of the form, as the cell asks for them.
+            first_values: Initial values of the form that the cell sets.
         """
         self.form: dict[str, Any] = {}
         self.done: list[str] = []
@@ -88,7 +88,7 @@ class PanelRestore:
         record = None if location is None else library.panels.find(location)
         if record is None:
             return
-        if (distrust := library.distrust) is not None:  # templates of a stranger must not be filled
+        if (distrust := library.distrust) is not None:  # do not fill foreign templates
             self.notice = str(distrust)
         else:
             self.prompts = _texts(record.state.get("prompts"))
@@ -108,7 +108,7 @@ class PanelRestore:
             room -= len(batch)
 
     def handed_over(self) -> list[BatchJob]:
-        """Return the jobs that were handed over, oldest first, in their present state."""
+        """Return the submitted jobs in their current state, oldest first."""
         if not self.jobs:
             return []
         with suppress(XaiError):
@@ -140,12 +140,12 @@ class PanelRestore:
 
 
 def _texts(value: object) -> list[str]:
-    """Return a stored list of texts; a damaged row can hold anything."""
+    """Return the strings of a stored list; a damaged row can contain anything."""
     return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
 def _location_of(shell: Any) -> PanelLocation | None:
-    """Return where the panel of the running cell stands; None if the frontend does not tell."""
+    """Return the location of the running cell's panel, or None if it is unknown."""
     identity, notebook = cell_identity(shell, object()), notebook_name()
     if (identity is None and notebook is None) or not hasattr(shell, "get_parent"):
         return None
@@ -154,14 +154,14 @@ def _location_of(shell: Any) -> PanelLocation | None:
 
 
 def _location_by_code(shell: Any, library: Library) -> PanelLocation | None:
-    """Return where the panel stands in a notebook with the code that has run; None if unclear."""
+    """Return the panel's location, found by the code that has run; None if ambiguous."""
     if not hasattr(shell, "get_parent"):
         return None
     ran = {source.strip() for source in shell.history_manager.input_hist_raw}
     found = list(_candidates(library, _code_of(shell), _panels_before(shell), ran))
     most = max((cells_above for cells_above, _ in found), default=0)
     best = [location for cells_above, location in found if cells_above == most]
-    # Two notebooks may begin the same. A copy has the same cell: the one used last counts.
+    # Different notebooks may start with the same code. Copies share the cell; use the latest.
     return best[0] if len({location.cell for location in best}) == 1 else None
 
 
@@ -174,11 +174,11 @@ def _digest(code: str) -> str:
 
 
 _SHOWN: Final[WeakKeyDictionary[Any, tuple[int, int]]] = WeakKeyDictionary()
-"""By shell: the run of a cell that last showed a panel, and how many panels it showed before."""
+"""By shell: the last run of a cell that showed a panel, and the number of its earlier panels."""
 
 
 def _panels_before(shell: Any) -> int:
-    """Return how many panels this run of a cell has shown before this one."""
+    """Return the number of panels that this run of the cell has already shown."""
     run, number = _SHOWN.get(shell, (None, 0))
     number = number + 1 if run == shell.execution_count else 0
     _SHOWN[shell] = shell.execution_count, number
@@ -188,9 +188,9 @@ def _panels_before(shell: Any) -> int:
 def _candidates(
     library: Library, code: str, number: int, ran: set[str]
 ) -> Iterator[tuple[int, PanelLocation]]:
-    """Yield locations in notebooks that have the cell, and whose code above it has all run.
+    """Yield the locations of matching cells, each with the number of cells above.
 
-    Each with the number of cells above it.
+    A cell matches if it has the code and the panel number, and all code above it has run.
     """
     folder = str(notebook_folder())
     for location in library.panels.in_folder(folder):
@@ -205,7 +205,7 @@ def _candidates(
 
 
 def _code_cells(file: Path) -> list[tuple[str, str]]:
-    """Return id and code of a notebook's cells that have code; empty if it cannot be read."""
+    """Return id and code of a notebook's code cells; empty if the file cannot be read."""
     with suppress(*DAMAGE):
         if file.stat().st_size > _LARGEST_NOTEBOOK:
             return []

@@ -1,12 +1,12 @@
-"""The panel's widget: its cards, the traits it shares with the browser, and its messages.
+"""The panel's widget: cards, synced traits and messages.
 
-Synced traits hold little, and text alone, because widget state may be saved in the notebook.
-Pictures travel as messages. Messages are handled on the background loop, the only place where
-traits change: the kernel stays free, and a picture never races with a click.
+Synced traits only contain short text, because widget state may be saved in the notebook. Pictures
+are sent as messages. Messages are handled on the background loop, and traits only change there, so
+the kernel's thread stays free and handlers do not race with each other.
 
     browser -> kernel   form, generate, hand_over, more, again, cancel, dismiss, models,
-                        upload, edit, take, use, save, previews; and what every PictureWidget takes
-    kernel -> browser   preview, input, take, fill; and what every PictureWidget sends
+                        upload, edit, take, use, save, previews; and the messages of PictureWidget
+    kernel -> browser   preview, input, take, fill; and the messages of PictureWidget
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Album:
     """The images of a panel and their cards.
 
     Attributes:
-        images: By the keys of their cards, oldest first.
+        images: Images by the keys of their cards, oldest first.
     """
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class Album:
         self._groups = count(1)
 
     def add(self, batch: ImageBatch) -> list[dict[str, Any]]:
-        """Add images that were made together, and return their cards; blocks for milliseconds."""
+        """Add the images of one generation and return their cards; blocks for milliseconds."""
         group, cards = next(self._groups), []
         for number, image in enumerate(batch, 1):
             key = f"image{len(self.images) + 1}"
@@ -100,7 +100,7 @@ class Album:
         return self.annotated(cards)
 
     def annotated(self, cards: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return cards with the present stars and tags; blocks for milliseconds."""
+        """Return cards with the current stars and tags; blocks for milliseconds."""
         ids = [self.images[card["id"]].id for card in cards]
         found: dict[int, Annotation] = {}
         with suppress(LibraryError):
@@ -117,8 +117,8 @@ class Album:
         """Write images into the notebook's folder.
 
         Returns:
-            Changes of the cards, errors too, by key; a note about several images; a sentence for
-            screen readers.
+            Changes of the cards by key, including errors; a note if there are several images; a
+            sentence for screen readers.
         """
         paths, changes = [], {}
         for key in keys:
@@ -138,9 +138,9 @@ class Album:
 def describe_card(
     image: GeneratedImage, *, key: str, group: int, number: int, total: int
 ) -> dict[str, Any]:
-    """Return a card for the browser, which shows its text literally.
+    """Return a card for the browser, which shows the text literally.
 
-    It is the `number`-th of `total` images of a generation, which has the number `group`.
+    The image is number `number` of `total` in the generation with the number `group`.
     """
     rewritten = image.rewritten_prompt
     ok = image.status == "ok"
@@ -175,7 +175,7 @@ def preview_of(data: bytes) -> bytes:
 
 
 def _short(path: Path) -> str:
-    """Return a path, relative to the notebook's folder when it is inside."""
+    """Return a path, relative to the notebook's folder if it is inside."""
     try:
         return str(path.relative_to(notebook_folder()))
     except (ValueError, OSError):
@@ -190,14 +190,14 @@ def _folder_of(paths: list[Path]) -> str:
 
 
 _MOST_PROMPTS: Final = 50
-"""Prompts that the field can bring back, the newest."""
+"""Maximum earlier prompts that the field offers; the newest are kept."""
 
 
 class Panel(PictureWidget):
-    """A form, a queue of generations and their pictures. Made by `show_panel`.
+    """A form, a queue of generations and their pictures. Created by `show_panel`.
 
     Attributes:
-        latest: The panel that a browser has shown last.
+        latest: The panel that a browser has displayed last.
     """
 
     latest: ClassVar[weakref.ref[Panel] | None] = None
@@ -237,13 +237,13 @@ class Panel(PictureWidget):
         """Fill the fields, and restore the state from the last run of the panel's cell.
 
         Raises:
-            OptionError: An option is wrong, or the form cannot have it.
+            OptionError: An option is invalid, or the form does not support it.
         """
         session = current_session()
         configured = session.configured()
         given = {arguments.ALIASES.get(name, name): value for name, value in options.items()}
         visitors = is_for_visitors()
-        if visitors:  # the author's template is filled; what visitors type is sent literally
+        if visitors:  # fill the author's template; prompts of visitors are sent literally
             prompt = fill(prompt, shell.user_ns)
         self._form, values, images = Form.from_options(prompt, given, configured, visitors=visitors)
         self._tray = Tray(shell.user_ns)
@@ -278,7 +278,7 @@ class Panel(PictureWidget):
 
     @property
     def images(self) -> ImageBatch:
-        """What the panel has made, in earlier runs of its cell too, oldest first."""
+        """The panel's images, including those of earlier runs of its cell, oldest first."""
         return ImageBatch(self._album.images.values())
 
     def show(self) -> None:
@@ -332,7 +332,7 @@ class Panel(PictureWidget):
                 await asyncio.to_thread(self._stored.keep)
 
     async def _on_models(self, _: Mapping[str, Any]) -> None:
-        """Ask the server for its models; keep the known names if it does not answer."""
+        """Request the server's models; keep the known names if that fails."""
         session = current_session()
         selected = str(self.form["model"])
         self.asking, self.models_note = True, ""
@@ -351,7 +351,7 @@ class Panel(PictureWidget):
             self.asking = False
 
     async def _estimate(self) -> None:
-        """Update the expected cost; empty while it is unknown."""
+        """Update the expected cost; the list is empty while the cost is unknown."""
         try:
             options = arguments.resolve(self._form.options(self.form), self._form.configured)
             inputs = len(self.form.get("inputs", ()))
@@ -360,7 +360,7 @@ class Panel(PictureWidget):
             self.expected = []
 
     async def _on_use(self, message: Mapping[str, Any]) -> None:
-        """Fill the form with a picture's request; `words`: with its rewritten prompt, as text."""
+        """Fill the form with a picture's request; with `words`, use its rewritten prompt."""
         image = self._image(message["id"])
         prompt = image.rewritten_prompt if message["words"] else None
         taken = "the rewritten prompt" if prompt else "the prompt and options"
@@ -376,14 +376,14 @@ class Panel(PictureWidget):
         trusted: bool = True,
         **more: Any,
     ) -> None:
-        """Send the form the values that ask for a request again, with a note."""
+        """Send the form values that repeat a request, with a note."""
         values, missing = await self._values_of(request, prompt, trusted=trusted)
         self.send({"kind": "fill", "form": values, "note": f"{note} {missing}".strip(), **more})
 
     async def _values_of(
         self, request: ImageRequest, prompt: str | None = None, *, trusted: bool = True
     ) -> tuple[dict[str, Any], str]:
-        """Return the values that ask for a request again, and a sentence on missing inputs."""
+        """Return the form values that repeat a request, and a sentence on missing inputs."""
         values = values_of(request, prompt, literal=is_for_visitors())
         values["inputs"], missing = await asyncio.to_thread(
             self._tray.put_inputs, request.inputs, trusted=trusted
@@ -399,7 +399,7 @@ class Panel(PictureWidget):
         await self._generate(self.form)
 
     async def _on_more(self, message: Mapping[str, Any]) -> None:
-        """Repeat a picture's request; the form stays as it is."""
+        """Repeat a picture's request; the form does not change."""
         values, missing = await self._values_of(self._image(message["id"]).request)
         if missing:
             raise InputImageError(missing)
@@ -418,7 +418,7 @@ class Panel(PictureWidget):
         self._queue.dismiss(message["id"])
 
     def _take_form(self, message: Mapping[str, Any]) -> None:
-        """Store the form's values, and its prompt as used."""
+        """Store the form's values, and add its prompt to the earlier prompts."""
         self.form = message["form"]
         self.trouble = self.notice = ""
         prompt = self.form["prompt"]
@@ -426,14 +426,14 @@ class Panel(PictureWidget):
         self._write_cell()
 
     async def _generate(self, values: Mapping[str, Any]) -> None:
-        """Check values of the form, and put a generation into the queue."""
+        """Check the form's values and add a generation to the queue."""
         call = await asyncio.to_thread(self._prepare, values)
         key = f"job{next(self._numbers)}"
         cell = self._cell(values)
         self._queue.add(Generation(key, dict(values), call, current_session(), cell))
 
     async def _on_hand_over(self, message: Mapping[str, Any]) -> None:
-        """Hand the form's request over as a job, with its card under the panel's cell."""
+        """Submit the form's request as a job; show its card under the panel's cell."""
         self._take_form(message)
         call = await asyncio.to_thread(self._prepare, dict(self.form), batch=True)
         session = current_session()
@@ -447,10 +447,10 @@ class Panel(PictureWidget):
         self._say(f"Handed over as {job.name}. It goes on without this kernel: see %xai_jobs.")
 
     def _prepare(self, values: Mapping[str, Any], **more: Any) -> Call:
-        """Return the call that values of the form mean; blocks.
+        """Return the prepared call for the form's values; blocks.
 
         Raises:
-            XaiError: A value is not possible, or an input image is missing.
+            XaiError: A value is invalid, or an input image is missing.
         """
         images = self._tray.chosen(values.get("inputs", ()))
         if images and not takes_images(self.models, values.get("model")):
@@ -459,7 +459,7 @@ class Panel(PictureWidget):
                 "model."
             )
         inputs = {"image": [image.value for image in images]}
-        # Never reused: who presses Generate again wants another picture.
+        # No reuse: a user who presses Generate again wants a new picture.
         given = self._form.options(values) | inputs | {"reuse": False} | more
         prompt = str(values.get("prompt") or "")
         typed = not is_for_visitors()
@@ -470,7 +470,7 @@ class Panel(PictureWidget):
         self.jobs = [job.to_dict() for job in self._queue.jobs]
 
     async def _finish(self, job: Generation) -> None:
-        """Show the images of a generation: as cards, then as outputs under the cell."""
+        """Show the images of a generation as cards, then as outputs under the cell."""
         batch = job.batch
         if batch is None:
             return
@@ -489,13 +489,13 @@ class Panel(PictureWidget):
         await asyncio.to_thread(self._publisher.publish_batch, batch)
 
     async def _count_cost(self, call: Call | None = None) -> None:
-        """Add the cost of a call, and update what the panel shows of costs or the budget."""
+        """Add the cost of a call, and update the panel's text on costs or the budget."""
         if call is not None:
             self._cost += call.progress.cost_usd
             self._unpriced += call.progress.unpriced
         parts = [f"{dollars(self._cost)} so far"] if self._cost else []
         budget = None if self.local else await asyncio.to_thread(current_session().budget)
-        if budget is not None:  # it counts more than this panel: the kernel, or all of them
+        if budget is not None:  # the budget counts more than this panel, so show it instead
             parts = [str(budget)]
         if self._unpriced and not self.local:
             parts.append(f"{self._unpriced} without a reported cost")
@@ -504,7 +504,7 @@ class Panel(PictureWidget):
     # Input images
 
     async def _on_upload(self, message: Mapping[str, Any], part: bytes) -> None:
-        """Take a part of a file. `restore`: fill the form with the request in its metadata."""
+        """Receive a part of a file; with `restore`, fill the form from the file's metadata."""
         key, name = message["id"], message["name"]
         reply = {"kind": "input", "id": key, "error": "", "note": ""}
         try:
@@ -531,19 +531,19 @@ class Panel(PictureWidget):
             await self._fill(metadata.request, note, trusted=False, upload=key)
 
     async def _on_edit(self, message: Mapping[str, Any]) -> None:
-        """Make a card's picture an input image, under the key of the card."""
+        """Add a card's picture as an input image, with the key of the card."""
         key, name = message["id"], message["name"]
         if (image := self._album.images.get(key)) is not None:
             self._tray.images[key] = await asyncio.to_thread(from_image, image, name)
         self._write_cell()
 
     async def _on_take(self, message: Mapping[str, Any]) -> None:
-        """Make a picture of the library an input image."""
+        """Add a picture of the library as an input image."""
         image = await asyncio.to_thread(image_of, message["id"])
         await asyncio.to_thread(self.take, image)
 
     def take(self, image: GeneratedImage) -> None:
-        """Make a picture of the library an input image; blocks, in any thread."""
+        """Add a picture of the library as an input image, from any thread; blocks."""
         source: TrayImage = replace(
             from_image(image, "a picture from the library"), data=image.data
         )
@@ -556,7 +556,7 @@ class Panel(PictureWidget):
             await self._send_preview(key)
 
     async def _send_preview(self, key: str) -> None:
-        """Send the preview of a card or an input image; without one, the browser shows its text."""
+        """Send the preview of a card or input image; without it, the browser shows text."""
         image, source = self._album.images.get(key), self._tray.images.get(key)
         try:
             if image is not None and image.status == "ok":
@@ -581,7 +581,7 @@ class Panel(PictureWidget):
         return image
 
     def _entry(self, message: Mapping[str, Any]) -> CatalogEntry:
-        """Return a picture of the library, or of a card, which need not be in the library."""
+        """Return a picture of the library or of a card; a card's may be missing in the library."""
         if message.get("card") is None:
             return super()._entry({"id": message["id"] or 0})
         image = self._image(message["card"])
@@ -606,7 +606,7 @@ class Panel(PictureWidget):
     # Replies to messages without a `request` number
 
     def _say(self, sentence: str) -> None:
-        """Have screen readers say a sentence."""
+        """Announce a sentence to screen readers."""
         self.said = {"number": next(self._numbers), "text": sentence}
 
     def _send_done(self, message: Mapping[str, Any], sentence: str) -> None:
@@ -617,7 +617,7 @@ class Panel(PictureWidget):
 
     def _send_error(self, message: Mapping[str, Any], sentence: str) -> None:
         if message.get("request") is None:
-            self.trouble = ""  # so that the same error twice is a change
+            self.trouble = ""  # so that a repeated error is still a change
             self.trouble = sentence
         else:
             super()._send_error(message, sentence)
