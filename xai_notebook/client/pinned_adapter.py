@@ -4,7 +4,7 @@ A name is resolved once per connection. The resulting addresses are checked, and
 one of them, so a name server cannot change its answer after the check. TLS, the certificate and the
 Host header still use the name. A proxy resolves names itself, so only the name is checked.
 
-This is a separate module because it imports requests, which only downloads and engines need.
+Separate because it imports requests, which only downloads and engines need.
 """
 
 from __future__ import annotations

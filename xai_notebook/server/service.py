@@ -3,7 +3,7 @@
 `Service` also registers the methods for batches and files. The functions below it read input images
 (`read_input`, `decode_input`) and chat messages (`read_chat`).
 
-Separate from `runner`, which handles ports, keys, and starting and stopping the server.
+Separate because `runner` handles ports, keys, and starting and stopping the server.
 """
 
 from __future__ import annotations
