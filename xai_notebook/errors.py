@@ -160,11 +160,11 @@ class RateLimitError(ApiError):
 
 
 class ReplyTooLargeError(ApiError):
-    """A message exceeds a size limit. The work may be done and billed, so there is no retry."""
+    """A message exceeds a size limit. The work may be done and billed, so it is not retried."""
 
 
 class DeadlineExceededError(ApiError, TimeoutError):
-    """The deadline passed. The work may be done and billed, so there is no retry."""
+    """The deadline passed. The work may be done and billed, so it is not retried."""
 
 
 class UnavailableError(ApiError, ConnectionError):

@@ -446,7 +446,11 @@ class _Record(NamedTuple):
 
 
 def _record(row: Any, column: str | None) -> _Record | None:
-    """Return the named fields of a row; None if it has none or a dataclass lacks the column."""
+    """Return the named fields of a row.
+
+    Returns:
+        None: the values have no names, or a dataclass lacks the column.
+    """
     row = getattr(row, "_mapping", row)  # SQLAlchemy
     kind = type(row)
     if isinstance(row, tuple) and hasattr(kind, "_fields"):

@@ -165,7 +165,7 @@ def images(value: Any) -> tuple[Any, ...]:
 
 
 def axes(value: Any) -> tuple[str, ...] | None:
-    """Return the axes of a matrix, such as `"quality=low,medium"`; None if there is no matrix."""
+    """Return the axes of a matrix, such as `"quality=low,medium"`; None without a matrix."""
     if value is None or value is False:
         return None
     if value is True or value == "":

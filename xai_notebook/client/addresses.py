@@ -137,7 +137,7 @@ class WebAddress:
     Attributes:
         scheme: `"http"` or `"https"`.
         host: Host in lower case, without brackets.
-        port: Port; the scheme's default if the URL has none.
+        port: Port; the scheme's default if the URL omits it.
         target: Path and query, in ASCII.
     """
 

@@ -116,17 +116,17 @@ class ImageResponse:
 
     @property
     def storage_error(self) -> str | None:
-        """The reason why the server failed to store the image; None if there is no error."""
+        """The reason why the server failed to store the image; None without an error."""
         return bounds.line(self._image.storage_error) or None
 
     @property
     def public_url(self) -> str | None:
-        """Public link to the stored image; None if there is no link."""
+        """Public link to the stored image; None without a link."""
         return bounds.line(self._image.file_output.public_url, bounds.MAX_LINK) or None
 
     @property
     def public_url_error(self) -> str | None:
-        """The reason why the server failed to create a public link; None if there is no error."""
+        """The reason why the server failed to create a public link; None without an error."""
         return bounds.line(self._image.file_output.public_url_error) or None
 
     @property

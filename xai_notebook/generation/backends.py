@@ -375,7 +375,7 @@ class PromptRewriter:
     timeout: float
 
     async def recall(self, request: ImageRequest) -> ImageRequest | None:
-        """Return the request with its stored rewritten prompt, or None if there is none."""
+        """Return the request with its stored rewritten prompt, or None if nothing is stored."""
         for key in self._keys(request):
             text = self.backend.rewrites.get(key)
             if text is None and self.library is not None:

@@ -83,7 +83,7 @@ class JobRequest:
             new image. This field is not stored.
         id: Row id.
         answer: Row id of the reply in `requests`; None if no reply has arrived.
-        error: Why there is no image. With an `answer` as well, the request was still paid for.
+        error: Why the image is missing. With an `answer` as well, the request was still paid for.
     """
 
     key: str

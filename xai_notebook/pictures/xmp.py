@@ -426,7 +426,7 @@ _JUMBF: Final = re.compile(
 
 
 def find_packet(data: bytes) -> bytes | None:
-    """Return the XMP packet in a JPEG or PNG; None if there is no readable packet."""
+    """Return the XMP packet in a JPEG or PNG; None without a readable packet."""
     for part in _parts(data):
         if _is_xmp(data, part):
             body = data[part.body : part.end]

@@ -311,7 +311,7 @@ class Owner:
         self._me: Mapping[str, Any] | None = None
 
     def acquire(self) -> None:
-        """Become the owner, if there is none or the previous owner is dead.
+        """Become the owner, if the library has no living owner.
 
         Raises:
             LibraryError: Another process owns the library, and may be alive.

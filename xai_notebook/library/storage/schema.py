@@ -687,7 +687,7 @@ def _recognise(connection: sqlite3.Connection, file: Path) -> int:
 
 
 def _difference(connection: sqlite3.Connection, version: int) -> str | None:
-    """Return the first difference from the schema of a version; None if there is no difference."""
+    """Return the first difference from the schema of a version; None if they are equal."""
     query = "SELECT name, type, tbl_name, sql FROM sqlite_master LIMIT ?"
     entries: Counter[_Entry] = Counter()  # a trigger can have the name of a table
     for row in connection.execute(query, (_MAX_OBJECTS,)):
