@@ -712,7 +712,7 @@ def test_notebook_7_and_voila_show_the_panel(panel: Driver, path: str) -> None:
     picture.wait_for()
     until(lambda: picture.evaluate("image => image.naturalWidth > 0"))
     assert root.get_by_text("Local preview").is_visible()
-    # Voila shows no cells, so there is no place to insert one.
+    # Voila shows no cells, so none can be inserted.
     insert = root.get_by_role("button", name="Insert as cell")
     assert insert.is_visible() == path.startswith("notebooks")
     assert page.locator(".xai-panel").count() == 1

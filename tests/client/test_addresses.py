@@ -127,7 +127,7 @@ def test_names_that_resolve_to_private_addresses_are_refused(
 def test_a_connection_uses_the_checked_addresses(
     connected: list[Any], dns_answers: dict[str, list[str]]
 ) -> None:
-    """There is no second lookup between check and connect; a retry resolves and checks again."""
+    """A name is resolved once for check and connection; a retry resolves and checks it again."""
     dns_answers["images.example.com"] = [PUBLIC, "127.0.0.1"]
     with pytest.raises(errors.DownloadError, match="not public"):
         fetch("https://images.example.com/x.jpg")

@@ -10,12 +10,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 import stat
 import struct
 import threading
-import uuid
 import zipfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -28,7 +26,7 @@ from xai_notebook.client.media import EXTENSIONS, dimensions, media_type
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import ExportError, LibraryError, MissingImageError, ReplyError
 from xai_notebook.library.records import to_choose
-from xai_notebook.library.storage.blobs import replace_file
+from xai_notebook.pictures.files import open_atomically
 from xai_notebook.pictures.picture import WITHHELD, Picture
 from xai_notebook.settings import (
     MAX_DOWNLOAD_BYTES,
@@ -769,23 +767,18 @@ def _write(file: Path, entries: list[BundleEntry], originals: _Originals) -> Non
         raise ExportError(f"A bundle holds {MAX_PICTURES:,} pictures at most.")
 
     limit = MAX_BUNDLE_BYTES - _MAX_HEADER_BYTES * len(digests)
-
-    def write(descriptor: int) -> None:
-        with os.fdopen(descriptor, "wb", closefd=False) as stream:
-            with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
-                archive.writestr(zipfile.ZipInfo(REQUESTS), lines)
-                for sha256 in digests:
-                    data = originals[sha256].data  # its digest has been checked
-                    if stream.tell() + len(data) > limit:
-                        raise ExportError("A bundle has 4 GB at most. Pack fewer pictures.")
-                    suffix = EXTENSIONS.get(originals[sha256].media_type or "", ".bin")
-                    archive.writestr(zipfile.ZipInfo(f"images/{sha256}{suffix}"), data)
-            stream.flush()
-            os.fsync(descriptor)
-
-    temporary = file.with_name(f".xai-notebook-{uuid.uuid4().hex}.tmp")
     try:
-        replace_file(f"{file}", f"{temporary}", write, private=False)
+        with (
+            open_atomically(file, overwrite=True) as stream,
+            zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=False) as archive,
+        ):
+            archive.writestr(zipfile.ZipInfo(REQUESTS), lines)
+            for sha256 in digests:
+                data = originals[sha256].data  # its digest has been checked
+                if stream.tell() + len(data) > limit:
+                    raise ExportError("A bundle has 4 GB at most. Pack fewer pictures.")
+                suffix = EXTENSIONS.get(originals[sha256].media_type or "", ".bin")
+                archive.writestr(zipfile.ZipInfo(f"images/{sha256}{suffix}"), data)
     except ReplyError as error:
         raise LibraryError(str(error)) from error
     except OSError as error:

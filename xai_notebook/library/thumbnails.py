@@ -8,14 +8,11 @@ from __future__ import annotations
 import os
 import re
 import threading
-import uuid
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from xai_notebook.library.storage.blobs import replace_file, write_all
 from xai_notebook.library.storage.ownership import make_folder
-from xai_notebook.pictures.files import read_bounded
+from xai_notebook.pictures.files import read_bounded, write_atomically
 from xai_notebook.settings import MIB
 
 if TYPE_CHECKING:
@@ -77,10 +74,8 @@ class Thumbnails:
         return made
 
     def _keep(self, file: Path, data: bytes) -> None:
-        # Otherwise `replace_file` creates it and syncs; a cache need not be durable.
         make_folder(file.parent)
-        temporary = file.with_name(f".{uuid.uuid4().hex}")
-        replace_file(f"{file}", f"{temporary}", partial(write_all, data=data))
+        write_atomically(file, data, private=True, overwrite=True, durable=False)
         with self._lock:
             self._made += 1
             due = self._made % _CHECKED_EVERY == 1

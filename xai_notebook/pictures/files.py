@@ -1,6 +1,7 @@
 """Read files up to a size limit; write files atomically.
 
-Every atomic write of the package goes through `write_atomically` or `open_atomically`.
+Every atomic write of the package goes through `write_atomically` or `open_atomically`, except that
+of originals (`library/storage/blobs.py`), which are renamed first and synced together.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -134,7 +134,7 @@ class BlobStore:
         # The child of a fork has the same token, and another pid.
         name = f"{os.getpid()}-{self._token}-{next(self._numbers)}"
         try:
-            replace_file(path, f"{self._temporary}{os.sep}{name}", partial(write_all, data=data))
+            _replace(path, f"{self._temporary}{os.sep}{name}", data)
         except PermissionError:
             # Windows does not replace a file that is being read; its content is the same.
             if not _has_size(path, len(data)):
@@ -163,10 +163,8 @@ def _has_size(path: str, size: int) -> bool:
         return False
 
 
-def replace_file(
-    path: str, temporary: str, write: Callable[[int], object], *, private: bool = True
-) -> None:
-    """Write a file atomically, by renaming a temporary file.
+def _replace(path: str, temporary: str, data: bytes) -> None:
+    """Write an original by renaming a temporary file; it is not synced.
 
     Paths are strings, and nothing is buffered, because with pathlib and file objects, each step
     would release the interpreter lock and wait to get it back.
@@ -174,21 +172,19 @@ def replace_file(
     Args:
         path: Path of the file. An existing file is replaced; a missing folder is created.
         temporary: Path of the temporary file, on the same file system and not used otherwise.
-        write: Function that writes the content to a file descriptor, and syncs it if it has to be
-            durable.
-        private: Whether only the owner may read the file, whatever the umask.
+        data: The complete content.
 
     Raises:
         OSError: The file cannot be written. The temporary file is removed.
     """
     try:
-        descriptor = _create(temporary, private=private)
+        descriptor = open_private(temporary, _CREATE)
     except FileNotFoundError:  # the library was deleted
         make_folder(Path(temporary).parent)
-        descriptor = _create(temporary, private=private)
+        descriptor = open_private(temporary, _CREATE)
     try:
         try:
-            write(descriptor)
+            write_all(descriptor, data)
         finally:
             os.close(descriptor)
         try:
@@ -202,10 +198,6 @@ def replace_file(
         with suppress(OSError):
             os.unlink(temporary)  # noqa: PTH108
         raise
-
-
-def _create(path: str, *, private: bool) -> int:
-    return open_private(path, _CREATE) if private else os.open(path, _CREATE, 0o666)
 
 
 def write_all(descriptor: int, data: bytes) -> None:
