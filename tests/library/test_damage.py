@@ -173,7 +173,7 @@ def test_a_read_only_library_answers(
     subprocess.run(["chmod", "-R", "a-w,a+rX", home], check=True)
     before = sorted(home.rglob("*"))
     with unprivileged(), contextlib.closing(Library.open(home)) as library:
-        assert library.read_only
+        assert library.database.read_only
         (found,) = library.find("fingerprint of a fox")
         assert (found.id, found.data) == (image.id, data)
         assert [one.id for one in library.history("fo")] == [image.id]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import sqlite3
@@ -251,8 +252,9 @@ def test_a_forged_digest_deletes_no_file(
 
 def test_a_forged_reply_id_names_no_file(library: Library, journal: Path, tmp_path: Path) -> None:
     """An unreadable reply is moved to a file that is named by its id."""
-    about, body = {"id": str(tmp_path / "victim"), "received": 1.0}, b"not a reply"
-    journal.write_bytes(spool._head({"received": 0.0}, b"") + spool._head(about, body) + body)
+    about = json.dumps({"id": str(tmp_path / "victim"), "received": 1.0}).encode()
+    head = spool._HEAD.pack(spool._MAGIC, len(about), 0, zlib.crc32(about))
+    journal.write_bytes(head + about)
     for spooled, *_ in library.spool.waiting():
         library.spool.set_aside(spooled)
     assert [*tmp_path.glob("victim*")] == []
@@ -412,7 +414,7 @@ def test_a_journal_that_is_too_large_is_not_read(library: Library, journal: Path
 @pytest.mark.parametrize("name", ["spool", "images", "inputs"])
 def test_a_home_without_a_database_is_foreign(home: Path, name: str, opens: Opens) -> None:
     (home / name).mkdir(parents=True)
-    assert opens(home).foreign
+    assert opens(home).database.foreign
 
 
 def test_a_library_whose_database_was_moved_away_is_own(home: Path, opens: Opens) -> None:
@@ -421,7 +423,7 @@ def test_a_library_whose_database_was_moved_away_is_own(home: Path, opens: Opens
     (home / "spool").mkdir(exist_ok=True)
     for file in home.glob("library.sqlite3*"):
         file.unlink()
-    assert not opens(home).foreign
+    assert not opens(home).database.foreign
 
 
 def test_a_library_replaced_while_open_is_foreign(
@@ -459,14 +461,14 @@ def test_a_foreign_picture_names_no_file_and_no_url(
 
 
 def test_a_library_created_here_is_own(home: Path, library: Library, opens: Opens) -> None:
-    assert not library.foreign
+    assert not library.database.foreign
     library.close()
-    assert not opens(home).foreign
+    assert not opens(home).database.foreign
 
 
 def test_a_foreign_library_shows_pictures_only(copied: Path, opens: Opens) -> None:
     library = opens(copied)
-    assert library.foreign
+    assert library.database.foreign
     assert [image.prompt for image in library.history()] == ["a fox"]
     assert library.rewrite_for("key") is None
     assert library.uploads.find("xai", "api.x.ai", "0" * 64) is None
@@ -477,12 +479,15 @@ def test_a_foreign_library_shows_pictures_only(copied: Path, opens: Opens) -> No
 
 def test_trust_holds_in_all_kernels(copied: Path, opens: Opens) -> None:
     library, other = opens(copied), opens(copied)
-    before = [library.foreign, other.foreign]
+    before = [library.database.foreign, other.database.foreign]
     library.trust()
-    assert (before, [library.foreign, other.foreign]) == ([True, True], [False, False])
+    assert (before, [library.database.foreign, other.database.foreign]) == (
+        [True, True],
+        [False, False],
+    )
     assert other.rewrite_for("key") == "an advertisement"
     later = opens(copied)
-    assert not later.foreign
+    assert not later.database.foreign
     assert later.notices == []
 
 
@@ -490,19 +495,19 @@ def test_trust_holds_for_one_folder(copied: Path, tmp_path: Path, opens: Opens, 
     library = Library.open(copied)
     library.trust()
     library.close()
-    assert opens(shutil.copytree(copied, tmp_path / "elsewhere")).foreign
+    assert opens(shutil.copytree(copied, tmp_path / "elsewhere")).database.foreign
     shutil.rmtree(copied)
     reopened(copied)
     with raw(copied) as connection:
         connection.execute("UPDATE identity SET id = 'another'")
-    assert opens(copied).foreign
+    assert opens(copied).database.foreign
 
 
 def test_trust_by_environment_variable(
     copied: Path, monkeypatch: pytest.MonkeyPatch, opens: Opens
 ) -> None:
     monkeypatch.setenv("XAI_NOTEBOOK_TRUSTED_HOME", str(copied))
-    assert not opens(copied).foreign
+    assert not opens(copied).database.foreign
 
 
 @pytest.mark.skipif(os.name == "nt", reason="folders cannot be made unwritable")
@@ -512,7 +517,7 @@ def test_trust_that_cannot_be_stored_holds_for_the_process(
     monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
     library = opens(copied)
     answer = library.trust()
-    assert not library.foreign
+    assert not library.database.foreign
     assert "XAI_NOTEBOOK_TRUSTED_HOME" in answer
     assert library.notices == [answer]
 

@@ -228,7 +228,7 @@ def test_a_forged_reply_blocks_no_other(
             part[field] = value
             break
     other = Spool(tmp_path / "other")
-    assert other.write(changed, body).kept
+    assert other.write(changed, body).source
     spool.close()
     other.close()
     (file,) = other.folder.iterdir()
@@ -301,12 +301,12 @@ def test_an_interrupt_while_the_library_is_locked(session: Session, quick: Serve
 
 def test_a_full_disk_leaves_no_partial_entry(small_disk: Path) -> None:
     spool = Spool(small_disk / "spool")
-    assert spool.write({}, b"small").kept
+    assert spool.write({}, b"small").source
     (file,) = (small_disk / "spool").iterdir()
     size = file.stat().st_size
-    assert not spool.write({}, bytes(4 << 20)).kept
+    assert spool.write({}, bytes(4 << 20)).source is None
     assert file.stat().st_size == size
-    assert spool.write({}, b"small").kept
+    assert spool.write({}, b"small").source
     assert [body for _, _, body in spool.waiting()] == [b"small"] * 2
 
 
@@ -333,7 +333,7 @@ import sys
 from pathlib import Path
 from xai_notebook.library.storage.spool import Spool
 spool = Spool(Path(sys.argv[1]))
-print(spool.write({}, b"paid for").kept, flush=True)
+print(spool.write({}, b"paid for").source is not None, flush=True)
 sys.stdin.readline()
 """
 
@@ -347,7 +347,7 @@ def test_a_journal_is_taken_over_when_its_process_dies(tmp_path: Path) -> None:
         assert list(spool.waiting()) == []
         process.kill()
         process.wait()
-    assert spool.has_inherited_replies()
+    assert spool.adopt()
     ((spooled, _, body),) = spool.waiting()
     assert body == b"paid for"
     spool.remove(spooled)

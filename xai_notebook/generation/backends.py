@@ -392,7 +392,7 @@ class PromptRewriter:
 
         It must not be sent. None if the library is trusted or has no rewritten prompt.
         """
-        if self.library is None or not self.library.foreign:
+        if self.library is None or not self.library.database.foreign:
             return None
         with suppress(LibraryError):
             for key in self._keys(request):
@@ -466,7 +466,7 @@ class PromptRewriter:
             the library has stored the cost.
         """
         key, stored = self._keys(request)[0], False
-        if self.library is not None and not self.library.read_only:
+        if self.library is not None and not self.library.database.read_only:
             remember = partial(
                 self.library.remember_rewrite,
                 key, request.prompt, text, model, cost_usd, backend=self.backend.kind,
@@ -604,8 +604,8 @@ class Backends:
             if library.failure is not None:
                 with suppress(LibraryError):
                     library.connect()
-        overdue = not library.foreign and (library.overdue or library.spool.has_inherited_replies())
-        if overdue and library.failure is None:
+        overdue = library.overdue or library.spool.adopt()
+        if overdue and library.failure is None and not library.database.foreign:
             with suppress(XaiError):  # the call works without these replies
                 self._loop.run(recover(library, configuration.api_key))
         return library

@@ -30,7 +30,7 @@ from xai_notebook.generation.call import Pace, check_redo
 from xai_notebook.generation.ingest import Ingest
 from xai_notebook.generation.replay import Claim
 from xai_notebook.library import SlotQuery
-from xai_notebook.library.replies import add_costs, kept, share
+from xai_notebook.library.replies import drop_excess
 from xai_notebook.library.spending import TICKS, Amount
 from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.render.tables import Plan
@@ -538,7 +538,7 @@ class Generator:
     async def _once(self, call: Call, key: str) -> AsyncIterator[Flight]:
         """Wait until no other task or process with the same home works on a key."""
         library = call.ingest.library
-        shared = library is not None and not library.read_only
+        shared = library is not None and not library.database.read_only
         folder = library.home / "locks" if library is not None and shared else None
         async with self.backend.flights.hold(key, folder) as flight:
             if flight.inherited:  # the former owner died, perhaps with a reply in the spool
@@ -558,8 +558,12 @@ class Generator:
         if not missing:
             return stored
         made = await self._make(call, claimed, missing)
-        extra = share(claimed.extra_usd, len(made))
-        made = [replace(picture, cost_usd=add_costs(picture.cost_usd, extra)) for picture in made]
+        if (extra := claimed.extra_usd) != 0:  # the images share the cost of rewriting the prompt
+            for index, picture in enumerate(made):
+                cost = picture.cost_usd
+                if cost is not None:
+                    cost = None if extra is None else cost + extra / len(made)
+                made[index] = replace(picture, cost_usd=cost)
         return sorted([*stored, *made], key=lambda picture: picture.position)
 
     # From the library and bundles
@@ -647,8 +651,9 @@ class Generator:
             raise
         self.backend.prices.note_image(request, count, cost)
         call.progress.charged(cost)
-        responses = kept(sent, count)
+        responses = sent
         if len(sent) > count:
+            responses = drop_excess(sent, count)
             call.progress.note(
                 f"The server sent {len(sent):,} images where {count} were asked for;"
                 f" {len(responses)} are kept."

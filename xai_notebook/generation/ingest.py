@@ -21,7 +21,7 @@ from xai_notebook.library.replies import (
     build_reply,
     inspect_pictures,
     missing_pictures,
-    moment,
+    read_time,
 )
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Ingest:
             return
         if self.refusal is not None:
             raise self.refusal
-        if self.home.read_only:
+        if self.home.database.read_only:
             raise NotKeptError(
                 f"The library in {self.home.home} is read-only, so what is made could not be kept "
                 "and nothing was sent. Set XAI_NOTEBOOK_HOME to a folder you can write to.",
@@ -140,7 +140,7 @@ class Ingest:
         """
         if self.refusal is not None:
             raise self.refusal
-        if self.home.spool.failed and not self.home.read_only and not self.backend.free:
+        if self.home.spool.failed and not self.home.database.read_only and not self.backend.free:
             raise NotKeptError(
                 f"What came last could not be written to {self.home.home}, so nothing more was "
                 "sent. Free some space, or set XAI_NOTEBOOK_HOME to a folder on another disk.",
@@ -191,7 +191,7 @@ class Ingest:
 
         They answer this slot from now on.
         """
-        if not found.elsewhere or self.library is None or self.library.read_only:
+        if not found.elsewhere or self.library is None or self.library.database.read_only:
             return
         if query.notebook is None or query.place is None:
             return
@@ -239,7 +239,7 @@ class Ingest:
             return replace(picture, notes=(*picture.notes, f"Not shared: {error}"))
         if (link := bounds.link(made.public_url)) is None:
             return replace(picture, notes=(*picture.notes, "Not shared: the server sent no link."))
-        expires = moment(made, "expires_at") or moment(stored, "expires_at")
+        expires = read_time(made, "expires_at") or read_time(stored, "expires_at")
         shared = replace(picture, public_url=link, public_url_expires=expires)
         if self.library is not None and picture.id is not None:
             try:
@@ -296,9 +296,9 @@ class Ingest:
                 reply = replace(reply, cost_usd=writer.cost_usd, model=writer.model)
             pictures = await self._store(reply, writer)
             pictures = await asyncio.gather(*map(fetched, pictures, responses))
-            return await inspect_pictures(
-                [*pictures, *missing_pictures(request, responses, missing)]
-            )
+            if len(responses) < len(missing):
+                pictures += missing_pictures(request, responses, missing)
+            return await inspect_pictures(pictures)
         finally:
             writer.release()
 
@@ -320,7 +320,7 @@ class Ingest:
                         self._settle_soon()
                     return saved
                 error = saved
-        if writer.kept:
+        if writer.in_spool:
             self.home.overdue = True
             self._note_unsaved(error)
             with suppress(LibraryError):  # the spool has the originals
@@ -362,10 +362,10 @@ class Ingest:
         """Clear the spool of saved replies after a pause, or now if there are many."""
         loop = asyncio.get_running_loop()
         if self._settling is not None:
-            if self.home.unsettled < _UNSETTLED and loop.time() < self._settling.when():
+            if len(self.home.unsettled) < _UNSETTLED and loop.time() < self._settling.when():
                 return
             self._settling.cancel()
-        pause = 0.0 if self.home.unsettled >= _UNSETTLED else _PAUSE
+        pause = 0.0 if len(self.home.unsettled) >= _UNSETTLED else _PAUSE
 
         def settle() -> None:
             self._settling = None
@@ -409,7 +409,7 @@ class Ingest:
             except LibraryError as failure:
                 cause = failure
         if cause is not None:
-            if writer is not None and writer.keep_fetched(picture.position, data):
+            if writer is not None and writer.write_fetched(picture.position, data):
                 self._note_unsaved(cause)
             else:
                 self._refuse(cause)

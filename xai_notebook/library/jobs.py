@@ -24,10 +24,9 @@ from xai_notebook.library.records import (
     MAX_PLACE,
     SlotQuery,
     request_from,
-    storable_row,
 )
 from xai_notebook.library.storage.lock import FileLock
-from xai_notebook.library.storage.schema import insert, rows_in
+from xai_notebook.library.storage.schema import insert, rows_in, storable
 
 if TYPE_CHECKING:
     import sqlite3
@@ -203,7 +202,7 @@ class JobStore:
                 return None
             values = asdict(job) | {"inputs": json.dumps(job.inputs)}
             del values["id"]
-            job_id = insert(connection, "jobs", storable_row(values))
+            job_id = insert(connection, "jobs", values)
             connection.executemany(
                 "INSERT INTO job_requests (job_id, key, fingerprint, place, position, request) "
                 "VALUES (?, ?, ?, ?, ?, ?)",
@@ -328,10 +327,10 @@ class JobStore:
         """
         if "inputs" in values:
             values["inputs"] = json.dumps(values["inputs"])
-        columns = ", ".join(f"{name} = :{name}" for name in values)
-        statement = f"UPDATE jobs SET {columns} WHERE id = :job_id"  # noqa: S608  # names are ours
+        columns = ", ".join(f"{name} = ?" for name in values)
+        statement = f"UPDATE jobs SET {columns} WHERE id = ?"  # noqa: S608  # names are ours
         with self._writing(job) as connection:
-            connection.execute(statement, storable_row(values) | {"job_id": job.id})
+            connection.execute(statement, (*map(storable, values.values()), job.id))
             return self._get(connection, job)
 
     def close(self, job: JobRecord, state: JobState, cause: str | None = None) -> JobRecord:
@@ -345,8 +344,8 @@ class JobStore:
         statement = """UPDATE jobs SET state = ?, cause = ?, ended = ?
             WHERE id = ? AND state IN ('new', 'running')"""
         with self._writing(job) as connection:
-            row = storable_row({"state": state, "cause": cause, "ended": time.time()})
-            ended = connection.execute(statement, (*row.values(), job.id)).rowcount
+            row = (state, storable(cause), time.time(), job.id)
+            ended = connection.execute(statement, row).rowcount
             if ended and cause is not None:
                 self._fail(connection, job.id, cause)
             return self._get(connection, job)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xai_notebook.client import bounds
-from xai_notebook.library.records import storable
+from xai_notebook.library.storage.schema import insert, storable
 
 if TYPE_CHECKING:
     import sqlite3
@@ -109,7 +109,7 @@ class PanelStore:
 def _find(connection: sqlite3.Connection, location: PanelLocation) -> sqlite3.Row | None:
     query = """SELECT id, state, notebook FROM panels WHERE folder = ? AND cell = ? AND number = ?
         ORDER BY notebook = ? DESC, changed DESC LIMIT 1"""
-    row: sqlite3.Row | None = connection.execute(query, _storable(location)).fetchone()
+    row: sqlite3.Row | None = connection.execute(query, [*map(storable, location)]).fetchone()
     return row
 
 
@@ -119,20 +119,17 @@ def _keep(connection: sqlite3.Connection, location: PanelLocation, state: Mappin
     Returns:
         Row id.
     """
-    before, values = _find(connection, location), (json.dumps(state), time.time())
+    before, values = (
+        _find(connection, location),
+        {"state": json.dumps(state), "changed": time.time()},
+    )
     if before is not None and before["notebook"] == storable(location.notebook):
         statement = "UPDATE panels SET state = ?, changed = ? WHERE id = ?"
-        connection.execute(statement, (*values, before["id"]))
+        connection.execute(statement, (*values.values(), before["id"]))
         return int(before["id"])
-    statement = """INSERT INTO panels (folder, cell, number, notebook, state, changed)
-        VALUES (?, ?, ?, ?, ?, ?)"""
-    panel = int(connection.execute(statement, (*_storable(location), *values)).lastrowid or 0)
+    panel = insert(connection, "panels", location._asdict() | values)
     if before is not None:
         copy = """INSERT INTO panel_images
             SELECT ?, batch, image_id FROM panel_images WHERE panel_id = ?"""
         connection.execute(copy, (panel, before["id"]))
     return panel
-
-
-def _storable(location: PanelLocation) -> tuple[str | int | None, ...]:
-    return tuple(storable(part) if isinstance(part, str) else part for part in location)

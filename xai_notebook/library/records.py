@@ -10,10 +10,10 @@ import json
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args, get_type_hints
 
 from xai_notebook.client import bounds
-from xai_notebook.client.media import dimensions, media_type
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.library.storage.schema import rows_in
 from xai_notebook.pictures.magic_source import CHOOSE
@@ -81,13 +81,6 @@ class Reply:
     item: int | None = None
     error: str | None = None
     redo: bool = False
-
-    def pairs(self) -> list[tuple[bytes | str | None, Status]]:
-        """Return each payload with the status of its image."""
-        return [
-            (payload, picture.status)
-            for picture, payload in zip(self.pictures, self.payloads, strict=True)
-        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,16 +153,6 @@ class ImageSlot(NamedTuple):
     notebook: str | None = None
 
 
-def storable(value: str | None) -> str | None:
-    """Replace characters that SQLite cannot store, for example from a file name not in UTF-8."""
-    return None if value is None else value.encode("utf-8", "replace").decode()
-
-
-def storable_row(values: dict[str, Any]) -> dict[str, Any]:
-    """Apply `storable` to every string of a row."""
-    return {name: storable(v) if isinstance(v, str) else v for name, v in values.items()}
-
-
 def request_values(reply: Reply) -> dict[str, Any]:
     """Return the row of a request, with digests and labels of the input images, not their data."""
     request = reply.request
@@ -185,7 +168,7 @@ def request_values(reply: Reply) -> dict[str, Any]:
     created = reply.created
     if created is None:
         created = time.time() if reply.spooled is None else reply.spooled.received
-    row = {
+    return {
         **{name: getattr(request, name) for name in _REQUEST_COLUMNS},
         "fingerprint": reply.fingerprint,
         "backend": reply.backend,
@@ -200,13 +183,13 @@ def request_values(reply: Reply) -> dict[str, Any]:
         "redo": reply.redo,
         "reply_id": reply.spooled and reply.spooled.id,
     }
-    return storable_row(row)
 
 
 def picture_values(picture: Picture, request_id: int) -> dict[str, Any]:
-    """Return the row of an image, without the columns of `payload_values`."""
+    """Return the row of an image, as far as it does not depend on the image's payload."""
     width, height = picture.size or (None, None)
-    row = {
+    expires = picture.public_url_expires
+    return {
         "request_id": request_id,
         "position": picture.position,
         "status": picture.status,
@@ -223,42 +206,6 @@ def picture_values(picture: Picture, request_id: int) -> dict[str, Any]:
         "created": picture.created.timestamp(),
         "url": None,
         "size": None,
-        **link_values(picture),
-    }
-    return storable_row(row)
-
-
-def payload_values(
-    payload: bytes | str | None, status: Status, sha256: str | None
-) -> dict[str, Any]:
-    """Return the columns of an image that depend on its payload.
-
-    Args:
-        payload: Bytes that have been written, the URL of a pending image, or None.
-        status: Status of the image.
-        sha256: Digest of the bytes.
-    """
-    if payload is None:
-        return {"status": "missing" if status == "ok" else status}
-    if isinstance(payload, str):
-        return {"status": "pending", "url": payload}
-    values: dict[str, Any] = {
-        "sha256": sha256,
-        "media_type": media_type(payload),
-        "size": len(payload),
-        "status": "ok",
-        "url": None,
-        "error": None,
-    }
-    if size := dimensions(payload):
-        values |= {"width": size[0], "height": size[1]}
-    return values
-
-
-def link_values(picture: Picture) -> dict[str, Any]:
-    """Return the columns of an image's public link."""
-    expires = picture.public_url_expires
-    return {
         "public_url": picture.public_url,
         "public_url_expires": None if expires is None else expires.timestamp(),
     }
@@ -276,7 +223,7 @@ def saved_ids(
     Returns:
         For each stored reply, keyed by its index, the ids of its images, keyed by position.
     """
-    indices = {one.spooled.id: at for at, one in enumerate(replies) if one.spooled is not None}
+    indices = {reply.spooled.id: at for at, reply in enumerate(replies) if reply.spooled}
     query = "SELECT reply_id, id FROM requests WHERE reply_id IN ({})"
     requests: dict[int, int] = {
         indices[reply_id]: row_id for reply_id, row_id in rows_in(connection, query, [*indices])
@@ -286,7 +233,7 @@ def saved_ids(
         if reply.item is not None:
             query = "SELECT answer FROM job_requests WHERE id = ? AND answer IS NOT NULL"
             row = connection.execute(query, (reply.item,)).fetchone()
-        elif at not in requests and reply.spooled is not None and reply.spooled.file is not None:
+        elif at not in requests and reply.spooled and isinstance(reply.spooled.source, Path):
             # Earlier versions identified replies by the request and the time of arrival.
             query = """SELECT id FROM requests
                 WHERE fingerprint = ? AND created = ? AND reply_id IS NULL"""

@@ -22,7 +22,7 @@ from xai_notebook.pictures.picture import WITHHELD, Picture
 from xai_notebook.settings import LOCAL_MODEL, LOCAL_REWRITER, MAX_IMAGE_PIXELS, MAX_IMAGES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from xai_notebook.client.http import Downloader
@@ -31,14 +31,16 @@ if TYPE_CHECKING:
     from xai_notebook.library.storage.spool import SpooledReply
     from xai_notebook.settings import ApiKey
 
-_MAX_UNASKED: Final = 4 * MAX_IMAGES
+_MAX_EXTRA: Final = 4 * MAX_IMAGES
 """Maximum number of images that are kept beyond those requested."""
 _UNSTORABLE: Final = (
     sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.IntegrityError,
     OverflowError,
 )  # fmt: skip
 """SQLite errors caused by values, not by the file or the disk."""
-_NAMES: Final = tuple(one.name for one in fields(ImageRequest) if one.name != "inputs")
+_REQUEST_FIELDS: Final = tuple(
+    field.name for field in fields(ImageRequest) if field.name != "inputs"
+)
 _NO_IMAGE: Final = 1000
 """Size in bytes; a smaller reply may contain no image."""
 _LARGE: Final = 1 << 20
@@ -47,15 +49,19 @@ _START: Final = 0.0002
 """Seconds to wait until the syncing thread has started."""
 
 
-def kept(responses: Sequence[ImageResponse], asked: int) -> list[ImageResponse]:
-    """Return the images of a reply to keep: the requested images and some additional ones.
+def drop_excess(responses: Sequence[ImageResponse], requested: int) -> list[ImageResponse]:
+    """Return the requested images of a reply, and a limited number of usable additional images.
 
     Args:
         responses: All images of the reply; there may be many or none.
-        asked: Number of requested images.
+        requested: Number of requested images.
     """
-    more = (one for one in responses[asked:] if one.respect_moderation and one.holds_image)
-    return [*responses[:asked], *islice(more, _MAX_UNASKED)]
+    extra = (
+        response
+        for response in responses[requested:]
+        if response.respect_moderation and response.holds_image
+    )
+    return [*responses[:requested], *islice(extra, _MAX_EXTRA)]
 
 
 async def build_reply(
@@ -70,21 +76,34 @@ async def build_reply(
 
     Args:
         request: The request as sent.
-        responses: The images of the reply to keep; see `kept`.
+        responses: The images of the reply; see `drop_excess`.
         missing: Positions of the requested images; additional images come last.
         backend: `"xai"` or `"local"`.
         **answer: The other fields of `Reply` that do not come from the server.
     """
+    cost_usd = responses[0].cost_usd if responses else None
+    each_usd = None if cost_usd is None else cost_usd / len(responses)
+    pictures: list[Picture] = []
+    payloads: list[bytes | str | None] = []
     positions = [*missing, *range(request.n, request.n + len(responses) - len(missing))]
-    pairs = [
-        await _take(_picture(request, position, response, len(responses), backend), response)
-        for position, response in zip(positions, responses, strict=False)
-    ]
+    for position, response in zip(positions, responses, strict=False):
+        picture = _picture(request, position, response, each_usd, backend)
+        payload: bytes | str | None = None
+        if picture.status == "ok":
+            try:
+                if (payload := response.waits_at) is None:
+                    payload = await response.image
+                else:
+                    picture = replace(picture, status="pending")
+            except ReplyError as error:
+                picture = replace(picture, status="missing", error=str(error))
+        pictures.append(picture)
+        payloads.append(payload)
     return Reply(
         request,
-        [picture for picture, _ in pairs],
-        [payload for _, payload in pairs],
-        cost_usd=responses[0].cost_usd if responses else None,
+        pictures,
+        payloads,
+        cost_usd=cost_usd,
         model=responses[0].model if responses else "",
         backend=backend,
         **answer,
@@ -108,9 +127,13 @@ def missing_pictures(
 
 
 def _picture(
-    request: ImageRequest, position: int, response: ImageResponse, images: int, backend: str
+    request: ImageRequest,
+    position: int,
+    response: ImageResponse,
+    cost_usd: float | None,
+    backend: str,
 ) -> Picture:
-    """Return the picture of one image of a reply (`images` in all), before decoding its bytes."""
+    """Return the picture of an image, before decoding its bytes."""
     rewritten = response.prompt.strip()
     by = None
     if rewritten in {"", request.prompt}:  # not rewritten by the image server
@@ -126,7 +149,7 @@ def _picture(
         model=response.model or request.model,
         rewritten_prompt=rewritten or None,
         rewritten_by=by,
-        cost_usd=share(response.cost_usd, images),
+        cost_usd=cost_usd,
         error=WITHHELD if moderated else None,
         **({} if request.share is None or moderated else _link_fields(response)),
     )
@@ -138,54 +161,29 @@ def _link_fields(response: ImageResponse) -> dict[str, Any]:
     if url is None or stored is None:
         reason = response.storage_error or response.public_url_error or "the server gave no reason"
         return {"notes": (f"Not shared: {one_line(reason)}",)}
-    return {"public_url": url, "public_url_expires": moment(stored, "public_url_expires_at")}
+    expires = read_time(stored, "public_url_expires_at")
+    return {"public_url": url, "public_url_expires": expires}
 
 
-def moment(message: Any, field: str) -> datetime | None:
+def read_time(message: Any, field: str) -> datetime | None:
     """Return the time in a field of a message; None if it is missing or out of bounds."""
     return bounds.moment(getattr(message, field).seconds) if message.HasField(field) else None
 
 
-async def _take(picture: Picture, response: ImageResponse) -> tuple[Picture, bytes | str | None]:
-    """Return a picture with its bytes, the URL to fetch them from, or None."""
-    if picture.status != "ok":
-        return picture, None
-    try:
-        if (url := response.waits_at) is not None:
-            return replace(picture, status="pending"), url
-        return picture, await response.image
-    except ReplyError as error:
-        return replace(picture, status="missing", error=str(error)), None
-
-
-def share(cost: float | None, images: int) -> float | None:
-    """Return an image's share of the cost of its request; None stays None."""
-    return None if cost is None else cost / images
-
-
-def add_costs(first: float | None, second: float | None) -> float | None:
-    """Return the sum of two costs; None if one of them is unknown."""
-    return None if first is None or second is None else first + second
-
-
-async def inspect_pictures(pictures: Sequence[Picture]) -> list[Picture]:
+async def inspect_pictures(pictures: Iterable[Picture]) -> list[Picture]:
     """Return pictures with media type and size; unreadable pictures get the status `"failed"`."""
-    if all(map(_is_known, pictures)):
-        return [*pictures]
-    return await asyncio.to_thread(lambda: [*map(_inspected, pictures)])
+    inspected = list(pictures)
+    for index, picture in enumerate(inspected):
+        size = picture.size
+        measured = picture.media_type and size and prod(size) <= MAX_IMAGE_PIXELS
+        if picture.status == "ok" and not measured:
+            inspected[index] = await asyncio.to_thread(_inspect, picture)
+    return inspected
 
 
-def _is_known(picture: Picture) -> bool:
-    size = picture.size
-    measured = bool(picture.media_type and size and prod(size) <= MAX_IMAGE_PIXELS)
-    return measured or picture.status != "ok"
-
-
-def _inspected(picture: Picture) -> Picture:
+def _inspect(picture: Picture) -> Picture:
     from xai_notebook.pictures.pixels import inspect  # noqa: PLC0415  # PIL, in a worker thread
 
-    if _is_known(picture):
-        return picture
     try:
         media_type, size = inspect(picture.data)
     except ReplyError as error:
@@ -205,6 +203,7 @@ class ReplyWriter:
         sync: Function that starts to make the reply durable.
         reservation: Disk space reserved for the reply.
         spooled: The reply in the spool; None until the reply has arrived.
+        reply_id: Id of the spooled reply; None until it has arrived.
         cost_usd: Cost of a reply without images in US dollars; None if not reported.
         model: Name of the model in a reply without images.
         sent: Whether the request has been sent or is about to be sent.
@@ -217,47 +216,36 @@ class ReplyWriter:
     sync: Callable[[SpooledReply], object]
     reservation: SpaceReservation | None = None
     spooled: SpooledReply | None = None
+    reply_id: str | None = None
     cost_usd: float | None = None
     model: str = ""
     sent: bool = False
 
     def __call__(self, body: bytes) -> None:
         """Write the reply. On return, it survives a kill; soon after, also a power cut."""
-        if not self.library.read_only:
-            self.spooled = self.library.spool.write(self._about(), body)
-            if self.spooled.kept:
+        if not self.library.database.read_only:
+            request: dict[str, Any] = {
+                name: getattr(self.request, name) for name in _REQUEST_FIELDS
+            }
+            request["inputs"] = [asdict(replace(image, url="")) for image in self.request.inputs]
+            about = {"request": request, "missing": [*self.missing], "answer": self.answer}
+            self.spooled = self.library.spool.write(about, body)
+            self.reply_id = self.spooled.id
+            if self.spooled.source is not None:
                 self.sync(self.spooled)
         if len(body) > _LARGE:
             time.sleep(_START)
-        elif len(body) < _NO_IMAGE:
-            self._read_cost(body)
-
-    def _about(self) -> dict[str, Any]:
-        request = {name: getattr(self.request, name) for name in _NAMES}
-        inputs = [asdict(replace(image, url="")) for image in self.request.inputs]
-        return {
-            "request": {**request, "inputs": inputs},
-            "missing": [*self.missing],
-            "answer": self.answer,
-        }
-
-    def _read_cost(self, body: bytes) -> None:
-        """Read the cost of a reply without images; in other replies, the images have the cost."""
-        with suppress(XaiError):
-            message = parse_reply(wire.ImageResponse, body)
-            self.cost_usd, self.model = cost_usd(message.usage), bounds.line(message.model)
+        elif len(body) < _NO_IMAGE:  # otherwise, the images have the cost
+            with suppress(XaiError):
+                message = parse_reply(wire.ImageResponse, body)
+                self.cost_usd, self.model = cost_usd(message.usage), bounds.line(message.model)
 
     @property
-    def reply_id(self) -> str | None:
-        """Id of the spooled reply; None if no reply has been written."""
-        return None if self.spooled is None else self.spooled.id
-
-    @property
-    def kept(self) -> bool:
+    def in_spool(self) -> bool:
         """Whether the reply is in the spool."""
-        return self.spooled is not None and self.spooled.kept
+        return self.spooled is not None and self.spooled.source is not None
 
-    def keep_fetched(self, position: int, data: bytes) -> bool:
+    def write_fetched(self, position: int, data: bytes) -> bool:
         """Write the fetched bytes of an image of the reply to the spool.
 
         Args:
@@ -267,18 +255,19 @@ class ReplyWriter:
         Returns:
             Whether the bytes were written.
         """
-        if self.spooled is None or not self.kept:
+        if not self.in_spool:
             return False
-        about = {"fetched": {"reply": self.spooled.id, "position": position}}
+        about = {"fetched": {"reply": self.reply_id, "position": position}}
         spooled = self.library.spool.write(about, data)
-        if spooled.kept:
-            self.library.overdue = True
-            self.sync(spooled)
-        return spooled.kept
+        if spooled.source is None:
+            return False
+        self.library.overdue = True
+        self.sync(spooled)
+        return True
 
     def abandon(self) -> None:
         """Leave the reply of an interrupted call in the spool; the next call stores it."""
-        if self.kept:
+        if self.in_spool:
             self.library.overdue = True
         self.release()
 
@@ -337,7 +326,7 @@ async def _read(
     downloader = cast("Downloader", None)  # pending images are fetched when they are requested
     sent = [ImageResponse(message, index, downloader) for index in range(len(message.images))]
     missing = about["missing"]
-    responses = kept(sent, len(missing))
+    responses = drop_excess(sent, len(missing))
     reply = await build_reply(request, responses, missing, spooled=spooled, **about["answer"])
     if not responses:
         reply = replace(reply, cost_usd=cost_usd(message.usage), model=bounds.line(message.model))

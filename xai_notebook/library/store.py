@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.client import bounds
-from xai_notebook.client.media import media_type
+from xai_notebook.client.media import dimensions, media_type
 from xai_notebook.errors import LibraryError
 from xai_notebook.library.bundles import BundleWriter
 from xai_notebook.library.catalog import KEPT_IN_TRASH, Annotations, Catalog
@@ -30,19 +29,15 @@ from xai_notebook.library.records import (
     ShownImage,
     SlotQuery,
     StoredImages,
-    link_values,
-    payload_values,
     picture_values,
     request_values,
     saved_ids,
-    storable,
-    storable_row,
 )
 from xai_notebook.library.spending import Spending
 from xai_notebook.library.storage.blobs import BlobStore, DiskSpace
 from xai_notebook.library.storage.database import Database, data_version
 from xai_notebook.library.storage.fulltext import index_requests, matching_requests
-from xai_notebook.library.storage.schema import insert, insert_rows, rows_in
+from xai_notebook.library.storage.schema import insert, rows_in, storable
 from xai_notebook.library.storage.spool import Spool
 
 if TYPE_CHECKING:
@@ -84,6 +79,8 @@ class Library:
         disk_space: Free space of the disk.
         jobs: Batch jobs and their requests.
         overdue: Whether the spool holds replies that no running call will save.
+        unsettled: Saved replies that still need `settle`, keyed by id, each with the originals that
+            may not be durable yet.
         uploads: Cache of input images uploaded to servers' file stores.
         panels: Forms and pictures of panels.
         input_files: Picture files that the user dropped on a panel.
@@ -114,9 +111,7 @@ class Library:
         self.disk_space = DiskSpace(home)
         self.failure: LibraryError | None = LibraryError(f"{home} has not been opened.")
         self.overdue = False
-        self._unsettled: dict[str, tuple[SpooledReply, list[Path]]] = {}
-        self._settling = threading.Lock()
-        self._pid = os.getpid()
+        self.unsettled: dict[str, tuple[SpooledReply, list[Path]]] = {}
         self._version: tuple[int, int, int] | None = None
 
     @classmethod
@@ -146,49 +141,26 @@ class Library:
         """
         try:
             with self.database.reading():
-                pass
-            if self.foreign:
-                self._check_files()
-            if not self.read_only:
-                with self.database.translated():
-                    self.blobs.prepare()
-                if not self.foreign:
+                foreign = self.database.foreign
+            if foreign:
+                _check_files(f"{self.home}")
+            if not self.database.read_only:
+                self.blobs.prepare()
+                if not foreign:
                     self.overdue = not self.spool.is_empty()
                     self.annotations.empty_trash(older_than=KEPT_IN_TRASH)
         except LibraryError as error:
             self.failure = error
             raise
+        except OSError as error:
+            self.failure = self.database.explain(error)
+            raise self.failure from error
         self.failure = None
-
-    @property
-    def read_only(self) -> bool:
-        """Whether the library can only be read."""
-        return self.database.read_only
-
-    def _check_files(self) -> None:
-        """Check that a foreign library holds only files and folders.
-
-        Raises:
-            LibraryError: The library holds a link, a pipe or a device.
-        """
-        with self.database.translated():
-            path = next(_special_files(f"{self.home}"), None)
-        if path is not None:
-            raise LibraryError(
-                f"{path} is a link or a device, and this library was not made on this computer. "
-                "Put the file or folder itself there, or set XAI_NOTEBOOK_TRUSTED_HOME to the "
-                "library's folder."
-            )
-
-    @property
-    def foreign(self) -> bool:
-        """Whether the library may be another person's; then only its pictures are used."""
-        return self.database.foreign
 
     @property
     def distrust(self) -> LibraryError | None:
         """Why jobs, forms and prompts of the library are not used; None if the user owns it."""
-        if not self.foreign:
+        if not self.database.foreign:
             return None
         return LibraryError(
             "This library was made on another computer, in another folder or by an earlier "
@@ -225,9 +197,11 @@ class Library:
         notices = []
         if self.database.without_locks:
             notices.append(_NO_LOCKS)
-        if (error := self.distrust) is not None and not self.read_only:
-            notices.append(str(error))
-        elif not self.database.remembered and not self.read_only:
+        if self.database.read_only:
+            return notices
+        if self.database.foreign:
+            notices.append(f"{self.distrust}")
+        elif not self.database.remembered:
             notices.append(
                 "The next kernel will not know that this library is yours: your state folder "
                 "cannot be written to. Set XAI_NOTEBOOK_TRUSTED_HOME to the library's folder."
@@ -261,18 +235,23 @@ class Library:
             For each reply, its pictures as stored (with `id`, `sha256`, `file`, `media_type` and
             `size`, without their bytes), or the error if it could not be saved.
         """
-        self._begin_after_fork()
         spooled = [reply.spooled for reply in replies if reply.spooled is not None]
-        durable = len(spooled) < len(replies) or not all(one.kept for one in spooled)
+        durable = len(spooled) < len(replies) or any(reply.source is None for reply in spooled)
+        payloads = [reply.payloads for reply in replies]
         try:
             self.spool.sync(spooled)
-            groups = [reply.pairs() for reply in replies]
-            written = self._write(groups, durable=durable)
+            written = self._write(payloads, durable=durable)
             with self.database.writing(durable=durable) as connection:
-                changed = self._version != data_version(connection)
-                # Another kernel may have deleted the same original from the trash.
-                if changed and not all(map(self.blobs.has, written)):
-                    written = self._write(groups, durable=durable)
+                # If the library has changed, another kernel may have deleted the same original
+                # from the trash.
+                if self._version != data_version(connection) and not all(
+                    self.blobs.path(row["sha256"], row["media_type"]).exists()
+                    for rows in written
+                    if not isinstance(rows, LibraryError)
+                    for row in rows
+                    if "sha256" in row
+                ):
+                    written = self._write(payloads, durable=durable)
                 saved = self._insert(connection, replies, written)
                 version = data_version(connection)
             self._version = version
@@ -283,38 +262,28 @@ class Library:
             if isinstance(pictures, LibraryError):
                 self.overdue = True
             elif reply.spooled is not None:
-                paths = [] if durable else [one.file for one in pictures if one.file is not None]
-                self._unsettled[reply.spooled.id] = (reply.spooled, paths)
+                files = [picture.file for picture in pictures if picture.file is not None]
+                self.unsettled[reply.spooled.id] = (reply.spooled, [] if durable else files)
         if len(replies) <= _SETTLED_AT_ONCE:
             self.settle()
         return saved
 
     def settle(self) -> None:
-        """Make saved replies durable in the library, and remove them from the spool."""
-        self._begin_after_fork()
-        with self._settling:
-            settled = self._unsettled.copy()
-            paths = {path for _, some in settled.values() for path in some}
-            if paths:
-                try:
-                    self.blobs.sync(paths)
-                    self.database.sync()
-                except OSError:
-                    return  # the replies stay in the spool
-            for reply_id in settled:
-                self._unsettled.pop(reply_id, None)
-            self.spool.remove(*(spooled for spooled, _ in settled.values()))
+        """Make saved replies durable in the library, and remove them from the spool.
 
-    def _begin_after_fork(self) -> None:
-        """In the child of a fork, leave the parent's replies to the parent."""
-        if self._pid != os.getpid():
-            self._pid, self._settling = os.getpid(), threading.Lock()
-            self._unsettled = {}
-
-    @property
-    def unsettled(self) -> int:
-        """Number of saved replies that still need `settle`."""
-        return len(self._unsettled)
+        Several threads may do this for the same replies, and so may the child of a fork.
+        """
+        settled = self.unsettled.copy()
+        paths = {path for _, files in settled.values() for path in files}
+        if paths:
+            try:
+                self.blobs.sync(paths)
+                self.database.sync()
+            except OSError:
+                return  # the replies stay in the spool
+        self.spool.remove(*(spooled for spooled, _ in settled.values()))
+        for reply_id in settled:
+            self.unsettled.pop(reply_id, None)
 
     def keep_originals(self, reply: Reply) -> list[Picture]:
         """Write the originals of a spooled reply while the database cannot be used.
@@ -322,7 +291,7 @@ class Library:
         Raises:
             LibraryError: The originals cannot be written.
         """
-        (written,) = self._write([reply.pairs()], durable=False)
+        (written,) = self._write([reply.payloads], durable=False)
         if isinstance(written, LibraryError):
             raise written
         return list(map(self._stored, reply.pictures, written))
@@ -341,10 +310,8 @@ class Library:
             written: Result of `_write` for each reply.
         """
         known = saved_ids(connection, replies)
-        request_id, image_id = (
-            _row(connection, f"SELECT max(id) FROM {table}")[0] or 0  # noqa: S608  # ours
-            for table in ("requests", "images")
-        )
+        (request_id,) = connection.execute("SELECT ifnull(max(id), 0) FROM requests").fetchone()
+        (image_id,) = connection.execute("SELECT ifnull(max(id), 0) FROM images").fetchone()
         requests: list[dict[str, Any]] = []
         images: list[dict[str, Any]] = []
         answers: list[tuple[int, str | None, int]] = []
@@ -353,25 +320,21 @@ class Library:
             if isinstance(payloads, LibraryError):
                 saved.append(payloads)
                 continue
+            pictures = list(map(self._stored, reply.pictures, payloads))
             ids = known.get(index)
             if ids is None:
                 ids = {}
                 request_id += 1
                 requests.append({"id": request_id, **request_values(reply)})
-                for picture, values in zip(reply.pictures, payloads, strict=True):
+                for picture, values in zip(pictures, payloads, strict=True):
                     image_id += 1
                     ids[picture.position] = image_id
                     images.append({"id": image_id, **picture_values(picture, request_id), **values})
                 if reply.item is not None:
                     answers.append((request_id, reply.error, reply.item))
-            saved.append(
-                [
-                    self._stored(replace(picture, id=ids.get(picture.position)), values)
-                    for picture, values in zip(reply.pictures, payloads, strict=True)
-                ]
-            )
-        insert_rows(connection, "requests", requests)
-        insert_rows(connection, "images", images)
+            saved.append([replace(image, id=ids.get(image.position)) for image in pictures])
+        insert(connection, "requests", *requests)
+        insert(connection, "images", *images)
         connection.executemany(
             "DELETE FROM charges WHERE open = 0 AND reply_id = ?",
             [(row["reply_id"],) for row in requests if row["reply_id"] and row["cost_usd"]],
@@ -387,41 +350,47 @@ class Library:
         return saved
 
     def _write(
-        self,
-        groups: Sequence[Sequence[tuple[bytes | str | None, Status]]],
-        *,
-        durable: bool = True,
+        self, groups: Sequence[Sequence[bytes | str | None]], *, durable: bool = True
     ) -> list[list[dict[str, Any]] | LibraryError]:
-        """Write payloads.
+        """Write the payloads of replies.
 
         Returns:
-            For each group, the columns of `payload_values` (one dictionary per payload), or the
-            error if a payload cannot be written.
+            For each reply, the columns of `images` that each payload determines, or the error if a
+            payload cannot be written.
         """
         self.database.check_writable()
         contents = [
             (payload, media_type(payload))
-            for group in groups
-            for payload, _ in group
+            for payloads in groups
+            for payload in payloads
             if isinstance(payload, bytes)
         ]
-        digests = iter(self.blobs.write(contents, durable=durable) if contents else ())
+        written = zip(contents, self.blobs.write(contents, durable=durable), strict=True)
         results: list[list[dict[str, Any]] | LibraryError] = []
-        for group in groups:
-            rows = []
+        for payloads in groups:
+            rows: list[dict[str, Any]] = []
             failure: LibraryError | None = None
-            for payload, status in group:
-                digest = next(digests) if isinstance(payload, bytes) else None
-                if isinstance(digest, OSError):
-                    failure = self.database.explain(digest)
-                else:
-                    rows.append(payload_values(payload, status, digest))
+            for payload in payloads:
+                row: dict[str, Any] = {}
+                if isinstance(payload, bytes):
+                    (_, kind), digest = next(written)
+                    if isinstance(digest, OSError):
+                        failure = self.database.explain(digest)
+                        continue
+                    row = {"status": "ok", "sha256": digest, "media_type": kind}
+                    row |= {"size": len(payload), "url": None, "error": None}
+                    if size := dimensions(payload):
+                        row |= {"width": size[0], "height": size[1]}
+                elif payload is not None:
+                    row = {"status": "pending", "url": payload}
+                rows.append(row)
             results.append(failure or rows)
         return results
 
     def _stored(self, picture: Picture, values: dict[str, Any]) -> Picture:
         """Return a picture with its stored columns, and with its file instead of its bytes."""
-        picture = replace(picture, status=values["status"])
+        unstored: Status = "missing" if picture.status == "ok" else picture.status
+        picture = replace(picture, status=values.get("status", unstored))
         if (sha256 := values.get("sha256")) is None:
             return picture
         return replace(
@@ -439,7 +408,7 @@ class Library:
         return self._stored(picture, self._complete(picture.id, data))
 
     def _complete(self, image_id: int | None, data: bytes) -> dict[str, Any]:
-        (written,) = self._write([[(data, "ok")]])
+        (written,) = self._write([[data]])
         if isinstance(written, LibraryError):
             raise written
         (values,) = written
@@ -463,7 +432,7 @@ class Library:
         query = """SELECT images.id, images.status FROM images
             JOIN requests ON requests.id = request_id WHERE reply_id = ? AND position = ?"""
         with self.database.reading() as connection:
-            row = _row(connection, query, reply_id, position)
+            row = connection.execute(query, (reply_id, position)).fetchone()
         if row is not None and row["status"] in {"pending", "failed"}:
             self._complete(row["id"], data)
         return row is not None
@@ -482,12 +451,11 @@ class Library:
 
     def share(self, picture: Picture) -> None:
         """Store the public link of a picture from `add` or `find`."""
-        statement = (
-            "UPDATE images SET public_url = :public_url, public_url_expires = :public_url_expires"
-            " WHERE id = :id"
-        )
+        statement = "UPDATE images SET public_url = ?, public_url_expires = ? WHERE id = ?"
+        expires = picture.public_url_expires
+        seconds = None if expires is None else expires.timestamp()
         with self.database.writing() as connection:
-            connection.execute(statement, {**link_values(picture), "id": picture.id})
+            connection.execute(statement, (picture.public_url, seconds, picture.id))
 
     # Replay
 
@@ -511,24 +479,26 @@ class Library:
         URL can still be fetched (see `url_of`). Missing and failed images are not. A row is skipped
         while its file is missing.
         """
+        results = [StoredImages([]) for _ in queries]
         with self.database.reading() as connection:
+            select = "SELECT DISTINCT fingerprint FROM requests WHERE fingerprint IN ({})"
+            keys = [*dict.fromkeys(query.fingerprint for query in queries)]
+            known = {fingerprint for (fingerprint,) in rows_in(connection, select, keys)}
             # Most notebooks show only their own images; `shown` need not be searched for them.
+            select = "SELECT 1 FROM shown WHERE notebook = ? LIMIT 1"
             borrowers = {
                 name
-                for name in {storable(each.notebook) for each in queries} - {None}
-                if _row(connection, "SELECT 1 FROM shown WHERE notebook = ? LIMIT 1", name)
+                for name in {storable(query.notebook) for query in queries if known}
+                if connection.execute(select, (name,)).fetchone()
             }
-            select = "SELECT DISTINCT fingerprint FROM requests WHERE fingerprint IN ({})"
-            keys = [*dict.fromkeys(each.fingerprint for each in queries)]
-            known = {fingerprint for (fingerprint,) in rows_in(connection, select, keys)}
-            return [
-                StoredImages([])
-                if each.fingerprint not in known
-                else self._find_anywhere(connection, each)
-                if each.place is None
-                else self._find_at_place(connection, each, borrowers)
-                for each in queries
-            ]
+            for index, query in enumerate(queries):
+                if query.fingerprint not in known:
+                    continue
+                if query.place is None:
+                    results[index] = self._find_anywhere(connection, query)
+                else:
+                    results[index] = self._find_at_place(connection, query, borrowers)
+        return results
 
     def _find_at_place(
         self, connection: sqlite3.Connection, query: SlotQuery, borrowers: Collection[str | None]
@@ -581,22 +551,22 @@ class Library:
 
     def remember_shown(self, shown: Sequence[ShownImage]) -> None:
         """Store pictures of other notebooks that a notebook has shown, to show them again."""
-        rows = [(storable(one.notebook), *one[1:]) for one in shown]
+        rows = [(storable(image.notebook), *image[1:]) for image in shown]
         with self.database.writing() as connection:
             connection.executemany("INSERT OR REPLACE INTO shown VALUES (?, ?, ?, ?, ?)", rows)
 
     def newest(self) -> int:
         """Return the `id` of the image that was stored last; later images get larger ids."""
         with self.database.reading() as connection:
-            (newest,) = _row(connection, "SELECT max(id) FROM images")
-        return newest or 0
+            (newest,) = connection.execute("SELECT ifnull(max(id), 0) FROM images").fetchone()
+        return int(newest)
 
     def slot_of(self, image_id: int) -> ImageSlot | None:
         """Return the slot that an image fills; None if the row does not exist."""
         query = """SELECT fingerprint, place, position, host, backend, notebook
             FROM images JOIN requests ON requests.id = request_id WHERE images.id = ?"""
         with self.database.reading() as connection:
-            row = _row(connection, query, image_id)
+            row = connection.execute(query, (image_id,)).fetchone()
         return None if row is None else ImageSlot(*row)
 
     def redone(self, slot: ImageSlot, *, notebook: str | None, image_id: int) -> list[int]:
@@ -620,7 +590,8 @@ class Library:
     def url_of(self, image: Picture) -> str | None:
         """Return the URL of a pending image; None for any other image."""
         with self.database.reading() as connection:
-            row = _row(connection, "SELECT url FROM images WHERE id = ?", image.id)
+            query = "SELECT url FROM images WHERE id = ?"
+            row = connection.execute(query, (image.id,)).fetchone()
         return row["url"] if row is not None and isinstance(row["url"], str) else None
 
     # History
@@ -640,7 +611,8 @@ class Library:
     def _history(self, connection: sqlite3.Connection, words: str) -> Iterator[Picture]:
         query, parameters = matching_requests(words, indexed=self.database.indexed)
         for (request_id,) in connection.execute(query, parameters):
-            row = _row(connection, "SELECT * FROM requests WHERE id = ?", request_id)
+            select = "SELECT * FROM requests WHERE id = ?"
+            row = connection.execute(select, (request_id,)).fetchone()
             for image in self._reader.of_request(connection, row) if row else ():
                 if image.status in {"ok", "damaged"}:
                     yield image
@@ -657,8 +629,10 @@ class Library:
         """
         query = "SELECT text FROM rewrites WHERE key = ? AND text <> '' ORDER BY id DESC LIMIT 1"
         with self.database.reading() as connection:
-            row = None if to_send and self.foreign else _row(connection, query, key)
-        return None if row is None or not isinstance(row["text"], str) else bounds.text(row["text"])
+            row = connection.execute(query, (key,)).fetchone()
+            if row is None or (to_send and self.database.foreign):
+                return None
+        return bounds.text(row["text"]) if isinstance(row["text"], str) else None
 
     def remember_rewrite(
         self,
@@ -688,22 +662,27 @@ class Library:
             text = self.rewrite_for(key) or text
             values: dict[str, Any] = {"key": key, "original": original, "text": text}
             values |= {"model": model, "backend": backend, "cost_usd": cost_usd}
-            insert(connection, "rewrites", storable_row(values | {"created": time.time()}))
+            insert(connection, "rewrites", values | {"created": time.time()})
         return text
 
 
-def _special_files(folder: str) -> Iterator[str]:
-    """Yield paths in a folder and its subfolders that are not files or folders, such as links."""
+def _check_files(folder: str) -> None:
+    """Check that a folder of a foreign library and its subfolders hold only files and folders.
+
+    Raises:
+        LibraryError: A folder holds a link, a pipe or a device.
+        OSError: A folder cannot be read.
+    """
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                yield from _special_files(entry.path)
+                _check_files(entry.path)
             elif not entry.is_file(follow_symlinks=False):
-                yield entry.path
-
-
-def _row(connection: sqlite3.Connection, query: str, *parameters: object) -> Any:
-    return connection.execute(query, parameters).fetchone()
+                raise LibraryError(
+                    f"{entry.path} is a link or a device, and this library was not made on this "
+                    "computer. Put the file or folder itself there, or set "
+                    "XAI_NOTEBOOK_TRUSTED_HOME to the library's folder."
+                )
 
 
 def _arranged(images: Sequence[Picture], count: int, first: Mapping[int, Picture]) -> list[Picture]:

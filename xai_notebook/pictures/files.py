@@ -131,7 +131,7 @@ def open_atomically(
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
     if durable:
-        _sync(path.parent)
+        sync_folder(path.parent)
 
 
 def _write_unnamed(path: Path, data: bytes, *, private: bool, durable: bool) -> bool:
@@ -151,9 +151,7 @@ def _write_unnamed(path: Path, data: bytes, *, private: bool, durable: bool) -> 
         raise
     try:
         _restrict(descriptor, private=private)
-        left = memoryview(data)
-        while left:
-            left = left[os.write(descriptor, left) :]
+        write_all(descriptor, data)
         if durable:
             os.fsync(descriptor)
         # With `src_dir_fd`, Python calls linkat(), which follows the link in /proc.
@@ -165,7 +163,7 @@ def _write_unnamed(path: Path, data: bytes, *, private: bool, durable: bool) -> 
     finally:
         os.close(descriptor)
     if durable:
-        _sync(path.parent)
+        sync_folder(path.parent)
     return True
 
 
@@ -207,8 +205,23 @@ def _rename(temporary: Path, path: Path) -> None:
         raise
 
 
-def _sync(folder: Path) -> None:
-    """Flush a folder to disk, if the platform can open folders, so that a new name is durable."""
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of `data`; a single `os.write` may write less.
+
+    Raises:
+        OSError: The disk is full, or cannot be written to.
+    """
+    remaining = memoryview(data)
+    while remaining:
+        remaining = remaining[os.write(descriptor, remaining) :]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable, if the platform and the file system support it.
+
+    Windows cannot open folders, but NTFS journals names. Some network file systems refuse to sync a
+    folder, but do so by themselves.
+    """
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -109,7 +109,7 @@ class JobManager:
         if library is None:
             failure = generator.home.failure
             raise LibraryError(f"A job is recorded in the library. {failure} Or leave --batch out.")
-        if library.read_only:
+        if library.database.read_only:
             raise LibraryError(
                 "A job is recorded in the library, and this one is read-only: set "
                 "XAI_NOTEBOOK_HOME to a folder you can write to, or leave --batch out."

@@ -35,7 +35,7 @@ from xai_notebook.generation.jobs.submitter import ANSWER_SECONDS, JobSubmitter,
 from xai_notebook.generation.progress import Progress
 from xai_notebook.library import Reply, SlotQuery
 from xai_notebook.library.jobs import RequestCounts
-from xai_notebook.library.replies import build_reply, moment
+from xai_notebook.library.replies import build_reply, read_time
 from xai_notebook.library.spending import TICKS, Amount
 from xai_notebook.settings import DEFAULT_TIMEOUT
 
@@ -284,7 +284,7 @@ class JobPoller:
             else:
                 raise unknown_job(self.job) from error
             return None
-        expires = moment(batch, "expire_time")
+        expires = read_time(batch, "expire_time")
         if expires is not None and expires.timestamp() != self.job.expires:
             self.job = await asyncio.to_thread(
                 self.library.jobs.change, self.job, expires=expires.timestamp()

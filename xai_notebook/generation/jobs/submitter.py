@@ -33,7 +33,7 @@ from xai_notebook.errors import (
 )
 from xai_notebook.generation.backends import acquire
 from xai_notebook.library.jobs import SubmissionState
-from xai_notebook.library.replies import moment
+from xai_notebook.library.replies import read_time
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -243,7 +243,7 @@ class JobSubmitter:
     async def _bind(self, batch: wire.Batch) -> None:
         """Record the batch of the job, unless another kernel has already recorded one."""
         await self._update(self.library.jobs.bind, batch.batch_id)
-        expires = moment(batch, "expire_time")
+        expires = read_time(batch, "expire_time")
         if self.job.batch_id == batch.batch_id and expires is not None:
             await self._update(self.library.jobs.change, expires=expires.timestamp())
 

@@ -1,4 +1,4 @@
-"""Original images as content-addressed files; atomic writes; free disk space."""
+"""Original images as content-addressed files; free disk space."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from xai_notebook.client import bounds
 from xai_notebook.client.media import EXTENSIONS
 from xai_notebook.client.workers import FallbackThreadPool
 from xai_notebook.errors import NotKeptError
 from xai_notebook.library.storage.ownership import make_folder, open_private
+from xai_notebook.pictures.files import sync_folder, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -71,14 +72,6 @@ class BlobStore:
         bounds.digest(sha256)
         return self.folder / sha256[:2] / f"{sha256}{EXTENSIONS.get(media_type or '', '.bin')}"
 
-    def has(self, rows: Any) -> bool:
-        """Tell whether all originals of a list of image rows exist; True for other values."""
-        return not isinstance(rows, list) or all(
-            self.path(row["sha256"], row["media_type"]).exists()
-            for row in rows
-            if row.get("sha256")
-        )
-
     def write(
         self, contents: Sequence[tuple[bytes, str | None]], *, durable: bool = True
     ) -> list[str | OSError]:
@@ -112,32 +105,58 @@ class BlobStore:
                     if isinstance(sha256, str)
                 )
             except OSError as error:
-                return [error if isinstance(one, str) else one for one in results]
+                return [error if isinstance(result, str) else result for result in results]
         return results
 
     def _write_share(self, contents: Sequence[tuple[bytes, str | None]]) -> list[str | OSError]:
-        """Write contents in this thread."""
+        """Write contents in this thread; see `write`."""
         written: dict[str, str | OSError] = {}
         results: list[str | OSError] = []
         for data, media_type in contents:
             sha256 = hashlib.sha256(data).hexdigest()
             if sha256 not in written:
                 try:
-                    self._write(f"{self.path(sha256, media_type)}", data)
+                    self._write_file(f"{self.path(sha256, media_type)}", data)
                     written[sha256] = sha256
                 except OSError as error:
                     written[sha256] = error
             results.append(written[sha256])
         return results
 
-    def _write(self, path: str, data: bytes) -> None:
+    def _write_file(self, path: str, data: bytes) -> None:
+        """Write an original to a temporary file and rename it; it is not synced.
+
+        Paths are strings, and nothing is buffered, because with pathlib and file objects, each step
+        would release the interpreter lock and wait to get it back.
+
+        Raises:
+            OSError: The file cannot be written. The temporary file is removed.
+        """
         # The child of a fork has the same token, and another pid.
         name = f"{os.getpid()}-{self._token}-{next(self._numbers)}"
+        temporary = f"{self._temporary}{os.sep}{name}"
         try:
-            _replace(path, f"{self._temporary}{os.sep}{name}", data)
-        except PermissionError:
+            try:
+                descriptor = open_private(temporary, _CREATE)
+            except FileNotFoundError:  # the library was deleted
+                make_folder(self._temporary)
+                descriptor = open_private(temporary, _CREATE)
+            try:
+                write_all(descriptor, data)
+            finally:
+                os.close(descriptor)
+            try:
+                os.replace(temporary, path)  # noqa: PTH105
+            except FileNotFoundError:
+                folder = Path(path).parent
+                make_folder(folder)
+                sync_folder(folder.parent)
+                os.replace(temporary, path)  # noqa: PTH105
+        except BaseException as error:
+            with suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108
             # Windows does not replace a file that is being read; its content is the same.
-            if not _has_size(path, len(data)):
+            if not (isinstance(error, PermissionError) and _has_size(path, len(data))):
                 raise
 
     def sync(self, paths: Iterable[Path]) -> None:
@@ -163,54 +182,6 @@ def _has_size(path: str, size: int) -> bool:
         return False
 
 
-def _replace(path: str, temporary: str, data: bytes) -> None:
-    """Write an original by renaming a temporary file; it is not synced.
-
-    Paths are strings, and nothing is buffered, because with pathlib and file objects, each step
-    would release the interpreter lock and wait to get it back.
-
-    Args:
-        path: Path of the file. An existing file is replaced; a missing folder is created.
-        temporary: Path of the temporary file, on the same file system and not used otherwise.
-        data: The complete content.
-
-    Raises:
-        OSError: The file cannot be written. The temporary file is removed.
-    """
-    try:
-        descriptor = open_private(temporary, _CREATE)
-    except FileNotFoundError:  # the library was deleted
-        make_folder(Path(temporary).parent)
-        descriptor = open_private(temporary, _CREATE)
-    try:
-        try:
-            write_all(descriptor, data)
-        finally:
-            os.close(descriptor)
-        try:
-            os.replace(temporary, path)  # noqa: PTH105
-        except FileNotFoundError:
-            folder = Path(path).parent
-            make_folder(folder)
-            sync_folder(folder.parent)
-            os.replace(temporary, path)  # noqa: PTH105
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)  # noqa: PTH108
-        raise
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of `data`; a single `os.write` may write less.
-
-    Raises:
-        OSError: The disk is full, or cannot be written to.
-    """
-    remaining = memoryview(data)
-    while remaining:
-        remaining = remaining[os.write(descriptor, remaining) :]
-
-
 def sync_file(file: Path) -> None:
     """Make the content of `file` durable.
 
@@ -222,18 +193,6 @@ def sync_file(file: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable, if the platform supports it."""
-    if os.name == "nt":
-        return  # Windows cannot open folders; NTFS journals names
-    with suppress(OSError):  # some network file systems refuse this, but sync by themselves
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _sync_file_system(folder: Path) -> bool:

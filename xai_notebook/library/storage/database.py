@@ -37,7 +37,7 @@ from xai_notebook.library.storage.schema import (
     connect_to_read,
     is_logged,
     library_id,
-    snapshot,
+    patiently,
     transaction,
 )
 from xai_notebook.pictures.files import read_bounded
@@ -70,11 +70,12 @@ class Database:
 
     Attributes:
         home: Folder of the library.
-        indexed: Whether words are searched in a full-text index. Like the next two attributes,
-            this is known once the database has been open.
+        indexed: Whether words are searched in a full-text index. This attribute and the next ones
+            are set when the database is opened.
         read_only: Whether the library cannot be written to.
         without_locks: Whether the file system has no locks, so that only one process may open the
             library.
+        remembered: Whether later kernels will recognise the library as the user's own.
     """
 
     def __init__(self, home: Path) -> None:
@@ -83,8 +84,9 @@ class Database:
         self.indexed = False
         self.read_only = False
         self.without_locks = False
+        self.remembered = True
         self._id: str | None = None
-        self._own = self._remembered = False
+        self._own = False
         self._before = 0
         self._logged = False
         self._owner = Owner(home / OWNER)
@@ -104,11 +106,18 @@ class Database:
             LibraryError: The database has been closed, or cannot be opened, read or written.
         """
         with self._held() as connection:
-            if connection.in_transaction:
+            nested = connection.in_transaction
+            if nested:
                 yield connection
                 return
-            with snapshot(connection):
+            connection.execute("BEGIN")
+            try:
+                # SQLite begins with the first statement, which may have to wait for other kernels.
+                patiently(connection, "SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
                 yield connection
+            finally:
+                if connection.in_transaction:  # SQLite ends the transaction if the disk fails
+                    connection.execute("COMMIT")
 
     @contextlib.contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
@@ -144,7 +153,7 @@ class Database:
                 sync_file(self._file.with_name(f"{FILE}-wal"))
 
     def check_writable(self) -> None:
-        """Raise if the library is read-only.
+        """Check that the library can be written to.
 
         Raises:
             LibraryError: The library is read-only.
@@ -174,34 +183,36 @@ class Database:
         """
         with self._held():
             mark_as_own(self._id or "", self.home)
-
-    @property
-    def remembered(self) -> bool:
-        """Whether later kernels will recognise the library as the user's own."""
-        if not self._remembered and self._id is not None:
-            self._remembered = is_remembered(self._id, self.home)
-        return self._remembered or self._id is None
+            self.remembered = is_remembered(self._id or "", self.home)
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[sqlite3.Connection]:
-        with interruptible(), self._lock, self.translated():
-            if self._closed:
-                raise LibraryError(f"The library in {self.home} has been closed.")
-            if self._connection is not None and not self._is_in_place(self._connection):
-                self._connection.close()
-                self._connection = None
-            if self._connection is None:
-                self._connection = self._connect()
-                self._identity = _identity(self._file)
-                self._id = library_id(self._connection)
-                self._own = self._remembered = False
-                query = "SELECT max(id) FROM requests"
-                self._before = self._connection.execute(query).fetchone()[0] or 0
-            yield self._connection
-
-    def _is_in_place(self, connection: sqlite3.Connection) -> bool:
-        """Tell whether the open file still has its name; if not, writes to it would be lost."""
-        return connection.in_transaction or _identity(self._file) == self._identity
+        """Hold the lock, and open the connection; translate SQLite's errors and those of files."""
+        try:
+            with interruptible(), self._lock:
+                if self._closed:
+                    raise LibraryError(f"The library in {self.home} has been closed.")
+                connection = self._connection
+                if (
+                    connection is not None
+                    and not connection.in_transaction
+                    and _identity(self._file) != self._identity
+                ):  # the file was deleted or replaced, so what is written to it would be lost
+                    connection.close()
+                    connection = self._connection = None
+                if connection is None:
+                    connection = self._connection = self._connect()
+                    self._identity = _identity(self._file)
+                    self._id = library_id(connection)
+                    self._own = False
+                    self.remembered = is_remembered(self._id, self.home)
+                    query = "SELECT max(id) FROM requests"
+                    self._before = connection.execute(query).fetchone()[0] or 0
+                yield connection
+        except (OSError, OverflowError, sqlite3.Error) as error:  # overflow: a value is too large
+            raise self.explain(error) from error
+        except UnicodeDecodeError as error:  # from SQLite's message about a damaged file
+            raise self.explain(sqlite3.DatabaseError("malformed")) from error
 
     def _connect(self) -> sqlite3.Connection:
         self.read_only = self._file.is_file() and not (
@@ -227,16 +238,6 @@ class Database:
             connection.close()
             raise
         return connection
-
-    @contextlib.contextmanager
-    def translated(self) -> Iterator[None]:
-        """Translate errors of SQLite and the file system."""
-        try:
-            yield
-        except (OSError, OverflowError, sqlite3.Error) as error:  # overflow: a value is too large
-            raise self.explain(error) from error
-        except UnicodeDecodeError as error:  # from SQLite's message about a damaged file
-            raise self.explain(sqlite3.DatabaseError("malformed")) from error
 
     def explain(self, error: OSError | OverflowError | sqlite3.Error) -> LibraryError:
         """Return an error of SQLite or the file system as a `LibraryError`, with cause and cure."""

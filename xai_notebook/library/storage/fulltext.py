@@ -7,7 +7,7 @@ import sqlite3
 import unicodedata
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.library.storage.schema import CREATE_INDEX, insert_rows, patiently, transaction
+from xai_notebook.library.storage.schema import CREATE_INDEX, insert, patiently, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -81,8 +81,8 @@ def index_requests(
         requests: Pairs of a request's row and the rewritten prompts of its images.
     """
     names = ("rowid", "prompt", "original_prompt", "rewritten", "model", "notebook")
-    rows = [dict(zip(names, _entry(*one), strict=True)) for one in requests]
-    insert_rows(connection, "search", rows)
+    rows = [dict(zip(names, _entry(*request), strict=True)) for request in requests]
+    insert(connection, "search", *rows)
 
 
 def unindex_request(
@@ -109,7 +109,7 @@ def _entry(
         " ".join(sorted(models)),
         row["notebook"] or "",
     )
-    return (row["id"], *map(_spaced, texts))
+    return (row["id"], *(_SINGLE.sub(r" \1 ", text) for text in texts))
 
 
 def matching_requests(words: str, *, indexed: bool) -> tuple[str, list[str]]:
@@ -127,8 +127,8 @@ def matching_requests(words: str, *, indexed: bool) -> tuple[str, list[str]]:
     if not parts:
         return "SELECT id FROM requests ORDER BY id DESC", []
     if indexed and all(map(_has_token, parts)):
-        phrases = ['"' + _spaced(part).replace('"', '""') + '"' for part in parts]
-        query = " ".join(phrases) + " *"
+        spaced = (_SINGLE.sub(r" \1 ", part).replace('"', '""') for part in parts)
+        query = " ".join(f'"{phrase}"' for phrase in spaced) + " *"
         return "SELECT rowid AS id FROM search WHERE search MATCH ? ORDER BY rowid DESC", [query]
     return _containing(parts)
 
@@ -139,10 +139,6 @@ def _containing(parts: list[str]) -> tuple[str, list[str]]:
     patterns = ["%" + re.sub(r"([\\%_])", r"\\\1", part) + "%" for part in parts]
     parameters = [pattern for pattern in patterns for _ in range(len(_COLUMNS) + 1)]
     return f"SELECT id FROM requests WHERE {condition} ORDER BY id DESC", parameters  # noqa: S608
-
-
-def _spaced(text: str) -> str:
-    return _SINGLE.sub(r" \1 ", text)
 
 
 def _has_token(text: str) -> bool:

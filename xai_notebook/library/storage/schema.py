@@ -563,43 +563,30 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-@contextlib.contextmanager
-def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """Run the block in a read transaction; wait for other kernels at its start, if necessary."""
-    connection.execute("BEGIN")
-    try:
-        patiently(connection, "SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-        yield
-    finally:
-        if connection.in_transaction:  # SQLite ends the transaction itself if the disk fails
-            connection.execute("COMMIT")
+def storable(value: Any) -> Any:
+    """Replace characters of a text that SQLite cannot store, such as bytes of a file name."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
-def insert(connection: sqlite3.Connection, table: str, values: dict[str, Any]) -> int:
-    """Insert a row and return its id."""
-    names = ", ".join(values)
-    parameters = ", ".join(f":{name}" for name in values)
-    statement = f"INSERT INTO {table} ({names}) VALUES ({parameters})"  # noqa: S608  # names are ours
-    return int(connection.execute(statement, values).lastrowid or 0)
-
-
-def insert_rows(connection: sqlite3.Connection, table: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert rows with the same columns, many rows per statement.
+def insert(connection: sqlite3.Connection, table: str, *rows: dict[str, Any]) -> int:
+    """Insert rows with the same columns, many rows per statement; return the id of the last row.
 
     Each statement releases the interpreter lock and waits to get it back. With one statement per
     row, this would take longer than the insertion itself.
     """
     if not rows:
-        return
+        return 0
+    last = 0
     names = list(rows[0])
-    one = f"({', '.join('?' * len(names))})"
+    row_parameters = f"({', '.join('?' * len(names))})"
     most = _PARAMETERS // len(names)
     for start in range(0, len(rows), most):
         some = rows[start : start + most]
-        values = [row[name] for row in some for name in names]
-        holes = ", ".join([one] * len(some))
-        statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES {holes}"  # noqa: S608  # names are ours
-        connection.execute(statement, values)
+        values = [storable(row[name]) for row in some for name in names]
+        parameters = ", ".join([row_parameters] * len(some))
+        statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES {parameters}"  # noqa: S608  # names are ours
+        last = connection.execute(statement, values).lastrowid or 0
+    return last
 
 
 def rows_in(

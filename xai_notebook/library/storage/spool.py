@@ -30,10 +30,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.client import bounds
-from xai_notebook.library.storage.blobs import sync_folder, write_all
 from xai_notebook.library.storage.lock import is_alive, lock, unlock
 from xai_notebook.library.storage.ownership import claim, make_folder, open_private
-from xai_notebook.pictures.files import read_bounded
+from xai_notebook.pictures.files import read_bounded, sync_folder, write_all
 from xai_notebook.settings import MAX_RECEIVE_BYTES, MIB
 
 if TYPE_CHECKING:
@@ -71,19 +70,13 @@ class SpooledReply:
     Attributes:
         id: Random, unique id.
         received: Time of arrival in seconds since 1970; approximate, because clocks jump.
-        journal: The journal with the reply; None if the reply is in no journal.
-        file: The reply's own file, if an earlier version wrote it.
+        source: The journal with the reply, or the reply's own file if an earlier version wrote it;
+            None if the reply could not be written to disk.
     """
 
     id: str
     received: float
-    journal: Journal | None = None
-    file: Path | None = None
-
-    @property
-    def kept(self) -> bool:
-        """Whether the reply is on disk."""
-        return self.journal is not None or self.file is not None
+    source: Journal | Path | None = None
 
 
 @dataclass(eq=False)
@@ -118,12 +111,15 @@ class Journal:
     keep: bool = False
     seen: float = field(default_factory=time.monotonic)
 
-    def append(self, head: bytes, body: bytes) -> int:
-        """Append an entry, completely or not at all, and return its offset.
+    def append(self, about: Mapping[str, Any], body: bytes) -> tuple[int, int]:
+        """Append an entry, completely or not at all; return its offset and its length.
 
         Raises:
             OSError: The disk is full, or cannot be written to.
         """
+        text = json.dumps(about).encode()
+        crc = zlib.crc32(body, zlib.crc32(text))
+        head = _HEAD.pack(_MAGIC, len(text), len(body), crc) + text
         begin = self.size
         try:
             if len(body) <= _SMALL:
@@ -137,35 +133,24 @@ class Journal:
             self.size = os.fstat(self.descriptor).st_size
             raise
         self.size = begin + len(head) + len(body)
-        return begin
+        return begin, len(head) + len(body)
 
-    def sync(self) -> None:
-        """Make all appended entries durable.
-
-        Raises:
-            OSError: The disk fails.
-        """
-        size, truncations = self.size, self.truncations
-        os.fsync(self.descriptor)
-        if truncations == self.truncations:
-            self.synced = max(self.synced, size)
-
-    def read(self, reply_id: str) -> bytes:
-        """Return an entry.
+    def read(self, begin: int, length: int) -> bytes:
+        """Return a part of the file.
 
         Raises:
-            OSError: The entry cannot be read.
+            OSError: The file cannot be read.
         """
-        begin, length = self.entries[reply_id]
-        return _read(self.descriptor, self.file, begin, length)
-
-    def empty(self) -> None:
-        """Remove all entries, once the library has stored them."""
-        if self.size > self.start:
-            with contextlib.suppress(OSError):  # storing them again changes nothing
-                os.ftruncate(self.descriptor, self.start)
-                self.truncations += 1
-                self.size = self.synced = self.start
+        if not hasattr(os, "pread"):  # Windows
+            with self.file.open("rb") as stream:
+                stream.seek(begin)
+                return stream.read(length)
+        # Do not open the file again: closing any descriptor of it would release a POSIX lock.
+        parts = []
+        while length and (part := os.pread(self.descriptor, min(length, 1 << 30), begin)):
+            parts.append(part)
+            begin, length = begin + len(part), length - len(part)
+        return b"".join(parts)
 
     def close(self, *, delete: bool) -> None:
         """Unlock and close the file, and delete it if requested."""
@@ -176,32 +161,28 @@ class Journal:
         if delete and os.name == "nt":  # Windows cannot delete an open file
             self._delete()
 
-    def is_in_place(self) -> bool:
-        """Tell whether the file still has its name; if not, writes to it would be lost."""
-        now = time.monotonic()
-        if now - self.seen > _CHECK_EVERY:
-            if not self.file.exists():
-                return False
-            self.seen = now
-        return True
-
     def _delete(self) -> None:
         with contextlib.suppress(OSError):  # another process has it open, and will delete it
             self.file.unlink()
 
 
 class Spool:
-    """A folder of journals; this process writes one of them. Thread-safe."""
+    """A folder of journals; this process writes to one of them. Thread-safe.
+
+    Attributes:
+        folder: The folder.
+        failed: Whether the last reply could not be written.
+        journals: Journals that this process has locked.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Use `folder`, which need not exist yet."""
         self.folder = folder
         self.failed = False
-        """Whether the last reply could not be written."""
+        self.journals: list[Journal] = []
+        self._journal: Journal | None = None
         self._lock = threading.Lock()
         self._syncing = threading.Lock()
-        self._journal: Journal | None = None
-        self._others: list[Journal] = []
         self._read: set[Path] = set()
         _SPOOLS.add(self)
 
@@ -215,16 +196,15 @@ class Spool:
         received = time.time()
         with self._lock:
             try:
-                journal = self._current(len(body))
+                journal = self._journal_for(len(body))
                 journal.count += 1
                 reply_id = f"{journal.token}{journal.count:08x}"
-                head = _head({**about, "received": received, "id": reply_id}, body)
-                begin = journal.append(head, body)
+                entry = journal.append({**about, "received": received, "id": reply_id}, body)
             except OSError:
                 self.failed = True
                 return SpooledReply(os.urandom(16).hex(), received)
             self.failed = False
-            journal.entries[reply_id] = (begin, len(head) + len(body))
+            journal.entries[reply_id] = entry
         return SpooledReply(reply_id, received, journal)
 
     def check(self, size: int) -> None:
@@ -238,9 +218,9 @@ class Spool:
             OSError: The reply cannot be written.
         """
         with self._lock:
-            journal = self._current(0)
+            journal = self._journal_for(0)
             if self.failed:
-                begin = journal.append(b"", bytes(size))
+                begin, _ = journal.append({}, bytes(size))
                 os.ftruncate(journal.descriptor, begin)
                 journal.size = begin
                 self.failed = False
@@ -248,49 +228,59 @@ class Spool:
     def sync(self, replies: Sequence[SpooledReply]) -> list[None]:
         """Make replies durable; on return, they survive a power cut."""
         ends: dict[Journal, int] = {}
-        for one in replies:
-            if one.journal is not None:
-                begin, length = one.journal.entries.get(one.id, (0, 0))
-                ends[one.journal] = max(ends.get(one.journal, 0), begin + length)
+        for spooled in replies:
+            if isinstance(journal := spooled.source, Journal):
+                begin, length = journal.entries.get(spooled.id, (0, 0))
+                ends[journal] = max(ends.get(journal, 0), begin + length)
         for journal, end in ends.items():
-            with self._syncing:  # after waiting, mostly nothing is left to sync
-                if end > journal.synced:
-                    with contextlib.suppress(OSError):  # closed: the reply is stored
-                        journal.sync()
+            with self._syncing:
+                if end <= journal.synced:  # by another thread while this one waited
+                    continue
+                size, truncations = journal.size, journal.truncations
+                with contextlib.suppress(OSError):  # closed, because the library has the replies
+                    os.fsync(journal.descriptor)
+                    if truncations == journal.truncations:
+                        journal.synced = max(journal.synced, size)
         return [None] * len(replies)
 
     def remove(self, *replies: SpooledReply) -> None:
         """Remove replies that the library has stored, or that contain no image."""
         with self._lock:
             for spooled in replies:
-                if spooled.file is not None:
+                if isinstance(source := spooled.source, Journal):
+                    source.entries.pop(spooled.id, None)
+                    self._tidy(source)
+                elif source is not None:
                     with contextlib.suppress(OSError):  # another kernel was faster
-                        spooled.file.unlink()
-                if (journal := spooled.journal) is not None:
-                    journal.entries.pop(spooled.id, None)
-                    self._tidy(journal)
+                        source.unlink()
 
     def set_aside(self, spooled: SpooledReply) -> None:
         """Move an unreadable reply to a separate file, which is not read again."""
         with contextlib.suppress(KeyError, OSError):
-            if spooled.file is not None:
-                spooled.file.replace(spooled.file.with_suffix(_UNREADABLE))
-            elif spooled.journal is not None:
-                self._write_aside(spooled.id, spooled.journal.read(spooled.id))
+            if isinstance(source := spooled.source, Journal):
+                self._write_aside(spooled.id, source.read(*source.entries[spooled.id]))
+            elif source is not None:
+                source.replace(source.with_suffix(_UNREADABLE))
         self.remove(spooled)
 
     def is_empty(self) -> bool:
         """Tell whether the spool holds no replies that this process can store."""
-        self._adopt()
+        self.adopt()
         with self._lock:
-            waits = any(journal.entries for journal in self.journals())
+            waits = any(journal.entries for journal in self.journals)
         return not waits and not self._files(_OLD_SUFFIX)
 
-    def has_inherited_replies(self) -> bool:
-        """Tell whether a dead process left replies in its journal."""
-        self._adopt()
+    def adopt(self) -> bool:
+        """Take over the journals of dead processes; tell whether replies are left in them."""
+        files = self._files(_SUFFIX)
         with self._lock:
-            return any(journal.inherited and journal.entries for journal in self._others)
+            # Locks may not exclude threads, so leave the journals of this process's other spools.
+            held = {journal.file for spool in list(_SPOOLS) for journal in [*spool.journals]}
+            for file in files:
+                if file not in held and file not in self._read:
+                    with contextlib.suppress(OSError):
+                        self._take_over(file)
+            return any(journal.inherited and journal.entries for journal in self.journals)
 
     def waiting(self) -> Iterator[tuple[SpooledReply, dict[str, Any], bytes]]:
         """Yield each reply with its context and its body, in order of arrival.
@@ -299,13 +289,13 @@ class Spool:
         files.
         """
         yield from self._waiting_files()
-        self._adopt()
+        self.adopt()
         with self._lock:
-            journals = sorted(self.journals(), key=lambda journal: journal.file.name)
+            journals = sorted(self.journals, key=lambda journal: journal.file.name)
         for journal in journals:
             for reply_id in list(journal.entries):
                 try:
-                    about, body = _parse(journal.read(reply_id))
+                    about, body = _parse(journal.read(*journal.entries[reply_id]))
                 except (KeyError, OSError, ValueError):  # the library has stored it
                     continue
                 yield SpooledReply(reply_id, about["received"], journal), about, body
@@ -313,42 +303,43 @@ class Spool:
     def close(self) -> None:
         """Close the journals; the next process stores the remaining replies."""
         with self._lock:
-            for journal in self.journals():
+            for journal in self.journals:
                 journal.close(delete=not journal.entries and not journal.keep)
-            self._journal, self._others = None, []
+            self._journal, self.journals = None, []
 
     def after_fork_in_child(self) -> None:
         """Leave the journals to the parent; the child creates its own."""
-        for journal in self.journals():
+        for journal in self.journals:
             with contextlib.suppress(OSError):  # the parent has the file open, and keeps the lock
                 os.close(journal.descriptor)
         self._lock, self._syncing = threading.Lock(), threading.Lock()
-        self._journal, self._others = None, []
+        self._journal, self.journals = None, []
 
-    def journals(self) -> list[Journal]:
-        """Return the journals that this spool holds."""
-        return [*self._others, *([] if self._journal is None else [self._journal])]
-
-    def _current(self, size: int) -> Journal:
-        """Return the journal for the next entry, whose size is `size` bytes.
+    def _journal_for(self, size: int) -> Journal:
+        """Return the journal for the next entry, whose body has `size` bytes.
 
         Raises:
             OSError: The journal cannot be created.
         """
         journal = self._journal
         if journal is not None and journal.size > journal.start and journal.size + size > LIMIT:
-            self._others.append(journal)
-            self._journal = journal = None
-            self._tidy(self._others[-1])
-        if journal is None or not journal.is_in_place():
-            if journal is not None:  # the library was deleted
+            self._journal = None
+            self._tidy(journal)
+            journal = None
+        if journal is not None and (now := time.monotonic()) - journal.seen > _CHECK_EVERY:
+            if journal.file.exists():
+                journal.seen = now
+            else:  # the library was deleted, so a reply in this file would be lost
                 journal.entries.clear()
                 journal.close(delete=False)
-            self._journal = None
-            self._journal = journal = self._begin()
+                self.journals.remove(journal)
+                self._journal = journal = None
+        if journal is None:
+            self._journal = journal = self._create_journal()
+            self.journals.append(journal)
         return journal
 
-    def _begin(self) -> Journal:
+    def _create_journal(self) -> Journal:
         about = {"host": platform.node(), "pid": os.getpid(), "received": 0.0}
         while True:
             # Named by time, so that replies are stored in order of arrival.
@@ -367,7 +358,7 @@ class Spool:
                 if lock(descriptor) is False or not file.exists():
                     os.close(descriptor)
                     continue
-                journal.append(_head(about, b""), b"")
+                journal.append(about, b"")
             except BaseException:
                 journal.close(delete=True)
                 raise
@@ -380,26 +371,20 @@ class Spool:
         if journal.entries:
             return
         if journal is self._journal:
-            journal.empty()
-        elif journal in self._others:
-            self._others.remove(journal)
+            if journal.size > journal.start:
+                with contextlib.suppress(OSError):  # storing them again changes nothing
+                    os.ftruncate(journal.descriptor, journal.start)
+                    journal.truncations += 1
+                    journal.size = journal.synced = journal.start
+        elif journal in self.journals:
+            self.journals.remove(journal)
             journal.close(delete=not journal.keep)
-
-    def _adopt(self) -> None:
-        """Take over the journals of dead processes."""
-        files = self._files(_SUFFIX)
-        with self._lock:
-            ours = {journal.file for journal in self.journals()} | self._read
-            for file in files:
-                if file not in ours and not _is_held_here(file, self):
-                    with contextlib.suppress(OSError):
-                        self._take_over(file)
 
     def _take_over(self, file: Path) -> None:
         """Take over a journal if its process is dead."""
         descriptor = open_private(file, _OPEN)
-        taken = lock(descriptor)
-        if taken is False or not file.exists():
+        locked = lock(descriptor)
+        if locked is False or not file.exists():
             os.close(descriptor)
             return
         journal = Journal(file, descriptor, inherited=True)
@@ -409,9 +394,9 @@ class Spool:
                 journal.close(delete=False)
                 file.replace(file.with_suffix(_UNREADABLE))
                 return
-            data = _read(descriptor, file, 0, size)
+            data = journal.read(0, size)
             head, entries, damaged = _entries(data, file.stem)
-            if taken is None:  # without locks, only the header names the writer
+            if locked is None:  # without locks, only the header names the writer
                 if head.get("host") != platform.node():
                     journal.keep = True
                     self._read.add(file)
@@ -427,7 +412,7 @@ class Spool:
             raise
         journal.entries = entries
         journal.size = journal.synced = len(data)
-        self._others.append(journal)
+        self.journals.append(journal)
         self._tidy(journal)
 
     def _write_aside(self, name: str, data: bytes) -> None:
@@ -453,51 +438,16 @@ class Spool:
             except ValueError:
                 with contextlib.suppress(OSError):
                     if file.stat().st_mtime < time.time() - _WRITTEN_IN:
-                        self.set_aside(SpooledReply("", 0.0, file=file))
+                        self.set_aside(SpooledReply("", 0.0, file))
             else:
                 reply_id = hashlib.sha256(file.name.encode()).hexdigest()[:32]
-                yield SpooledReply(reply_id, about["received"], file=file), about, body
+                yield SpooledReply(reply_id, about["received"], file), about, body
 
     def _files(self, suffix: str) -> list[Path]:
         try:
             return sorted(file for file in self.folder.iterdir() if file.suffix == suffix)
         except OSError:
             return []
-
-
-def _is_held_here(file: Path, spool: Spool) -> bool:
-    """Tell whether another spool of this process has the journal; locks may not exclude threads."""
-    return any(
-        journal.file == file
-        for other in list(_SPOOLS)
-        if other is not spool
-        for journal in other.journals()
-    )
-
-
-def _head(about: Mapping[str, Any], body: bytes) -> bytes:
-    """Return the header of an entry; the bytes of the reply follow it."""
-    text = json.dumps(about).encode()
-    crc = zlib.crc32(body, zlib.crc32(text))
-    return _HEAD.pack(_MAGIC, len(text), len(body), crc) + text
-
-
-def _read(descriptor: int, file: Path, begin: int, length: int) -> bytes:
-    """Read from an open file.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
-    if not hasattr(os, "pread"):  # Windows
-        with file.open("rb") as stream:
-            stream.seek(begin)
-            return stream.read(length)
-    # Do not open the file again: closing any descriptor of it would release a POSIX lock.
-    parts = []
-    while length and (part := os.pread(descriptor, min(length, 1 << 30), begin)):
-        parts.append(part)
-        begin, length = begin + len(part), length - len(part)
-    return b"".join(parts)
 
 
 def _entries(
