@@ -22,7 +22,14 @@ from PIL import Image
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import LibraryError
 from xai_notebook.library import bundles as bundles_module
-from xai_notebook.library.bundles import HEADER, REQUESTS, Bundle, BundleFolder, ReadBudget, answers
+from xai_notebook.library.bundles import (
+    HEADER,
+    REQUESTS,
+    Bundle,
+    BundleFolder,
+    ReadBudget,
+    find_answers,
+)
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 if TYPE_CHECKING:
@@ -237,8 +244,8 @@ def test_hostile_bundles_are_shown_correctly_or_refused(
 def look(folder: Path, name: str) -> str:
     """Look up the fox in a folder's bundles, and check the result."""
     bundles = BundleFolder()
-    read, sentences = bundles.of(folder, "story")
-    pictures, problems = answers(read, ASKED, None, {*range(200)})
+    read, sentences = bundles.read(folder, "story")
+    pictures, problems = find_answers(read, ASKED, None, {*range(200)})
     for sentence in (*sentences, *problems):
         assert re.fullmatch(r"[^\n<>]{20,200}", sentence), (name, sentence)
     for picture in pictures:
@@ -288,12 +295,12 @@ def test_a_bundle_is_read_again_only_if_it_changes(tmp_path: Path) -> None:
     file = tmp_path / "story.xai"
     file.write_bytes(bundle())
     bundles = BundleFolder()
-    (first,), _ = bundles.of(tmp_path, "story")
-    (second,), _ = bundles.of(tmp_path, "story")
+    (first,), _ = bundles.read(tmp_path, "story")
+    (second,), _ = bundles.read(tmp_path, "story")
     assert first is second
     file.write_bytes(bundle(record(place=3)))
     os.utime(file, ns=(1, 1))
-    (third,), _ = bundles.of(tmp_path, "story")
+    (third,), _ = bundles.read(tmp_path, "story")
     assert third.entries[0].place == 3
 
 
@@ -305,12 +312,12 @@ def test_all_bundles_of_a_folder_share_a_budget_of_pictures(
     for name in ("a", "b", "c"):
         (tmp_path / f"{name}.xai").write_bytes(bundle(record(), record(place=1)))
     bundles = BundleFolder()
-    read, (sentence,) = bundles.of(tmp_path, "b")
+    read, (sentence,) = bundles.read(tmp_path, "b")
     assert [one.file.stem for one in read] == ["b", "a"]
     assert sentence.startswith("c.xai was not used: ")
     assert 'xai.unpack("c.xai")' in sentence
     (tmp_path / "a.xai").unlink()
-    read, problems = bundles.of(tmp_path, "b")
+    read, problems = bundles.read(tmp_path, "b")
     assert ([one.file.stem for one in read], problems) == (["b", "c"], [])
 
 
@@ -321,7 +328,7 @@ def test_all_bundles_of_a_folder_share_a_budget_of_bytes(
     monkeypatch.setattr(bundles_module, "TOGETHER", ReadBudget(150_000, 100))
     for name in ("a", "b"):
         (tmp_path / f"{name}.xai").write_bytes(bundle(record(prompt="x" * 100_000)))
-    read, sentences = BundleFolder().of(tmp_path, None)
+    read, sentences = BundleFolder().read(tmp_path, None)
     assert [one.file.stem for one in read] == ["a"]
     assert len(sentences) == 1
 
@@ -405,8 +412,8 @@ def test_a_price_or_date_out_of_bounds_is_refused(tmp_path: Path) -> None:
 def test_the_name_of_a_bundle_is_shown_on_one_line(tmp_path: Path, content: bytes) -> None:
     """It cannot forge a line or reverse the text."""
     (tmp_path / "a\nsaved as \u202ex\x1b[31m.xai").write_bytes(content)
-    read, sentences = BundleFolder().of(tmp_path, None)
-    found, _ = answers(read, ASKED, None, {0})
+    read, sentences = BundleFolder().read(tmp_path, None)
+    found, _ = find_answers(read, ASKED, None, {0})
     texts = [*sentences, *(str(picture.bundle) for picture in found)]
     assert len(texts) == 1
     assert texts[0].startswith("a saved as x [31m.xai")

@@ -17,7 +17,7 @@ from xai_notebook.errors import ExportError, LibraryError, MissingImageError, Op
 from xai_notebook.generation.backends import LOCAL_HOST
 from xai_notebook.generation.event_loop import Batched
 from xai_notebook.library import Reply
-from xai_notebook.library.bundles import SUFFIX, Bundle, BundleFolder, answers, open_picture
+from xai_notebook.library.bundles import SUFFIX, Bundle, BundleFolder, find_answers, open_picture
 from xai_notebook.library.replies import inspect_pictures
 from xai_notebook.settings import DEFAULT_API_HOST, MIB
 
@@ -37,7 +37,7 @@ _MAX_BYTES: Final = 64 * MIB
 
 
 class _Query(NamedTuple):
-    """Arguments of `answers`, without the bundles."""
+    """Arguments of `find_answers`, without the bundles."""
 
     request: ImageRequest
     place: int | None
@@ -57,7 +57,7 @@ class BundleLookup:
             stem: The notebook's name without suffix, if known; the bundle with this name answers
                 first.
         """
-        self._read = partial(bundles.of, folder, stem)
+        self._read = partial(bundles.read, folder, stem)
         self._answer = Batched(self._answer_each)  # read the folder once for many requests
 
     @classmethod
@@ -118,7 +118,9 @@ class BundleLookup:
 
     def _answer_each(self, queries: Sequence[_Query]) -> list[tuple[list[Picture], list[str]]]:
         bundles, refusals = self._read()
-        answered = (answers(bundles, *query) for query in queries)
+        if not bundles:
+            return [([], refusals) for _ in queries]
+        answered = (find_answers(bundles, *query) for query in queries)
         return [(pictures, [*refusals, *problems]) for pictures, problems in answered]
 
     def refusals(self) -> list[str]:

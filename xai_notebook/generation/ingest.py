@@ -300,7 +300,8 @@ class Ingest:
                 pictures += missing_pictures(request, responses, missing)
             return await inspect_pictures(pictures)
         finally:
-            writer.release()
+            if writer.reservation is not None:
+                writer.reservation.release()
 
     async def _store(self, reply: Reply, writer: ReplyWriter) -> list[Picture]:
         """Save a reply in the library, the spool or memory, and return its pictures."""

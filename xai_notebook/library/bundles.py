@@ -480,63 +480,64 @@ class BundleFolder:
         self._files: list[Path] = []
         self._read: dict[Path, tuple[_Stamp, ReadBudget, Bundle | LibraryError]] = {}
 
-    def of(self, folder: Path, stem: str | None) -> tuple[list[Bundle], list[str]]:
+    def read(self, folder: Path, stem: str | None) -> tuple[list[Bundle], list[str]]:
         """Return the bundles of a folder, and a message for each rejected bundle.
 
         Args:
             folder: Folder of the notebook.
             stem: Name of the notebook without its suffix, if known.
         """
-        read: list[Bundle | LibraryError] = []
-        with self._lock, suppress(OSError):
-            self._list(folder, stem)
-            read = list(self._opened())
-        return (
-            [one for one in read if isinstance(one, Bundle)],
-            [str(one) for one in read if isinstance(one, LibraryError)],
-        )
-
-    def _list(self, folder: Path, stem: str | None) -> None:
-        """List the bundles again if the folder has changed."""
-        state = (folder, stem, folder.stat().st_mtime_ns)
-        if state == self._listed:
-            return
-        files = [file for file in folder.iterdir() if file.suffix == SUFFIX]
-        files.sort(key=lambda file: (file.stem != stem, file.name))
-        self._files = files[:_MAX_FILES]
-        self._read = {file: read for file, read in self._read.items() if file in self._files}
-        self._listed = state
-
-    def _opened(self) -> Iterator[Bundle | LibraryError]:
-        """Yield each bundle, or the error if it is rejected; all bundles share one budget."""
+        bundles: list[Bundle] = []
+        rejections: list[str] = []
         left = TOGETHER
-        for file in self._files:
-            try:
-                state = file.stat()
-            except OSError:
-                continue
-            if not stat.S_ISREG(state.st_mode):  # reading a pipe could block
-                continue
-            stamp = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
-            known = self._read.get(file)
-            if known is None or known[0] != stamp or not _still_holds(known[2], known[1], left):
-                known = self._read[file] = (stamp, left, _opened(file, left))
-            if isinstance(read := known[2], Bundle):
-                left = ReadBudget(
-                    left.bytes - read.weight.bytes, left.pictures - read.weight.pictures
-                )
-            yield read
+        with self._lock, suppress(OSError):
+            state = (folder, stem, folder.stat().st_mtime_ns)
+            if state != self._listed:
+                files = [file for file in folder.iterdir() if file.suffix == SUFFIX]
+                files.sort(key=lambda file: (file.stem != stem, file.name))
+                self._files = files[:_MAX_FILES]
+                self._read = {file: self._read[file] for file in self._files if file in self._read}
+                self._listed = state
+            for file in self._files:
+                result = self._read_file(file, left)
+                if isinstance(result, Bundle):
+                    bundles.append(result)
+                    left = ReadBudget(
+                        left.bytes - result.weight.bytes, left.pictures - result.weight.pictures
+                    )
+                elif result is not None:
+                    rejections.append(str(result))
+        return bundles, rejections
+
+    def _read_file(self, file: Path, left: ReadBudget) -> Bundle | LibraryError | None:
+        """Return a bundle; or the error if it is rejected; or None if the file cannot be read.
+
+        Args:
+            file: Path of the bundle.
+            left: What the bundles before this one have left of the budget of the folder.
+        """
+        try:
+            state = file.stat()
+        except OSError:
+            return None
+        if not stat.S_ISREG(state.st_mode):  # reading a pipe could block
+            return None
+        stamp = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
+        known = self._read.get(file)
+        if known is None or known[0] != stamp or not _still_holds(known[2], known[1], left):
+            known = self._read[file] = (stamp, left, _open(file, left))
+        return known[2]
 
 
-def _still_holds(read: Bundle | LibraryError, before: ReadBudget, left: ReadBudget) -> bool:
+def _still_holds(result: Bundle | LibraryError, before: ReadBudget, left: ReadBudget) -> bool:
     """Tell whether reading a bundle again, with another budget, would have the same result."""
-    if isinstance(read, Bundle):
-        return read.weight.bytes <= left.bytes and read.weight.pictures <= left.pictures
+    if isinstance(result, Bundle):
+        return result.weight.bytes <= left.bytes and result.weight.pictures <= left.pictures
     grown = left.bytes > before.bytes or left.pictures > before.pictures
-    return not (isinstance(read, TooLargeError) and grown)
+    return not (isinstance(result, TooLargeError) and grown)
 
 
-def _opened(file: Path, left: ReadBudget) -> Bundle | LibraryError:
+def _open(file: Path, left: ReadBudget) -> Bundle | LibraryError:
     """Return a bundle, or the error if it is rejected."""
     most, name = ReadBudget(), bounds.line(file.name)
     try:
@@ -552,7 +553,7 @@ def _opened(file: Path, left: ReadBudget) -> Bundle | LibraryError:
         return LibraryError(str(error))  # without the traceback, which keeps the bytes in memory
 
 
-def answers(
+def find_answers(
     bundles: list[Bundle],
     request: ImageRequest,
     place: int | None,

@@ -269,13 +269,8 @@ class ReplyWriter:
         """Leave the reply of an interrupted call in the spool; the next call stores it."""
         if self.in_spool:
             self.library.overdue = True
-        self.release()
-
-    def release(self) -> None:
-        """Release the disk space that was reserved for the reply."""
         if self.reservation is not None:
             self.reservation.release()
-            self.reservation = None
 
 
 async def recover(library: Library, key: ApiKey | None) -> None:

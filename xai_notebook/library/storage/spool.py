@@ -1,12 +1,12 @@
-"""The spool: a journal on disk for replies that the library has not stored yet.
+"""The spool: journals on disk for replies that the library has not stored yet.
 
 A reply is paid for when it arrives, and the kernel can be killed at any moment after that.
 Therefore, its bytes are appended to the journal of this process before they are parsed. The journal
 is emptied when the library has stored all its replies.
 
-Each process holds a file lock on its journal. The next process that opens the library stores the
-replies that a dead process left, or that could not be written to the library. Each reply has a
-random id, so that it is stored only once, even if several attempts are made.
+Each process holds a file lock on its journal. If a process dies, the next process that opens the
+library stores the replies in the journal. Each reply has a random id, so that it is stored only
+once, even after several attempts.
 
 A written reply survives a kill, because the operating system has the bytes. To survive a power cut,
 the journal is synced before the library inserts the row; one fsync covers all replies appended so
@@ -50,7 +50,7 @@ _OPEN: Final = os.O_RDWR | os.O_APPEND
 _SUFFIX: Final = ".journal"
 _OLD_SUFFIX: Final = ".reply"
 _UNREADABLE: Final = ".unreadable"
-_WRITTEN_IN: Final = 60.0
+_ABANDONED_AFTER: Final = 60.0
 """Seconds after which an incomplete file of an earlier version counts as abandoned."""
 _CHECK_EVERY: Final = 1.0
 """Seconds between two checks whether the folder was deleted."""
@@ -65,7 +65,7 @@ _SPOOLS: Final[weakref.WeakSet[Spool]] = weakref.WeakSet()
 
 @dataclass(frozen=True, slots=True)
 class SpooledReply:
-    """A reply that has arrived.
+    """A reply in the spool.
 
     Attributes:
         id: Random, unique id.
@@ -87,15 +87,15 @@ class Journal:
         file: Path of the journal.
         descriptor: File descriptor, open for appending.
         token: Prefix of the ids of its replies.
-        start: Size of the header entry in bytes.
+        start: Size in bytes of the first entry, which names the process that writes the journal.
         size: Bytes of all complete entries.
         synced: Number of bytes known to be durable.
         truncations: How often the journal was emptied; invalidates a sync that began before.
-        entries: Offset and length of each reply that the library has not stored, keyed by id.
-        inherited: Whether the journal was taken over from a dead process.
-        keep: Whether another machine wrote the journal; it is then read but never changed.
+        entries: Offset and length of each reply that the library has not stored yet, keyed by id.
+        inherited: Whether a dead process wrote the journal.
+        read_only: Whether another machine wrote the journal. It is then never changed.
         count: Number of replies written so far.
-        seen: When the name of the file was last checked, on the monotonic clock.
+        checked: When the process last checked that the file exists, on the monotonic clock.
     """
 
     file: Path
@@ -108,8 +108,8 @@ class Journal:
     truncations: int = 0
     entries: dict[str, tuple[int, int]] = field(default_factory=dict)
     inherited: bool = False
-    keep: bool = False
-    seen: float = field(default_factory=time.monotonic)
+    read_only: bool = False
+    checked: float = field(default_factory=time.monotonic)
 
     def append(self, about: Mapping[str, Any], body: bytes) -> tuple[int, int]:
         """Append an entry, completely or not at all; return its offset and its length.
@@ -136,11 +136,7 @@ class Journal:
         return begin, len(head) + len(body)
 
     def read(self, begin: int, length: int) -> bytes:
-        """Return a part of the file.
-
-        Raises:
-            OSError: The file cannot be read.
-        """
+        """Return a part of the file."""
         if not hasattr(os, "pread"):  # Windows
             with self.file.open("rb") as stream:
                 stream.seek(begin)
@@ -187,7 +183,7 @@ class Spool:
         _SPOOLS.add(self)
 
     def write(self, about: Mapping[str, Any], body: bytes) -> SpooledReply:
-        """Append a reply, which then survives a kill; on a failed write, set `failed`.
+        """Append a reply, so that it survives a kill; set `failed` if it cannot be written.
 
         Args:
             about: Context for interpreting the reply, as JSON values.
@@ -234,10 +230,10 @@ class Spool:
                 ends[journal] = max(ends.get(journal, 0), begin + length)
         for journal, end in ends.items():
             with self._syncing:
-                if end <= journal.synced:  # by another thread while this one waited
+                if end <= journal.synced:  # another thread has synced while this one waited
                     continue
                 size, truncations = journal.size, journal.truncations
-                with contextlib.suppress(OSError):  # closed, because the library has the replies
+                with contextlib.suppress(OSError):  # closed: the library has stored the replies
                     os.fsync(journal.descriptor)
                     if truncations == journal.truncations:
                         journal.synced = max(journal.synced, size)
@@ -264,17 +260,17 @@ class Spool:
         self.remove(spooled)
 
     def is_empty(self) -> bool:
-        """Tell whether the spool holds no replies that this process can store."""
+        """Tell whether the spool has no replies that this process can store."""
         self.adopt()
         with self._lock:
             waits = any(journal.entries for journal in self.journals)
         return not waits and not self._files(_OLD_SUFFIX)
 
     def adopt(self) -> bool:
-        """Take over the journals of dead processes; tell whether replies are left in them."""
+        """Take over the journals of dead processes; tell whether they contain replies."""
         files = self._files(_SUFFIX)
         with self._lock:
-            # Locks may not exclude threads, so leave the journals of this process's other spools.
+            # Some locks do not exclude threads: leave the journals of this process's other spools.
             held = {journal.file for spool in list(_SPOOLS) for journal in [*spool.journals]}
             for file in files:
                 if file not in held and file not in self._read:
@@ -295,8 +291,8 @@ class Spool:
         for journal in journals:
             for reply_id in list(journal.entries):
                 try:
-                    about, body = _parse(journal.read(*journal.entries[reply_id]))
-                except (KeyError, OSError, ValueError):  # the library has stored it
+                    about, body, _ = _parse(journal.read(*journal.entries[reply_id]))
+                except (KeyError, OSError, ValueError):  # the library has stored the reply
                     continue
                 yield SpooledReply(reply_id, about["received"], journal), about, body
 
@@ -304,31 +300,27 @@ class Spool:
         """Close the journals; the next process stores the remaining replies."""
         with self._lock:
             for journal in self.journals:
-                journal.close(delete=not journal.entries and not journal.keep)
+                journal.close(delete=not journal.entries and not journal.read_only)
             self._journal, self.journals = None, []
 
     def after_fork_in_child(self) -> None:
         """Leave the journals to the parent; the child creates its own."""
         for journal in self.journals:
-            with contextlib.suppress(OSError):  # the parent has the file open, and keeps the lock
+            with contextlib.suppress(OSError):  # the parent keeps the file open and locked
                 os.close(journal.descriptor)
         self._lock, self._syncing = threading.Lock(), threading.Lock()
         self._journal, self.journals = None, []
 
     def _journal_for(self, size: int) -> Journal:
-        """Return the journal for the next entry, whose body has `size` bytes.
-
-        Raises:
-            OSError: The journal cannot be created.
-        """
+        """Return the journal for the next entry, whose body has `size` bytes."""
         journal = self._journal
         if journal is not None and journal.size > journal.start and journal.size + size > LIMIT:
             self._journal = None
             self._tidy(journal)
             journal = None
-        if journal is not None and (now := time.monotonic()) - journal.seen > _CHECK_EVERY:
+        if journal is not None and (now := time.monotonic()) - journal.checked > _CHECK_EVERY:
             if journal.file.exists():
-                journal.seen = now
+                journal.checked = now
             else:  # the library was deleted, so a reply in this file would be lost
                 journal.entries.clear()
                 journal.close(delete=False)
@@ -342,7 +334,7 @@ class Spool:
     def _create_journal(self) -> Journal:
         about = {"host": platform.node(), "pid": os.getpid(), "received": 0.0}
         while True:
-            # Named by time, so that replies are stored in order of arrival.
+            # The name begins with the time, so that replies are stored in order of arrival.
             name = f"{time.time_ns():020}-{os.getpid()}-{os.urandom(4).hex()}{_SUFFIX}"
             file = self.folder / name
             try:
@@ -378,7 +370,7 @@ class Spool:
                     journal.size = journal.synced = journal.start
         elif journal in self.journals:
             self.journals.remove(journal)
-            journal.close(delete=not journal.keep)
+            journal.close(delete=not journal.read_only)
 
     def _take_over(self, file: Path) -> None:
         """Take over a journal if its process is dead."""
@@ -390,7 +382,8 @@ class Spool:
         journal = Journal(file, descriptor, inherited=True)
         try:
             size = os.fstat(descriptor).st_size
-            if size > LIMIT + _OLD_LIMIT:  # not ours: only a single reply can exceed the limit
+            # A single reply can exceed the limit, but a larger file was not written by us.
+            if size > LIMIT + _OLD_LIMIT:
                 journal.close(delete=False)
                 file.replace(file.with_suffix(_UNREADABLE))
                 return
@@ -398,12 +391,12 @@ class Spool:
             head, entries, damaged = _entries(data, file.stem)
             if locked is None:  # without locks, only the header names the writer
                 if head.get("host") != platform.node():
-                    journal.keep = True
+                    journal.read_only = True
                     self._read.add(file)
                 elif head.get("pid") != os.getpid() and is_alive(int(head.get("pid", 0) or 0)):
                     os.close(descriptor)
                     return
-            if not journal.keep:
+            if not journal.read_only:
                 for begin, part in damaged:
                     if part.strip(b"\0"):
                         self._write_aside(f"{file.stem}-{begin}", part)
@@ -419,7 +412,7 @@ class Spool:
         file = self.folder / f"{name}{_UNREADABLE}"
         try:
             descriptor = open_private(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-        except FileExistsError:  # set aside before
+        except FileExistsError:  # an earlier attempt has written the file
             return
         try:
             write_all(descriptor, data)
@@ -434,10 +427,10 @@ class Spool:
             except OSError:
                 continue
             try:
-                about, body = _parse(data)
+                about, body, _ = _parse(data)
             except ValueError:
                 with contextlib.suppress(OSError):
-                    if file.stat().st_mtime < time.time() - _WRITTEN_IN:
+                    if file.stat().st_mtime < time.time() - _ABANDONED_AFTER:
                         self.set_aside(SpooledReply("", 0.0, file))
             else:
                 reply_id = hashlib.sha256(file.name.encode()).hexdigest()[:32]
@@ -453,15 +446,15 @@ class Spool:
 def _entries(
     data: bytes, name: str
 ) -> tuple[dict[str, Any], dict[str, tuple[int, int]], list[tuple[int, bytes]]]:
-    """Split a journal into entries.
+    """Split the content of a journal into entries.
 
     Args:
         data: Content of the journal.
         name: Prefix for the ids of entries without a valid id.
 
     Returns:
-        The header of the journal; offset and length of each entry, keyed by id; and offset and
-        bytes of each unreadable part.
+        The first entry, which names the process that wrote the journal; offset and length of each
+        reply, keyed by id; offset and bytes of each unreadable part.
     """
     head: dict[str, Any] = {}
     entries: dict[str, tuple[int, int]] = {}
@@ -469,8 +462,7 @@ def _entries(
     offset = 0
     while offset < len(data):
         try:
-            length = _length(data, offset)
-            about, _ = _parse(data[offset : offset + length])
+            about, _, length = _parse(data, offset)
         except ValueError:
             after = data.find(_MAGIC, offset + 1)
             after = len(data) if after < 0 else after
@@ -487,44 +479,32 @@ def _entries(
     return head, entries, damaged
 
 
-def _length(data: bytes, offset: int) -> int:
-    """Return the length of the entry at an offset.
-
-    Raises:
-        ValueError: The entry is incomplete.
-    """
-    if len(data) - offset < _HEAD.size:
-        raise ValueError("no header")
-    magic, size, length, _ = _HEAD.unpack_from(data, offset)
-    total = _HEAD.size + size + length
-    if magic != _MAGIC or len(data) - offset < total:
-        raise ValueError("incomplete")
-    return int(total)
-
-
-def _parse(data: bytes) -> tuple[dict[str, Any], bytes]:
-    """Return the context and the body of an entry.
+def _parse(data: bytes, offset: int = 0) -> tuple[dict[str, Any], bytes, int]:
+    """Return the context and the body of the entry at an offset, and the length of the entry.
 
     Raises:
         ValueError: The entry is incomplete or damaged.
     """
-    if _length(data, 0) != len(data):
+    if len(data) - offset < _HEAD.size:
+        raise ValueError("no header")
+    magic, size, length, crc = _HEAD.unpack_from(data, offset)
+    begin = offset + _HEAD.size
+    middle, end = begin + size, begin + size + length
+    if magic != _MAGIC or len(data) < end:
         raise ValueError("incomplete")
-    _, size, _, crc = _HEAD.unpack_from(data)
-    end = _HEAD.size + size
-    text, body = data[_HEAD.size : end], data[end:]
+    text, body = data[begin:middle], data[middle:end]
     if zlib.crc32(body, zlib.crc32(text)) != crc:
         raise ValueError("incomplete")
     about = bounds.parsed(text)
     if not isinstance(about, dict) or not isinstance(about.get("received"), float):
         raise ValueError("unknown")  # noqa: TRY004  # the content is wrong
-    return about, body
+    return about, body, end - offset
 
 
-def _after_fork() -> None:
+def _after_fork_in_child() -> None:
     for spool in list(_SPOOLS):
         spool.after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_after_fork_in_child)
