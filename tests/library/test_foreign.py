@@ -84,7 +84,7 @@ def test_unexpected_schema_objects_are_refused(
     with raw(home) as connection:
         connection.executescript(OBJECTS[kind])
     before = (home / database.FILE).read_bytes()
-    with pytest.raises(LibraryError, match="differs from what xai-notebook makes"):
+    with pytest.raises(LibraryError, match="has another schema than xai-notebook creates"):
         Library.open(home)
     assert (home / database.FILE).read_bytes() == before
 

@@ -124,13 +124,10 @@ class BlobStore:
         return results
 
     def _write_file(self, path: str, data: bytes) -> None:
-        """Write an original to a temporary file and rename it; it is not synced.
+        """Write an original to a temporary file and rename it, without syncing.
 
         Paths are strings, and nothing is buffered, because with pathlib and file objects, each step
         would release the interpreter lock and wait to get it back.
-
-        Raises:
-            OSError: The file cannot be written. The temporary file is removed.
         """
         # The child of a fork has the same token, and another pid.
         name = f"{os.getpid()}-{self._token}-{next(self._numbers)}"
@@ -169,7 +166,7 @@ class BlobStore:
         if len(paths) >= _MANY and _sync_file_system(self.folder):
             return
         for path in paths:
-            with suppress(FileNotFoundError):  # its row was removed in the meantime
+            with suppress(FileNotFoundError):  # erased from the trash in the meantime
                 sync_file(path)
         for folder in {path.parent for path in paths}:
             sync_folder(folder)
@@ -196,11 +193,7 @@ def sync_file(file: Path) -> None:
 
 
 def _sync_file_system(folder: Path) -> bool:
-    """Make all files of a folder's file system durable; return False if not supported.
-
-    Raises:
-        OSError: The disk fails.
-    """
+    """Make all files of a folder's file system durable; return False if not supported."""
     if (syncfs := _syncfs()) is None:
         return False
     descriptor = os.open(folder, os.O_RDONLY)
@@ -298,10 +291,11 @@ class DiskSpace:
     def _free_bytes(self) -> int:
         now = time.monotonic()
         if self._free < _PLENTY + self.reserved or now - self._measured >= _MEASURE_EVERY:
-            folder = next((one for one in (self._home, *self._home.parents) if one.exists()), None)
+            paths = (self._home, *self._home.parents)
+            folder = next((path for path in paths if path.exists()), Path())
             self._free = _UNKNOWN
             with suppress(OSError):
-                usage = shutil.disk_usage(folder or Path())
+                usage = shutil.disk_usage(folder)
                 if usage.total:  # some file systems report nothing
                     self._free = usage.free
             self._measured = now

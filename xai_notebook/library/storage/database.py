@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 FILE: Final = "library.sqlite3"
 OWNER: Final = "owner.json"
 """Name of the file that identifies the process using a library, if there are no locks."""
-_WRITTEN_IN: Final = 60.0
+_ABANDONED_AFTER: Final = 60.0
 """Seconds after which an empty owner file counts as abandoned."""
 _TOKENS: Final[set[str]] = set()
 """Tokens of the owner files that this process wrote."""
@@ -149,19 +149,15 @@ class Database:
             OSError: The disk fails.
         """
         if self._logged:
-            with contextlib.suppress(FileNotFoundError):  # no log: the database is durable
+            with contextlib.suppress(FileNotFoundError):  # without a log, the database is durable
                 sync_file(self._file.with_name(f"{FILE}-wal"))
 
     def check_writable(self) -> None:
-        """Check that the library can be written to.
-
-        Raises:
-            LibraryError: The library is read-only.
-        """
+        """Raise `LibraryError` if the library is read-only."""
         if self.read_only:
             raise LibraryError(
-                f"The library in {self.home} is read-only: it answers, and keeps nothing new. "
-                "Set XAI_NOTEBOOK_HOME to a folder you can write to."
+                f"The library in {self.home} is read-only: its pictures are shown, but new pictures "
+                "are not stored. Set XAI_NOTEBOOK_HOME to a folder you can write to."
             )
 
     @property
@@ -176,18 +172,14 @@ class Database:
         return self.foreign and request_id <= self._before
 
     def mark_as_own(self) -> None:
-        """Remember that the library is the user's own.
-
-        Raises:
-            LibraryError: The library cannot be opened.
-        """
+        """Remember that the library is the user's own."""
         with self._held():
             mark_as_own(self._id or "", self.home)
             self.remembered = is_remembered(self._id or "", self.home)
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[sqlite3.Connection]:
-        """Hold the lock, and open the connection; translate SQLite's errors and those of files."""
+        """Hold the lock and the open connection; translate errors of SQLite and of files."""
         try:
             with interruptible(), self._lock:
                 if self._closed:
@@ -299,7 +291,7 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        shorten(interrupt, "the library was being waited for; nothing in it is lost.")
+        shorten(interrupt, "while waiting for the library; nothing in it is lost.")
         raise
 
 
@@ -361,20 +353,20 @@ class Owner:
     def _is_torn(self) -> bool:
         """Tell whether a process died while writing the file."""
         try:
-            found = self._file.stat()
+            state = self._file.stat()
         except OSError:
             return False
-        return not found.st_size and found.st_mtime < time.time() - _WRITTEN_IN
+        return not state.st_size and state.st_mtime < time.time() - _ABANDONED_AFTER
 
     def _read(self, file: Path | None = None) -> Mapping[str, Any] | None:
         """Return the owner; None if the file does not exist, empty if its content is invalid."""
         try:
-            found = bounds.parsed(read_bounded(file or self._file, MIB, links=False) or b"{}")
+            owner = bounds.parsed(read_bounded(file or self._file, MIB, links=False) or b"{}")
         except FileNotFoundError:
             return None
         except ValueError:
-            found = {}
-        return found if isinstance(found, dict) else {}
+            return {}
+        return owner if isinstance(owner, dict) else {}
 
 
 def _is_dead(owner: Mapping[str, Any]) -> bool:
@@ -388,10 +380,10 @@ def _is_dead(owner: Mapping[str, Any]) -> bool:
 def _identity(file: Path) -> tuple[int, int] | None:
     """Return device and inode of a file; None if it does not exist."""
     try:
-        found = os.stat(file)  # noqa: PTH116  # faster, and needed at every use of the library
+        state = os.stat(file)  # noqa: PTH116  # faster, and needed at every use of the library
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return state.st_dev, state.st_ino
 
 
 def _is_writable(path: Path) -> bool:
@@ -403,7 +395,7 @@ def _explain(error: OSError | OverflowError | sqlite3.Error, home: Path, file: P
     text = str(error)
     if "not a database" in text or "malformed" in text:
         return (
-            f"The library {file} is damaged, and was left as it is. Its pictures are in "
+            f"The library {file} is damaged and was not changed. Its pictures are in "
             f"{home / 'images'}. Move the file away, or set XAI_NOTEBOOK_HOME to another folder."
         )
     number = error.errno if isinstance(error, OSError) else None

@@ -37,25 +37,25 @@ CREATE_INDEX: Final = """CREATE VIRTUAL TABLE search USING fts5(
 _REQUESTS_AND_IMAGES: Final = (
     """CREATE TABLE requests (
         id INTEGER PRIMARY KEY,
-        fingerprint TEXT NOT NULL,  -- what makes two requests the same
-        backend TEXT NOT NULL,
-        host TEXT NOT NULL,
-        prompt TEXT NOT NULL,       -- as sent
-        model TEXT NOT NULL,        -- as asked for
-        answered_by TEXT NOT NULL,  -- the model as the server named it
+        fingerprint TEXT NOT NULL,  -- equal for equal requests; see ImageRequest.fingerprint
+        backend TEXT NOT NULL,      -- 'xai' or 'local'
+        host TEXT NOT NULL,         -- the API host
+        prompt TEXT NOT NULL,       -- the prompt as sent
+        model TEXT NOT NULL,        -- name of the model in the request
+        answered_by TEXT NOT NULL,  -- name of the model in the reply
         n INTEGER NOT NULL,
         aspect_ratio TEXT,
         resolution TEXT,
         quality TEXT,
-        inputs TEXT NOT NULL,       -- JSON: [{"sha256", "label", "parent"}], never the images
+        inputs TEXT NOT NULL,       -- JSON: [{"sha256", "label", "parent"}] without image data
         user TEXT,
         image_format TEXT NOT NULL,
-        original_prompt TEXT,       -- as written, when a chat model rewrote it
-        rewrite_model TEXT,
-        notebook TEXT,
+        original_prompt TEXT,       -- the user's prompt, if a chat model rewrote it
+        rewrite_model TEXT,         -- the chat model
+        notebook TEXT,              -- path of the notebook; NULL: unknown
         cost_usd REAL,              -- NULL: not reported
-        start INTEGER NOT NULL,     -- lowest position of its images; more than 0: it completes
-        created REAL NOT NULL       -- seconds since 1970, UTC
+        start INTEGER NOT NULL,     -- lowest position of the reply's images
+        created REAL NOT NULL       -- time of arrival of the reply, seconds since 1970, UTC
     )""",
     "CREATE INDEX requests_by_fingerprint ON requests (fingerprint)",
     """CREATE TABLE images (
@@ -71,7 +71,7 @@ _REQUESTS_AND_IMAGES: Final = (
         media_type TEXT,
         width INTEGER,
         height INTEGER,
-        url TEXT,                   -- where a pending image can still be fetched
+        url TEXT,                   -- URL of a pending image
         error TEXT,
         notes TEXT NOT NULL,        -- JSON list
         created REAL NOT NULL
@@ -123,15 +123,15 @@ _UPLOADS: Final = (
     """CREATE TABLE uploads (
         backend TEXT NOT NULL,
         host TEXT NOT NULL,
-        sha256 TEXT NOT NULL,       -- of the input image as the user gave it
-        file_id TEXT NOT NULL,      -- of what was made of it for the server
-        expires REAL NOT NULL,
+        sha256 TEXT NOT NULL,       -- digest of the user's input image
+        file_id TEXT NOT NULL,      -- id of the uploaded file, which may be a converted image
+        expires REAL NOT NULL,      -- when the server deletes the file
         created REAL NOT NULL,
         PRIMARY KEY (backend, host, sha256)
     )""",
 )
 _LINKS: Final = (
-    "ALTER TABLE requests ADD COLUMN share REAL",  # days
+    "ALTER TABLE requests ADD COLUMN share REAL",  # lifetime of public links, in days
     "ALTER TABLE images ADD COLUMN public_url TEXT",
     "ALTER TABLE images ADD COLUMN public_url_expires REAL",
 )
@@ -139,11 +139,11 @@ _MARKS: Final = (
     "ALTER TABLE images ADD COLUMN starred INTEGER NOT NULL DEFAULT 0",
     # Time of the move to the trash, in seconds since 1970; 0: erased from the trash.
     "ALTER TABLE images ADD COLUMN deleted REAL",
-    "ALTER TABLE images ADD COLUMN size INTEGER",  # bytes of the original; NULL: not yet known
+    "ALTER TABLE images ADD COLUMN size INTEGER",  # bytes of the original; NULL: unknown
     "CREATE INDEX images_in_trash ON images (deleted) WHERE deleted > 0",
     """CREATE INDEX images_unmeasured ON images (id)
         WHERE size IS NULL AND sha256 IS NOT NULL""",
-    # All columns that the catalog needs; it reads them at each change of a filter.
+    # A covering index: the catalog reads these columns whenever a filter changes.
     """CREATE INDEX images_on_shelf ON images
         (request_id DESC, position, deleted, status, size, model, created, starred, cost_usd)""",
     """CREATE TABLE tags (
@@ -156,29 +156,29 @@ _MARKS: Final = (
 _JOBS: Final = (
     """CREATE TABLE jobs (
         id INTEGER PRIMARY KEY,
-        name TEXT NOT NULL UNIQUE,  -- what the service can be asked for
+        name TEXT NOT NULL UNIQUE,  -- also the name of the batch, to find it in the service
         backend TEXT NOT NULL,
         host TEXT NOT NULL,
         notebook TEXT,
-        batch_id TEXT,              -- the service's; NULL: not known yet
-        state TEXT NOT NULL,
-        cause TEXT,
+        batch_id TEXT,              -- the service's id of the batch; NULL: not known yet
+        state TEXT NOT NULL,        -- see JobState
+        cause TEXT,                 -- why the job failed
         price_usd REAL,             -- list price of an image; NULL: unknown
-        inputs TEXT NOT NULL,       -- JSON: by digests, the file ids or URLs of input images
-        created REAL NOT NULL,      -- seconds since 1970, UTC, like the two below
-        expires REAL,
-        ended REAL
+        inputs TEXT NOT NULL,       -- JSON: {digest of an input image: its file id or URL}
+        created REAL NOT NULL,      -- seconds since 1970, UTC, like the next two columns
+        expires REAL,               -- from when on the results cannot be read
+        ended REAL                  -- when the end of the job was noticed
     )""",
     """CREATE TABLE job_requests (
         id INTEGER PRIMARY KEY,
         job_id INTEGER NOT NULL REFERENCES jobs (id),
-        key TEXT NOT NULL,          -- its id in the batch
+        key TEXT NOT NULL,          -- id of the request in the batch
         fingerprint TEXT NOT NULL,
         place INTEGER NOT NULL,
         position INTEGER NOT NULL,
         request TEXT NOT NULL,      -- JSON, without the bytes of input images
-        answer INTEGER REFERENCES requests (id) ON DELETE SET NULL,
-        error TEXT                  -- why there will be no answer
+        answer INTEGER REFERENCES requests (id) ON DELETE SET NULL,  -- row of the reply
+        error TEXT                  -- why the request gets no image
     )""",
     "CREATE UNIQUE INDEX job_requests_by_job ON job_requests (job_id, key)",
     "CREATE INDEX job_requests_by_key ON job_requests (key)",
@@ -189,31 +189,32 @@ _REDO: Final = ("ALTER TABLE requests ADD COLUMN redo INTEGER NOT NULL DEFAULT 0
 _PANELS: Final = (
     """CREATE TABLE panels (
         id INTEGER PRIMARY KEY,
-        folder TEXT NOT NULL,       -- of the notebook
-        cell TEXT NOT NULL,         -- its id, or the digest of its code
-        number INTEGER NOT NULL,    -- panels that the cell showed before this one
+        folder TEXT NOT NULL,       -- folder of the notebook
+        cell TEXT NOT NULL,         -- id of the cell, or digest of its code
+        number INTEGER NOT NULL,    -- number of panels that the cell showed before this one
         notebook TEXT NOT NULL,     -- as in requests; '': unknown
-        state TEXT NOT NULL,        -- JSON: what its form was
-        changed REAL NOT NULL,
+        state TEXT NOT NULL,        -- JSON: state of the panel's form
+        changed REAL NOT NULL,      -- seconds since 1970, UTC
         UNIQUE (folder, cell, number, notebook)
     )""",
     """CREATE TABLE panel_images (
         panel_id INTEGER NOT NULL REFERENCES panels (id),
-        batch INTEGER NOT NULL,     -- what was made together, in order
+        batch INTEGER NOT NULL,     -- images with the same number were generated together
         image_id INTEGER NOT NULL REFERENCES images (id),
         PRIMARY KEY (panel_id, batch, image_id)
     ) WITHOUT ROWID""",
 )
 
 _CHARGES: Final = (
-    # Costs that are not in requests and rewrites: of calls in progress or possibly billed.
+    # Costs that are not in `requests` or `rewrites`: calls that are in progress, and calls that
+    # may have been billed.
     """CREATE TABLE charges (
         id INTEGER PRIMARY KEY,
-        process TEXT NOT NULL,      -- which made the call
+        process TEXT NOT NULL,      -- token of the process that made the call
         created REAL NOT NULL,      -- seconds since 1970, UTC
-        ticks INTEGER NOT NULL,     -- of 1e-10 USD
-        open INTEGER NOT NULL,      -- see library/spending.py
-        reply_id TEXT               -- the request with this id counts instead, once it has a cost
+        ticks INTEGER NOT NULL,     -- the cost in units of 1e-10 USD
+        open INTEGER NOT NULL,      -- state of the call; see library/spending.py
+        reply_id TEXT               -- id of the reply; its row counts instead if it has a cost
     )""",
     "CREATE INDEX charges_by_time ON charges (created)",
     "CREATE INDEX charges_by_reply ON charges (reply_id) WHERE reply_id NOTNULL",
@@ -237,7 +238,8 @@ _JOB_CALLS: Final = (
 )
 
 _SHOWN: Final = (
-    """CREATE TABLE shown (           -- pictures that a notebook showed and did not make itself
+    # Pictures of other notebooks that a notebook has shown.
+    """CREATE TABLE shown (
         notebook TEXT NOT NULL,     -- as in requests
         fingerprint TEXT NOT NULL,
         place INTEGER NOT NULL,
@@ -254,12 +256,12 @@ _REPLIES: Final = (
 )
 
 _IDENTITY: Final = (
-    "CREATE TABLE identity (id TEXT NOT NULL)",  # one row with a random id; see ownership.py
+    "CREATE TABLE identity (id TEXT NOT NULL)",  # one random id; see ownership.py
     "INSERT INTO identity VALUES (lower(hex(randomblob(16))))",
 )
 
 _LINE_ENDS: Final = (
-    # In earlier versions, \r\n instead of \n (cells on Windows) changed the fingerprint.
+    # In earlier versions, equal prompts with \r\n and \n had different fingerprints.
     """CREATE TEMP TABLE renamed AS
         SELECT DISTINCT fingerprint AS former, fingerprint(backend, host, prompt, model,
             aspect_ratio, resolution, quality, user, inputs) AS fingerprint
@@ -345,14 +347,9 @@ def _open(file: Path | str, *, uri: bool = False) -> sqlite3.Connection:
 def _authorize(
     action: int, first: str | None, second: str | None, database: str | None, source: str | None
 ) -> int:
-    """Allow or deny an action of a statement to SQLite.
+    """Tell SQLite whether a statement may run an action.
 
-    Args:
-        action: Code of the action.
-        first: First argument of the action.
-        second: Second argument of the action.
-        database: Name of the database, such as "main".
-        source: The trigger, view or subquery that would run the action; None for the statement.
+    `source` is the trigger, view or subquery that would run it; None for the statement itself.
     """
     del first, second, database
     by_trigger = source is not None and action in _WRITES
@@ -393,12 +390,7 @@ def connect(file: Path, *, locks: bool = True) -> sqlite3.Connection:
 
 
 def _open_to_write(file: Path, *, locks: bool) -> sqlite3.Connection:
-    """Open a database in a way that its file system supports.
-
-    Raises:
-        NoLocksError: The file system has no locks.
-        sqlite3.Error: The file is damaged, or cannot be read.
-    """
+    """Open a database in a way that its file system supports; see `connect`."""
     address = f"{file.absolute().as_uri()}?vfs=unix-none"
     connection = _open(file) if locks else _open(address, uri=True)
     try:
@@ -510,17 +502,13 @@ def connect_to_read(file: Path) -> sqlite3.Connection:
 
 
 def _prepared(connection: sqlite3.Connection, file: Path) -> sqlite3.Connection:
-    """Check that row ids are in range, and set the row factory.
-
-    Raises:
-        LibraryError: A row id is out of range.
-    """
+    """Check that row ids are in range, set the row factory, and return the connection."""
     for table in ("requests", "images"):
         (newest,) = connection.execute(f"SELECT max(id) FROM {table}").fetchone()  # noqa: S608  # ours
         if newest is not None and not 0 <= newest < _MAX_ROW:
             raise LibraryError(
-                f"The library {file} is damaged (a row of {table} has the number {newest}), and "
-                "was left as it is. Set XAI_NOTEBOOK_HOME to another folder."
+                f"The library {file} is damaged (a row of {table} has the id {newest}), and was "
+                "not changed. Set XAI_NOTEBOOK_HOME to another folder."
             )
     connection.row_factory = sqlite3.Row
     return connection
@@ -616,9 +604,6 @@ def _check_file(file: Path) -> None:
 
     SQLite would delete the named file. Only transactions over several databases write such a name,
     but the library has only one database.
-
-    Raises:
-        LibraryError: A file is a link or not a regular file, or the journal names a file.
     """
     if file.is_symlink():
         raise LibraryError(
@@ -630,7 +615,7 @@ def _check_file(file: Path) -> None:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if not stat.S_ISREG(each.lstat().st_mode):  # SQLite would wait for a pipe
                 raise LibraryError(
-                    f"{each} is not a regular file, and the library was left alone. Move it away, "
+                    f"{each} is not a regular file, so the library was not opened. Move it away, "
                     "or set XAI_NOTEBOOK_HOME to another folder."
                 )
     with contextlib.suppress(OSError), open(open_private(journal, os.O_RDONLY), "rb") as stream:  # noqa: PTH123
@@ -639,23 +624,19 @@ def _check_file(file: Path) -> None:
         stream.seek(-len(_JOURNAL_MAGIC), os.SEEK_END)
         if stream.read() == _JOURNAL_MAGIC:
             raise LibraryError(
-                f"{journal} was not written by xai-notebook, and the library was left alone. "
+                f"{journal} was not written by xai-notebook, so the library was not opened. "
                 "Delete that file, or set XAI_NOTEBOOK_HOME to another folder."
             )
 
 
 def _recognise(connection: sqlite3.Connection, file: Path) -> int:
-    """Return the version of a library; 0 if the file is empty.
-
-    Raises:
-        LibraryError: The file is not a library, has another schema, or is from a newer version.
-    """
+    """Check that a file is a library of a known version; return the version, or 0 if it is empty."""
     (tables,) = patiently(connection, "SELECT count(*) FROM sqlite_master").fetchone()
     if not tables:
         return 0
     if _number(connection, "application_id") != APPLICATION_ID:
         raise LibraryError(
-            f"{file} is another program's database, and was left alone. "
+            f"{file} is another program's database and was not changed. "
             "Set XAI_NOTEBOOK_HOME to another folder."
         )
     version = _number(connection, "user_version")
@@ -666,9 +647,9 @@ def _recognise(connection: sqlite3.Connection, file: Path) -> int:
         )
     if (difference := _difference(connection, max(version, 0))) is not None:
         raise LibraryError(
-            f"The library {file} differs from what xai-notebook makes, at {difference}, and was "
-            "left alone: it may do more than hold data. If you added that yourself, drop it with "
-            "an SQLite program; else set XAI_NOTEBOOK_HOME to another folder."
+            f"The library {file} has another schema than xai-notebook creates, at {difference}. It "
+            "was not opened, because a schema can contain code. If you changed it yourself, undo "
+            "the change with an SQLite program; otherwise set XAI_NOTEBOOK_HOME to another folder."
         )
     return version
 
