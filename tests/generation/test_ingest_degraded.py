@@ -240,6 +240,8 @@ def test_a_library_of_others(
         assert len(quick.calls) == calls
         free: Any = session.generate("a hare", local=True)
         assert len(free.ok) == len(free.notes) == 1
-        assert "is read-only: its pictures are shown, but new pictures are not stored" in free.notes[0]
+        assert (
+            "is read-only: its pictures are shown, but new pictures are not stored" in free.notes[0]
+        )
         assert [image.prompt for image in session.history.search()] == ["a fox"] * 2
         session.close()

@@ -32,7 +32,7 @@ from xai_notebook.client import wire
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import InputImageError, LibraryError, MetadataError, XaiError
 from xai_notebook.generation.event_loop import BackgroundLoop
-from xai_notebook.library.bundles import HEADER, REQUESTS, BundleFolder, answers
+from xai_notebook.library.bundles import HEADER, REQUESTS, BundleFolder, find_answers
 from xai_notebook.library.catalog import Query
 from xai_notebook.notebook.picture_widget import describe, facts_of, thumbnail
 from xai_notebook.pictures.picture import Picture
@@ -296,10 +296,10 @@ def test_bundles(data: st.DataObject, session_of: Session, zone: Any, tmp_path: 
         for number in (1, 2):
             digest = hashlib.sha256(tiny(number)).hexdigest()
             archive.writestr(f"images/{digest}.jpg", tiny(number))
-    read, refusals = BundleFolder().of(tmp_path, "story")
+    read, refusals = BundleFolder().read(tmp_path, "story")
     assert len(read) + len(refusals) == 1
     asked = ImageRequest(prompt="a fox", model="grok-imagine-image", n=2)
-    found, problems = answers(read, asked, None, {0, 1})
+    found, problems = find_answers(read, asked, None, {0, 1})
     for sentence in (*refusals, *problems):
         shown(sentence)
     use(ImageBatch(GeneratedImage(picture) for picture in found), tmp_path / "exported")

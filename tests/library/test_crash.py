@@ -197,7 +197,7 @@ except BaseException as error:
 )
 def test_waiting_for_a_lock_can_be_interrupted(home: Path, action: str) -> None:
     """The traceback is one line: IPython takes seconds to render a long one."""
-    output = "KeyboardInterrupt: the library was being waited for; nothing in it is lost. True\n"
+    output = "KeyboardInterrupt: stopped waiting for the library; nothing in it is lost. True\n"
     with run(LOCKED.replace("ACTION", action), home) as process:
         assert rest(process) == output
 

@@ -315,7 +315,7 @@ def test_a_lock_that_is_a_link_is_not_written(library: Library, tmp_path: Path) 
     (library.home / "jobs").mkdir()
     (library.home / "jobs" / "1.turn").symlink_to(victim)
     with pytest.raises(LibraryError, match="cannot be written"):
-        library.jobs.turn(1).acquire()
+        library.jobs.submission_lock(1).acquire()
     assert victim.read_text() == "precious"
 
 
@@ -580,7 +580,7 @@ def test_files_are_private_with_any_umask(
         (image,) = save("a fox", [picture()], to=library)
         library.input_files.keep(picture())
         library.spool.write({}, b"a reply")
-        library.jobs.turn(1).acquire()
+        library.jobs.submission_lock(1).acquire()
         library.spending.reserve([[Amount(1)]], 0.0, lambda *_: True)
         Thumbnails(home / "cache", bytes).get(image.sha256, lambda: image.data)
         made = {one: one.stat().st_mode & 0o777 for one in home.rglob("*")}

@@ -85,7 +85,7 @@ def test_an_answered_request_is_not_recorded_again(
     """Unless only a newer image answers."""
     job = record(library, FOXES, asked())
     answer(library, job, picture())
-    assert library.jobs.open_with([asked()]) == {}
+    assert library.jobs.find_open([asked()]) == {}
     assert library.jobs.record(WOLVES, [asked(), asked("other")]) is None
     library.jobs.close(job, "done")
     assert library.jobs.record(WOLVES, [asked()]) is None
@@ -97,7 +97,7 @@ def test_an_open_job_holds_answered_requests_for_new_images(
 ) -> None:
     job = record(library, FOXES, asked(), asked("other"))
     answer(library, job, picture())
-    assert library.jobs.open_with([asked(after=None)]) == {asked().key: job}
+    assert library.jobs.find_open([asked(after=None)]) == {asked().key: job}
     assert library.jobs.record(WOLVES, [asked(after=None)]) is None
     library.jobs.close(job, "cancelled", "It was cancelled.")
     assert record(library, WOLVES, asked(after=None))
@@ -126,7 +126,7 @@ def test_submission_states_are_stored(library: Library, home: Path) -> None:
     library.jobs.change(job, create_sent=True)
     other = Library.open(home)
     try:
-        assert other.jobs.marked(job) == {
+        assert other.jobs.submission_states(job) == {
             keys[0]: SubmissionState.CONFIRMED,
             keys[1]: SubmissionState.UNKNOWN,
         }
@@ -134,7 +134,7 @@ def test_submission_states_are_stored(library: Library, home: Path) -> None:
         assert not other.jobs.forget_batch(job).create_sent
     finally:
         other.close()
-    assert library.jobs.marked(job) == {}
+    assert library.jobs.submission_states(job) == {}
 
 
 def test_a_job_of_another_library_is_recognised(library: Library) -> None:
@@ -147,7 +147,7 @@ def test_a_job_of_another_library_is_recognised(library: Library) -> None:
         lambda: jobs.close(ours, "done"),
         lambda: jobs.bind(ours, "batch_2"),
         lambda: jobs.mark(ours, [asked().key], SubmissionState.UNKNOWN),
-        lambda: jobs.marked(ours),
+        lambda: jobs.submission_states(ours),
         lambda: jobs.tally(ours),
         lambda: jobs.forget_batch(ours),
     ]
@@ -182,5 +182,5 @@ def test_jobs_of_earlier_versions_may_have_been_submitted(home: Path, raw: Raw) 
     with closing(Library.open(home)) as library:
         running, new = library.jobs.newest(2)
         assert (new.create_sent, running.create_sent) == (True, False)
-        assert library.jobs.marked(new) == {"key": SubmissionState.UNKNOWN}
-        assert library.jobs.marked(running) == {}
+        assert library.jobs.submission_states(new) == {"key": SubmissionState.UNKNOWN}
+        assert library.jobs.submission_states(running) == {}

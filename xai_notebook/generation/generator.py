@@ -810,7 +810,7 @@ class Generator:
             call.claims.begin(claim, await asyncio.to_thread(library.newest))
             return True
         before = await asyncio.to_thread(
-            library.redone, slot, notebook=call.ingest.notebook, image_id=one.picture.id or 0
+            library.find_redone, slot, notebook=call.ingest.notebook, image_id=one.picture.id or 0
         )
         return len(before) <= claim.place or before[-1] <= claim.after
 

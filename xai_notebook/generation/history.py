@@ -113,7 +113,7 @@ class History:
             LibraryError: The library cannot be opened.
         """
         library, found = self._library(), dict[str, "GeneratedImage | Path"]()
-        made = self._visible(library.catalog.with_digest(digits))
+        made = self._visible(library.catalog.find_by_digest(digits))
         if is_for_visitors():  # input files may be those of other users
             return {image.sha256 or "": image for image in self.as_batch(made)}
         found |= library.input_files.find(digits)

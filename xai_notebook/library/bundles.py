@@ -25,7 +25,7 @@ from xai_notebook.client import bounds
 from xai_notebook.client.media import EXTENSIONS, dimensions, media_type
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import ExportError, LibraryError, MissingImageError, ReplyError
-from xai_notebook.library.records import to_choose
+from xai_notebook.library.records import hide_label
 from xai_notebook.pictures.files import open_atomically
 from xai_notebook.pictures.picture import WITHHELD, Picture
 from xai_notebook.settings import (
@@ -419,7 +419,7 @@ def _picture(request: ImageRequest, created: datetime, values: Mapping[str, Any]
 def _input(number: int, values: Mapping[str, Any]) -> InputImage:
     parent = _optional(values["parent"], bounds.digest)
     image = InputImage(url="", sha256=bounds.digest(values["sha256"]), label="", parent=parent)
-    return to_choose(number, image)
+    return hide_label(number, image)
 
 
 def _optional(value: Any, read: Any) -> Any:

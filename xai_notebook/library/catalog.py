@@ -106,7 +106,7 @@ class Annotations:
     def of(self, ids: Iterable[int]) -> dict[int, Annotation]:
         """Return the annotations of pictures, keyed by row id."""
         with self._database.reading() as connection:
-            return annotations_of(connection, list(ids))
+            return read_annotations(connection, list(ids))
 
     def star(self, ids: Iterable[int], *, value: bool = True) -> None:
         """Add or remove the star of pictures."""
@@ -213,7 +213,7 @@ class Annotations:
             index_requests(connection, [(_row(connection, "requests", request_id), ())])
 
 
-def annotations_of(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, Annotation]:
+def read_annotations(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, Annotation]:
     """Return the annotations of pictures, keyed by row id."""
     tags: dict[int, list[str]] = {}
     query = "SELECT image_id, tag FROM tags WHERE image_id IN ({}) ORDER BY tag"
@@ -448,7 +448,7 @@ class Catalog:
         """
         entries: list[CatalogEntry] = []
         with self._database.reading() as connection:
-            annotations = annotations_of(connection, ids)
+            annotations = read_annotations(connection, ids)
             for image_id in ids:
                 row = _row(connection, "images", image_id)
                 request = None if row is None else _row(connection, "requests", row["request_id"])
@@ -512,7 +512,7 @@ class Catalog:
                     queue += [source.parent for source in image.request.inputs if source.parent]
         return images[::-1]
 
-    def with_digest(self, digits: str, limit: int = 2) -> list[Picture]:
+    def find_by_digest(self, digits: str, limit: int = 2) -> list[Picture]:
         """Return pictures whose originals' digests begin with `digits`, one per digest.
 
         Args:

@@ -23,7 +23,7 @@ from xai_notebook.library.records import (
     MAX_NOTE,
     MAX_PLACE,
     SlotQuery,
-    request_from,
+    parse_request,
 )
 from xai_notebook.library.storage.lock import FileLock
 from xai_notebook.library.storage.schema import insert, rows_in, storable
@@ -198,7 +198,7 @@ class JobStore:
             requests by now, or if the library has an answer; then look up the requests again.
         """
         with self._database.writing() as connection:
-            if self._open_with(connection, requests) or self._any_stored(requests):
+            if self._find_open(connection, requests) or self._any_stored(requests):
                 return None
             values = asdict(job) | {"inputs": json.dumps(job.inputs)}
             del values["id"]
@@ -207,13 +207,13 @@ class JobStore:
                 "INSERT INTO job_requests (job_id, key, fingerprint, place, position, request) "
                 "VALUES (?, ?, ?, ?, ?, ?)",
                 (
-                    (job_id, one.key, one.fingerprint, one.place, one.position, _dumped(one))
+                    (job_id, one.key, one.fingerprint, one.place, one.position, _dump_request(one))
                     for one in requests
                 ),
             )
         return replace(job, id=job_id)
 
-    def open_with(self, requests: Sequence[JobRequest]) -> dict[str, JobRecord]:
+    def find_open(self, requests: Sequence[JobRequest]) -> dict[str, JobRecord]:
         """Return the open jobs that contain some of these requests, keyed by request key.
 
         An answered request counts only if `after` is None, because the open job then makes the
@@ -222,11 +222,11 @@ class JobStore:
         with self._database.reading() as connection:
             if self._database.foreign:
                 return {}
-            ids = self._open_with(connection, requests)
+            ids = self._find_open(connection, requests)
             jobs = {job_id: _by_id(connection, job_id) for job_id in set(ids.values())}
             return {key: jobs[job_id] for key, job_id in ids.items()}
 
-    def _open_with(
+    def _find_open(
         self, connection: sqlite3.Connection, requests: Sequence[JobRequest]
     ) -> dict[str, int]:
         states = ", ".join(f"'{state}'" for state in OPEN)
@@ -255,7 +255,7 @@ class JobStore:
             for picture in stored.pictures
         )
 
-    def latest_with(self, keys: Sequence[str]) -> JobRecord | None:
+    def find_latest(self, keys: Sequence[str]) -> JobRecord | None:
         """Return the newest job with one of these keys, in any state."""
         query = "SELECT max(job_id) FROM job_requests WHERE key IN ({})"
         with self._database.reading() as connection:
@@ -271,7 +271,7 @@ class JobStore:
         with self._database.reading() as connection:
             return self._get(connection, job)
 
-    def named(self, name: str) -> JobRecord | None:
+    def find_by_name(self, name: str) -> JobRecord | None:
         """Return the job with this name, or None.
 
         Raises:
@@ -366,7 +366,7 @@ class JobStore:
             connection.execute("UPDATE job_requests SET sent = 0 WHERE job_id = ?", (job.id,))
             return self._get(connection, job)
 
-    def turn(self, job_id: int) -> FileLock:
+    def submission_lock(self, job_id: int) -> FileLock:
         """Return the lock that a kernel holds while it submits a job."""
         return FileLock(self._database.home / "jobs" / f"{job_id}.turn")
 
@@ -398,7 +398,7 @@ class JobStore:
         with self._writing(job) as connection:
             connection.executemany(statement, ((int(sent), job.id, key) for key in keys))
 
-    def marked(self, job: JobRecord) -> dict[str, SubmissionState]:
+    def submission_states(self, job: JobRecord) -> dict[str, SubmissionState]:
         """Return the submission states of requests that the service may have received, by key."""
         query = "SELECT key, sent FROM job_requests WHERE job_id = ? AND sent > 0"
         with self._reading(job) as connection:
@@ -493,9 +493,9 @@ def _job(row: sqlite3.Row) -> JobRecord:
             price_usd=bounds.cost(row["price_usd"]),
             inputs={bounds.text(k): bounds.text(v) for k, v in json.loads(row["inputs"]).items()},
             create_sent=bool(row["create_sent"]),
-            created=_seconds(row["created"]) or bounds.moment_near(row["created"]).timestamp(),
-            expires=_seconds(row["expires"]),
-            ended=_seconds(row["ended"]),
+            created=_check_time(row["created"]) or bounds.moment_near(row["created"]).timestamp(),
+            expires=_check_time(row["expires"]),
+            ended=_check_time(row["ended"]),
         )
     except DAMAGE as error:
         raise LibraryError(
@@ -503,12 +503,12 @@ def _job(row: sqlite3.Row) -> JobRecord:
         ) from error
 
 
-def _seconds(value: Any) -> float | None:
+def _check_time(value: Any) -> float | None:
     """Return a time in seconds since 1970 unchanged; None if it is out of bounds."""
     return value if bounds.moment(value) is not None else None
 
 
-def _dumped(one: JobRequest) -> str:
+def _dump_request(one: JobRequest) -> str:
     inputs = tuple(replace(image, url="", file_id=None) for image in one.request.inputs)
     return json.dumps(asdict(replace(one.request, inputs=inputs)))
 
@@ -526,7 +526,7 @@ def _request(row: sqlite3.Row) -> JobRequest:
             fingerprint=bounds.text(row["fingerprint"]),
             place=bounds.count(row["place"], 0, MAX_PLACE),
             position=bounds.count(row["position"], 0, MAX_PLACE),
-            request=request_from(json.loads(row["request"])),
+            request=parse_request(json.loads(row["request"])),
             id=row["id"],
             answer=row["answer"],
             error=None if error is None else bounds.line(str(error), MAX_NOTE),

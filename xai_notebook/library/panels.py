@@ -76,7 +76,7 @@ class PanelStore:
             state = bounds.parsed(row["state"])
         return PanelRecord(state if isinstance(state, dict) else {}, list(batches.values()))
 
-    def in_folder(self, folder: str) -> list[PanelLocation]:
+    def find_in_folder(self, folder: str) -> list[PanelLocation]:
         """Return the panel locations in a folder, for notebooks whose names are known."""
         query = """SELECT folder, cell, number, notebook FROM panels
             WHERE folder = ? AND notebook != '' ORDER BY changed DESC"""

@@ -153,7 +153,7 @@ class ImageSlot(NamedTuple):
     notebook: str | None = None
 
 
-def request_values(reply: Reply) -> dict[str, Any]:
+def make_request_row(reply: Reply) -> dict[str, Any]:
     """Return the row of a request, with digests and labels of the input images, not their data."""
     request = reply.request
     inputs = [
@@ -185,7 +185,7 @@ def request_values(reply: Reply) -> dict[str, Any]:
     }
 
 
-def picture_values(picture: Picture, request_id: int) -> dict[str, Any]:
+def make_image_row(picture: Picture, request_id: int) -> dict[str, Any]:
     """Return the row of an image, as far as it does not depend on the image's payload."""
     width, height = picture.size or (None, None)
     expires = picture.public_url_expires
@@ -211,7 +211,7 @@ def picture_values(picture: Picture, request_id: int) -> dict[str, Any]:
     }
 
 
-def saved_ids(
+def find_saved_ids(
     connection: sqlite3.Connection, replies: Sequence[Reply]
 ) -> dict[int, dict[int, int]]:
     """Find replies that the library already holds, for example stored by another kernel.
@@ -281,9 +281,9 @@ class PictureReader:
                 raise LookupError
             values = {name: request_row[name] for name in _REQUEST_COLUMNS}
             foreign = self._database.is_foreign_row(request_row["id"])
-            request = request_from(values, json.loads(request_row["inputs"]))
+            request = parse_request(values, json.loads(request_row["inputs"]))
             if foreign:
-                inputs = tuple(map(to_choose, range(1, 100), request.inputs))
+                inputs = tuple(map(hide_label, range(1, 100), request.inputs))
                 request = replace(request, inputs=inputs)
         for row in image_rows:
             picture: Picture | None
@@ -303,26 +303,28 @@ class PictureReader:
 
     def _picture(self, row: sqlite3.Row, request: ImageRequest) -> Picture | None:
         """Return the picture of an image's row; None if its file is missing."""
-        file, media_type = None, _line(row, "media_type")
+        file, media_type = None, _read_line(row, "media_type")
         if sha256 := row["sha256"]:
             file = self._blobs.path(sha256, media_type)
             if not file.is_file():
                 return None
         if row["status"] not in get_args(Status):
             raise ValueError(row["status"])
-        rewritten = _value(row, "rewritten_prompt", str, type(None))
+        rewritten = _read_value(row, "rewritten_prompt", str, type(None))
         return Picture(
             request=request,
             position=bounds.count(row["position"], 0, MAX_PLACE),
             status=row["status"],
             model=bounds.line(row["model"]),
             rewritten_prompt=rewritten and bounds.text(rewritten),
-            rewritten_by=_line(row, "rewritten_by"),
-            cost_usd=bounds.cost(_value(row, "cost_usd", float, int, type(None))),
+            rewritten_by=_read_line(row, "rewritten_by"),
+            cost_usd=bounds.cost(_read_value(row, "cost_usd", float, int, type(None))),
             media_type=media_type,
-            size=bounds.size(*(_value(row, name, int, type(None)) for name in ("width", "height"))),
+            size=bounds.size(
+                *(_read_value(row, name, int, type(None)) for name in ("width", "height"))
+            ),
             created=bounds.moment_near(row["created"]),
-            error=_line(row, "error"),
+            error=_read_line(row, "error"),
             sha256=sha256,
             file=file,
             id=row["id"],
@@ -332,7 +334,7 @@ class PictureReader:
         )
 
 
-def to_choose(number: int, image: InputImage) -> InputImage:
+def hide_label(number: int, image: InputImage) -> InputImage:
     """Replace the label of an input image, so that it names none of the user's files.
 
     Args:
@@ -342,7 +344,7 @@ def to_choose(number: int, image: InputImage) -> InputImage:
     return replace(image, label=f"{CHOOSE}image {number}")
 
 
-def request_from(values: dict[str, Any], inputs: Any = None) -> ImageRequest:
+def parse_request(values: dict[str, Any], inputs: Any = None) -> ImageRequest:
     """Return a stored request. Its input images have digests and labels, but no data to send.
 
     Args:
@@ -373,12 +375,12 @@ def request_from(values: dict[str, Any], inputs: Any = None) -> ImageRequest:
     return ImageRequest(inputs=images, **fields)
 
 
-def _line(row: sqlite3.Row, name: str) -> str | None:
+def _read_line(row: sqlite3.Row, name: str) -> str | None:
     """Return a column that holds one line of text or NULL."""
     return None if row[name] is None else bounds.line(row[name], MAX_NOTE)
 
 
-def _value(row: sqlite3.Row, name: str, *kinds: type) -> Any:
+def _read_value(row: sqlite3.Row, name: str, *kinds: type) -> Any:
     """Return a column's value after checking its type; SQLite allows any type in any column.
 
     Raises:

@@ -293,7 +293,7 @@ class Spending:
         with self._database.reading() as connection:
             rows = connection.execute(_COSTS, {"most": bounds.MAX_COST_USD}).fetchall()
         return [
-            CostRow(_day(day), bounds.line(model or ""), bounds.line(backend or ""), *counts)
+            CostRow(_parse_day(day), bounds.line(model or ""), bounds.line(backend or ""), *counts)
             for day, model, backend, *counts in rows
         ]
 
@@ -305,7 +305,7 @@ def _insert(connection: sqlite3.Connection, token: str, amount: Amount) -> int:
     return int(connection.execute(statement, values).lastrowid or 0)
 
 
-def _day(text: str | None) -> date | None:
+def _parse_day(text: str | None) -> date | None:
     try:
         return date.fromisoformat(text or "")
     except ValueError:

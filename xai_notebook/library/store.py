@@ -29,9 +29,9 @@ from xai_notebook.library.records import (
     ShownImage,
     SlotQuery,
     StoredImages,
-    picture_values,
-    request_values,
-    saved_ids,
+    find_saved_ids,
+    make_image_row,
+    make_request_row,
 )
 from xai_notebook.library.spending import Spending
 from xai_notebook.library.storage.blobs import BlobStore, DiskSpace
@@ -309,7 +309,7 @@ class Library:
             replies: The replies.
             written: Result of `_write` for each reply.
         """
-        known = saved_ids(connection, replies)
+        known = find_saved_ids(connection, replies)
         (request_id,) = connection.execute("SELECT ifnull(max(id), 0) FROM requests").fetchone()
         (image_id,) = connection.execute("SELECT ifnull(max(id), 0) FROM images").fetchone()
         requests: list[dict[str, Any]] = []
@@ -325,11 +325,11 @@ class Library:
             if ids is None:
                 ids = {}
                 request_id += 1
-                requests.append({"id": request_id, **request_values(reply)})
+                requests.append({"id": request_id, **make_request_row(reply)})
                 for picture, values in zip(pictures, payloads, strict=True):
                     image_id += 1
                     ids[picture.position] = image_id
-                    images.append({"id": image_id, **picture_values(picture, request_id), **values})
+                    images.append({"id": image_id, **make_image_row(picture, request_id), **values})
                 if reply.item is not None:
                     answers.append((request_id, reply.error, reply.item))
             saved.append([replace(image, id=ids.get(image.position)) for image in pictures])
@@ -569,7 +569,7 @@ class Library:
             row = connection.execute(query, (image_id,)).fetchone()
         return None if row is None else ImageSlot(*row)
 
-    def redone(self, slot: ImageSlot, *, notebook: str | None, image_id: int) -> list[int]:
+    def find_redone(self, slot: ImageSlot, *, notebook: str | None, image_id: int) -> list[int]:
         """Return the ids of images that replaced another image in a slot, the oldest first.
 
         Args:

@@ -83,7 +83,7 @@ class JobManager:
 
     def find(self, library: Library, names: Sequence[str]) -> list[JobPoller]:
         """Return the pollers of jobs by name; empty if the library lacks one of them."""
-        jobs = [library.jobs.named(name) for name in names]
+        jobs = [library.jobs.find_by_name(name) for name in names]
         return [] if None in jobs else [self._updated(library, job) for job in jobs if job]
 
     async def close(self) -> None:
@@ -127,7 +127,7 @@ class JobManager:
                 stored.pop(key, None)  # the job counts this image
         past = None
         if not pollers:
-            past = await asyncio.to_thread(library.jobs.latest_with, keys)
+            past = await asyncio.to_thread(library.jobs.find_latest, keys)
         options = ("columns", "captions", "full", "compare")
         settings = {name: getattr(call.options, name) for name in options}
         settings["notes"] = (*call.announced, *call.progress.notes)
@@ -171,7 +171,7 @@ class JobManager:
         requests = list(chain.from_iterable(wanted))
         if not call.fresh:
             await self._check_kept(library, [one.key for one in requests], fresh=False)
-        open_jobs = await asyncio.to_thread(library.jobs.open_with, requests)
+        open_jobs = await asyncio.to_thread(library.jobs.find_open, requests)
         return [sum(one.key in open_jobs for one in images) for images in wanted]
 
     async def _check_kept(self, library: Library, keys: Sequence[str], *, fresh: bool) -> None:
@@ -204,7 +204,7 @@ class JobManager:
         requests = {one.key: one for each in claimed for one in _job_requests(call, each)}
         held = [] if call.options.replay else [*requests.values()]
         while True:
-            open_jobs = await asyncio.to_thread(library.jobs.open_with, held)
+            open_jobs = await asyncio.to_thread(library.jobs.find_open, held)
             stored = await _stored(call, generator, claimed)
             jobs = {job.id: job for key, job in open_jobs.items() if key not in stored}
             pollers = [self._poller(library, jobs[job_id]) for job_id in sorted(jobs)]

@@ -151,11 +151,11 @@ class JobSubmitter:
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
         """Hold the job's lock, and read the changes of other kernels first."""
-        lock = self.library.jobs.turn(self.job.id)
+        lock = self.library.jobs.submission_lock(self.job.id)
         try:
             await acquire(lock)
             await self._update(self.library.jobs.get)
-            self._marked = await asyncio.to_thread(self.library.jobs.marked, self.job)
+            self._marked = await asyncio.to_thread(self.library.jobs.submission_states, self.job)
             yield
         finally:
             lock.release(remove=self.job.state != "new")

@@ -156,8 +156,8 @@ class Database:
         """Raise `LibraryError` if the library is read-only."""
         if self.read_only:
             raise LibraryError(
-                f"The library in {self.home} is read-only: its pictures are shown, but new pictures "
-                "are not stored. Set XAI_NOTEBOOK_HOME to a folder you can write to."
+                f"The library in {self.home} is read-only: its pictures are shown, but new "
+                "pictures are not stored. Set XAI_NOTEBOOK_HOME to a folder you can write to."
             )
 
     @property
@@ -291,7 +291,7 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        shorten(interrupt, "while waiting for the library; nothing in it is lost.")
+        shorten(interrupt, "stopped waiting for the library; nothing in it is lost.")
         raise
 
 

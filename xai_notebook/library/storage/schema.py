@@ -630,7 +630,7 @@ def _check_file(file: Path) -> None:
 
 
 def _recognise(connection: sqlite3.Connection, file: Path) -> int:
-    """Check that a file is a library of a known version; return the version, or 0 if it is empty."""
+    """Check that a file is a library of a known version, or empty; return the version or 0."""
     (tables,) = patiently(connection, "SELECT count(*) FROM sqlite_master").fetchone()
     if not tables:
         return 0

@@ -193,7 +193,7 @@ def _candidates(
     A cell matches if it has the code and the panel number, and all code above it has run.
     """
     folder = str(notebook_folder())
-    for location in library.panels.in_folder(folder):
+    for location in library.panels.find_in_folder(folder):
         if location.number != number:
             continue
         cells = _code_cells(Path(folder, location.notebook))
