@@ -263,12 +263,7 @@ class Bundle:
 
 
 def _check_directory(stream: BinaryIO, budget: ReadBudget) -> int:
-    """Check the size of a zip directory, which `zipfile` reads entirely; return it in bytes.
-
-    Raises:
-        _TooMuchError: The directory exceeds the budget.
-        ValueError: The file cannot be a bundle.
-    """
+    """Check the size of a zip directory, which `zipfile` reads entirely; return it in bytes."""
     size = stream.seek(0, 2)
     if not _END.size + _LOCATOR_BYTES < size <= MAX_BUNDLE_BYTES:
         raise ValueError(size)
@@ -609,11 +604,7 @@ def open_picture(bundle: Bundle, image: Picture, request: ImageRequest) -> Pictu
 
 
 def _read_again(bundle: Bundle, sha256: str) -> bytes:
-    """Read an original again that was checked before, so that it need not stay in memory.
-
-    Raises:
-        MissingImageError: The original is damaged or missing by now.
-    """
+    """Return an original that was checked before, so that it need not stay in memory."""
     try:
         return bundle.read(sha256)
     except LibraryError as error:
@@ -755,12 +746,7 @@ def _merge(entries: _Entries, entry: BundleEntry) -> None:
 
 
 def _write(file: Path, entries: list[BundleEntry], originals: _Originals) -> None:
-    """Write a bundle; the same pictures result in the same bytes.
-
-    Raises:
-        ExportError: The bundle cannot be written, or would be too large.
-        LibraryError: An original is damaged.
-    """
+    """Write a bundle; the same pictures result in the same bytes."""
     lines = "\n".join([json.dumps(HEADER), *map(_line_of, entries)]).encode()
     digests = sorted({image.sha256 for entry in entries for image in entry.images if image.sha256})
     count = max(len(entries), sum(len(entry.images) for entry in entries))

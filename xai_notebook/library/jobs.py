@@ -473,11 +473,7 @@ def _by_id(connection: sqlite3.Connection, job_id: int) -> JobRecord:
 
 
 def _job(row: sqlite3.Row) -> JobRecord:
-    """Return the job in a row.
-
-    Raises:
-        LibraryError: The row is damaged.
-    """
+    """Return the job in a row; raise `LibraryError` if the row is damaged."""
     try:
         texts = {name: bounds.text(row[name]) for name in ("name", "backend", "host", "state")}
         optional: dict[str, Any] = {
@@ -514,11 +510,7 @@ def _dump_request(one: JobRequest) -> str:
 
 
 def _request(row: sqlite3.Row) -> JobRequest:
-    """Return the request in a row.
-
-    Raises:
-        LibraryError: The row is damaged.
-    """
+    """Return the request in a row; raise `LibraryError` if the row is damaged."""
     try:
         error = row["error"]
         return JobRequest(

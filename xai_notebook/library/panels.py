@@ -114,10 +114,9 @@ def _find(connection: sqlite3.Connection, location: PanelLocation) -> sqlite3.Ro
 
 
 def _keep(connection: sqlite3.Connection, location: PanelLocation, state: Mapping[str, Any]) -> int:
-    """Update a panel's row, or insert one with the pictures of the panel that `_find` returns.
+    """Update or insert a panel and return its row id.
 
-    Returns:
-        Row id.
+    A new panel gets the pictures of the panel that `_find` returns.
     """
     before, values = (
         _find(connection, location),

@@ -381,11 +381,7 @@ def _read_line(row: sqlite3.Row, name: str) -> str | None:
 
 
 def _read_value(row: sqlite3.Row, name: str, *kinds: type) -> Any:
-    """Return a column's value after checking its type; SQLite allows any type in any column.
-
-    Raises:
-        TypeError: The value has another type.
-    """
+    """Return a column's value after checking its type; SQLite allows any type in any column."""
     value = row[name]
     if not isinstance(value, kinds):
         raise TypeError(name)

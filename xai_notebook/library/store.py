@@ -667,12 +667,7 @@ class Library:
 
 
 def _check_files(folder: str) -> None:
-    """Check that a folder of a foreign library and its subfolders hold only files and folders.
-
-    Raises:
-        LibraryError: A folder holds a link, a pipe or a device.
-        OSError: A folder cannot be read.
-    """
+    """Raise `LibraryError` if a folder or its subfolders hold a link, a pipe or a device."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

@@ -44,7 +44,12 @@ def prepare_index(connection: sqlite3.Connection) -> bool:
             raise
     if _newest(connection, "search_docsize") < _newest(connection, "requests"):
         with transaction(connection):
-            _catch_up(connection)
+            after = _newest(connection, "search_docsize")
+            query = "SELECT * FROM requests WHERE id > ? ORDER BY id"
+            for row in connection.execute(query, (after,)):
+                select = "SELECT rewritten_prompt FROM images WHERE request_id = ?"
+                rewritten = [text for (text,) in connection.execute(select, (row["id"],))]
+                index_requests(connection, [(row, rewritten)])
     return True
 
 
@@ -59,15 +64,6 @@ def has_index(connection: sqlite3.Connection) -> bool:
 def _newest(connection: sqlite3.Connection, table: str) -> int:
     (newest,) = connection.execute(f"SELECT max(id) FROM {table}").fetchone()  # noqa: S608  # ours
     return newest or 0
-
-
-def _catch_up(connection: sqlite3.Connection) -> None:
-    after = _newest(connection, "search_docsize")
-    for row in connection.execute("SELECT * FROM requests WHERE id > ? ORDER BY id", (after,)):
-        rewritten = connection.execute(
-            "SELECT rewritten_prompt FROM images WHERE request_id = ?", (row["id"],)
-        )
-        index_requests(connection, [(row, [text for (text,) in rewritten])])
 
 
 def index_requests(
@@ -130,12 +126,8 @@ def matching_requests(words: str, *, indexed: bool) -> tuple[str, list[str]]:
         spaced = (_SINGLE.sub(r" \1 ", part).replace('"', '""') for part in parts)
         query = " ".join(f'"{phrase}"' for phrase in spaced) + " *"
         return "SELECT rowid AS id FROM search WHERE search MATCH ? ORDER BY rowid DESC", [query]
-    return _containing(parts)
-
-
-def _containing(parts: list[str]) -> tuple[str, list[str]]:
-    one = " OR ".join(f"{column} LIKE ? ESCAPE '\\'" for column in _COLUMNS)
-    condition = " AND ".join(f"({one} OR {_REWRITTEN})" for _ in parts)
+    texts = " OR ".join([*(f"{column} LIKE ? ESCAPE '\\'" for column in _COLUMNS), _REWRITTEN])
+    condition = " AND ".join([f"({texts})"] * len(parts))
     patterns = ["%" + re.sub(r"([\\%_])", r"\\\1", part) + "%" for part in parts]
     parameters = [pattern for pattern in patterns for _ in range(len(_COLUMNS) + 1)]
     return f"SELECT id FROM requests WHERE {condition} ORDER BY id DESC", parameters  # noqa: S608

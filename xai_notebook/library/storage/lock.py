@@ -31,6 +31,8 @@ else:
 
 _UNSUPPORTED: Final = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 """Errors of file systems without locks."""
+_LOCKED_BYTE: Final = 1 << 30
+"""On Windows, offset of the locked byte: after the content, because it cannot be read."""
 _HELD: Final[set[Path]] = set()
 """Files that this process has locked; some locks do not exclude threads of the same process."""
 _GUARD = threading.Lock()
@@ -146,16 +148,13 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-if sys.platform == "win32":
-    _LOCKED_BYTE: Final = 1 << 30
-    """Offset of the locked byte, after the content, because a locked byte cannot be read."""
+def lock(descriptor: int) -> bool | None:
+    """Lock an open file without waiting.
 
-    def lock(descriptor: int) -> bool | None:
-        """Lock an open file without waiting.
-
-        Returns:
-            False if another process has locked it; None if the file system has no locks.
-        """
+    Returns:
+        False if another process has locked it; None if the file system has no locks.
+    """
+    if sys.platform == "win32":
         os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
@@ -166,33 +165,24 @@ if sys.platform == "win32":
         finally:
             os.lseek(descriptor, 0, os.SEEK_SET)
         return True
+    for call in (fcntl.flock, fcntl.lockf):
+        try:
+            call(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                return False
+        else:
+            return True
+    return None
 
-    def unlock(descriptor: int) -> None:
-        """Unlock an open file."""
+
+def unlock(descriptor: int) -> None:
+    """Unlock an open file."""
+    if sys.platform == "win32":
         os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
         with suppress(OSError):
             msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-
-else:
-
-    def lock(descriptor: int) -> bool | None:
-        """Lock an open file without waiting.
-
-        Returns:
-            False if another process has locked it; None if the file system has no locks.
-        """
-        for call in (fcntl.flock, fcntl.lockf):
-            try:
-                call(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in _UNSUPPORTED:
-                    return False
-            else:
-                return True
-        return None
-
-    def unlock(descriptor: int) -> None:
-        """Unlock an open file."""
+    else:
         for call in (fcntl.flock, fcntl.lockf):
             with suppress(OSError):
                 call(descriptor, fcntl.LOCK_UN)
