@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import aclosing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import grpc.aio
@@ -23,7 +22,7 @@ from xai_notebook.client.transport.call import (
     receive_all,
 )
 from xai_notebook.client.transport.channel import open_channel, retries_itself
-from xai_notebook.client.transport.retry import MAX_ATTEMPTS, Retries, RetryPolicy
+from xai_notebook.client.transport.retry import MAX_ATTEMPTS, Attempt, RetryPolicy, notify
 from xai_notebook.client.transport.scrubbing import scrub_message
 from xai_notebook.client.transport.status import CallInfo, scrubbed, translate
 from xai_notebook.errors import (
@@ -31,6 +30,7 @@ from xai_notebook.errors import (
     ConfigurationError,
     DownloadError,
     ForkedProcessError,
+    OptionError,
     ReplyError,
 )
 
@@ -80,10 +80,10 @@ class Connection:
         self._metadata = metadata
         self._channel_options = tuple(channel_options)
         self._on_attempt = on_attempt
-        self._policy = RetryPolicy(max_attempts)
-        if retries_itself(self._channel_options):
-            # Otherwise each of our attempts would consist of several attempts of gRPC's core.
-            self._policy = RetryPolicy(1)
+        if not isinstance(max_attempts, int) or max_attempts < 1:
+            raise OptionError(f"max_attempts is {max_attempts!r}. Give a whole number from 1 on.")
+        # If gRPC's core retries, each of our attempts would consist of several of its attempts.
+        self._max_attempts = 1 if retries_itself(self._channel_options) else max_attempts
         self._channel: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -128,11 +128,11 @@ class Connection:
         payload = request.SerializeToString()
         data = await self._call(
             method,
-            lambda **options: exchange(send(**options), _single(payload)),
+            lambda **options: exchange(send(**options), payload),
             model=model,
             timeout=timeout,
             on_attempt=on_attempt,
-            policy=replace(self._policy, idempotent=idempotent, only_unsent=only_unsent),
+            policy=RetryPolicy(self._max_attempts, idempotent, only_unsent),
         )
         if on_reply is not None:
             on_reply(data)
@@ -163,7 +163,7 @@ class Connection:
             method,
             lambda **options: exchange(send(**options), payloads()),
             timeout=timeout,
-            policy=self._policy if repeatable else RetryPolicy(1),
+            policy=RetryPolicy(self._max_attempts if repeatable else 1),
         )
         return self._parse(reply, data)
 
@@ -188,7 +188,7 @@ class Connection:
                 method,
                 lambda **options: receive_all(send(payload, **options), max_bytes),
                 timeout=timeout,
-                policy=replace(self._policy, idempotent=True),
+                policy=RetryPolicy(self._max_attempts, idempotent=True),
             )
         except TooLongError as error:
             raise DownloadError(
@@ -206,55 +206,63 @@ class Connection:
         timeout: float | None = None,
         on_attempt: OnAttempt | None = None,
     ) -> _T:
-        """Call `begin` with the options of a gRPC call for each attempt, and return its result."""
+        """Make attempts until one succeeds, as `policy` and deadline allow; return its result.
+
+        Args:
+            method: Path of the gRPC method.
+            begin: Makes one attempt, with the options `timeout` and `metadata` of a gRPC call.
+            policy: Which failures are retried.
+            model: See `unary`.
+            timeout: See `unary`.
+            on_attempt: See `unary`.
+        """
         error: Exception
         deadline = Deadline.after(self.timeout if timeout is None else timeout)
-        callbacks = [each for each in (self._on_attempt, on_attempt) if each is not None]
-        retries = Retries(method, deadline, policy, callbacks)
-
-        async def attempt() -> _T:
+        attempts = 0
+        while True:
+            attempts += 1
             left = max(deadline.remaining(), 0.001)
-            return await self._scrubbed(begin(timeout=left, metadata=self._metadata))
-
-        try:
-            return await retries.run(attempt)
-        except Failure as failure:
-            error, kind = failure.error, failure.kind
-            if policy.idempotent and kind is FailureKind.UNPROVEN:
-                kind = FailureKind.REFUSED  # an idempotent call cannot have been billed
-        except grpc.aio.BaseError as raised:
-            error, kind = raised, FailureKind.LOST
-        except asyncio.CancelledError:
-            self._raise_if_closed_meanwhile()
-            raise
+            try:
+                return await begin(timeout=left, metadata=self._metadata)
+            except Failure as failure:
+                # Drop the traceback: its frames refer to the task, which refers to this exception.
+                rpc_error, kind = failure.with_traceback(None).error, failure.kind
+            except NoMessageError as none:
+                raise ReplyError(self._broken("ended early")) from none.with_traceback(None)
+            except grpc.aio.BaseError as raised:
+                error, kind = raised, FailureKind.LOST
+                break
+            except asyncio.CancelledError:
+                self._raise_if_closed_meanwhile()
+                raise
+            # Outside the handler; otherwise `__context__` would keep an error with an echoed key.
+            error = rpc_error = scrubbed(rpc_error, self._key)
+            wait = policy.wait(rpc_error, kind, attempts)
+            if wait is None or wait >= deadline.remaining():
+                break
+            attempt = Attempt(
+                number=attempts,
+                of=policy.max_attempts,
+                method=method,
+                error_code=rpc_error.code().name,
+                wait=wait,
+                elapsed=deadline.elapsed(),
+            )
+            notify((self._on_attempt, on_attempt), attempt)
+            await asyncio.sleep(wait)
+        if policy.idempotent and kind is FailureKind.UNPROVEN:
+            kind = FailureKind.REFUSED  # an idempotent call cannot have been billed
         call = CallInfo(
             self._title,
             self._key,
             model,
             deadline.timeout,
-            attempts=retries.sent,
+            attempts=attempts,
             elapsed=deadline.elapsed(),
             method=method,
             loopback=self.endpoint.loopback,
         )
         raise translate(error, call, kind) from error
-
-    async def _scrubbed(self, receiving: Awaitable[_T]) -> _T:
-        """Await an attempt; if it fails, remove the key from the error.
-
-        Raises:
-            Failure: There was no reply.
-            ReplyError: The server sent the status OK without a message.
-        """
-        try:
-            return await receiving
-        except Failure as failure:
-            # Drop the traceback: its frames refer to the task, which refers to this exception.
-            error, kind = failure.with_traceback(None).error, failure.kind
-        except NoMessageError as none:
-            raise ReplyError(self._broken("ended early")) from none.with_traceback(None)
-        # Outside the handler; otherwise `__context__` would keep an error with an echoed key.
-        raise Failure(scrubbed(error, self._key), kind)
 
     def _parse(self, kind: type[Reply], data: bytes) -> Reply:
         try:
@@ -313,7 +321,3 @@ class Connection:
             raise CallCancelledError(
                 "The client was closed while a call was under way.", code="CANCELLED"
             )
-
-
-async def _single(message: bytes) -> AsyncGenerator[bytes]:
-    yield message

@@ -1,4 +1,4 @@
-"""The retry loop of a gRPC call: which failures are retried, how often, and after which wait.
+"""Which failures of a gRPC call are retried, how often, and after which wait.
 
 A call is retried after UNAVAILABLE, or RESOURCE_EXHAUSTED for a rate limit, and only if there is
 proof that the server did not begin to serve it (`call` lists the proofs). It is not retried
@@ -14,32 +14,27 @@ only if the request was not sent, since real services have done the work and sti
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 
-from xai_notebook.client.transport.call import Failure, FailureKind, http_status, is_size_limit
-from xai_notebook.errors import OptionError
+from xai_notebook.client.transport.call import FailureKind, http_status, is_size_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
-
-    from xai_notebook.client.transport.call import Deadline
+    from collections.abc import Iterable
 
 MAX_ATTEMPTS = 5
 MAX_HINT = 60.0
 """Longest wait in seconds that the server can request; for a longer wait, its error is raised."""
 
 _log = logging.getLogger(__name__)
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,79 +78,37 @@ class RetryPolicy:
     idempotent: bool = False
     only_unsent: bool = False
 
-    def __post_init__(self) -> None:
-        """Check the number of attempts.
+    def wait(self, error: grpc.aio.AioRpcError, kind: FailureKind, attempts: int) -> float | None:
+        """Return the seconds to wait before the next attempt; None if the call is not retried.
 
-        Raises:
-            OptionError: `max_attempts` is not a positive integer.
+        Args:
+            error: Error of the last attempt.
+            kind: Whether the last attempt may have been served.
+            attempts: Number of attempts so far.
         """
-        if not isinstance(self.max_attempts, int) or self.max_attempts < 1:
-            raise OptionError(
-                f"max_attempts is {self.max_attempts!r}. Give a whole number from 1 on."
-            )
+        code = error.code()
+        if attempts >= self.max_attempts or code not in _BACKOFF or is_size_limit(error):
+            return None
+        if self.only_unsent and kind is not FailureKind.UNSENT:
+            return None
+        if kind not in {FailureKind.UNSENT, FailureKind.REFUSED} and not self.idempotent:
+            return None
+        hint = server_hint(error)
+        if not 0 <= hint <= MAX_HINT:
+            return None
+        if http_status(error) == HTTPStatus.TOO_MANY_REQUESTS:
+            code = grpc.StatusCode.RESOURCE_EXHAUSTED
+        return max(_BACKOFF[code].wait(attempts), hint)
 
-    def allows(self, failure: Failure) -> bool:
-        """Tell whether to retry after `failure`."""
-        if failure.error.code() not in _BACKOFF or is_size_limit(failure.error):
-            return False
-        if self.only_unsent and failure.kind is not FailureKind.UNSENT:
-            return False
-        if failure.kind not in {FailureKind.UNSENT, FailureKind.REFUSED} and not self.idempotent:
-            return False
-        return 0 <= server_hint(failure.error) <= MAX_HINT
 
-
-class Retries:
-    """The attempts of one call.
-
-    Attributes:
-        sent: Number of attempts so far.
-    """
-
-    def __init__(
-        self, method: str, deadline: Deadline, policy: RetryPolicy, callbacks: Sequence[OnAttempt]
-    ) -> None:
-        """Prepare a call of `method`; each callback gets every failed attempt that is retried."""
-        self.sent = 0
-        self._method = method
-        self._deadline = deadline
-        self._policy = policy
-        self._callbacks = callbacks
-
-    async def run(self, send: Callable[[], Awaitable[_T]]) -> _T:
-        """Call `send` until it succeeds, as the policy and deadline allow; return its result.
-
-        Raises:
-            Failure: The last attempt failed.
-        """
-        while True:
-            self.sent += 1
-            try:
-                return await send()
-            except Failure as failure:
-                if self.sent >= self._policy.max_attempts or not self._policy.allows(failure):
-                    raise
-                wait = _wait(failure.error, self.sent)
-                if wait >= self._deadline.remaining():
-                    raise
-                code = failure.error.code().name
-            self._announce(code, wait)
-            await asyncio.sleep(wait)
-
-    def _announce(self, code: str, wait: float) -> None:
-        attempt = Attempt(
-            number=self.sent,
-            of=self._policy.max_attempts,
-            method=self._method,
-            error_code=code,
-            wait=wait,
-            elapsed=self._deadline.elapsed(),
-        )
-        for callback in self._callbacks:
-            try:
+def notify(callbacks: Iterable[OnAttempt | None], attempt: Attempt) -> None:
+    """Call each callback that is not None with a failed attempt that is retried."""
+    for callback in callbacks:
+        try:
+            if callback is not None:
                 callback(attempt)
-            except Exception:  # noqa: BLE001  # an error in a callback must not lose a paid reply
-                _log.warning("an on_attempt callback failed", exc_info=True)
+        except Exception:  # noqa: BLE001  # an error in a callback must not lose a paid reply
+            _log.warning("an on_attempt callback failed", exc_info=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,14 +133,6 @@ _BACKOFF = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: Backoff(0.5, 8.0),
 }
 """Backoff after each status that can be retried."""
-
-
-def _wait(error: grpc.aio.AioRpcError, attempt: int) -> float:
-    """Return the seconds to wait after the `attempt`-th attempt."""
-    code = error.code()
-    if http_status(error) == HTTPStatus.TOO_MANY_REQUESTS:
-        code = grpc.StatusCode.RESOURCE_EXHAUSTED
-    return max(_BACKOFF[code].wait(attempt), server_hint(error))
 
 
 def server_hint(error: grpc.aio.AioRpcError) -> float:
