@@ -84,7 +84,8 @@ class FilesClient:
                 timeout=timeout,
                 repeatable=source.repeatable,
             )
-            span.add({"file.id": stored.id, "file.filename": stored.filename})
+            if span:
+                span.add({"file.id": stored.id, "file.filename": stored.filename})
         return stored
 
     async def list(
@@ -137,7 +138,8 @@ class FilesClient:
             reply = await self._connection.unary(
                 wire.DELETE_FILE, request, wire.DeleteFileResponse, timeout=timeout
             )
-            span.add({"file.id": file_id})
+            if span:
+                span.add({"file.id": file_id})
         return reply
 
     async def content(

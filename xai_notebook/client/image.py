@@ -185,7 +185,8 @@ class ImageClient:
             except NotFoundError as error:
                 await self._name_models(error, request.model)
                 raise
-            span.add_images(request, reply)
+            if span:
+                span.add_images(request, reply)
         left = deadline.remaining()
         return [
             ImageResponse(reply, index, self._downloader, timeout=left)
