@@ -27,6 +27,7 @@ from xai_notebook.client.addresses import (
 )
 from xai_notebook.client.media import media_type
 from xai_notebook.client.transport.channel import root_certificates_path
+from xai_notebook.client.transport.retry import Backoff
 from xai_notebook.errors import DownloadError, XaiError
 
 if TYPE_CHECKING:
@@ -44,14 +45,14 @@ DOWNLOAD_TIMEOUT: Final = 120.0
 """Maximum seconds to download one image, over all attempts and redirects."""
 MAX_ATTEMPTS: Final = 3
 """Attempts to download an image. Retries are free, and the image is already paid for."""
-PAUSE = 0.3
-"""Seconds before the second attempt; twice as many before the third."""
 MAX_REDIRECTS: Final = 5
 CHUNK_BYTES: Final = 1 << 16
 MAX_ERROR_BYTES: Final = 1 << 16
 """Bytes to read from a response whose status is not 200."""
 DEFAULT_MEDIA_TYPE: Final = "image/jpeg"
 
+_BACKOFF = Backoff(first=0.3, most=0.6)
+"""Waits between the attempts to download an image."""
 _OK: Final = 200
 _REDIRECTS: Final = range(300, 400)
 _FOLLOWED: Final = frozenset({301, 302, 303, 307, 308})
@@ -128,7 +129,7 @@ class Downloader:
             except _TransientError as error:
                 if attempt == MAX_ATTEMPTS:
                     raise DownloadError(str(error)) from error.__cause__
-            await asyncio.sleep(PAUSE * attempt)
+            await asyncio.sleep(_BACKOFF.wait(attempt))
 
     async def _follow(self, first: WebAddress) -> tuple[bytes, str]:
         """Follow redirects: check each address like the first one, and send it no key."""

@@ -41,7 +41,7 @@ from xai_notebook.client.transport.scrubbing import scrub
 from xai_notebook.errors import ConfigurationError, DownloadError
 from xai_notebook.server.engine import Engine, EngineResult, check_picture
 from xai_notebook.server.faults import Refusal
-from xai_notebook.server.validation import MODEL_NAMES, Model, find_model
+from xai_notebook.server.validation import MODEL_NAMES, Model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -468,10 +468,9 @@ class OpenAIEngine(Engine):
             Refusal: The model does not exist, or xAI's name is ambiguous.
         """
         models = await self.models()
-        if name not in MODEL_NAMES or name in (model.name for model in models):
-            return find_model(name, models)
-        if len(models) == 1 or self._address.model:
-            return models[0]
+        is_clear = len(models) == 1 or self._address.model or name not in MODEL_NAMES
+        if is_clear or name in (model.name for model in models):
+            return await super().find(name)
         some = [model.name[:_MAX_NAME] for model in models[:_MAX_NAMED]]
         some += ["…"] if len(models) > _MAX_NAMED else []
         raise self._errors.refusal(
