@@ -31,7 +31,7 @@ from xai_notebook.server.dispatch import Methods
 from xai_notebook.server.engine import EngineInput, EnginePool, EngineResult
 from xai_notebook.server.faults import Refusal
 from xai_notebook.server.file_store import FileStore
-from xai_notebook.server.validation import check_request, input_images, invalid
+from xai_notebook.server.validation import check_request, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,6 +80,7 @@ class Service:
         """
         self._files, self._log, self._faults = files, log, faults
         self._engine, self._rewrites = engine, rewrites
+        # Numbers of pictures of earlier requests, by a hash of the request without `n`.
         self._taken: Counter[int] | None = None if repeats else Counter()
         self._pool = EnginePool()
         self._decoding = asyncio.Lock()
@@ -147,7 +148,15 @@ class Service:
         delay = faults.delay(request) if callable(faults.delay) else faults.delay
         if delay > 0:
             await asyncio.sleep(delay)
-        reply = await self._make(request, order, self._first_take(request))
+        first = 0
+        if self._taken is not None:
+            alike = wire.GenerateImageRequest()
+            alike.CopyFrom(request)
+            alike.ClearField("n")
+            key = hash(alike.SerializeToString(deterministic=True))
+            first = self._taken[key]
+            self._taken[key] += request.n or 1
+        reply = await self._make(request, order, first)
         if fault and faults.after_work:
             raise Refusal.of(fault)
         return reply
@@ -157,24 +166,12 @@ class Service:
     ) -> wire.ImageResponse:
         return await self._make(request, await check_request(request, self._engine.find), take)
 
-    def _first_take(self, request: wire.GenerateImageRequest) -> int:
-        """Return how many pictures earlier equal requests had; `n` is not compared."""
-        if self._taken is None:
-            return 0
-        alike = wire.GenerateImageRequest()
-        alike.CopyFrom(request)
-        alike.ClearField("n")
-        key = hash(alike.SerializeToString(deterministic=True))
-        first = self._taken[key]
-        self._taken[key] += request.n or 1
-        return first
-
     async def _make(
         self, request: wire.GenerateImageRequest, order: ImageOrder, first: int
     ) -> wire.ImageResponse:
         """Make the pictures of a checked request; `first` is the index of the first picture."""
         inputs = []
-        for source in input_images(request):
+        for source in [request.image] if request.HasField("image") else request.images:
             async with self._decoding:  # one at a time in all calls: images can be large
                 inputs.append(await self._pool.run(functools.partial(self._read_input, source)))
         results = await self._run_engine(request, order, first, inputs)

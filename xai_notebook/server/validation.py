@@ -172,11 +172,6 @@ async def check_request(
     return order
 
 
-def input_images(request: wire.GenerateImageRequest) -> Sequence[wire.ImageUrlContent]:
-    """Return the images to edit as sent: data URIs, base64, URLs or ids in the file store."""
-    return [request.image] if request.HasField("image") else request.images
-
-
 def _order(request: wire.GenerateImageRequest, model: Model) -> ImageOrder:
     """Return the order of a request after a check of its options."""
     ratio, resolution, quality = None, "1k", "medium"
@@ -203,7 +198,7 @@ def _order(request: wire.GenerateImageRequest, model: Model) -> ImageOrder:
 def _check_inputs(request: wire.GenerateImageRequest, model: Model) -> None:
     if request.HasField("image") and request.images:
         raise invalid("image and images must not be used together.")
-    sources = input_images(request)
+    sources = [request.image] if request.HasField("image") else request.images
     if sources and not model.edits:
         raise invalid(f"{model.name} does not accept input images.")
     if len(sources) > settings.MAX_INPUT_IMAGES:
