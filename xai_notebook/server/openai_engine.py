@@ -58,6 +58,7 @@ _MAX_USD: Final = 10_000.0
 _MAX_DIGITS: Final = 300
 """Integers with more digits are parsed as floats: Python refuses more than 4300 digits."""
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
+"""Lone surrogates, which protobuf cannot encode."""
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 
 
@@ -76,11 +77,6 @@ def parse_json(body: bytes) -> Any:
 
 def _parse_integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
-
-
-def replace_surrogates(text: str) -> str:
-    """Replace lone surrogates, which protobuf cannot encode."""
-    return _SURROGATES.sub("\ufffd", text)
 
 
 def list_entries(reply: dict[str, Any]) -> list[dict[str, Any]]:
@@ -209,12 +205,6 @@ def _last(thing: Any) -> Any:
     return thing[-1] if isinstance(thing, list) and thing else thing
 
 
-def _sizes_in(text: str) -> frozenset[Size]:
-    """Return the sizes that a message lists, such as `1024x1536`."""
-    sizes = ((int(match[1]), int(match[2])) for match in _SIZE.finditer(text))
-    return frozenset(size for size in sizes if min(size) >= _COARSE)
-
-
 @dataclass(slots=True)
 class Capabilities:
     """The limits of an engine, learned from its refusals.
@@ -266,20 +256,19 @@ class Capabilities:
         if named == "n":
             self.most = 1
         elif named == "size":
-            self._shrink(error, sent["size"])
+            size = sent["size"]
+            listed = [(int(width), int(height)) for width, height in _SIZE.findall(error.text)]
+            sizes = frozenset(each for each in listed if min(each) >= _COARSE and each != size)
+            if sizes:
+                self.sizes = sizes
+            else:
+                side = math.sqrt(size[0] * size[1])
+                self.side = next((s for s in _SMALLER if s < _SHRINK * side), _SMALLER[-1])
         elif named == "image":
             self.field = "image" if sent["image"] == "image[]" else "image[]"
         elif named is not None:
             self.dropped.add(named)
         return named
-
-    def _shrink(self, error: ErrorBody, size: Size) -> None:
-        listed = _sizes_in(error.text) - {size}
-        if listed:
-            self.sizes = listed
-            return
-        side = math.sqrt(size[0] * size[1])
-        self.side = next((each for each in _SMALLER if each < _SHRINK * side), _SMALLER[-1])
 
 
 def _rectangle(ratio: float, side: int, multiple: int) -> Size:
@@ -381,11 +370,6 @@ class EngineAddress:
             )
         return cls(replace(base, target=base.target.rstrip("/") or "/v1"), model.strip(), private)
 
-    @property
-    def location(self) -> str:
-        """Host and port."""
-        return self.base.authority
-
     def url(self, path: str) -> WebAddress:
         """Return the URL of an endpoint."""
         return replace(self.base, target=f"{self.base.target}/{path}")
@@ -424,14 +408,13 @@ class OpenAIEngine(Engine):
         self._address = EngineAddress.parse(url)
         self._key = key
         self._capabilities = Capabilities()
-        self._errors = ErrorTranslator(self._address.location, key)
         base = self._address.url("")
         self._http = HttpClient(own=base, key=key)
         self._downloader = Downloader(allow_loopback=False, own=base, key=key)
         self._models: tuple[Model, ...] = ()
         self._listed_at = float("-inf")
         self._listing = asyncio.Lock()
-        self.location = self._address.location
+        self.location = base.authority
         self.free = self._address.private
 
     async def close(self) -> None:
@@ -455,7 +438,18 @@ class OpenAIEngine(Engine):
                     if not named:
                         raise
                     names = dict.fromkeys(named)
-                self._models = tuple(self._model(name, len(names)) for name in names)
+                # Prices are looked up by xAI's names: a free engine's default model has these too.
+                default = self._address.model or (next(iter(names)) if len(names) == 1 else "")
+                self._models = tuple(
+                    Model(
+                        name,
+                        MODEL_NAMES if name == default and self.free else (),
+                        0,
+                        has_quality=True,
+                        price_ticks=0,
+                    )
+                    for name in names
+                )
                 self._listed_at = time.monotonic()
             return self._models
 
@@ -473,17 +467,11 @@ class OpenAIEngine(Engine):
             return await super().find(name)
         some = [model.name[:_MAX_NAME] for model in models[:_MAX_NAMED]]
         some += ["…"] if len(models) > _MAX_NAMED else []
-        raise self._errors.refusal(
+        raise self._refusal(
             Code.INVALID_ARGUMENT,
             "has several models. Name one with --model, or after # in XAI_NOTEBOOK_ENGINE: "
             f"{', '.join(some)}",
         )
-
-    def _model(self, name: str, count: int) -> Model:
-        # Prices are looked up by xAI's model names, so a free engine lists them as aliases.
-        is_default = name == self._address.model or count == 1
-        aliases = MODEL_NAMES if is_default and self._address.private else ()
-        return Model(name, aliases, 0, has_quality=True, price_ticks=0)
 
     async def _list_names(self) -> list[str]:
         """Return the names of models that `/models` lists.
@@ -497,11 +485,11 @@ class OpenAIEngine(Engine):
         )
         response = await self._send(request)
         if response.status != _OK:
-            raise self._errors.status(response)
-        ids = [entry.get("id") for entry in list_entries(self._errors.parse(response))]
-        names = [self._errors.clean(name) for name in ids if isinstance(name, str) and name]
+            raise self._status_refusal(response)
+        ids = [entry.get("id") for entry in list_entries(self._parse(response))]
+        names = [self._clean(name) for name in ids if isinstance(name, str) and name]
         if not names:
-            raise self._errors.refusal(
+            raise self._refusal(
                 Code.FAILED_PRECONDITION,
                 "lists no models. Name one after # in XAI_NOTEBOOK_ENGINE.",
             )
@@ -517,7 +505,7 @@ class OpenAIEngine(Engine):
         """
         result = (await self.make_each(order, [index], inputs))[0]
         if result.data is None:
-            raise self._errors.refusal(Code.PERMISSION_DENIED, "withheld the picture.")
+            raise self._refusal(Code.PERMISSION_DENIED, "withheld the picture.")
         return result.data
 
     async def make_each(
@@ -571,7 +559,7 @@ class OpenAIEngine(Engine):
                 error, changeable
             )
             if not parameter:
-                raise self._errors.status(response)
+                raise self._status_refusal(response)
             changed.add(parameter)
 
     def _request(
@@ -591,7 +579,8 @@ class OpenAIEngine(Engine):
         if "size" in body:
             body["size"] = "{}x{}".format(*body["size"])
         if not inputs:
-            return self._post("images/generations", {"json": body}), sent
+            url = self._address.url("images/generations")
+            return HttpRequest("POST", url, body={"json": body}, alone=True), sent
         field = sent["image"] = self._capabilities.image_field(len(inputs))
         files = []
         for number, source in enumerate(inputs):
@@ -599,10 +588,8 @@ class OpenAIEngine(Engine):
             name = f"image{number}{media.EXTENSIONS.get(kind, '')}"
             files.append((field, (name, source.data, kind)))
         form = {name: str(value) for name, value in body.items()}
-        return self._post("images/edits", {"data": form, "files": files}), sent
-
-    def _post(self, path: str, body: dict[str, Any]) -> HttpRequest:
-        return HttpRequest("POST", self._address.url(path), body=body, alone=True)
+        url = self._address.url("images/edits")
+        return HttpRequest("POST", url, body={"data": form, "files": files}, alone=True), sent
 
     async def _pictures(self, response: HttpResponse) -> list[EngineResult]:
         """Return the usable pictures of a response.
@@ -610,7 +597,7 @@ class OpenAIEngine(Engine):
         Raises:
             Refusal: No picture is usable.
         """
-        entries = list_entries(await asyncio.to_thread(self._errors.parse, response))
+        entries = list_entries(await asyncio.to_thread(self._parse, response))
         try:
             cost = cost_ticks(response.headers, len(entries))
         except KeyError:
@@ -627,19 +614,13 @@ class OpenAIEngine(Engine):
                 problem = "its pictures are too large together"
                 continue
             space -= len(data)
-            results.append(EngineResult(data, kind, self._rewritten(entry), cost))
+            prompt = entry.get("revised_prompt")
+            prompt = prompt[:_MAX_REWRITTEN] if isinstance(prompt, str) else ""
+            prompt = _SURROGATES.sub("\ufffd", scrub(prompt, self._key))
+            results.append(EngineResult(data, kind, prompt, cost))
         if not results:
-            raise self._errors.refusal(
-                Code.INTERNAL, f"answered without a usable picture: {problem}."
-            )
+            raise self._refusal(Code.INTERNAL, f"answered without a usable picture: {problem}.")
         return results
-
-    def _rewritten(self, entry: dict[str, Any]) -> str:
-        """Return the rewritten prompt that the engine reports for a picture, or `""`."""
-        prompt = entry.get("revised_prompt")
-        if not isinstance(prompt, str):
-            return ""
-        return replace_surrogates(scrub(prompt[:_MAX_REWRITTEN], self._key))
 
     async def _send(self, request: HttpRequest) -> HttpResponse:
         """Send a request once.
@@ -650,37 +631,26 @@ class OpenAIEngine(Engine):
         try:
             return await self._http.send(request)
         except ConfigurationError as error:
-            refusal = self._errors.refusal(Code.FAILED_PRECONDITION, f"cannot be used: {error}")
+            refusal = self._refusal(Code.FAILED_PRECONDITION, f"cannot be used: {error}")
         except UnreachableError as error:
             # Nothing was sent, so a retry is harmless. It helps only if the engine is starting.
             text = f"cannot be reached ({error}). Start it, or change XAI_NOTEBOOK_ENGINE."
             trailing = () if error.refused else _NO_RETRY
-            refusal = self._errors.refusal(Code.UNAVAILABLE, text, trailing)
+            refusal = self._refusal(Code.UNAVAILABLE, text, trailing)
         except BrokenError as error:
-            refusal = self._errors.refusal(
+            refusal = self._refusal(
                 Code.INTERNAL,
                 f"failed: {error}. It may have done the work, so the order is not repeated.",
             )
         raise refusal
 
-
-@dataclass(frozen=True, slots=True)
-class ErrorTranslator:
-    """Translates failures of an engine into refusals.
-
-    Attributes:
-        location: Host and port of the engine.
-        key: API key of the engine, which is removed from its messages.
-    """
-
-    location: str
-    key: ApiKey | None
-
-    def refusal(self, code: Code, text: str, trailing: tuple[tuple[str, str], ...] = ()) -> Refusal:
+    def _refusal(
+        self, code: Code, text: str, trailing: tuple[tuple[str, str], ...] = ()
+    ) -> Refusal:
         """Return a refusal; `text` completes the sentence "The engine at HOST ..."."""
         return Refusal(code, f"The engine at {self.location} {text}", trailing)
 
-    def status(self, response: HttpResponse) -> Refusal:
+    def _status_refusal(self, response: HttpResponse) -> Refusal:
         """Return the refusal for an HTTP status other than 200."""
         code, text = _STATUSES.get(response.status, _FAILED)
         if response.status in _REDIRECTS:
@@ -690,11 +660,11 @@ class ErrorTranslator:
             pause = response.headers.get("retry-after", "")
             credible = pause.isdecimal() and len(pause) <= _MAX_PAUSE_DIGITS
             trailing = (("retry-after", pause),) if credible else _NO_RETRY
-        message = self.clean(ErrorBody.parse(response.body).text)
+        message = self._clean(ErrorBody.parse(response.body).text)
         message = f" It says: {message}" if message else ""
-        return self.refusal(code, f"{text} (HTTP {response.status}){message}", trailing)
+        return self._refusal(code, f"{text} (HTTP {response.status}){message}", trailing)
 
-    def parse(self, response: HttpResponse) -> dict[str, Any]:
+    def _parse(self, response: HttpResponse) -> dict[str, Any]:
         """Return the JSON object of a response.
 
         Raises:
@@ -707,13 +677,13 @@ class ErrorTranslator:
         if isinstance(reply, dict):
             return reply
         kind = "a web page" if response.body.lstrip()[:1] == b"<" else "something other than JSON"
-        raise self.refusal(
+        raise self._refusal(
             Code.FAILED_PRECONDITION,
             f"answered with {kind}. The address must be that of the API, which mostly ends in "
             "/v1; a proxy or login page may be in the way.",
         )
 
-    def clean(self, text: str) -> str:
+    def _clean(self, text: str) -> str:
         """Return text from the engine on one line, shortened and without the API key."""
-        text = replace_surrogates(text[: 8 * _MAX_MESSAGE])
-        return " ".join(scrub(text, self.key)[:_MAX_MESSAGE].split())
+        text = _SURROGATES.sub("\ufffd", text[: 8 * _MAX_MESSAGE])
+        return " ".join(scrub(text, self._key)[:_MAX_MESSAGE].split())
