@@ -119,15 +119,13 @@ class FilesClient:
             filter=filter or None,
         )
         return await self._connection.unary(
-            wire.LIST_FILES, request, wire.ListFilesResponse, timeout=timeout, idempotent=True
+            wire.LIST_FILES, request, wire.ListFilesResponse, timeout=timeout
         )
 
     async def get(self, file_id: str, *, timeout: float | None = None) -> wire.File:
         """Return the properties of a file, such as its name and size."""
         request = message(wire.RetrieveFileRequest, file_id=file_id)
-        return await self._connection.unary(
-            wire.RETRIEVE_FILE, request, wire.File, timeout=timeout, idempotent=True
-        )
+        return await self._connection.unary(wire.RETRIEVE_FILE, request, wire.File, timeout=timeout)
 
     async def delete(
         self, file_id: str, *, timeout: float | None = None
@@ -178,28 +176,19 @@ class FilesClient:
                 default: it expires with the file.
             timeout: See the class.
         """
+        lifetime = seconds(expires_after)
+        request = message(wire.CreatePublicUrlRequest, file_id=file_id, expires_after=lifetime)
         return await self._connection.unary(
-            wire.CREATE_PUBLIC_URL,
-            message(
-                wire.CreatePublicUrlRequest,
-                file_id=file_id,
-                expires_after=seconds(expires_after),
-            ),
-            wire.CreatePublicUrlResponse,
-            timeout=timeout,
-            idempotent=True,
+            wire.CREATE_PUBLIC_URL, request, wire.CreatePublicUrlResponse, timeout=timeout
         )
 
     async def revoke_public_url(
         self, file_id: str, *, timeout: float | None = None
     ) -> wire.RevokePublicUrlResponse:
         """Remove a file's public link, if it has one."""
+        request = message(wire.RevokePublicUrlRequest, file_id=file_id)
         return await self._connection.unary(
-            wire.REVOKE_PUBLIC_URL,
-            message(wire.RevokePublicUrlRequest, file_id=file_id),
-            wire.RevokePublicUrlResponse,
-            timeout=timeout,
-            idempotent=True,
+            wire.REVOKE_PUBLIC_URL, request, wire.RevokePublicUrlResponse, timeout=timeout
         )
 
 

@@ -254,26 +254,17 @@ class ModelsClient:
         self, *, timeout: float | None = None
     ) -> list[wire.ImageGenerationModel]:
         """Return the image models that the key permits; `image_price_usd` returns their prices."""
-        reply = await self._connection.unary(
-            wire.LIST_IMAGE_GENERATION_MODELS,
-            wire.Empty(),
-            wire.ListImageGenerationModelsResponse,
-            timeout=timeout,
-            idempotent=True,
-        )
+        method, kind = wire.LIST_IMAGE_GENERATION_MODELS, wire.ListImageGenerationModelsResponse
+        reply = await self._connection.unary(method, wire.Empty(), kind, timeout=timeout)
         return list(reply.models)
 
     async def get_image_generation_model(
         self, name: str, *, timeout: float | None = None
     ) -> wire.ImageGenerationModel:
         """Return a model by its name or an alias."""
+        method, request = wire.GET_IMAGE_GENERATION_MODEL, wire.GetModelRequest(name=name)
         return await self._connection.unary(
-            wire.GET_IMAGE_GENERATION_MODEL,
-            wire.GetModelRequest(name=name),
-            wire.ImageGenerationModel,
-            model=name,
-            timeout=timeout,
-            idempotent=True,
+            method, request, wire.ImageGenerationModel, model=name, timeout=timeout
         )
 
 

@@ -22,7 +22,13 @@ from xai_notebook.client.transport.call import (
     receive_all,
 )
 from xai_notebook.client.transport.channel import open_channel, retries_itself
-from xai_notebook.client.transport.retry import MAX_ATTEMPTS, Attempt, RetryPolicy, notify
+from xai_notebook.client.transport.retry import (
+    IDEMPOTENT,
+    MAX_ATTEMPTS,
+    Attempt,
+    notify,
+    wait_before_retry,
+)
 from xai_notebook.client.transport.scrubbing import scrub_message
 from xai_notebook.client.transport.status import CallInfo, scrubbed, translate
 from xai_notebook.errors import (
@@ -91,7 +97,7 @@ class Connection:
     def __repr__(self) -> str:
         return f"Connection({self.endpoint})"
 
-    async def unary(  # noqa: PLR0913  # each caller needs only a few
+    async def unary(
         self,
         method: str,
         request: Message,
@@ -100,8 +106,6 @@ class Connection:
         model: str = "",
         timeout: float | None = None,
         on_attempt: OnAttempt | None = None,
-        idempotent: bool = False,
-        only_unsent: bool = False,
         on_reply: OnReply | None = None,
     ) -> Reply:
         """Send `request` and return the reply.
@@ -114,8 +118,6 @@ class Connection:
             timeout: Deadline in seconds over all attempts; default: the client's.
             on_attempt: Called with each failed attempt that is retried, after the client's own
                 callback.
-            idempotent: See `RetryPolicy`.
-            only_unsent: See `RetryPolicy`.
             on_reply: Called with the bytes of the reply before they are parsed.
 
         Raises:
@@ -132,7 +134,6 @@ class Connection:
             model=model,
             timeout=timeout,
             on_attempt=on_attempt,
-            policy=RetryPolicy(self._max_attempts, idempotent, only_unsent),
         )
         if on_reply is not None:
             on_reply(data)
@@ -163,7 +164,7 @@ class Connection:
             method,
             lambda **options: exchange(send(**options), payloads()),
             timeout=timeout,
-            policy=RetryPolicy(self._max_attempts if repeatable else 1),
+            max_attempts=self._max_attempts if repeatable else 1,
         )
         return self._parse(reply, data)
 
@@ -176,7 +177,7 @@ class Connection:
         max_bytes: int,
         timeout: float | None = None,
     ) -> list[Reply]:
-        """Send an idempotent request and return all messages of the reply; works like `unary`.
+        """Send a request and return all messages of the reply; works like `unary`.
 
         Raises:
             DownloadError: The messages together have more than `max_bytes`.
@@ -188,7 +189,6 @@ class Connection:
                 method,
                 lambda **options: receive_all(send(payload, **options), max_bytes),
                 timeout=timeout,
-                policy=RetryPolicy(self._max_attempts, idempotent=True),
             )
         except TooLongError as error:
             raise DownloadError(
@@ -201,23 +201,18 @@ class Connection:
         method: str,
         begin: Callable[..., Awaitable[_T]],
         *,
-        policy: RetryPolicy,
         model: str = "",
         timeout: float | None = None,
         on_attempt: OnAttempt | None = None,
+        max_attempts: int | None = None,
     ) -> _T:
-        """Make attempts until one succeeds, as `policy` and deadline allow; return its result.
+        """Make attempts until one succeeds, and return its result; works like `unary`.
 
-        Args:
-            method: Path of the gRPC method.
-            begin: Makes one attempt, with the options `timeout` and `metadata` of a gRPC call.
-            policy: Which failures are retried.
-            model: See `unary`.
-            timeout: See `unary`.
-            on_attempt: See `unary`.
+        `begin` makes one attempt, with the options `timeout` and `metadata` of a gRPC call.
         """
         error: Exception
         deadline = Deadline.after(self.timeout if timeout is None else timeout)
+        max_attempts = max_attempts or self._max_attempts
         attempts = 0
         while True:
             attempts += 1
@@ -237,12 +232,12 @@ class Connection:
                 raise
             # Outside the handler; otherwise `__context__` would keep an error with an echoed key.
             error = rpc_error = scrubbed(rpc_error, self._key)
-            wait = policy.wait(rpc_error, kind, attempts)
-            if wait is None or wait >= deadline.remaining():
+            wait = wait_before_retry(method, rpc_error, kind, attempts)
+            if attempts >= max_attempts or wait is None or wait >= deadline.remaining():
                 break
             attempt = Attempt(
                 number=attempts,
-                of=policy.max_attempts,
+                of=max_attempts,
                 method=method,
                 error_code=rpc_error.code().name,
                 wait=wait,
@@ -250,7 +245,7 @@ class Connection:
             )
             notify((self._on_attempt, on_attempt), attempt)
             await asyncio.sleep(wait)
-        if policy.idempotent and kind is FailureKind.UNPROVEN:
+        if method in IDEMPOTENT and kind is FailureKind.UNPROVEN:
             kind = FailureKind.REFUSED  # an idempotent call cannot have been billed
         call = CallInfo(
             self._title,

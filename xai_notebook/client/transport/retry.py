@@ -20,11 +20,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import grpc.aio
 
+from xai_notebook.client import wire
 from xai_notebook.client.transport.call import FailureKind, http_status, is_size_limit
 
 if TYPE_CHECKING:
@@ -33,6 +34,18 @@ if TYPE_CHECKING:
 MAX_ATTEMPTS = 5
 MAX_HINT = 60.0
 """Longest wait in seconds that the server can request; for a longer wait, its error is raised."""
+
+IDEMPOTENT: Final = frozenset({
+    wire.LIST_IMAGE_GENERATION_MODELS, wire.GET_IMAGE_GENERATION_MODEL, wire.GET_API_KEY_INFO,
+    wire.GET_BATCH, wire.CANCEL_BATCH, wire.LIST_BATCHES, wire.LIST_BATCH_REQUEST_METADATA,
+    wire.LIST_BATCH_RESULTS, wire.LIST_FILES, wire.RETRIEVE_FILE, wire.RETRIEVE_FILE_CONTENT,
+    wire.CREATE_PUBLIC_URL, wire.REVOKE_PUBLIC_URL,
+})  # fmt: skip
+"""Methods of which a second call costs and changes nothing. They are also retried if the connection
+broke, or if the server may have begun to serve the call."""
+ORDERS: Final = frozenset({wire.CREATE_BATCH, wire.ADD_BATCH_REQUESTS})
+"""Methods that real services have served and still answered with UNAVAILABLE or RESOURCE_EXHAUSTED.
+They are only retried if the request was not sent."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,45 +73,6 @@ class Attempt:
 
 OnAttempt = Callable[[Attempt], None]
 """Called on the event loop with each failed attempt that is retried, before the wait."""
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """Which failures of a call are retried.
-
-    Attributes:
-        max_attempts: Maximum number of attempts.
-        idempotent: Whether a second request costs nothing, so that a retry is also possible if the
-            connection broke or the server may have begun to serve the call.
-        only_unsent: Whether a second request could be carried out in addition to the first, so that
-            a retry is only possible if the request was not sent.
-    """
-
-    max_attempts: int = MAX_ATTEMPTS
-    idempotent: bool = False
-    only_unsent: bool = False
-
-    def wait(self, error: grpc.aio.AioRpcError, kind: FailureKind, attempts: int) -> float | None:
-        """Return the seconds to wait before the next attempt; None if the call is not retried.
-
-        Args:
-            error: Error of the last attempt.
-            kind: Whether the last attempt may have been served.
-            attempts: Number of attempts so far.
-        """
-        code = error.code()
-        if attempts >= self.max_attempts or code not in _BACKOFF or is_size_limit(error):
-            return None
-        if self.only_unsent and kind is not FailureKind.UNSENT:
-            return None
-        if kind not in {FailureKind.UNSENT, FailureKind.REFUSED} and not self.idempotent:
-            return None
-        hint = server_hint(error)
-        if not 0 <= hint <= MAX_HINT:
-            return None
-        if http_status(error) == HTTPStatus.TOO_MANY_REQUESTS:
-            code = grpc.StatusCode.RESOURCE_EXHAUSTED
-        return max(_BACKOFF[code].wait(attempts), hint)
 
 
 def notify(callbacks: Iterable[OnAttempt | None], attempt: Attempt) -> None:
@@ -133,6 +107,29 @@ _BACKOFF = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: Backoff(0.5, 8.0),
 }
 """Backoff after each status that can be retried."""
+
+
+def wait_before_retry(
+    method: str, error: grpc.aio.AioRpcError, kind: FailureKind, attempts: int
+) -> float | None:
+    """Return the seconds to wait before the next attempt; None if the call must not be retried.
+
+    Args:
+        method: Path of the gRPC method.
+        error: Error of the last attempt.
+        kind: Whether the last attempt may have been served.
+        attempts: Number of attempts so far.
+    """
+    code, hint = error.code(), server_hint(error)
+    if code not in _BACKOFF or is_size_limit(error) or not 0 <= hint <= MAX_HINT:
+        return None
+    if method in ORDERS and kind is not FailureKind.UNSENT:
+        return None
+    if method not in IDEMPOTENT and kind not in {FailureKind.UNSENT, FailureKind.REFUSED}:
+        return None
+    if http_status(error) == HTTPStatus.TOO_MANY_REQUESTS:
+        code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    return max(_BACKOFF[code].wait(attempts), hint)
 
 
 def server_hint(error: grpc.aio.AioRpcError) -> float:
