@@ -110,13 +110,7 @@ class _Batch:
         )
 
     def to_message(self, now: float, *, ticks: int | None, stateless: bool) -> wire.Batch:
-        """Describe the batch.
-
-        Args:
-            now: The current Unix time in seconds.
-            ticks: Cost per image in ticks of 1e-10 USD. None if it is unknown.
-            stateless: Omit the counts.
-        """
+        """Describe the batch; `ticks` is the cost per image in 1e-10 USD, None if unknown."""
         states = Counter(self.state(entry, now) for entry in self.entries.values())
         counts = wire.BatchState(
             num_requests=len(self.entries),
@@ -159,15 +153,11 @@ class Batches:
         keep_bytes: int,
         clock: Callable[[], float],
     ) -> None:
-        """Start empty.
+        """Start empty; `EmbeddedServer` describes the other options.
 
-        Args:
-            make: Makes the pictures of a request. The number is the index of the first picture.
-            check: Raises a `Refusal` for a request that cannot succeed.
-            faults: Faults to inject.
-            repeatable: Whether the engine repeats a picture exactly, so that few results are kept.
-            keep_bytes: Maximum bytes of all requests. Further requests are refused.
-            clock: Returns the current Unix time in seconds.
+        `make` makes the pictures of a request; the number is the index of the first picture.
+        `check` raises a `Refusal` for a request that cannot succeed. `repeatable` tells whether the
+        engine repeats a picture exactly, so that few results are kept.
         """
         self._make = make
         self._check = check

@@ -34,13 +34,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
     """Refuses every call without the right key, before any of its request is read."""
 
     def __init__(self, log: CallLog, api_key: ApiKey, paths: Iterable[str]) -> None:
-        """Create the interceptor.
-
-        Args:
-            log: Receives the refused calls.
-            api_key: The only accepted key.
-            paths: Paths of the existing methods. Calls of unknown methods are not logged.
-        """
+        """Accept only `api_key`; log refused calls of the existing methods in `paths`."""
         self._log = log
         self._api_key = api_key
         self._paths = frozenset(paths)

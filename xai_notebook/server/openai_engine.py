@@ -238,10 +238,6 @@ class Capabilities:
             return _rectangle(ratio, self.side, _COARSE)
         return _rectangle(ratio, side, _FINE)
 
-    def image_field(self, images: int) -> str:
-        """Return the name of the multipart field for input images."""
-        return self.field or ("image" if images == 1 else "image[]")
-
     def learn(self, error: ErrorBody, sent: Mapping[str, Any]) -> str | None:
         """Learn from a refusal how to send the refused parameter from now on.
 
@@ -332,47 +328,30 @@ _STATUSES: Final[dict[int, tuple[Code, str]]] = {
 """gRPC status and message for each HTTP status of an engine."""
 
 
-@dataclass(frozen=True, slots=True)
-class EngineAddress:
-    """The base URL of an API.
+def _parse_url(url: str) -> tuple[WebAddress, str, bool]:
+    """Return the base of an API without a slash at the end, the model after `#`, and `is_private`.
 
-    Attributes:
-        base: The URL without a slash at the end.
-        model: The model after `#`, or `""`.
-        private: Whether the host is this computer or a private IP address. Pictures are then free.
+    A private host is this computer or a private IP address. Its pictures are free.
+
+    Raises:
+        ConfigurationError: The URL is invalid, contains a password or a query, or would send
+            prompts and keys unencrypted over the internet. The message contains no secret.
     """
-
-    base: WebAddress
-    model: str
-    private: bool
-
-    @classmethod
-    def parse(cls, url: str) -> EngineAddress:
-        """Parse a URL.
-
-        Raises:
-            ConfigurationError: The URL is invalid, contains a password or a query, or would send
-                prompts and keys unencrypted over the internet. The message contains no secret.
-        """
-        text, _, model = url.strip().partition("#")
-        if not text.lower().startswith(_SCHEMES):
-            raise _wrong("is not an http or https URL")
-        if "@" in text.split("/")[2] or "?" in text:
-            raise _wrong("contains a password or a query. A key belongs in XAI_NOTEBOOK_ENGINE_KEY")
-        try:
-            base = WebAddress.parse(text)
-        except RefusedError:
-            raise _wrong("is not a valid URL") from None
-        private = is_loopback(base.host) or _is_private(base.host)
-        if base.scheme == "http" and not private:
-            raise _wrong(
-                f"goes to {base.host} without TLS. Use https, localhost or a private IP address"
-            )
-        return cls(replace(base, target=base.target.rstrip("/") or "/v1"), model.strip(), private)
-
-    def url(self, path: str) -> WebAddress:
-        """Return the URL of an endpoint."""
-        return replace(self.base, target=f"{self.base.target}/{path}")
+    text, _, model = url.strip().partition("#")
+    if not text.lower().startswith(_SCHEMES):
+        raise _wrong("is not an http or https URL")
+    if "@" in text.split("/")[2] or "?" in text:
+        raise _wrong("contains a password or a query. A key belongs in XAI_NOTEBOOK_ENGINE_KEY")
+    try:
+        base = WebAddress.parse(text)
+    except RefusedError:
+        raise _wrong("is not a valid URL") from None
+    is_private = is_loopback(base.host) or _is_private(base.host)
+    if base.scheme == "http" and not is_private:
+        raise _wrong(
+            f"goes to {base.host} without TLS. Use https, localhost or a private IP address"
+        )
+    return replace(base, target=base.target.rstrip("/") or "/v1"), model.strip(), is_private
 
 
 def _is_private(host: str) -> bool:
@@ -405,21 +384,24 @@ class OpenAIEngine(Engine):
         Raises:
             ConfigurationError: The URL cannot be used.
         """
-        self._address = EngineAddress.parse(url)
+        self._base, self._model, self.free = _parse_url(url)
         self._key = key
         self._capabilities = Capabilities()
-        base = self._address.url("")
-        self._http = HttpClient(own=base, key=key)
-        self._downloader = Downloader(allow_loopback=False, own=base, key=key)
+        own = self._url("")
+        self._http = HttpClient(own=own, key=key)
+        self._downloader = Downloader(allow_loopback=False, own=own, key=key)
         self._models: tuple[Model, ...] = ()
         self._listed_at = float("-inf")
         self._listing = asyncio.Lock()
-        self.location = base.authority
-        self.free = self._address.private
+        self.location = own.authority
 
     async def close(self) -> None:
         """Close idle connections."""
         self._downloader.close()
+
+    def _url(self, path: str) -> WebAddress:
+        """Return the URL of an endpoint."""
+        return replace(self._base, target=f"{self._base.target}/{path}")
 
     # Models
 
@@ -431,7 +413,7 @@ class OpenAIEngine(Engine):
         """
         async with self._listing:
             if time.monotonic() - self._listed_at > _MODELS_TTL:
-                named = [self._address.model] if self._address.model else []
+                named = [self._model] if self._model else []
                 try:
                     names = dict.fromkeys([*named, *await self._list_names()])
                 except Refusal:
@@ -439,7 +421,7 @@ class OpenAIEngine(Engine):
                         raise
                     names = dict.fromkeys(named)
                 # Prices are looked up by xAI's names: a free engine's default model has these too.
-                default = self._address.model or (next(iter(names)) if len(names) == 1 else "")
+                default = self._model or (next(iter(names)) if len(names) == 1 else "")
                 self._models = tuple(
                     Model(
                         name,
@@ -462,7 +444,7 @@ class OpenAIEngine(Engine):
             Refusal: The model does not exist, or xAI's name is ambiguous.
         """
         models = await self.models()
-        is_clear = len(models) == 1 or self._address.model or name not in MODEL_NAMES
+        is_clear = len(models) == 1 or self._model or name not in MODEL_NAMES
         if is_clear or name in (model.name for model in models):
             return await super().find(name)
         some = [model.name[:_MAX_NAME] for model in models[:_MAX_NAMED]]
@@ -479,7 +461,7 @@ class OpenAIEngine(Engine):
         Raises:
             Refusal: The list is not available or empty.
         """
-        url = self._address.url("models")
+        url = self._url("models")
         request = HttpRequest(
             "GET", url, alone=True, timeout=_MODELS_TIMEOUT, max_bytes=settings.MIB
         )
@@ -579,16 +561,17 @@ class OpenAIEngine(Engine):
         if "size" in body:
             body["size"] = "{}x{}".format(*body["size"])
         if not inputs:
-            url = self._address.url("images/generations")
+            url = self._url("images/generations")
             return HttpRequest("POST", url, body={"json": body}, alone=True), sent
-        field = sent["image"] = self._capabilities.image_field(len(inputs))
+        default = "image" if len(inputs) == 1 else "image[]"
+        field = sent["image"] = self._capabilities.field or default
         files = []
         for number, source in enumerate(inputs):
             kind = media.media_type(source.data) or "image/png"
             name = f"image{number}{media.EXTENSIONS.get(kind, '')}"
             files.append((field, (name, source.data, kind)))
         form = {name: str(value) for name, value in body.items()}
-        url = self._address.url("images/edits")
+        url = self._url("images/edits")
         return HttpRequest("POST", url, body={"data": form, "files": files}, alone=True), sent
 
     async def _pictures(self, response: HttpResponse) -> list[EngineResult]:
@@ -601,7 +584,7 @@ class OpenAIEngine(Engine):
         try:
             cost = cost_ticks(response.headers, len(entries))
         except KeyError:
-            cost = 0 if self._address.private else None
+            cost = 0 if self.free else None
         results, problem, space = [], "it is empty", _MAX_PICTURES_BYTES
         for entry in entries[: 4 * settings.MAX_IMAGES]:
             try:

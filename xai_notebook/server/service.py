@@ -68,15 +68,7 @@ class Service:
     ) -> None:
         """Create the service without starting threads or the engine.
 
-        Args:
-            files: Serves pictures in the `url` format.
-            log: Receives every call.
-            faults: Faults to inject.
-            engine: The engine that makes the pictures.
-            rewrites: Fill `up_sampled_prompt`.
-            repeats: Return the same pictures for the same request.
-            keep_bytes: Maximum bytes, applied separately to stored files and batch requests.
-            clock: Returns the current Unix time in seconds.
+        `EmbeddedServer` describes the options. `files` serves pictures in the `url` format.
         """
         self._files, self._log, self._faults = files, log, faults
         self._engine, self._rewrites = engine, rewrites
@@ -349,11 +341,7 @@ _MAX_EXIF: Final = 1 << 16
 
 
 def read_input(url: str, files: FileServer) -> bytes:
-    """Return the file of an input image, without decoding the image.
-
-    Args:
-        url: A data URI, base64 or a URL of `files`.
-        files: Serves this server's own pictures.
+    """Return the file of an input image: a data URI, base64 or a URL of this server's `files`.
 
     Raises:
         Refusal: INVALID_ARGUMENT if `url` has another form, or the file is too large.

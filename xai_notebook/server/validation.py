@@ -144,11 +144,7 @@ _FORMATS: Final = (
 async def check_request(
     request: wire.GenerateImageRequest, find: Callable[[str], Awaitable[Model]]
 ) -> ImageOrder:
-    """Check every field of an image request, like the real API.
-
-    Args:
-        request: The request as received.
-        find: Returns the model with a name, such as `Engine.find`.
+    """Check every field of an image request, like the real API; `find` is `Engine.find`.
 
     Raises:
         Refusal: INVALID_ARGUMENT if a field is invalid; the details name the allowed values.
@@ -229,11 +225,7 @@ def check_lifetime(seconds: int | None) -> None:
 
 
 def check_link_lifetime(seconds: float, file_lifetime: float | None) -> None:
-    """Check the lifetime of a public link.
-
-    Args:
-        seconds: Seconds until the link expires.
-        file_lifetime: Seconds until the file expires. None means never.
+    """Check the lifetime of a public link. A file with the lifetime None never expires.
 
     Raises:
         Refusal: INVALID_ARGUMENT if the link would outlive its file or has already expired.

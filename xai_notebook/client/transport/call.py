@@ -78,10 +78,7 @@ class Deadline:
 
     @classmethod
     def after(cls, timeout: float) -> Deadline:
-        """Start the clock.
-
-        Args:
-            timeout: Seconds from now.
+        """Return the deadline in `timeout` seconds.
 
         Raises:
             OptionError: `timeout` is not a positive, finite number.

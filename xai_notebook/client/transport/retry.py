@@ -112,14 +112,7 @@ _BACKOFF = {
 def wait_before_retry(
     method: str, error: grpc.aio.AioRpcError, kind: FailureKind, attempts: int
 ) -> float | None:
-    """Return the seconds to wait before the next attempt; None if the call must not be retried.
-
-    Args:
-        method: Path of the gRPC method.
-        error: Error of the last attempt.
-        kind: Whether the last attempt may have been served.
-        attempts: Number of attempts so far.
-    """
+    """Return the seconds to wait after a failed attempt; None if the call must not be retried."""
     code, hint = error.code(), server_hint(error)
     if code not in _BACKOFF or is_size_limit(error) or not 0 <= hint <= MAX_HINT:
         return None

@@ -111,7 +111,14 @@ def translate(error: Exception, call: CallInfo, kind: FailureKind | None = None)
     code = error.code()
     kind = kind or failure_kind(error)
     error_class = _error_class(error)
-    ordered = _may_have_ordered(error_class, call, kind)
+    # A service may have served a batch call that it refused.
+    ordered = (
+        call.method in ORDERS
+        and kind is not FailureKind.UNSENT
+        and issubclass(
+            error_class, (errors.UnavailableError, errors.RateLimitError, errors.ServerError)
+        )
+    )
     if (
         kind in _UNKNOWN
         and error_class is not errors.DeadlineExceededError
@@ -192,15 +199,6 @@ _DOUBTS = {
     wire.DELETE_FILE: ("The file may have been deleted", "ask with files.get()"),
 }
 """The possible effect of a call that may have been served, and how the user can check it."""
-
-
-def _may_have_ordered(error_class: type[ApiError], call: CallInfo, kind: FailureKind) -> bool:
-    """Tell whether a batch call may have been served although the server refused it."""
-    if kind is FailureKind.UNSENT or call.method not in ORDERS:
-        return False
-    return issubclass(
-        error_class, (errors.UnavailableError, errors.RateLimitError, errors.ServerError)
-    )
 
 
 def _broken(error: grpc.aio.AioRpcError, call: CallInfo, kind: FailureKind) -> str:
