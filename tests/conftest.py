@@ -65,7 +65,7 @@ def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the backoff of retries; tests of the backoff override this fixture."""
     soon = {code: retry.Backoff(0.02, 0.1) for code in retry._BACKOFF}
     monkeypatch.setattr(retry, "_BACKOFF", soon)
-    monkeypatch.setattr(http, "PAUSE", 0.02)
+    monkeypatch.setattr(http, "_BACKOFF", retry.Backoff(0.02, 0.1))
 
 
 @pytest.fixture

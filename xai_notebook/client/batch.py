@@ -143,9 +143,7 @@ class BatchClient:
             timeout: See the class.
         """
         request = message(wire.CreateBatchRequest, name=batch_name, input_file_id=input_file_id)
-        return await self._connection.unary(
-            wire.CREATE_BATCH, request, wire.Batch, timeout=timeout, only_unsent=True
-        )
+        return await self._connection.unary(wire.CREATE_BATCH, request, wire.Batch, timeout=timeout)
 
     async def add(
         self,
@@ -182,9 +180,7 @@ class BatchClient:
                 f" {MAX_ADD_BYTES:,} are allowed per call. Add fewer at a time, or upload input"
                 " images and name them by image_file_id."
             )
-        await self._connection.unary(
-            wire.ADD_BATCH_REQUESTS, request, wire.Empty, timeout=timeout, only_unsent=True
-        )
+        await self._connection.unary(wire.ADD_BATCH_REQUESTS, request, wire.Empty, timeout=timeout)
 
     async def get(self, batch_id: str, *, timeout: float | None = None) -> wire.Batch:
         """Return the current state of a batch.
@@ -192,16 +188,12 @@ class BatchClient:
         A batch without `state` is not finished.
         """
         request = message(wire.GetBatchRequest, batch_id=batch_id)
-        return await self._connection.unary(
-            wire.GET_BATCH, request, wire.Batch, timeout=timeout, idempotent=True
-        )
+        return await self._connection.unary(wire.GET_BATCH, request, wire.Batch, timeout=timeout)
 
     async def cancel(self, batch_id: str, *, timeout: float | None = None) -> wire.Batch:
         """Cancel the pending requests and keep the results. A batch that has ended is unchanged."""
         request = message(wire.CancelBatchRequest, batch_id=batch_id)
-        return await self._connection.unary(
-            wire.CANCEL_BATCH, request, wire.Batch, timeout=timeout, idempotent=True
-        )
+        return await self._connection.unary(wire.CANCEL_BATCH, request, wire.Batch, timeout=timeout)
 
     async def list(
         self,
@@ -217,12 +209,9 @@ class BatchClient:
             pagination_token: Token from the previous page; the last page has an empty token.
             timeout: See the class.
         """
+        request = message(wire.ListBatchesRequest, limit=limit, pagination_token=pagination_token)
         return await self._connection.unary(
-            wire.LIST_BATCHES,
-            message(wire.ListBatchesRequest, limit=limit, pagination_token=pagination_token),
-            wire.ListBatchesResponse,
-            timeout=timeout,
-            idempotent=True,
+            wire.LIST_BATCHES, request, wire.ListBatchesResponse, timeout=timeout
         )
 
     async def list_batch_requests(
@@ -234,18 +223,10 @@ class BatchClient:
         timeout: float | None = None,
     ) -> wire.ListBatchRequestMetadataResponse:
         """Return a page of the list of requests and their states; `list` describes the paging."""
-        return await self._connection.unary(
-            wire.LIST_BATCH_REQUEST_METADATA,
-            message(
-                wire.ListBatchRequestMetadataRequest,
-                batch_id=batch_id,
-                limit=limit,
-                pagination_token=pagination_token,
-            ),
-            wire.ListBatchRequestMetadataResponse,
-            timeout=timeout,
-            idempotent=True,
-        )
+        kind = wire.ListBatchRequestMetadataRequest
+        page = message(kind, batch_id=batch_id, limit=limit, pagination_token=pagination_token)
+        method, reply = wire.LIST_BATCH_REQUEST_METADATA, wire.ListBatchRequestMetadataResponse
+        return await self._connection.unary(method, page, reply, timeout=timeout)
 
     async def list_batch_results(
         self,
@@ -260,17 +241,10 @@ class BatchClient:
         `list` describes the paging. A page is one message: keep `limit` small for images in base64.
         If a `pagination_token` repeats, which real services do, stop.
         """
+        kind = wire.ListBatchResultsRequest
+        page = message(kind, batch_id=batch_id, limit=limit, pagination_token=pagination_token)
         reply = await self._connection.unary(
-            wire.LIST_BATCH_RESULTS,
-            message(
-                wire.ListBatchResultsRequest,
-                batch_id=batch_id,
-                limit=limit,
-                pagination_token=pagination_token,
-            ),
-            wire.ListBatchResultsResponse,
-            timeout=timeout,
-            idempotent=True,
+            wire.LIST_BATCH_RESULTS, page, wire.ListBatchResultsResponse, timeout=timeout
         )
         return BatchResults(reply, self._downloader)
 

@@ -61,7 +61,8 @@ def cost(usd: object) -> float | None:
 
     Such an amount would make a budget ineffective, or use it up.
     """
-    return float(usd) if _is_number(usd) and 0 <= usd <= MAX_COST_USD else None  # type: ignore[operator, arg-type]
+    is_number = type(usd) in {int, float}
+    return float(usd) if is_number and 0 <= usd <= MAX_COST_USD else None  # type: ignore[operator, arg-type]
 
 
 def _is_number(value: object) -> bool:

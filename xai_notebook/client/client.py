@@ -245,9 +245,5 @@ class AuthClient:
         """
         with call_span("get_api_key_info"):
             return await self._connection.unary(
-                wire.GET_API_KEY_INFO,
-                wire.Empty(),
-                wire.ApiKey,
-                timeout=timeout,
-                idempotent=True,
+                wire.GET_API_KEY_INFO, wire.Empty(), wire.ApiKey, timeout=timeout
             )

@@ -69,6 +69,14 @@ def encode(
         raise OptionError("The prompt is empty. Say what the image shows.")
     if not isinstance(request.model, str) or not request.model.strip():
         raise OptionError(f"The model is empty. Known models: {', '.join(settings.KNOWN_MODELS)}.")
+    try:
+        n = -1 if isinstance(request.n, bool) else operator.index(request.n)
+    except TypeError:
+        n = -1
+    if not 1 <= n <= settings.MAX_IMAGES:
+        raise OptionError(
+            f"n is {request.n!r}. One request makes 1 to {settings.MAX_IMAGES} images."
+        )
     options = {name: getattr(request, name) for name in CHOICES}
     if request.share:
         storage_options = _share_options(request.prompt, request.share)
@@ -76,7 +84,7 @@ def encode(
         wire.GenerateImageRequest,
         prompt=request.prompt,
         model=request.model,
-        n=_count(request.n),
+        n=n,
         user=request.user,
         format=choice("image_format", request.image_format, _FORMATS),
         storage_options=None if storage_options is None else _storage(storage_options),
@@ -120,16 +128,6 @@ def choice(option: str, value: Any, values: Mapping[str, Any]) -> Any:
 def seconds(value: timedelta | int | None) -> int | None:
     """Convert a timedelta to whole seconds; other values are returned unchanged."""
     return int(value.total_seconds()) if isinstance(value, timedelta) else value
-
-
-def _count(n: int) -> int:
-    try:
-        count = -1 if isinstance(n, bool) else operator.index(n)
-    except TypeError:
-        count = -1
-    if not 1 <= count <= settings.MAX_IMAGES:
-        raise OptionError(f"n is {n!r}. One request makes 1 to {settings.MAX_IMAGES} images.")
-    return count
 
 
 def _input(image: InputImage) -> wire.ImageUrlContent:

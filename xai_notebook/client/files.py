@@ -7,7 +7,6 @@ import inspect
 import io
 import logging
 import os
-from contextlib import aclosing
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -79,12 +78,13 @@ class FilesClient:
         with call_span("file.upload", "upload_file") as span:
             stored = await self._connection.stream_unary(
                 wire.UPLOAD_FILE,
-                lambda: _chunks(init, source, notify),
+                lambda: source.messages(init, notify),
                 wire.File,
                 timeout=timeout,
                 repeatable=source.repeatable,
             )
-            span.add({"file.id": stored.id, "file.filename": stored.filename})
+            if span:
+                span.add({"file.id": stored.id, "file.filename": stored.filename})
         return stored
 
     async def list(
@@ -118,15 +118,13 @@ class FilesClient:
             filter=filter or None,
         )
         return await self._connection.unary(
-            wire.LIST_FILES, request, wire.ListFilesResponse, timeout=timeout, idempotent=True
+            wire.LIST_FILES, request, wire.ListFilesResponse, timeout=timeout
         )
 
     async def get(self, file_id: str, *, timeout: float | None = None) -> wire.File:
         """Return the properties of a file, such as its name and size."""
         request = message(wire.RetrieveFileRequest, file_id=file_id)
-        return await self._connection.unary(
-            wire.RETRIEVE_FILE, request, wire.File, timeout=timeout, idempotent=True
-        )
+        return await self._connection.unary(wire.RETRIEVE_FILE, request, wire.File, timeout=timeout)
 
     async def delete(
         self, file_id: str, *, timeout: float | None = None
@@ -137,7 +135,8 @@ class FilesClient:
             reply = await self._connection.unary(
                 wire.DELETE_FILE, request, wire.DeleteFileResponse, timeout=timeout
             )
-            span.add({"file.id": file_id})
+            if span:
+                span.add({"file.id": file_id})
         return reply
 
     async def content(
@@ -176,28 +175,19 @@ class FilesClient:
                 default: it expires with the file.
             timeout: See the class.
         """
+        lifetime = seconds(expires_after)
+        request = message(wire.CreatePublicUrlRequest, file_id=file_id, expires_after=lifetime)
         return await self._connection.unary(
-            wire.CREATE_PUBLIC_URL,
-            message(
-                wire.CreatePublicUrlRequest,
-                file_id=file_id,
-                expires_after=seconds(expires_after),
-            ),
-            wire.CreatePublicUrlResponse,
-            timeout=timeout,
-            idempotent=True,
+            wire.CREATE_PUBLIC_URL, request, wire.CreatePublicUrlResponse, timeout=timeout
         )
 
     async def revoke_public_url(
         self, file_id: str, *, timeout: float | None = None
     ) -> wire.RevokePublicUrlResponse:
         """Remove a file's public link, if it has one."""
+        request = message(wire.RevokePublicUrlRequest, file_id=file_id)
         return await self._connection.unary(
-            wire.REVOKE_PUBLIC_URL,
-            message(wire.RevokePublicUrlRequest, file_id=file_id),
-            wire.RevokePublicUrlResponse,
-            timeout=timeout,
-            idempotent=True,
+            wire.REVOKE_PUBLIC_URL, request, wire.RevokePublicUrlResponse, timeout=timeout
         )
 
 
@@ -249,8 +239,12 @@ class _UploadSource:
         self._start = start
         return max(end - start, 0)
 
-    async def read(self) -> AsyncGenerator[bytes]:
-        """Yield all chunks from the start position."""
+    async def messages(
+        self, init: wire.UploadFileInit, notify: Callable[[int, int, int | None], None]
+    ) -> AsyncGenerator[wire.UploadFileChunk]:
+        """Yield the messages of an upload: `init`, then all chunks from the start position."""
+        yield wire.UploadFileChunk(init=init)
+        sent = 0
         file: IO[bytes] | None = None
         try:
             if self._path is None:
@@ -262,27 +256,14 @@ class _UploadSource:
             while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
                 if not isinstance(chunk, bytes):
                     raise OptionError(f"{self.name} is open as text. Open it with mode 'rb'.")
-                yield chunk
+                yield wire.UploadFileChunk(data=chunk)
+                sent += len(chunk)
+                notify(len(chunk), sent, self.size)
         except OSError as error:
             raise _unreadable(self.name, error) from error
         finally:
             if file is not None and self._path is not None:
                 file.close()
-
-
-async def _chunks(
-    init: wire.UploadFileInit,
-    source: _UploadSource,
-    notify: Callable[[int, int, int | None], None],
-) -> AsyncGenerator[wire.UploadFileChunk]:
-    """Yield the messages of an upload: the name first, then the chunks."""
-    yield wire.UploadFileChunk(init=init)
-    sent = 0
-    async with aclosing(source.read()) as chunks:
-        async for chunk in chunks:
-            yield wire.UploadFileChunk(data=chunk)
-            sent += len(chunk)
-            notify(len(chunk), sent, source.size)
 
 
 def _unreadable(name: str, error: OSError) -> OptionError:
@@ -295,7 +276,13 @@ def _progress_notifier(callback: Any) -> Callable[[int, int, int | None], None]:
     if callback is None:
         return lambda *_: None
     update = getattr(callback, "update", None)
-    takes_totals = not callable(update) and _takes_two(callback)
+    takes_totals = not callable(update)
+    try:
+        inspect.signature(callback).bind(0, 0)
+    except TypeError:
+        takes_totals = False
+    except ValueError:
+        pass  # a C function without a signature: it gets the totals
 
     def notify(chunk: int, sent: int, size: int | None) -> None:
         try:
@@ -307,13 +294,3 @@ def _progress_notifier(callback: Any) -> Callable[[int, int, int | None], None]:
             _log.warning("an on_progress callback failed", exc_info=True)
 
     return notify
-
-
-def _takes_two(callback: Callable[..., object]) -> bool:
-    try:
-        inspect.signature(callback).bind(0, 0)
-    except TypeError:
-        return False
-    except ValueError:  # a C function without a signature
-        return True
-    return True

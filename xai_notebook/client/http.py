@@ -27,6 +27,7 @@ from xai_notebook.client.addresses import (
 )
 from xai_notebook.client.media import media_type
 from xai_notebook.client.transport.channel import root_certificates_path
+from xai_notebook.client.transport.retry import Backoff
 from xai_notebook.errors import DownloadError, XaiError
 
 if TYPE_CHECKING:
@@ -44,14 +45,14 @@ DOWNLOAD_TIMEOUT: Final = 120.0
 """Maximum seconds to download one image, over all attempts and redirects."""
 MAX_ATTEMPTS: Final = 3
 """Attempts to download an image. Retries are free, and the image is already paid for."""
-PAUSE = 0.3
-"""Seconds before the second attempt; twice as many before the third."""
 MAX_REDIRECTS: Final = 5
 CHUNK_BYTES: Final = 1 << 16
 MAX_ERROR_BYTES: Final = 1 << 16
 """Bytes to read from a response whose status is not 200."""
 DEFAULT_MEDIA_TYPE: Final = "image/jpeg"
 
+_BACKOFF = Backoff(first=0.3, most=0.6)
+"""Waits between the attempts to download an image."""
 _OK: Final = 200
 _REDIRECTS: Final = range(300, 400)
 _FOLLOWED: Final = frozenset({301, 302, 303, 307, 308})
@@ -128,7 +129,7 @@ class Downloader:
             except _TransientError as error:
                 if attempt == MAX_ATTEMPTS:
                     raise DownloadError(str(error)) from error.__cause__
-            await asyncio.sleep(PAUSE * attempt)
+            await asyncio.sleep(_BACKOFF.wait(attempt))
 
     async def _follow(self, first: WebAddress) -> tuple[bytes, str]:
         """Follow redirects: check each address like the first one, and send it no key."""
@@ -301,8 +302,15 @@ class HttpClient:
             BrokenError: The response is incomplete or too large.
             ConfigurationError: The environment names root certificates that do not exist.
         """
-        own = self._is_own(request)
-        connection = _RequestConnection(request.address, own=own)
+        address = request.address
+        own = request.own and self._own is not None and address.origin == self._own.origin
+        if not own:
+            check_host(address.host, allow_loopback=self._allow_loopback)
+            if address.scheme != "https" and not is_loopback(address.host):
+                raise RefusedError(
+                    f"The address at {address.host} is http, not https: not fetched."
+                )
+        connection = _RequestConnection(address, own=own)
         future: Future[HttpResponse] = Future()
         future.set_running_or_notify_cancel()
 
@@ -327,20 +335,6 @@ class HttpClient:
             session, self._session = self._session, None
         if session is not None:
             session.close()
-
-    def _is_own(self, request: HttpRequest) -> bool:
-        """Tell whether a request is for the client's own origin.
-
-        Raises:
-            RefusedError: The request is neither for that origin nor for an allowed address.
-        """
-        address = request.address
-        if request.own and self._own is not None and address.origin == self._own.origin:
-            return True
-        check_host(address.host, allow_loopback=self._allow_loopback)
-        if address.scheme != "https" and not is_loopback(address.host):
-            raise RefusedError(f"The address at {address.host} is http, not https: not fetched.")
-        return False
 
     def _attempt(
         self, request: HttpRequest, connection: _RequestConnection, key: ApiKey | None
@@ -368,11 +362,16 @@ class HttpClient:
     def _send(
         self, request: HttpRequest, connection: _RequestConnection, key: ApiKey | None
     ) -> HttpResponse:
+        from requests.utils import get_environ_proxies  # noqa: PLC0415  # takes 110 ms, see above
+
         from xai_notebook.client import pinned_adapter  # noqa: PLC0415  # imports requests
 
         pinned_adapter.current.connection = connection
         address = request.address
         roots = root_certificates_path() if address.scheme == "https" else None
+        # Plain http is used only on this computer and in the user's network. A proxy may be unable
+        # to reach these, and could read a key that is sent without TLS.
+        direct = address.scheme == "http" or is_loopback(address.host)
         with contextlib.ExitStack() as stack:
             if request.alone:
                 session = stack.enter_context(pinned_adapter.open_session())
@@ -390,7 +389,7 @@ class HttpClient:
                 allow_redirects=False,
                 timeout=(CONNECT_TIMEOUT, request.timeout),
                 verify=str(roots) if roots else True,
-                proxies=_proxies(address),
+                proxies={} if direct else get_environ_proxies(str(address)),
             )
             stack.enter_context(response)
             headers = {name.lower(): value for name, value in response.headers.items()}
@@ -445,18 +444,6 @@ class _RequestConnection:
             if self._socket is not None:
                 # SSLSocket.shutdown would drop TLS while the other thread reads.
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-
-
-def _proxies(address: WebAddress) -> dict[str, str]:
-    """Return the proxies for an address.
-
-    Plain http is used only on this computer and in the user's network. A proxy may be unable to
-    reach these, and could read a key that is sent without TLS.
-    """
-    from requests.utils import get_environ_proxies  # noqa: PLC0415
-
-    direct = address.scheme == "http" or is_loopback(address.host)
-    return {} if direct else get_environ_proxies(str(address))
 
 
 def _bearer(key: ApiKey | None) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
-from xai_notebook.client import wire
-from xai_notebook.client.encoding import encode, message
+from xai_notebook.client import encoding, wire
+from xai_notebook.client.encoding import encode
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.client.response import ImageResponse
 from xai_notebook.client.telemetry import call_span
@@ -91,7 +91,9 @@ class ImageClient:
             MissingImageError: The reply has no image.
         """
         request = _encode_options(prompt, model, 1, options)
-        responses = await self._generate("image.sample", request, timeout, on_attempt)
+        responses = await self.send(
+            request, timeout=timeout, on_attempt=on_attempt, operation="image.sample"
+        )
         if not responses:
             raise MissingImageError("The reply holds no image. Ask again, or change the prompt.")
         return responses[0]
@@ -117,23 +119,45 @@ class ImageClient:
             ApiError: The server answered with a status other than OK.
         """
         request = _encode_options(prompt, model, n, options)
-        return await self._generate("image.sample_batch", request, timeout, on_attempt)
+        return await self.send(request, timeout=timeout, on_attempt=on_attempt)
 
     async def send(
         self,
-        request: ImageRequest,
+        request: ImageRequest | wire.GenerateImageRequest,
         *,
         timeout: float | None = None,
         on_attempt: OnAttempt | None = None,
         on_reply: OnReply | None = None,
+        operation: str = "image.sample_batch",
     ) -> list[ImageResponse]:
-        """Send an `ImageRequest`; works like `sample_batch`.
+        """Send a request, which may already be encoded; works like `sample_batch`.
 
-        `on_reply` is called with the reply's bytes before they are parsed.
+        `on_reply` is called with the reply's bytes before they are parsed. `operation` is the name
+        of the span.
         """
-        return await self._generate(
-            "image.sample_batch", encode(request), timeout, on_attempt, on_reply
-        )
+        message = encode(request) if isinstance(request, ImageRequest) else request
+        deadline = Deadline.after(self._connection.timeout if timeout is None else timeout)
+        with call_span(f"{operation} {message.model}", request=message) as span:
+            try:
+                reply = await self._connection.unary(
+                    wire.GENERATE_IMAGE,
+                    message,
+                    wire.ImageResponse,
+                    model=message.model,
+                    timeout=timeout,
+                    on_attempt=on_attempt,
+                    on_reply=on_reply,
+                )
+            except NotFoundError as error:
+                await self._name_models(error, message.model)
+                raise
+            if span:
+                span.add_images(message, reply)
+        left = deadline.remaining()
+        return [
+            ImageResponse(reply, index, self._downloader, timeout=left)
+            for index in range(len(reply.images))
+        ]
 
     def prepare(
         self,
@@ -156,41 +180,11 @@ class ImageClient:
         Raises:
             OptionError: A value is wrong.
         """
-        return message(
+        return encoding.message(
             wire.BatchRequest,
             batch_request_id=batch_request_id,
             image_request=_encode_options(prompt, model, 1, options),
         )
-
-    async def _generate(
-        self,
-        operation: str,
-        request: wire.GenerateImageRequest,
-        timeout: float | None,
-        on_attempt: OnAttempt | None,
-        on_reply: OnReply | None = None,
-    ) -> list[ImageResponse]:
-        deadline = Deadline.after(self._connection.timeout if timeout is None else timeout)
-        with call_span(f"{operation} {request.model}", request=request) as span:
-            try:
-                reply = await self._connection.unary(
-                    wire.GENERATE_IMAGE,
-                    request,
-                    wire.ImageResponse,
-                    model=request.model,
-                    timeout=timeout,
-                    on_attempt=on_attempt,
-                    on_reply=on_reply,
-                )
-            except NotFoundError as error:
-                await self._name_models(error, request.model)
-                raise
-            span.add_images(request, reply)
-        left = deadline.remaining()
-        return [
-            ImageResponse(reply, index, self._downloader, timeout=left)
-            for index in range(len(reply.images))
-        ]
 
     async def _name_models(self, error: NotFoundError, model: str) -> None:
         """Add the names of the server's models to the message, if it lists them within 3 s."""
@@ -260,26 +254,17 @@ class ModelsClient:
         self, *, timeout: float | None = None
     ) -> list[wire.ImageGenerationModel]:
         """Return the image models that the key permits; `image_price_usd` returns their prices."""
-        reply = await self._connection.unary(
-            wire.LIST_IMAGE_GENERATION_MODELS,
-            wire.Empty(),
-            wire.ListImageGenerationModelsResponse,
-            timeout=timeout,
-            idempotent=True,
-        )
+        method, kind = wire.LIST_IMAGE_GENERATION_MODELS, wire.ListImageGenerationModelsResponse
+        reply = await self._connection.unary(method, wire.Empty(), kind, timeout=timeout)
         return list(reply.models)
 
     async def get_image_generation_model(
         self, name: str, *, timeout: float | None = None
     ) -> wire.ImageGenerationModel:
         """Return a model by its name or an alias."""
+        method, request = wire.GET_IMAGE_GENERATION_MODEL, wire.GetModelRequest(name=name)
         return await self._connection.unary(
-            wire.GET_IMAGE_GENERATION_MODEL,
-            wire.GetModelRequest(name=name),
-            wire.ImageGenerationModel,
-            model=name,
-            timeout=timeout,
-            idempotent=True,
+            method, request, wire.ImageGenerationModel, model=name, timeout=timeout
         )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -47,6 +48,11 @@ class ImageResponse:
 
     Attributes:
         index: Index of the image in the reply, from 0.
+        model: Name of the model that answered, with aliases resolved.
+        prompt: The server's rewritten prompt; `""` if not reported.
+        respect_moderation: False if the image was withheld by moderation, so that it is a
+            placeholder or missing.
+        cost_usd: Cost of the whole request in US dollars; None if not reported.
     """
 
     def __init__(
@@ -72,42 +78,26 @@ class ImageResponse:
         self._data: bytes | None = None
         self._media_type = DEFAULT_MEDIA_TYPE
         self.index = index
+        self.model = bounds.line(reply.model)
+        self.prompt = bounds.text(self._image.up_sampled_prompt)
+        self.respect_moderation = self._image.respect_moderation
+        self.cost_usd = cost_usd(reply.usage)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_image": None}  # already in the reply
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ |= state
-        self._image = self._reply.images[self.index]
+        self.__init__(state["_reply"], state["index"], state["_downloader"])  # type: ignore[misc]
+        self.__dict__ |= state | {"_image": self._image}
 
     def __repr__(self) -> str:
         form = self._image.WhichOneof("image") or "empty"
         return f"ImageResponse(index={self.index}, model={self.model!r}, {form})"
 
     @property
-    def model(self) -> str:
-        """Name of the model that answered, with aliases resolved."""
-        return bounds.line(self._reply.model)
-
-    @property
     def usage(self) -> wire.SamplingUsage:
         """Numbers of tokens and the cost of the whole request."""
         return self._reply.usage
-
-    @property
-    def cost_usd(self) -> float | None:
-        """Cost of the whole request in US dollars; None if not reported."""
-        return cost_usd(self._reply.usage)
-
-    @property
-    def prompt(self) -> str:
-        """The server's rewritten prompt; `""` if not reported."""
-        return bounds.text(self._image.up_sampled_prompt)
-
-    @property
-    def respect_moderation(self) -> bool:
-        """False if the image was withheld by moderation, so that it is a placeholder or missing."""
-        return self._image.respect_moderation
 
     @property
     def file_output(self) -> FileOutput | None:
@@ -193,7 +183,9 @@ class ImageResponse:
                 fetched = await self._downloader.fetch(url, timeout=self._timeout)
                 self._data, self._media_type = fetched
             else:
-                text = self._image.url or self.base64
+                text = self._image.url or self._image.base64
+                if not text:
+                    raise self._absent("base64")
                 if len(text) < THREAD_CHARACTERS:
                     data = _decode(text)
                 else:
@@ -216,10 +208,8 @@ def _decode(text: str) -> bytes:
     """Decode base64 with or without a `data:` prefix."""
     if text[:5].lower() == "data:":
         text = text[text.find(",") + 1 :]
-    try:
+    with suppress(ValueError):
         return pybase64.b64decode(text, validate=True)
-    except ValueError:
-        pass
     text = "".join(text.split())
     if text[:5].lower() == "data:":
         text = text[text.find(",") + 1 :]
@@ -253,7 +243,11 @@ def parse_reply(kind: type[Reply], data: bytes) -> Reply:
         DecodeError: `data` cannot be parsed.
     """
     if len(data) > 2 * MAX_FIELDS:  # a field has at least two bytes
-        data = _bounded(data)
+        with suppress(ValueError):  # `FromString` raises a better error
+            for count, (start, *_) in enumerate(_fields(memoryview(data))):
+                if count == MAX_FIELDS:
+                    data = data[:start]
+                    break
     try:
         return kind.FromString(data)
     except DecodeError:
@@ -264,17 +258,6 @@ def parse_reply(kind: type[Reply], data: bytes) -> Reply:
         if not repaired:
             raise
     return kind.FromString(repaired)
-
-
-def _bounded(data: bytes) -> bytes:
-    """Cut a serialized message after `MAX_FIELDS` fields."""
-    try:
-        for count, (start, *_) in enumerate(_fields(memoryview(data))):
-            if count == MAX_FIELDS:
-                return data[:start]
-    except ValueError:
-        pass  # protobuf raises a better error
-    return data
 
 
 def _repaired(data: memoryview, descriptor: Any) -> bytes:

@@ -8,7 +8,7 @@ never adds image data as an attribute.
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from xai_notebook import settings
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 
 class CallSpan:
-    """The span of one call; its methods do nothing if tracing is off."""
+    """The span of one call."""
 
-    def __init__(self, span: Any = None, *, sensitive: bool = False) -> None:
+    def __init__(self, span: Any, *, sensitive: bool) -> None:
         self._span = span
         self._sensitive = sensitive
 
     def add(self, attributes: Attributes) -> None:
         """Add attributes of the reply, unless sensitive attributes are disabled."""
-        if self._span is not None and self._sensitive:
+        if self._sensitive:
             self._span.set_attributes(attributes)
 
     def add_images(self, request: wire.GenerateImageRequest, reply: wire.ImageResponse) -> None:
         """Add the attributes of a reply with images."""
-        if self._span is None or not self._span.is_recording():
+        if not self._span.is_recording():
             return
         self._span.set_attribute("gen_ai.response.model", reply.model or request.model)
         if self._sensitive:
@@ -43,8 +43,6 @@ class CallSpan:
 
     def fail(self, error: BaseException) -> None:
         """Mark the span as failed. Only this package's messages are added: they contain no key."""
-        if self._span is None:
-            return
         from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415  # already imported
 
         own = self._sensitive and isinstance(error, XaiError)
@@ -55,10 +53,9 @@ class CallSpan:
         )
 
 
-@contextmanager
 def call_span(
     name: str, operation: str | None = None, request: wire.GenerateImageRequest | None = None
-) -> Iterator[CallSpan]:
+) -> AbstractContextManager[CallSpan | None]:
     """Open the span of a call, named as in xAI's SDK.
 
     Args:
@@ -66,19 +63,26 @@ def call_span(
         operation: Attribute `operation.name` of the SDK's span, if the SDK sets one.
         request: The request, if the call generates images.
 
-    Yields:
-        The span; the caller adds the attributes of the reply.
+    Returns:
+        Context manager for the span, to which the caller adds the attributes of the reply. The span
+        is None if tracing is off.
     """
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None or settings.switched_on("XAI_SDK_DISABLE_TRACING"):
-        yield CallSpan()
-        return
+        return nullcontext()
     sensitive = not settings.switched_on("XAI_SDK_DISABLE_SENSITIVE_TELEMETRY_ATTRIBUTES")
     attributes: Attributes = {}
     if operation:
         attributes = {"operation.name": operation, "provider.name": "xai"}
     elif request is not None:
         attributes = _request_attributes(request, sensitive=sensitive)
+    return _recorded(trace, name, attributes, sensitive=sensitive)
+
+
+@contextmanager
+def _recorded(
+    trace: Any, name: str, attributes: Attributes, *, sensitive: bool
+) -> Iterator[CallSpan]:
     tracer = trace.get_tracer("xai_notebook", settings.package_version())
     with tracer.start_as_current_span(
         name,
@@ -88,11 +92,11 @@ def call_span(
         record_exception=False,
         set_status_on_exception=False,
     ) as span:
-        recorder = CallSpan(span, sensitive=sensitive)
+        call = CallSpan(span, sensitive=sensitive)
         try:
-            yield recorder
+            yield call
         except BaseException as error:
-            recorder.fail(error)
+            call.fail(error)
             raise
 
 

@@ -71,10 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=variable("XAI_NOTEBOOK_ENGINE"),
         help="engine that makes the pictures, such as http://localhost:8000/v1#MODEL",
     )
-    return _run(parser.parse_args(arguments))
-
-
-def _run(options: argparse.Namespace) -> int:
+    options = parser.parse_args(arguments)
     try:
         server = EmbeddedServer(
             api_key=_key(options),

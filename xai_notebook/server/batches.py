@@ -30,7 +30,7 @@ MAX_ADD_BYTES: Final = 4_000_000
 _MAX_CACHED: Final = 32
 """Maximum number of painted results that are cached, in case a page is read again."""
 _CONCURRENCY: Final = 4
-"""Maximum number of concurrent requests to an engine other than the painter."""
+"""Maximum number of requests of batches that an engine works on at the same time."""
 _ENDPOINT: Final = "/v1/images/generations"
 _State = wire.BatchRequestMetadata.State
 
@@ -68,6 +68,7 @@ class _Batch:
         entries: Requests by id, in the order in which they complete.
         cancelled: Time of cancellation. None if the job was not cancelled.
         reason: Why the service cancelled the job. None if it did not.
+        equal: Numbers of equal requests, by a hash of the request.
     """
 
     id: str
@@ -77,46 +78,23 @@ class _Batch:
     entries: dict[str, _Entry] = field(default_factory=dict)
     cancelled: float | None = None
     reason: str | None = None
-    _equal: Counter[int] = field(default_factory=Counter)
+    equal: Counter[int] = field(default_factory=Counter)
 
     def end(self, now: float) -> float | None:
         """Return when the batch was cancelled or expired, or None while it is running."""
         ends = [end for end in (self.cancelled, self.expires) if end is not None and end <= now]
         return min(ends, default=None)
 
-    def add(
-        self, key: str, request: wire.BatchRequest, due: float, refusal: Refusal | None
-    ) -> None:
-        """Append a request. With a `refusal`, the request will fail."""
-        digest = hash(request.image_request.SerializeToString(deterministic=True))
-        self.entries[key] = _Entry(key, request, due, self._equal[digest], refusal)
-        self._equal[digest] += 1
-
     def is_complete(self, entry: _Entry, now: float) -> bool:
         """Tell whether a request completed before the batch ended."""
         end = self.end(now)
         return entry.due <= (now if end is None else end)
-
-    def completed(self, now: float) -> list[_Entry]:
-        """Return the completed requests."""
-        return [entry for entry in self.entries.values() if self.is_complete(entry, now)]
 
     def state(self, entry: _Entry, now: float) -> wire.BatchRequestMetadata.State:
         """Return the state of a request of the batch."""
         if self.is_complete(entry, now):
             return _State.STATE_FAILED if entry.refusal else _State.STATE_SUCCEEDED
         return _State.STATE_PENDING if self.end(now) is None else _State.STATE_CANCELLED
-
-    def counts(self, now: float) -> wire.BatchState:
-        """Return the number of requests in each state."""
-        states = Counter(self.state(entry, now) for entry in self.entries.values())
-        return wire.BatchState(
-            num_requests=len(self.entries),
-            num_pending=states[_State.STATE_PENDING],
-            num_success=states[_State.STATE_SUCCEEDED],
-            num_error=states[_State.STATE_FAILED],
-            num_cancelled=states[_State.STATE_CANCELLED],
-        )
 
     def metadata(self, entry: _Entry, now: float) -> wire.BatchRequestMetadata:
         """Describe a request."""
@@ -132,14 +110,15 @@ class _Batch:
         )
 
     def to_message(self, now: float, *, ticks: int | None, stateless: bool) -> wire.Batch:
-        """Describe the batch.
-
-        Args:
-            now: The current Unix time in seconds.
-            ticks: Cost per image in ticks of 1e-10 USD. None if it is unknown.
-            stateless: Omit the counts.
-        """
-        counts = self.counts(now)
+        """Describe the batch; `ticks` is the cost per image in 1e-10 USD, None if unknown."""
+        states = Counter(self.state(entry, now) for entry in self.entries.values())
+        counts = wire.BatchState(
+            num_requests=len(self.entries),
+            num_pending=states[_State.STATE_PENDING],
+            num_success=states[_State.STATE_SUCCEEDED],
+            num_error=states[_State.STATE_FAILED],
+            num_cancelled=states[_State.STATE_CANCELLED],
+        )
         cost, number = counts.num_success * (ticks or 0), counts.num_success
         parts = [{"endpoint": _ENDPOINT, "cost_usd_ticks": cost, "request_count": number}]
         return wire.Batch(
@@ -174,15 +153,11 @@ class Batches:
         keep_bytes: int,
         clock: Callable[[], float],
     ) -> None:
-        """Start empty.
+        """Start empty; `EmbeddedServer` describes the other options.
 
-        Args:
-            make: Makes the pictures of a request. The number is the index of the first picture.
-            check: Raises a `Refusal` for a request that cannot succeed.
-            faults: Faults to inject.
-            repeatable: Whether the engine repeats a picture exactly, so that few results are kept.
-            keep_bytes: Maximum bytes of all requests. Further requests are refused.
-            clock: Returns the current Unix time in seconds.
+        `make` makes the pictures of a request; the number is the index of the first picture.
+        `check` raises a `Refusal` for a request that cannot succeed. `repeatable` tells whether the
+        engine repeats a picture exactly, so that few results are kept.
         """
         self._make = make
         self._check = check
@@ -242,7 +217,10 @@ class Batches:
         last = next(reversed(batch.entries.values()), None)
         start = max(now, last.due) if last else now
         for number, (key, refusal) in enumerate(zip(added, refusals, strict=True), 1):
-            batch.add(key, added[key], start + number / faults.pace, refusal)
+            digest = hash(added[key].image_request.SerializeToString(deterministic=True))
+            due, take = start + number / faults.pace, batch.equal[digest]
+            batch.entries[key] = _Entry(key, added[key], due, take, refusal)
+            batch.equal[digest] += 1
         self._bytes_left -= request.ByteSize()
         if faults.lost_adds:
             faults.lost_adds -= 1
@@ -289,7 +267,8 @@ class Batches:
         self, request: wire.ListBatchResultsRequest
     ) -> wire.ListBatchResultsResponse:
         """Return a page of the results of a batch, in the order of its requests."""
-        entries = self._readable(request.batch_id).completed(self._clock())
+        batch, now = self._readable(request.batch_id), self._clock()
+        entries = [entry for entry in batch.entries.values() if batch.is_complete(entry, now)]
         page, token = page_of(entries, request.limit, request.pagination_token)
         results = await asyncio.gather(*map(self._result, page))
         return wire.ListBatchResultsResponse(results=results, pagination_token=self._token(token))
@@ -389,7 +368,7 @@ class Batches:
         if not self._repeatable:
             # Pictures take long and may cost money: make each once, even if the client leaves.
             if entry not in self._tasks:
-                self._tasks[entry] = asyncio.ensure_future(self._run_engine(entry))
+                self._tasks[entry] = asyncio.ensure_future(self._make_result(entry))
             return await asyncio.shield(self._tasks[entry])
         result = self._cache.get(entry)
         if result is None:
@@ -398,10 +377,6 @@ class Batches:
                 self._cache.popitem(last=False)
         return result
 
-    async def _run_engine(self, entry: _Entry) -> wire.BatchResult:
-        async with self._slots:
-            return await self._make_result(entry)
-
     async def _make_result(self, entry: _Entry) -> wire.BatchResult:
         result = wire.BatchResult(batch_request_id=entry.id)
         if entry.id in self._faults.batches.neither:
@@ -409,7 +384,9 @@ class Batches:
         refusal = entry.refusal
         if refusal is None:
             try:
-                result.response.image_response.CopyFrom(await self._make_response(entry))
+                async with self._slots:
+                    response = await self._make_response(entry)
+                result.response.image_response.CopyFrom(response)
             except Refusal as error:  # such as an unreadable input image
                 refusal = error
         if refusal is not None:

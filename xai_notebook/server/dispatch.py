@@ -13,11 +13,12 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from xai_notebook.client import wire
-from xai_notebook.server.faults import Faults, Refusal
+from xai_notebook.server.faults import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
+    from xai_notebook.server.faults import Faults
     from xai_notebook.settings import ApiKey
 
 _HEAD: Final = ("server", "xai-notebook")
@@ -33,13 +34,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
     """Refuses every call without the right key, before any of its request is read."""
 
     def __init__(self, log: CallLog, api_key: ApiKey, paths: Iterable[str]) -> None:
-        """Create the interceptor.
-
-        Args:
-            log: Receives the refused calls.
-            api_key: The only accepted key.
-            paths: Paths of the existing methods. Calls of unknown methods are not logged.
-        """
+        """Accept only `api_key`; log refused calls of the existing methods in `paths`."""
         self._log = log
         self._api_key = api_key
         self._paths = frozenset(paths)
@@ -47,24 +42,24 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         """Return the handler of the method, or a handler that refuses the call."""
         sent = [value for name, value in details.invocation_metadata if name == "authorization"]
-        if len(sent) == 1 and self._is_right(sent[0]):
+        # In one expression, so that no local variable holds the key.
+        if len(sent) == 1 and hmac.compare_digest(
+            sent[0].encode() if isinstance(sent[0], str) else sent[0],
+            f"Bearer {self._api_key.reveal()}".encode(),
+        ):
             return await continuation(details)
 
         async def refuse(_requests: Any, context: Any) -> None:
             if details.method in self._paths:
                 seen = [("authorization", value) for value in sent]
                 call = self._log.open(details.method, wire.Empty(), seen)
-                self._log.close(call, grpc.StatusCode.UNAUTHENTICATED.name)
+                call.ended, call.status = time.monotonic(), grpc.StatusCode.UNAUTHENTICATED.name
             why = "The API key is wrong." if sent else "No API key was sent."
             code = grpc.StatusCode.UNAUTHENTICATED
             await context.abort(code, f"{why} {_KERNEL_KEY}", (_HEAD,))
 
         # A stream handler fits every method: gRPC reads streams on demand, and `refuse` reads none.
         return grpc.stream_stream_rpc_method_handler(refuse)
-
-    def _is_right(self, header: str | bytes) -> bool:
-        value = header if isinstance(header, bytes) else header.encode()
-        return hmac.compare_digest(value, f"Bearer {self._api_key.reveal()}".encode())
 
 
 class Methods:
@@ -113,7 +108,11 @@ class Methods:
                 async def requests() -> AsyncIterator[Message]:
                     yield first
                     async for data in stream:
-                        yield _parse(data, kind)
+                        try:
+                            message = kind.FromString(data)
+                        except DecodeError:
+                            raise _not_a(kind) from None
+                        yield message
 
                 return (await answer(requests())).SerializeToString()
 
@@ -145,15 +144,16 @@ class Methods:
         """Parse the request and log the call. A `Refusal` sets the status of the call."""
         refusal: Refusal | None = None
         status: str | None = None
-        request = kind()
         try:
-            request = _parse(data, kind)
-        except Refusal as garbage:
-            refusal = garbage
+            request = kind.FromString(data)
+        except DecodeError:
+            request, refusal = kind(), _not_a(kind)
+        else:
+            if fault := self._faults.failure_of(path):
+                refusal = Refusal.of(fault)
         call = self._log.open(path, request, context.invocation_metadata() or ())
         try:
             if refusal is None:
-                Faults.strike(self._faults.failure_of(path))
                 yield request
                 status = grpc.StatusCode.OK.name
         except Refusal as error:
@@ -164,7 +164,7 @@ class Methods:
                 f"The embedded server failed: {type(error).__name__}: {error}",
             )
         finally:
-            self._log.close(call, refusal.code.name if refusal else status)
+            call.ended, call.status = time.monotonic(), refusal.code.name if refusal else status
         if refusal is not None:
             if refusal.begun:
                 await context.send_initial_metadata((("x-local-reply", "begun"),))
@@ -172,19 +172,11 @@ class Methods:
             await context.abort(refusal.code, refusal.details, (*refusal.trailing, _HEAD))
 
 
-def _parse(data: bytes, kind: type[Message]) -> Message:
-    """Parse a message.
-
-    Raises:
-        Refusal: INVALID_ARGUMENT if `data` is not a message of this type.
-    """
-    try:
-        return kind.FromString(data)
-    except DecodeError:
-        raise Refusal(
-            grpc.StatusCode.INVALID_ARGUMENT,
-            f"The request is not a {kind.DESCRIPTOR.name} message.",
-        ) from None
+def _not_a(kind: type[Message]) -> Refusal:
+    """Return the refusal of a request that is not a message of this type."""
+    return Refusal(
+        grpc.StatusCode.INVALID_ARGUMENT, f"The request is not a {kind.DESCRIPTOR.name} message."
+    )
 
 
 @dataclass(slots=True)
@@ -198,7 +190,6 @@ class SeenCall:
         number: 1 for the first call of this method.
         started: Monotonic time in seconds.
         ended: Monotonic time in seconds; None while the call is running.
-        cancelled: Whether the client left, or its deadline passed, before the reply was ready.
         status: Name of the status, such as `"OK"`; None if the call was cancelled.
     """
 
@@ -208,8 +199,12 @@ class SeenCall:
     number: int
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
-    cancelled: bool = False
     status: str | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the client left, or its deadline passed, before the reply was ready."""
+        return self.ended is not None and self.status is None
 
 
 class CallLog:
@@ -247,9 +242,3 @@ class CallLog:
         ):
             self._bytes -= self._calls.popleft().message.ByteSize()
         return call
-
-    def close(self, call: SeenCall, status: str | None) -> None:
-        """Record the end of a call. A status of None means that it was cancelled."""
-        call.ended = time.monotonic()
-        call.status = status
-        call.cancelled = status is None

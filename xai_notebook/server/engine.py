@@ -26,7 +26,7 @@ from xai_notebook import settings
 from xai_notebook.client import media
 from xai_notebook.server import painting
 from xai_notebook.server.faults import Refusal
-from xai_notebook.server.validation import MODEL_NAMES, MODELS, Model, find_model
+from xai_notebook.server.validation import MODEL_NAMES, MODELS, Model, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -111,10 +111,18 @@ class Engine(ABC):
             Refusal: INVALID_ARGUMENT if the name is empty, NOT_FOUND if no model has it.
         """
         models = await self.models()
-        served = {each for model in models for each in (model.name, *model.aliases)}
-        if models and name not in served and name in MODEL_NAMES:
+        if not name.strip():
+            raise invalid("Model must not be empty.")
+        for model in models:
+            if name == model.name or name in model.aliases:
+                return model
+        if models and name in MODEL_NAMES:
             return models[0]
-        return find_model(name, models)
+        existing = ", ".join(model.name for model in models)
+        raise Refusal(
+            grpc.StatusCode.NOT_FOUND,
+            f"The model {name!r} does not exist. Those that do: {existing}.",
+        )
 
     async def source(self, name: str) -> str:
         """Return the source of a model's pictures for messages, such as "MODEL at LOCATION"."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +43,11 @@ class Refusal(Exception):  # noqa: N818  # a reply, not an error
         self.details = details
         self.trailing = tuple(trailing)
         self.begun = begun
+
+    @classmethod
+    def of(cls, fault: Fault) -> Refusal:
+        """Return the refusal for an injected fault."""
+        return cls(fault, "injected fault") if isinstance(fault, grpc.StatusCode) else cls(*fault)
 
 
 @dataclass(kw_only=True)
@@ -169,18 +173,3 @@ class Faults:
             "BatchMgmt": self.batches.failure,
             "Files": self.files.failure,
         }.get(path.split("/")[1].removeprefix("xai_api."))
-
-    async def wait(self, request: wire.GenerateImageRequest) -> None:
-        """Sleep for `delay`."""
-        seconds = self.delay(request) if callable(self.delay) else self.delay
-        if seconds > 0:
-            await asyncio.sleep(seconds)
-
-    @staticmethod
-    def strike(failure: Fault | None) -> None:
-        """Raise `failure` as a `Refusal`, unless it is None."""
-        if failure is None:
-            return
-        if isinstance(failure, grpc.StatusCode):
-            raise Refusal(failure, "injected fault")
-        raise Refusal(*failure)

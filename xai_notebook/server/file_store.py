@@ -72,14 +72,7 @@ class FileStore:
     def __init__(
         self, web: FileServer, faults: Faults, *, keep_bytes: int, clock: Callable[[], float]
     ) -> None:
-        """Create an empty store.
-
-        Args:
-            web: Serves files that have a public link.
-            faults: Faults to inject.
-            keep_bytes: Maximum bytes of all files. Further files are refused.
-            clock: Returns the current Unix time in seconds.
-        """
+        """Create an empty store; `web` serves the files that have a public link."""
         self._web = web
         self._faults = faults
         self._keep_bytes = keep_bytes
@@ -410,14 +403,7 @@ class FileServer:
     """HTTP server on loopback. Each file has an unguessable URL that expires."""
 
     def __init__(self, *, host: str, faults: Faults, keep_seconds: float, keep_bytes: int) -> None:
-        """Create the server without binding a port.
-
-        Args:
-            host: Loopback address to bind.
-            faults: Provides `download_delay`, `download_status` and `download_short`.
-            keep_seconds: Lifetime of a URL, in seconds.
-            keep_bytes: Maximum bytes of all files. The oldest files are dropped first.
-        """
+        """Create the server without binding a port; `EmbeddedServer` describes the options."""
         self.served = 0
         self._host = host
         self._faults = faults

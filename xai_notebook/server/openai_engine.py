@@ -41,7 +41,7 @@ from xai_notebook.client.transport.scrubbing import scrub
 from xai_notebook.errors import ConfigurationError, DownloadError
 from xai_notebook.server.engine import Engine, EngineResult, check_picture
 from xai_notebook.server.faults import Refusal
-from xai_notebook.server.validation import MODEL_NAMES, Model, find_model
+from xai_notebook.server.validation import MODEL_NAMES, Model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -58,6 +58,7 @@ _MAX_USD: Final = 10_000.0
 _MAX_DIGITS: Final = 300
 """Integers with more digits are parsed as floats: Python refuses more than 4300 digits."""
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
+"""Lone surrogates, which protobuf cannot encode."""
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 
 
@@ -76,11 +77,6 @@ def parse_json(body: bytes) -> Any:
 
 def _parse_integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
-
-
-def replace_surrogates(text: str) -> str:
-    """Replace lone surrogates, which protobuf cannot encode."""
-    return _SURROGATES.sub("\ufffd", text)
 
 
 def list_entries(reply: dict[str, Any]) -> list[dict[str, Any]]:
@@ -209,12 +205,6 @@ def _last(thing: Any) -> Any:
     return thing[-1] if isinstance(thing, list) and thing else thing
 
 
-def _sizes_in(text: str) -> frozenset[Size]:
-    """Return the sizes that a message lists, such as `1024x1536`."""
-    sizes = ((int(match[1]), int(match[2])) for match in _SIZE.finditer(text))
-    return frozenset(size for size in sizes if min(size) >= _COARSE)
-
-
 @dataclass(slots=True)
 class Capabilities:
     """The limits of an engine, learned from its refusals.
@@ -248,10 +238,6 @@ class Capabilities:
             return _rectangle(ratio, self.side, _COARSE)
         return _rectangle(ratio, side, _FINE)
 
-    def image_field(self, images: int) -> str:
-        """Return the name of the multipart field for input images."""
-        return self.field or ("image" if images == 1 else "image[]")
-
     def learn(self, error: ErrorBody, sent: Mapping[str, Any]) -> str | None:
         """Learn from a refusal how to send the refused parameter from now on.
 
@@ -266,20 +252,19 @@ class Capabilities:
         if named == "n":
             self.most = 1
         elif named == "size":
-            self._shrink(error, sent["size"])
+            size = sent["size"]
+            listed = [(int(width), int(height)) for width, height in _SIZE.findall(error.text)]
+            sizes = frozenset(each for each in listed if min(each) >= _COARSE and each != size)
+            if sizes:
+                self.sizes = sizes
+            else:
+                side = math.sqrt(size[0] * size[1])
+                self.side = next((s for s in _SMALLER if s < _SHRINK * side), _SMALLER[-1])
         elif named == "image":
             self.field = "image" if sent["image"] == "image[]" else "image[]"
         elif named is not None:
             self.dropped.add(named)
         return named
-
-    def _shrink(self, error: ErrorBody, size: Size) -> None:
-        listed = _sizes_in(error.text) - {size}
-        if listed:
-            self.sizes = listed
-            return
-        side = math.sqrt(size[0] * size[1])
-        self.side = next((each for each in _SMALLER if each < _SHRINK * side), _SMALLER[-1])
 
 
 def _rectangle(ratio: float, side: int, multiple: int) -> Size:
@@ -343,52 +328,30 @@ _STATUSES: Final[dict[int, tuple[Code, str]]] = {
 """gRPC status and message for each HTTP status of an engine."""
 
 
-@dataclass(frozen=True, slots=True)
-class EngineAddress:
-    """The base URL of an API.
+def _parse_url(url: str) -> tuple[WebAddress, str, bool]:
+    """Return the base of an API without a slash at the end, the model after `#`, and `is_private`.
 
-    Attributes:
-        base: The URL without a slash at the end.
-        model: The model after `#`, or `""`.
-        private: Whether the host is this computer or a private IP address. Pictures are then free.
+    A private host is this computer or a private IP address. Its pictures are free.
+
+    Raises:
+        ConfigurationError: The URL is invalid, contains a password or a query, or would send
+            prompts and keys unencrypted over the internet. The message contains no secret.
     """
-
-    base: WebAddress
-    model: str
-    private: bool
-
-    @classmethod
-    def parse(cls, url: str) -> EngineAddress:
-        """Parse a URL.
-
-        Raises:
-            ConfigurationError: The URL is invalid, contains a password or a query, or would send
-                prompts and keys unencrypted over the internet. The message contains no secret.
-        """
-        text, _, model = url.strip().partition("#")
-        if not text.lower().startswith(_SCHEMES):
-            raise _wrong("is not an http or https URL")
-        if "@" in text.split("/")[2] or "?" in text:
-            raise _wrong("contains a password or a query. A key belongs in XAI_NOTEBOOK_ENGINE_KEY")
-        try:
-            base = WebAddress.parse(text)
-        except RefusedError:
-            raise _wrong("is not a valid URL") from None
-        private = is_loopback(base.host) or _is_private(base.host)
-        if base.scheme == "http" and not private:
-            raise _wrong(
-                f"goes to {base.host} without TLS. Use https, localhost or a private IP address"
-            )
-        return cls(replace(base, target=base.target.rstrip("/") or "/v1"), model.strip(), private)
-
-    @property
-    def location(self) -> str:
-        """Host and port."""
-        return self.base.authority
-
-    def url(self, path: str) -> WebAddress:
-        """Return the URL of an endpoint."""
-        return replace(self.base, target=f"{self.base.target}/{path}")
+    text, _, model = url.strip().partition("#")
+    if not text.lower().startswith(_SCHEMES):
+        raise _wrong("is not an http or https URL")
+    if "@" in text.split("/")[2] or "?" in text:
+        raise _wrong("contains a password or a query. A key belongs in XAI_NOTEBOOK_ENGINE_KEY")
+    try:
+        base = WebAddress.parse(text)
+    except RefusedError:
+        raise _wrong("is not a valid URL") from None
+    is_private = is_loopback(base.host) or _is_private(base.host)
+    if base.scheme == "http" and not is_private:
+        raise _wrong(
+            f"goes to {base.host} without TLS. Use https, localhost or a private IP address"
+        )
+    return replace(base, target=base.target.rstrip("/") or "/v1"), model.strip(), is_private
 
 
 def _is_private(host: str) -> bool:
@@ -421,22 +384,24 @@ class OpenAIEngine(Engine):
         Raises:
             ConfigurationError: The URL cannot be used.
         """
-        self._address = EngineAddress.parse(url)
+        self._base, self._model, self.free = _parse_url(url)
         self._key = key
         self._capabilities = Capabilities()
-        self._errors = ErrorTranslator(self._address.location, key)
-        base = self._address.url("")
-        self._http = HttpClient(own=base, key=key)
-        self._downloader = Downloader(allow_loopback=False, own=base, key=key)
+        own = self._url("")
+        self._http = HttpClient(own=own, key=key)
+        self._downloader = Downloader(allow_loopback=False, own=own, key=key)
         self._models: tuple[Model, ...] = ()
         self._listed_at = float("-inf")
         self._listing = asyncio.Lock()
-        self.location = self._address.location
-        self.free = self._address.private
+        self.location = own.authority
 
     async def close(self) -> None:
         """Close idle connections."""
         self._downloader.close()
+
+    def _url(self, path: str) -> WebAddress:
+        """Return the URL of an endpoint."""
+        return replace(self._base, target=f"{self._base.target}/{path}")
 
     # Models
 
@@ -448,14 +413,25 @@ class OpenAIEngine(Engine):
         """
         async with self._listing:
             if time.monotonic() - self._listed_at > _MODELS_TTL:
-                named = [self._address.model] if self._address.model else []
+                named = [self._model] if self._model else []
                 try:
                     names = dict.fromkeys([*named, *await self._list_names()])
                 except Refusal:
                     if not named:
                         raise
                     names = dict.fromkeys(named)
-                self._models = tuple(self._model(name, len(names)) for name in names)
+                # Prices are looked up by xAI's names: a free engine's default model has these too.
+                default = self._model or (next(iter(names)) if len(names) == 1 else "")
+                self._models = tuple(
+                    Model(
+                        name,
+                        MODEL_NAMES if name == default and self.free else (),
+                        0,
+                        has_quality=True,
+                        price_ticks=0,
+                    )
+                    for name in names
+                )
                 self._listed_at = time.monotonic()
             return self._models
 
@@ -468,23 +444,16 @@ class OpenAIEngine(Engine):
             Refusal: The model does not exist, or xAI's name is ambiguous.
         """
         models = await self.models()
-        if name not in MODEL_NAMES or name in (model.name for model in models):
-            return find_model(name, models)
-        if len(models) == 1 or self._address.model:
-            return models[0]
+        is_clear = len(models) == 1 or self._model or name not in MODEL_NAMES
+        if is_clear or name in (model.name for model in models):
+            return await super().find(name)
         some = [model.name[:_MAX_NAME] for model in models[:_MAX_NAMED]]
         some += ["…"] if len(models) > _MAX_NAMED else []
-        raise self._errors.refusal(
+        raise self._refusal(
             Code.INVALID_ARGUMENT,
             "has several models. Name one with --model, or after # in XAI_NOTEBOOK_ENGINE: "
             f"{', '.join(some)}",
         )
-
-    def _model(self, name: str, count: int) -> Model:
-        # Prices are looked up by xAI's model names, so a free engine lists them as aliases.
-        is_default = name == self._address.model or count == 1
-        aliases = MODEL_NAMES if is_default and self._address.private else ()
-        return Model(name, aliases, 0, has_quality=True, price_ticks=0)
 
     async def _list_names(self) -> list[str]:
         """Return the names of models that `/models` lists.
@@ -492,17 +461,17 @@ class OpenAIEngine(Engine):
         Raises:
             Refusal: The list is not available or empty.
         """
-        url = self._address.url("models")
+        url = self._url("models")
         request = HttpRequest(
             "GET", url, alone=True, timeout=_MODELS_TIMEOUT, max_bytes=settings.MIB
         )
         response = await self._send(request)
         if response.status != _OK:
-            raise self._errors.status(response)
-        ids = [entry.get("id") for entry in list_entries(self._errors.parse(response))]
-        names = [self._errors.clean(name) for name in ids if isinstance(name, str) and name]
+            raise self._status_refusal(response)
+        ids = [entry.get("id") for entry in list_entries(self._parse(response))]
+        names = [self._clean(name) for name in ids if isinstance(name, str) and name]
         if not names:
-            raise self._errors.refusal(
+            raise self._refusal(
                 Code.FAILED_PRECONDITION,
                 "lists no models. Name one after # in XAI_NOTEBOOK_ENGINE.",
             )
@@ -518,7 +487,7 @@ class OpenAIEngine(Engine):
         """
         result = (await self.make_each(order, [index], inputs))[0]
         if result.data is None:
-            raise self._errors.refusal(Code.PERMISSION_DENIED, "withheld the picture.")
+            raise self._refusal(Code.PERMISSION_DENIED, "withheld the picture.")
         return result.data
 
     async def make_each(
@@ -572,7 +541,7 @@ class OpenAIEngine(Engine):
                 error, changeable
             )
             if not parameter:
-                raise self._errors.status(response)
+                raise self._status_refusal(response)
             changed.add(parameter)
 
     def _request(
@@ -592,18 +561,18 @@ class OpenAIEngine(Engine):
         if "size" in body:
             body["size"] = "{}x{}".format(*body["size"])
         if not inputs:
-            return self._post("images/generations", {"json": body}), sent
-        field = sent["image"] = self._capabilities.image_field(len(inputs))
+            url = self._url("images/generations")
+            return HttpRequest("POST", url, body={"json": body}, alone=True), sent
+        default = "image" if len(inputs) == 1 else "image[]"
+        field = sent["image"] = self._capabilities.field or default
         files = []
         for number, source in enumerate(inputs):
             kind = media.media_type(source.data) or "image/png"
             name = f"image{number}{media.EXTENSIONS.get(kind, '')}"
             files.append((field, (name, source.data, kind)))
         form = {name: str(value) for name, value in body.items()}
-        return self._post("images/edits", {"data": form, "files": files}), sent
-
-    def _post(self, path: str, body: dict[str, Any]) -> HttpRequest:
-        return HttpRequest("POST", self._address.url(path), body=body, alone=True)
+        url = self._url("images/edits")
+        return HttpRequest("POST", url, body={"data": form, "files": files}, alone=True), sent
 
     async def _pictures(self, response: HttpResponse) -> list[EngineResult]:
         """Return the usable pictures of a response.
@@ -611,11 +580,11 @@ class OpenAIEngine(Engine):
         Raises:
             Refusal: No picture is usable.
         """
-        entries = list_entries(await asyncio.to_thread(self._errors.parse, response))
+        entries = list_entries(await asyncio.to_thread(self._parse, response))
         try:
             cost = cost_ticks(response.headers, len(entries))
         except KeyError:
-            cost = 0 if self._address.private else None
+            cost = 0 if self.free else None
         results, problem, space = [], "it is empty", _MAX_PICTURES_BYTES
         for entry in entries[: 4 * settings.MAX_IMAGES]:
             try:
@@ -628,19 +597,13 @@ class OpenAIEngine(Engine):
                 problem = "its pictures are too large together"
                 continue
             space -= len(data)
-            results.append(EngineResult(data, kind, self._rewritten(entry), cost))
+            prompt = entry.get("revised_prompt")
+            prompt = prompt[:_MAX_REWRITTEN] if isinstance(prompt, str) else ""
+            prompt = _SURROGATES.sub("\ufffd", scrub(prompt, self._key))
+            results.append(EngineResult(data, kind, prompt, cost))
         if not results:
-            raise self._errors.refusal(
-                Code.INTERNAL, f"answered without a usable picture: {problem}."
-            )
+            raise self._refusal(Code.INTERNAL, f"answered without a usable picture: {problem}.")
         return results
-
-    def _rewritten(self, entry: dict[str, Any]) -> str:
-        """Return the rewritten prompt that the engine reports for a picture, or `""`."""
-        prompt = entry.get("revised_prompt")
-        if not isinstance(prompt, str):
-            return ""
-        return replace_surrogates(scrub(prompt[:_MAX_REWRITTEN], self._key))
 
     async def _send(self, request: HttpRequest) -> HttpResponse:
         """Send a request once.
@@ -651,37 +614,26 @@ class OpenAIEngine(Engine):
         try:
             return await self._http.send(request)
         except ConfigurationError as error:
-            refusal = self._errors.refusal(Code.FAILED_PRECONDITION, f"cannot be used: {error}")
+            refusal = self._refusal(Code.FAILED_PRECONDITION, f"cannot be used: {error}")
         except UnreachableError as error:
             # Nothing was sent, so a retry is harmless. It helps only if the engine is starting.
             text = f"cannot be reached ({error}). Start it, or change XAI_NOTEBOOK_ENGINE."
             trailing = () if error.refused else _NO_RETRY
-            refusal = self._errors.refusal(Code.UNAVAILABLE, text, trailing)
+            refusal = self._refusal(Code.UNAVAILABLE, text, trailing)
         except BrokenError as error:
-            refusal = self._errors.refusal(
+            refusal = self._refusal(
                 Code.INTERNAL,
                 f"failed: {error}. It may have done the work, so the order is not repeated.",
             )
         raise refusal
 
-
-@dataclass(frozen=True, slots=True)
-class ErrorTranslator:
-    """Translates failures of an engine into refusals.
-
-    Attributes:
-        location: Host and port of the engine.
-        key: API key of the engine, which is removed from its messages.
-    """
-
-    location: str
-    key: ApiKey | None
-
-    def refusal(self, code: Code, text: str, trailing: tuple[tuple[str, str], ...] = ()) -> Refusal:
+    def _refusal(
+        self, code: Code, text: str, trailing: tuple[tuple[str, str], ...] = ()
+    ) -> Refusal:
         """Return a refusal; `text` completes the sentence "The engine at HOST ..."."""
         return Refusal(code, f"The engine at {self.location} {text}", trailing)
 
-    def status(self, response: HttpResponse) -> Refusal:
+    def _status_refusal(self, response: HttpResponse) -> Refusal:
         """Return the refusal for an HTTP status other than 200."""
         code, text = _STATUSES.get(response.status, _FAILED)
         if response.status in _REDIRECTS:
@@ -691,11 +643,11 @@ class ErrorTranslator:
             pause = response.headers.get("retry-after", "")
             credible = pause.isdecimal() and len(pause) <= _MAX_PAUSE_DIGITS
             trailing = (("retry-after", pause),) if credible else _NO_RETRY
-        message = self.clean(ErrorBody.parse(response.body).text)
+        message = self._clean(ErrorBody.parse(response.body).text)
         message = f" It says: {message}" if message else ""
-        return self.refusal(code, f"{text} (HTTP {response.status}){message}", trailing)
+        return self._refusal(code, f"{text} (HTTP {response.status}){message}", trailing)
 
-    def parse(self, response: HttpResponse) -> dict[str, Any]:
+    def _parse(self, response: HttpResponse) -> dict[str, Any]:
         """Return the JSON object of a response.
 
         Raises:
@@ -708,13 +660,13 @@ class ErrorTranslator:
         if isinstance(reply, dict):
             return reply
         kind = "a web page" if response.body.lstrip()[:1] == b"<" else "something other than JSON"
-        raise self.refusal(
+        raise self._refusal(
             Code.FAILED_PRECONDITION,
             f"answered with {kind}. The address must be that of the API, which mostly ends in "
             "/v1; a proxy or login page may be in the way.",
         )
 
-    def clean(self, text: str) -> str:
+    def _clean(self, text: str) -> str:
         """Return text from the engine on one line, shortened and without the API key."""
-        text = replace_surrogates(text[: 8 * _MAX_MESSAGE])
-        return " ".join(scrub(text, self.key)[:_MAX_MESSAGE].split())
+        text = _SURROGATES.sub("\ufffd", text[: 8 * _MAX_MESSAGE])
+        return " ".join(scrub(text, self._key)[:_MAX_MESSAGE].split())

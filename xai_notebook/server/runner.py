@@ -272,31 +272,26 @@ def choose_engine(setting: str, key: ApiKey | None = None) -> Engine:
         from xai_notebook.server.openai_engine import OpenAIEngine  # noqa: PLC0415  # slow: imports requests
 
         return OpenAIEngine(setting, key=key)
-    return _load_entry_point(setting)
-
-
-def _load_entry_point(name: str) -> Engine:
-    """Return the engine of the entry point `name`."""
     from importlib.metadata import entry_points  # noqa: PLC0415  # slow: reads metadata of all packages
 
     points = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
-    if name not in points:
+    if setting not in points:
         names = ", ".join([PAINTING_ENGINE, *sorted(points)])
         raise ConfigurationError(
-            f"The engine {name!r} does not exist. Set XAI_NOTEBOOK_ENGINE to the URL of an images "
-            f"API, such as http://localhost:8000/v1, or to one of: {names}."
+            f"The engine {setting!r} does not exist. Set XAI_NOTEBOOK_ENGINE to the URL of an"
+            f" images API, such as http://localhost:8000/v1, or to one of: {names}."
         )
     try:
-        engine = points[name].load()()
+        engine = points[setting].load()()
     except Exception as error:
         raise ConfigurationError(
-            f"The engine {name!r} ({points[name].value}) cannot be loaded: "
+            f"The engine {setting!r} ({points[setting].value}) cannot be loaded: "
             f"{type(error).__name__}: {error}"
         ) from error
     if not isinstance(engine, Engine):
         raise ConfigurationError(
-            f"{points[name].value} did not return an engine. It must return an instance of a "
+            f"{points[setting].value} did not return an engine. It must return an instance of a "
             "subclass of xai_notebook.server.engine.Engine."
         )
-    engine.location = engine.location or name
+    engine.location = engine.location or setting
     return engine

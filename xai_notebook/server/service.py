@@ -29,9 +29,9 @@ from xai_notebook.server import painting
 from xai_notebook.server.batches import Batches
 from xai_notebook.server.dispatch import Methods
 from xai_notebook.server.engine import EngineInput, EnginePool, EngineResult
-from xai_notebook.server.faults import Faults, Refusal
+from xai_notebook.server.faults import Refusal
 from xai_notebook.server.file_store import FileStore
-from xai_notebook.server.validation import check_request, input_images, invalid
+from xai_notebook.server.validation import check_request, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,12 +41,14 @@ if TYPE_CHECKING:
 
     from xai_notebook.server.dispatch import CallLog
     from xai_notebook.server.engine import Engine
+    from xai_notebook.server.faults import Faults
     from xai_notebook.server.file_store import FileServer
     from xai_notebook.server.validation import ImageOrder
 
 _COMMENT_BYTES: Final = 65_533
 """Capacity of a JPEG comment segment."""
 _MODERATED: Final = re.compile(r"\[moderated(?::\s*(\d{1,2}))?\]", re.IGNORECASE)
+"""Mark in a prompt that withholds all images, or the one with this number."""
 
 
 class Service:
@@ -66,25 +68,18 @@ class Service:
     ) -> None:
         """Create the service without starting threads or the engine.
 
-        Args:
-            files: Serves pictures in the `url` format.
-            log: Receives every call.
-            faults: Faults to inject.
-            engine: The engine that makes the pictures.
-            rewrites: Fill `up_sampled_prompt`.
-            repeats: Return the same pictures for the same request.
-            keep_bytes: Maximum bytes, applied separately to stored files and batch requests.
-            clock: Returns the current Unix time in seconds.
+        `EmbeddedServer` describes the options. `files` serves pictures in the `url` format.
         """
         self._files, self._log, self._faults = files, log, faults
         self._engine, self._rewrites = engine, rewrites
+        # Numbers of pictures of earlier requests, by a hash of the request without `n`.
         self._taken: Counter[int] | None = None if repeats else Counter()
         self._pool = EnginePool()
         self._decoding = asyncio.Lock()
         self._stored = FileStore(files, faults, keep_bytes=keep_bytes, clock=clock)
         self._batches = Batches(
             self._make_batched,
-            self._check,
+            functools.partial(check_request, find=engine.find),
             faults,
             repeatable=engine.previews,
             keep_bytes=keep_bytes,
@@ -137,46 +132,40 @@ class Service:
         Raises:
             Refusal: The request is invalid, the engine failed, or a fault was injected.
         """
-        failure = self._faults.next_failure(request, self._log.counts[wire.GENERATE_IMAGE])
-        if not self._faults.after_work:
-            Faults.strike(failure)
-        order = await self._check(request)
-        await self._faults.wait(request)
-        reply = await self._make(request, order, self._first_take(request))
-        if self._faults.after_work:
-            Faults.strike(failure)
+        faults = self._faults
+        fault = faults.next_failure(request, self._log.counts[wire.GENERATE_IMAGE])
+        if fault and not faults.after_work:
+            raise Refusal.of(fault)
+        order = await check_request(request, self._engine.find)
+        delay = faults.delay(request) if callable(faults.delay) else faults.delay
+        if delay > 0:
+            await asyncio.sleep(delay)
+        first = 0
+        if self._taken is not None:
+            alike = wire.GenerateImageRequest()
+            alike.CopyFrom(request)
+            alike.ClearField("n")
+            key = hash(alike.SerializeToString(deterministic=True))
+            first = self._taken[key]
+            self._taken[key] += request.n or 1
+        reply = await self._make(request, order, first)
+        if fault and faults.after_work:
+            raise Refusal.of(fault)
         return reply
 
     async def _make_batched(
         self, request: wire.GenerateImageRequest, take: int
     ) -> wire.ImageResponse:
-        return await self._make(request, await self._check(request), take)
-
-    async def _check(self, request: wire.GenerateImageRequest) -> ImageOrder:
-        """Check a request and resolve its model.
-
-        Raises:
-            Refusal: The request is invalid, or its model does not exist.
-        """
-        return check_request(request, await self._engine.find(request.model))
-
-    def _first_take(self, request: wire.GenerateImageRequest) -> int:
-        """Return how many pictures earlier equal requests had; `n` is not compared."""
-        if self._taken is None:
-            return 0
-        alike = wire.GenerateImageRequest()
-        alike.CopyFrom(request)
-        alike.ClearField("n")
-        key = hash(alike.SerializeToString(deterministic=True))
-        first = self._taken[key]
-        self._taken[key] += request.n or 1
-        return first
+        return await self._make(request, await check_request(request, self._engine.find), take)
 
     async def _make(
         self, request: wire.GenerateImageRequest, order: ImageOrder, first: int
     ) -> wire.ImageResponse:
         """Make the pictures of a checked request; `first` is the index of the first picture."""
-        inputs = await self._read_inputs(input_images(request))
+        inputs = []
+        for source in [request.image] if request.HasField("image") else request.images:
+            async with self._decoding:  # one at a time in all calls: images can be large
+                inputs.append(await self._pool.run(functools.partial(self._read_input, source)))
         results = await self._run_engine(request, order, first, inputs)
         model = settings.LOCAL_MODEL if self._engine.previews else order.model
         edit = bool(inputs)
@@ -202,9 +191,11 @@ class Service:
             Refusal: The engine made no picture.
         """
         asked = request.n or 1
-        # Other engines have their own moderation.
-        withheld = _withheld(request) if self._engine.previews else frozenset()
         indices = range(max(0, asked - self._faults.short))
+        withheld: set[int] = set()
+        if self._engine.previews:  # other engines have their own moderation
+            for mark in _MODERATED.finditer(request.prompt):
+                withheld |= {int(mark[1]) - 1} if mark[1] else {*indices}
         results: dict[int, EngineResult | None] = {
             index: EngineResult(None) for index in indices if index in withheld
         }
@@ -220,14 +211,6 @@ class Service:
         # An engine can return fewer pictures than requested, or more.
         results.update(zip(chain(wanted, count(asked)), made, strict=False))
         return results
-
-    async def _read_inputs(self, sources: Sequence[wire.ImageUrlContent]) -> list[EngineInput]:
-        """Read and decode input images. The lock spans all calls, because images can be large."""
-        inputs = []
-        for source in sources:
-            async with self._decoding:
-                inputs.append(await self._pool.run(functools.partial(self._read_input, source)))
-        return inputs
 
     def _read_input(self, source: wire.ImageUrlContent) -> EngineInput:
         if source.HasField("file_id"):
@@ -330,14 +313,6 @@ class Service:
         )
 
 
-def _withheld(request: wire.GenerateImageRequest) -> frozenset[int]:
-    """Return the indices of images withheld by `[moderated]` or `[moderated:2]` in the prompt."""
-    marks = [match[1] for match in _MODERATED.finditer(request.prompt)]
-    if None in marks:
-        return frozenset(range(request.n or 1))
-    return frozenset(int(mark) - 1 for mark in marks)
-
-
 def _padded(jpeg: bytes, size: int) -> bytes:
     """Return the JPEG, padded with comments to at least `size` bytes."""
     missing = size - len(jpeg)
@@ -366,11 +341,7 @@ _MAX_EXIF: Final = 1 << 16
 
 
 def read_input(url: str, files: FileServer) -> bytes:
-    """Return the file of an input image, without decoding the image.
-
-    Args:
-        url: A data URI, base64 or a URL of `files`.
-        files: Serves this server's own pictures.
+    """Return the file of an input image: a data URI, base64 or a URL of this server's `files`.
 
     Raises:
         Refusal: INVALID_ARGUMENT if `url` has another form, or the file is too large.

@@ -13,7 +13,7 @@ from xai_notebook.client import wire
 from xai_notebook.server.faults import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from xai_notebook.server.faults import Faults
 
@@ -94,23 +94,6 @@ MODEL_NAMES: Final = tuple(name for model in MODELS for name in (model.name, *mo
 """Names and aliases of xAI's models."""
 
 
-def find_model(name: str, models: Sequence[Model]) -> Model:
-    """Return the model with that name or alias.
-
-    Raises:
-        Refusal: INVALID_ARGUMENT if the name is empty, NOT_FOUND if no model has it.
-    """
-    if not name.strip():
-        raise invalid("Model must not be empty.")
-    for model in models:
-        if name == model.name or name in model.aliases:
-            return model
-    existing = ", ".join(model.name for model in models)
-    raise Refusal(
-        grpc.StatusCode.NOT_FOUND, f"The model {name!r} does not exist. Those that do: {existing}."
-    )
-
-
 def invalid(details: str) -> Refusal:
     """Return a refusal with INVALID_ARGUMENT."""
     return Refusal(grpc.StatusCode.INVALID_ARGUMENT, details)
@@ -135,7 +118,9 @@ class ImageOrder:
     quality: str
 
 
-_ASPECT_RATIOS: Final[dict[int, str]] = {
+_ASPECT_RATIOS: Final[dict[int, str | None]] = {
+    wire.ImageAspectRatio.IMG_ASPECT_RATIO_AUTO: None
+} | {
     wire.ImageAspectRatio.Value(
         "IMG_ASPECT_RATIO_" + name.replace(":", "_").replace(".", "_")
     ): name
@@ -156,16 +141,16 @@ _FORMATS: Final = (
 )
 
 
-def check_request(request: wire.GenerateImageRequest, model: Model) -> ImageOrder:
-    """Check every field of an image request, like the real API.
-
-    Args:
-        request: The request as received.
-        model: The model that `request.model` names.
+async def check_request(
+    request: wire.GenerateImageRequest, find: Callable[[str], Awaitable[Model]]
+) -> ImageOrder:
+    """Check every field of an image request, like the real API; `find` is `Engine.find`.
 
     Raises:
-        Refusal: INVALID_ARGUMENT if a field is invalid. The details name the allowed values.
+        Refusal: INVALID_ARGUMENT if a field is invalid; the details name the allowed values.
+            NOT_FOUND if the model does not exist.
     """
+    model = await find(request.model)
     if request.HasField("n") and not 1 <= request.n <= settings.MAX_IMAGES:
         raise invalid(f"n must be between 1 and {settings.MAX_IMAGES}, got {request.n}.")
     if not request.prompt.strip():
@@ -176,57 +161,40 @@ def check_request(request: wire.GenerateImageRequest, model: Model) -> ImageOrde
         )
     if request.format not in _FORMATS:
         raise invalid(f"format must be IMG_FORMAT_BASE64 or IMG_FORMAT_URL, got {request.format}.")
-    order = ImageOrder(
-        request.prompt, model.name, _aspect_ratio(request), _resolution(request),
-        _quality(request, model),
-    )  # fmt: skip
+    order = _order(request, model)
     _check_inputs(request, model)
     if request.HasField("storage_options"):
         _check_storage(request.storage_options)
     return order
 
 
-def input_images(request: wire.GenerateImageRequest) -> Sequence[wire.ImageUrlContent]:
-    """Return the images to edit as sent: data URIs, base64, URLs or ids in the file store."""
-    return [request.image] if request.HasField("image") else request.images
-
-
-def _aspect_ratio(request: wire.GenerateImageRequest) -> str | None:
-    """Return the aspect ratio as text, or None if the engine is to choose."""
-    number = request.aspect_ratio
-    if not request.HasField("aspect_ratio") or (
-        number == wire.ImageAspectRatio.IMG_ASPECT_RATIO_AUTO
-    ):
-        return None
-    if number not in _ASPECT_RATIOS:
-        known = ", ".join(settings.ASPECT_RATIOS)
-        raise invalid(f"aspect_ratio {number} is not supported. Use one of: {known}.")
-    return _ASPECT_RATIOS[number]
-
-
-def _resolution(request: wire.GenerateImageRequest) -> str:
-    if not request.HasField("resolution"):
-        return "1k"
-    if request.resolution not in _RESOLUTIONS:
-        raise invalid(f"resolution {request.resolution} is not supported. Use 1k or 2k.")
-    return _RESOLUTIONS[request.resolution]
-
-
-def _quality(request: wire.GenerateImageRequest, model: Model) -> str:
-    if not request.HasField("quality"):
-        return "medium"
-    if not model.has_quality:
-        able = ", ".join(each.name for each in MODELS if each.has_quality)
-        raise invalid(f"quality is not supported by {model.name}, only by {able}.")
-    if request.quality not in _QUALITIES:
-        raise invalid("quality must be low or medium.")
-    return _QUALITIES[request.quality]
+def _order(request: wire.GenerateImageRequest, model: Model) -> ImageOrder:
+    """Return the order of a request after a check of its options."""
+    ratio, resolution, quality = None, "1k", "medium"
+    if request.HasField("aspect_ratio"):
+        number = request.aspect_ratio
+        if number not in _ASPECT_RATIOS:
+            known = ", ".join(settings.ASPECT_RATIOS)
+            raise invalid(f"aspect_ratio {number} is not supported. Use one of: {known}.")
+        ratio = _ASPECT_RATIOS[number]
+    if request.HasField("resolution"):
+        if request.resolution not in _RESOLUTIONS:
+            raise invalid(f"resolution {request.resolution} is not supported. Use 1k or 2k.")
+        resolution = _RESOLUTIONS[request.resolution]
+    if request.HasField("quality"):
+        if not model.has_quality:
+            able = ", ".join(each.name for each in MODELS if each.has_quality)
+            raise invalid(f"quality is not supported by {model.name}, only by {able}.")
+        if request.quality not in _QUALITIES:
+            raise invalid("quality must be low or medium.")
+        quality = _QUALITIES[request.quality]
+    return ImageOrder(request.prompt, model.name, ratio, resolution, quality)
 
 
 def _check_inputs(request: wire.GenerateImageRequest, model: Model) -> None:
     if request.HasField("image") and request.images:
         raise invalid("image and images must not be used together.")
-    sources = input_images(request)
+    sources = [request.image] if request.HasField("image") else request.images
     if sources and not model.edits:
         raise invalid(f"{model.name} does not accept input images.")
     if len(sources) > settings.MAX_INPUT_IMAGES:
@@ -257,11 +225,7 @@ def check_lifetime(seconds: int | None) -> None:
 
 
 def check_link_lifetime(seconds: float, file_lifetime: float | None) -> None:
-    """Check the lifetime of a public link.
-
-    Args:
-        seconds: Seconds until the link expires.
-        file_lifetime: Seconds until the file expires. None means never.
+    """Check the lifetime of a public link. A file with the lifetime None never expires.
 
     Raises:
         Refusal: INVALID_ARGUMENT if the link would outlive its file or has already expired.

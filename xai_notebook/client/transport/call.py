@@ -44,7 +44,7 @@ import re
 import time
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
 import grpc.aio
@@ -52,7 +52,7 @@ import grpc.aio
 from xai_notebook.errors import OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator
 
 UnaryStreamCall: TypeAlias = "grpc.aio.UnaryStreamCall[bytes, bytes]"
 StreamStreamCall: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
@@ -78,10 +78,7 @@ class Deadline:
 
     @classmethod
     def after(cls, timeout: float) -> Deadline:
-        """Start the clock.
-
-        Args:
-            timeout: Seconds from now.
+        """Return the deadline in `timeout` seconds.
 
         Raises:
             OptionError: `timeout` is not a positive, finite number.
@@ -96,7 +93,7 @@ class Deadline:
 
     def remaining(self) -> float:
         """Return the seconds left; zero or less after the deadline."""
-        return self.timeout - self.elapsed()
+        return self.start + self.timeout - time.monotonic()
 
 
 class FailureKind(Enum):
@@ -136,8 +133,8 @@ class TooLongError(Exception):
     """The messages of a stream have more bytes than allowed."""
 
 
-async def exchange(call: StreamStreamCall, messages: AsyncGenerator[bytes]) -> bytes:
-    """Send the messages of a new call and return its single reply.
+async def exchange(call: StreamStreamCall, messages: bytes | AsyncGenerator[bytes]) -> bytes:
+    """Send one message, or all messages of a generator, and return the single reply of the call.
 
     Raises:
         Failure: There was no reply.
@@ -182,7 +179,7 @@ async def receive_all(call: UnaryStreamCall, max_bytes: int) -> list[bytes]:
 
 
 async def _write(
-    call: StreamStreamCall, messages: AsyncGenerator[bytes], connected: asyncio.Event
+    call: StreamStreamCall, messages: bytes | AsyncGenerator[bytes], connected: asyncio.Event
 ) -> None:
     # If the call has just been refused, `call.write()` would set its own error before the refusal
     # arrives.
@@ -193,9 +190,12 @@ async def _write(
     with contextlib.suppress(grpc.aio.AioRpcError, grpc.aio.BaseError, asyncio.InvalidStateError):
         await call.wait_for_connection()
         connected.set()
-        async with contextlib.aclosing(messages):
-            async for message in messages:
-                await write(message)
+        if isinstance(messages, bytes):
+            await write(messages)
+        else:
+            async with contextlib.aclosing(messages):
+                async for message in messages:
+                    await write(message)
         await end()
 
 
@@ -208,10 +208,20 @@ async def _receive(call: StreamStreamCall, connected: asyncio.Event) -> bytes:
         Failure: There was no message.
         NoMessageError: The server sent the status OK without a message.
     """
-    reading = asyncio.ensure_future(_reader(call)())
-    headers = _HeaderWatch(call)
+    # `call.read()` starts to read only when the headers have arrived, and loses the message if the
+    # connection breaks right after it: 196 of 200 replies of 300 bytes that a reset followed. The
+    # inner method starts earlier and lost at most one.
+    inner = getattr(call, "_cython_call", None)
+    reading = asyncio.ensure_future(getattr(inner, "receive_serialized_message", call.read)())
+    begun = False
     try:
-        await headers.wait()
+        # A reply has begun if its headers contain metadata, or if no status follows them at once,
+        # as it does in a refusal. `begun=False` proves nothing; `failure_kind` has the proofs.
+        begun = bool(await call.initial_metadata())
+        for _ in range(2):  # a busy event loop can time out before it has processed the status
+            if not (begun or reading.done() or call.done()):
+                await asyncio.wait({reading}, timeout=PAUSE)
+        begun = begun or not (reading.done() or call.done())
         message = await reading
         if isinstance(message, bytes):
             _end_or_cancel(call)
@@ -224,53 +234,9 @@ async def _receive(call: StreamStreamCall, connected: asyncio.Event) -> bytes:
         raise
     except grpc.aio.AioRpcError as error:
         # The traceback's frames would keep the call and its connection alive.
-        kind = failure_kind(error, begun=headers.begun, connected=connected.is_set())
+        kind = failure_kind(error, begun=begun, connected=connected.is_set())
         raise Failure(error.with_traceback(None), kind) from None
-    finally:
-        headers.stop()
     raise NoMessageError
-
-
-def _reader(call: StreamStreamCall) -> Callable[[], Awaitable[Any]]:
-    """Return the method that reads a message.
-
-    `call.read()` starts to read only when the headers have arrived, and loses the message if the
-    connection breaks right after it. In a test with replies of 300 bytes followed by a reset, it
-    lost 196 of 200. The method returned here starts earlier and lost at most one.
-    """
-    inner = getattr(call, "_cython_call", None)
-    return getattr(inner, "receive_serialized_message", call.read)
-
-
-class _HeaderWatch:
-    """Detects the beginning of a reply, and sets `begun`.
-
-    A reply has begun if the headers contain metadata, or if no status follows them at once, as it
-    does in a refusal. `begun=False` proves nothing; see `failure_kind` for the proofs.
-    """
-
-    def __init__(self, call: StreamStreamCall) -> None:
-        self.begun = False
-        self._call = call
-        self._timer: asyncio.TimerHandle | None = None
-
-    async def wait(self) -> None:
-        self.begun = bool(await self._call.initial_metadata())
-        if not self.begun:
-            self._check(2)
-
-    def _check(self, times: int) -> None:
-        if self._call.done():
-            return
-        if times == 0:
-            self.begun = True
-            return
-        # Check twice, because a busy event loop can run this before it has processed the status.
-        self._timer = asyncio.get_running_loop().call_later(PAUSE, self._check, times - 1)
-
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
 
 
 def _end_or_cancel(call: StreamStreamCall, left: float = GRACE) -> None:

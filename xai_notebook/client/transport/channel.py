@@ -48,10 +48,8 @@ def open_channel(
 ) -> grpc.aio.Channel:
     """Create a channel on the running event loop. The first call connects.
 
-    Args:
-        endpoint: Host and port of the server.
-        key: API key that every call sends as call credentials; None is possible only for loopback.
-        options: Channel options of the caller; they override ours of the same name.
+    Every call sends `key`; without a key, only loopback is possible. The caller's `options`
+    override ours of the same name.
 
     Raises:
         ConfigurationError: The environment names root certificates or a proxy that cannot be used.

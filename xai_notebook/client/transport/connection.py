@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import aclosing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import grpc.aio
@@ -23,7 +22,13 @@ from xai_notebook.client.transport.call import (
     receive_all,
 )
 from xai_notebook.client.transport.channel import open_channel, retries_itself
-from xai_notebook.client.transport.retry import MAX_ATTEMPTS, Retries, RetryPolicy
+from xai_notebook.client.transport.retry import (
+    IDEMPOTENT,
+    MAX_ATTEMPTS,
+    Attempt,
+    notify,
+    wait_before_retry,
+)
 from xai_notebook.client.transport.scrubbing import scrub_message
 from xai_notebook.client.transport.status import CallInfo, scrubbed, translate
 from xai_notebook.errors import (
@@ -31,6 +36,7 @@ from xai_notebook.errors import (
     ConfigurationError,
     DownloadError,
     ForkedProcessError,
+    OptionError,
     ReplyError,
 )
 
@@ -80,10 +86,10 @@ class Connection:
         self._metadata = metadata
         self._channel_options = tuple(channel_options)
         self._on_attempt = on_attempt
-        self._policy = RetryPolicy(max_attempts)
-        if retries_itself(self._channel_options):
-            # Otherwise each of our attempts would consist of several attempts of gRPC's core.
-            self._policy = RetryPolicy(1)
+        if not isinstance(max_attempts, int) or max_attempts < 1:
+            raise OptionError(f"max_attempts is {max_attempts!r}. Give a whole number from 1 on.")
+        # If gRPC's core retries, each of our attempts would consist of several of its attempts.
+        self._max_attempts = 1 if retries_itself(self._channel_options) else max_attempts
         self._channel: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -91,7 +97,7 @@ class Connection:
     def __repr__(self) -> str:
         return f"Connection({self.endpoint})"
 
-    async def unary(  # noqa: PLR0913  # each caller needs only a few
+    async def unary(
         self,
         method: str,
         request: Message,
@@ -100,8 +106,6 @@ class Connection:
         model: str = "",
         timeout: float | None = None,
         on_attempt: OnAttempt | None = None,
-        idempotent: bool = False,
-        only_unsent: bool = False,
         on_reply: OnReply | None = None,
     ) -> Reply:
         """Send `request` and return the reply.
@@ -114,8 +118,6 @@ class Connection:
             timeout: Deadline in seconds over all attempts; default: the client's.
             on_attempt: Called with each failed attempt that is retried, after the client's own
                 callback.
-            idempotent: See `RetryPolicy`.
-            only_unsent: See `RetryPolicy`.
             on_reply: Called with the bytes of the reply before they are parsed.
 
         Raises:
@@ -128,11 +130,10 @@ class Connection:
         payload = request.SerializeToString()
         data = await self._call(
             method,
-            lambda **options: exchange(send(**options), _single(payload)),
+            lambda **options: exchange(send(**options), payload),
             model=model,
             timeout=timeout,
             on_attempt=on_attempt,
-            policy=replace(self._policy, idempotent=idempotent, only_unsent=only_unsent),
         )
         if on_reply is not None:
             on_reply(data)
@@ -163,7 +164,7 @@ class Connection:
             method,
             lambda **options: exchange(send(**options), payloads()),
             timeout=timeout,
-            policy=self._policy if repeatable else RetryPolicy(1),
+            max_attempts=self._max_attempts if repeatable else 1,
         )
         return self._parse(reply, data)
 
@@ -176,7 +177,7 @@ class Connection:
         max_bytes: int,
         timeout: float | None = None,
     ) -> list[Reply]:
-        """Send an idempotent request and return all messages of the reply; works like `unary`.
+        """Send a request and return all messages of the reply; works like `unary`.
 
         Raises:
             DownloadError: The messages together have more than `max_bytes`.
@@ -188,7 +189,6 @@ class Connection:
                 method,
                 lambda **options: receive_all(send(payload, **options), max_bytes),
                 timeout=timeout,
-                policy=replace(self._policy, idempotent=True),
             )
         except TooLongError as error:
             raise DownloadError(
@@ -201,60 +201,63 @@ class Connection:
         method: str,
         begin: Callable[..., Awaitable[_T]],
         *,
-        policy: RetryPolicy,
         model: str = "",
         timeout: float | None = None,
         on_attempt: OnAttempt | None = None,
+        max_attempts: int | None = None,
     ) -> _T:
-        """Call `begin` with the options of a gRPC call for each attempt, and return its result."""
+        """Make attempts until one succeeds, and return its result; works like `unary`.
+
+        `begin` makes one attempt, with the options `timeout` and `metadata` of a gRPC call.
+        """
         error: Exception
         deadline = Deadline.after(self.timeout if timeout is None else timeout)
-        callbacks = [each for each in (self._on_attempt, on_attempt) if each is not None]
-        retries = Retries(method, deadline, policy, callbacks)
-
-        async def attempt() -> _T:
+        max_attempts = max_attempts or self._max_attempts
+        attempts = 0
+        while True:
+            attempts += 1
             left = max(deadline.remaining(), 0.001)
-            return await self._scrubbed(begin(timeout=left, metadata=self._metadata))
-
-        try:
-            return await retries.run(attempt)
-        except Failure as failure:
-            error, kind = failure.error, failure.kind
-            if policy.idempotent and kind is FailureKind.UNPROVEN:
-                kind = FailureKind.REFUSED  # an idempotent call cannot have been billed
-        except grpc.aio.BaseError as raised:
-            error, kind = raised, FailureKind.LOST
-        except asyncio.CancelledError:
-            self._raise_if_closed_meanwhile()
-            raise
+            try:
+                return await begin(timeout=left, metadata=self._metadata)
+            except Failure as failure:
+                # Drop the traceback: its frames refer to the task, which refers to this exception.
+                rpc_error, kind = failure.with_traceback(None).error, failure.kind
+            except NoMessageError as none:
+                raise ReplyError(self._broken("ended early")) from none.with_traceback(None)
+            except grpc.aio.BaseError as raised:
+                error, kind = raised, FailureKind.LOST
+                break
+            except asyncio.CancelledError:
+                self._raise_if_closed_meanwhile()
+                raise
+            # Outside the handler; otherwise `__context__` would keep an error with an echoed key.
+            error = rpc_error = scrubbed(rpc_error, self._key)
+            wait = wait_before_retry(method, rpc_error, kind, attempts)
+            if attempts >= max_attempts or wait is None or wait >= deadline.remaining():
+                break
+            attempt = Attempt(
+                number=attempts,
+                of=max_attempts,
+                method=method,
+                error_code=rpc_error.code().name,
+                wait=wait,
+                elapsed=deadline.elapsed(),
+            )
+            notify((self._on_attempt, on_attempt), attempt)
+            await asyncio.sleep(wait)
+        if method in IDEMPOTENT and kind is FailureKind.UNPROVEN:
+            kind = FailureKind.REFUSED  # an idempotent call cannot have been billed
         call = CallInfo(
             self._title,
             self._key,
             model,
             deadline.timeout,
-            attempts=retries.sent,
+            attempts=attempts,
             elapsed=deadline.elapsed(),
             method=method,
             loopback=self.endpoint.loopback,
         )
         raise translate(error, call, kind) from error
-
-    async def _scrubbed(self, receiving: Awaitable[_T]) -> _T:
-        """Await an attempt; if it fails, remove the key from the error.
-
-        Raises:
-            Failure: There was no reply.
-            ReplyError: The server sent the status OK without a message.
-        """
-        try:
-            return await receiving
-        except Failure as failure:
-            # Drop the traceback: its frames refer to the task, which refers to this exception.
-            error, kind = failure.with_traceback(None).error, failure.kind
-        except NoMessageError as none:
-            raise ReplyError(self._broken("ended early")) from none.with_traceback(None)
-        # Outside the handler; otherwise `__context__` would keep an error with an echoed key.
-        raise Failure(scrubbed(error, self._key), kind)
 
     def _parse(self, kind: type[Reply], data: bytes) -> Reply:
         try:
@@ -313,7 +316,3 @@ class Connection:
             raise CallCancelledError(
                 "The client was closed while a call was under way.", code="CANCELLED"
             )
-
-
-async def _single(message: bytes) -> AsyncGenerator[bytes]:
-    yield message

@@ -1,4 +1,4 @@
-"""The retry loop of a gRPC call: which failures are retried, how often, and after which wait.
+"""Which failures of a gRPC call are retried, how often, and after which wait.
 
 A call is retried after UNAVAILABLE, or RESOURCE_EXHAUSTED for a rate limit, and only if there is
 proof that the server did not begin to serve it (`call` lists the proofs). It is not retried
@@ -14,32 +14,40 @@ only if the request was not sent, since real services have done the work and sti
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import grpc.aio
 
-from xai_notebook.client.transport.call import Failure, FailureKind, http_status, is_size_limit
-from xai_notebook.errors import OptionError
+from xai_notebook.client import wire
+from xai_notebook.client.transport.call import FailureKind, http_status, is_size_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
-
-    from xai_notebook.client.transport.call import Deadline
+    from collections.abc import Iterable
 
 MAX_ATTEMPTS = 5
 MAX_HINT = 60.0
 """Longest wait in seconds that the server can request; for a longer wait, its error is raised."""
 
+IDEMPOTENT: Final = frozenset({
+    wire.LIST_IMAGE_GENERATION_MODELS, wire.GET_IMAGE_GENERATION_MODEL, wire.GET_API_KEY_INFO,
+    wire.GET_BATCH, wire.CANCEL_BATCH, wire.LIST_BATCHES, wire.LIST_BATCH_REQUEST_METADATA,
+    wire.LIST_BATCH_RESULTS, wire.LIST_FILES, wire.RETRIEVE_FILE, wire.RETRIEVE_FILE_CONTENT,
+    wire.CREATE_PUBLIC_URL, wire.REVOKE_PUBLIC_URL,
+})  # fmt: skip
+"""Methods of which a second call costs and changes nothing. They are also retried if the connection
+broke, or if the server may have begun to serve the call."""
+ORDERS: Final = frozenset({wire.CREATE_BATCH, wire.ADD_BATCH_REQUESTS})
+"""Methods that real services have served and still answered with UNAVAILABLE or RESOURCE_EXHAUSTED.
+They are only retried if the request was not sent."""
+
 _log = logging.getLogger(__name__)
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,95 +75,14 @@ OnAttempt = Callable[[Attempt], None]
 """Called on the event loop with each failed attempt that is retried, before the wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """Which failures of a call are retried.
-
-    Attributes:
-        max_attempts: Maximum number of attempts.
-        idempotent: Whether a second request costs nothing, so that a retry is also possible if the
-            connection broke or the server may have begun to serve the call.
-        only_unsent: Whether a second request could be carried out in addition to the first, so that
-            a retry is only possible if the request was not sent.
-    """
-
-    max_attempts: int = MAX_ATTEMPTS
-    idempotent: bool = False
-    only_unsent: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the number of attempts.
-
-        Raises:
-            OptionError: `max_attempts` is not a positive integer.
-        """
-        if not isinstance(self.max_attempts, int) or self.max_attempts < 1:
-            raise OptionError(
-                f"max_attempts is {self.max_attempts!r}. Give a whole number from 1 on."
-            )
-
-    def allows(self, failure: Failure) -> bool:
-        """Tell whether to retry after `failure`."""
-        if failure.error.code() not in _BACKOFF or is_size_limit(failure.error):
-            return False
-        if self.only_unsent and failure.kind is not FailureKind.UNSENT:
-            return False
-        if failure.kind not in {FailureKind.UNSENT, FailureKind.REFUSED} and not self.idempotent:
-            return False
-        return 0 <= server_hint(failure.error) <= MAX_HINT
-
-
-class Retries:
-    """The attempts of one call.
-
-    Attributes:
-        sent: Number of attempts so far.
-    """
-
-    def __init__(
-        self, method: str, deadline: Deadline, policy: RetryPolicy, callbacks: Sequence[OnAttempt]
-    ) -> None:
-        """Prepare a call of `method`; each callback gets every failed attempt that is retried."""
-        self.sent = 0
-        self._method = method
-        self._deadline = deadline
-        self._policy = policy
-        self._callbacks = callbacks
-
-    async def run(self, send: Callable[[], Awaitable[_T]]) -> _T:
-        """Call `send` until it succeeds, as the policy and deadline allow; return its result.
-
-        Raises:
-            Failure: The last attempt failed.
-        """
-        while True:
-            self.sent += 1
-            try:
-                return await send()
-            except Failure as failure:
-                if self.sent >= self._policy.max_attempts or not self._policy.allows(failure):
-                    raise
-                wait = _wait(failure.error, self.sent)
-                if wait >= self._deadline.remaining():
-                    raise
-                code = failure.error.code().name
-            self._announce(code, wait)
-            await asyncio.sleep(wait)
-
-    def _announce(self, code: str, wait: float) -> None:
-        attempt = Attempt(
-            number=self.sent,
-            of=self._policy.max_attempts,
-            method=self._method,
-            error_code=code,
-            wait=wait,
-            elapsed=self._deadline.elapsed(),
-        )
-        for callback in self._callbacks:
-            try:
+def notify(callbacks: Iterable[OnAttempt | None], attempt: Attempt) -> None:
+    """Call each callback that is not None with a failed attempt that is retried."""
+    for callback in callbacks:
+        try:
+            if callback is not None:
                 callback(attempt)
-            except Exception:  # noqa: BLE001  # an error in a callback must not lose a paid reply
-                _log.warning("an on_attempt callback failed", exc_info=True)
+        except Exception:  # noqa: BLE001  # an error in a callback must not lose a paid reply
+            _log.warning("an on_attempt callback failed", exc_info=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +109,20 @@ _BACKOFF = {
 """Backoff after each status that can be retried."""
 
 
-def _wait(error: grpc.aio.AioRpcError, attempt: int) -> float:
-    """Return the seconds to wait after the `attempt`-th attempt."""
-    code = error.code()
+def wait_before_retry(
+    method: str, error: grpc.aio.AioRpcError, kind: FailureKind, attempts: int
+) -> float | None:
+    """Return the seconds to wait after a failed attempt; None if the call must not be retried."""
+    code, hint = error.code(), server_hint(error)
+    if code not in _BACKOFF or is_size_limit(error) or not 0 <= hint <= MAX_HINT:
+        return None
+    if method in ORDERS and kind is not FailureKind.UNSENT:
+        return None
+    if method not in IDEMPOTENT and kind not in {FailureKind.UNSENT, FailureKind.REFUSED}:
+        return None
     if http_status(error) == HTTPStatus.TOO_MANY_REQUESTS:
         code = grpc.StatusCode.RESOURCE_EXHAUSTED
-    return max(_BACKOFF[code].wait(attempt), server_hint(error))
+    return max(_BACKOFF[code].wait(attempts), hint)
 
 
 def server_hint(error: grpc.aio.AioRpcError) -> float:

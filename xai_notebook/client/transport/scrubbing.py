@@ -51,7 +51,11 @@ def scrub(text: str, key: ApiKey | None) -> str:
     data = text.encode("utf-8", "surrogatepass")
     matcher = _matcher(key)
     masked = matcher.mask(data)
-    if matcher.matches_with_gaps(masked):
+    joined = masked.translate(None, _ASCII_GAPS)
+    if not joined.isascii():
+        joined = _GAPS.sub(b"", joined)
+    # A key shorter than PIECE could match ordinary words when spaces are removed.
+    if matcher.piece == PIECE and joined != masked and matcher.mask(joined) is not joined:
         return MASK.decode()
     return text if masked is data else masked.decode("utf-8", "surrogatepass")
 
@@ -61,24 +65,21 @@ def scrub_message(message: Message, key: ApiKey | None) -> None:
     if key is None:
         return
     message.DiscardUnknownFields()
-    _scrub_fields(message, key)
-
-
-def _scrub_fields(message: Message, key: ApiKey) -> None:
-    for name, is_text in _text_fields(message.DESCRIPTOR):
-        if name == IMAGE_FIELD and message.ByteSize() > SMALL_BYTES:
-            continue
-        value: Any = getattr(message, name)
-        if isinstance(value, str):
-            if (masked := scrub(value, key)) is not value:
-                setattr(message, name, masked)
-        elif is_text:
-            value[:] = [scrub(text, key) for text in value]
-        elif not isinstance(value, Message):
-            for part in value:
-                _scrub_fields(part, key)
-        elif message.HasField(name):
-            _scrub_fields(value, key)
+    pending = [message]
+    for part in pending:  # the loop appends the messages in `part`
+        for name, is_text in _text_fields(part.DESCRIPTOR):
+            if name == IMAGE_FIELD and part.ByteSize() > SMALL_BYTES:
+                continue
+            value: Any = getattr(part, name)
+            if isinstance(value, str):
+                if (masked := scrub(value, key)) is not value:
+                    setattr(part, name, masked)
+            elif is_text:
+                value[:] = [scrub(text, key) for text in value]
+            elif not isinstance(value, Message):
+                pending += value
+            elif part.HasField(name):
+                pending.append(value)
 
 
 @functools.cache
@@ -95,10 +96,10 @@ def _text_fields(kind: Descriptor) -> tuple[tuple[str, bool], ...]:
 class _KeyMatcher:
     """Finds pieces of a key in a string. It keeps only hashes, which a traceback may show."""
 
-    __slots__ = ("_clue", "_clues", "_piece", "_pieces", "_stride")
+    __slots__ = ("_clue", "_clues", "_pieces", "_stride", "piece")
 
     def __init__(self, forms: Iterable[bytes], piece: int) -> None:
-        self._piece = piece
+        self.piece = piece
         self._clue = max(piece // 2, 1)
         self._stride = piece - self._clue + 1
         pieces = {part for form in forms for part in _windows(form.lower(), piece)}
@@ -121,25 +122,17 @@ class _KeyMatcher:
             end = behind
         return b"".join([*parts, data[end:]]) if parts else data
 
-    def matches_with_gaps(self, data: bytes) -> bool:
-        """Tell whether `data` contains a piece of the key when gaps are removed."""
-        joined = data.translate(None, _ASCII_GAPS)
-        if not joined.isascii():
-            joined = _GAPS.sub(b"", joined)
-        # A key shorter than PIECE could match ordinary words when spaces are removed.
-        return self._piece == PIECE and joined != data and self.mask(joined) is not joined
-
     def _runs(self, lower: bytes) -> Iterator[tuple[int, int]]:
         """Yield start and end of the pieces in `lower`; merge overlapping and adjacent pieces."""
         first, end = 0, -1
-        for start, part in enumerate(_windows(lower, self._piece)):
+        for start, part in enumerate(_windows(lower, self.piece)):
             if hash(part) not in self._pieces:
                 continue
             if start > end:
                 if end > 0:
                     yield first, end
                 first = start
-            end = start + self._piece
+            end = start + self.piece
         if end > 0:
             yield first, end
 

@@ -19,7 +19,7 @@ import grpc.aio
 from xai_notebook import errors
 from xai_notebook.client import wire
 from xai_notebook.client.transport.call import FailureKind, failure_kind, http_status, is_size_limit
-from xai_notebook.client.transport.retry import server_hint
+from xai_notebook.client.transport.retry import ORDERS, server_hint
 from xai_notebook.client.transport.scrubbing import scrub
 
 if TYPE_CHECKING:
@@ -111,7 +111,14 @@ def translate(error: Exception, call: CallInfo, kind: FailureKind | None = None)
     code = error.code()
     kind = kind or failure_kind(error)
     error_class = _error_class(error)
-    ordered = _may_have_ordered(error_class, call, kind)
+    # A service may have served a batch call that it refused.
+    ordered = (
+        call.method in ORDERS
+        and kind is not FailureKind.UNSENT
+        and issubclass(
+            error_class, (errors.UnavailableError, errors.RateLimitError, errors.ServerError)
+        )
+    )
     if (
         kind in _UNKNOWN
         and error_class is not errors.DeadlineExceededError
@@ -192,18 +199,6 @@ _DOUBTS = {
     wire.DELETE_FILE: ("The file may have been deleted", "ask with files.get()"),
 }
 """The possible effect of a call that may have been served, and how the user can check it."""
-_ORDERS = frozenset({wire.CREATE_BATCH, wire.ADD_BATCH_REQUESTS})
-"""Methods that real services have served and still answered with UNAVAILABLE or
-RESOURCE_EXHAUSTED."""
-
-
-def _may_have_ordered(error_class: type[ApiError], call: CallInfo, kind: FailureKind) -> bool:
-    """Tell whether a batch call may have been served although the server refused it."""
-    if kind is FailureKind.UNSENT or call.method not in _ORDERS:
-        return False
-    return issubclass(
-        error_class, (errors.UnavailableError, errors.RateLimitError, errors.ServerError)
-    )
 
 
 def _broken(error: grpc.aio.AioRpcError, call: CallInfo, kind: FailureKind) -> str:
