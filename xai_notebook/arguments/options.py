@@ -217,7 +217,7 @@ class Options:
                 request that are configured, so that the cell makes the same request elsewhere.
         """
         words = ["%%xai_image"]
-        for option in table(type(self)):
+        for option in table(type(self)):  # type: ignore[arg-type]  # a class is hashable
             value = getattr(self, option.name)
             usual = value == getattr(defaults, option.name)
             if value is None or (
@@ -393,7 +393,8 @@ def resolve(
     Raises:
         OptionError: A name is unknown, a value is invalid, or options contradict each other.
     """
-    known = {option.name: option for option in table(kind)}
+    rows = table(kind)  # type: ignore[arg-type]  # a class is hashable
+    known = {option.name: option for option in rows}
     configurable = {name: option.default for name, option in known.items() if option.configurable}
     merged = {
         name: value
