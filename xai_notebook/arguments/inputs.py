@@ -68,8 +68,6 @@ def load_inputs(
             the image.
     """
     labelled = [pair for value in values for pair in _resolve(value, namespace, named)]
-    if not labelled:
-        return Inputs()
     _check_count(len(labelled))
     loaded = [_load(value, label) for value, label in labelled]
     return Inputs(
