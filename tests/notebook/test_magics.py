@@ -227,7 +227,10 @@ def test_a_list_fills_a_repeatable_option(run: Run, server: Served) -> None:
         ("--export {{ folder", "{{ … }} in --export: it is not closed."),
         ("-n {{ nope }}", "{{ … }} in -n: 'nope' is undefined. Define it in a cell above."),
         ("-n {{ words }}", "-n/--count: 'three' is not a whole number."),
-        ("--user {{ many }}", "{{ … }} in --user: the value of many is a list, and one value fits"),
+        (
+            "--user {{ many }}",
+            "{{ … }} in --user: the value of many is a list, but the option takes one value",
+        ),
         ("--user {{ nan }}", "{{ … }} in --user: the value of nan is missing."),
         ("--image {{ matrix }}", "only text is filled in. To name a variable, write --image mat"),
         ("--each {{ get_ipython }}", "To name a variable, write --each get_ipython."),

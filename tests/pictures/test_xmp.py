@@ -323,7 +323,7 @@ def test_compressed_png_text_is_read(tmp_path: Path) -> None:
 
 
 def test_a_file_without_metadata_raises_metadata_error(tmp_path: Path) -> None:
-    with pytest.raises(MetadataError, match="says nothing about its prompt"):
+    with pytest.raises(MetadataError, match="has no data about its prompt"):
         read_metadata(write(tmp_path, encode("JPEG")))
     with pytest.raises(MetadataError, match="says nothing"):
         read_metadata(write(tmp_path, xmp.replace_packet(encode("PNG"), FOREIGN.encode())))

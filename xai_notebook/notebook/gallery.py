@@ -132,7 +132,7 @@ def _seconds(name: str, value: Any) -> float:
             value = datetime.combine(value, time())
         return float(value.timestamp())
     except (AttributeError, OSError, OverflowError, ValueError) as error:
-        raise OptionError(f"{name}: {value!r} is not a time. Write 2026-11-24, say.") from error
+        raise OptionError(f"{name}: {value!r} is not a time. Write it like 2026-11-24.") from error
 
 
 _FIRST: Final = (100, 36)

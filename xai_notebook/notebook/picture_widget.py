@@ -293,9 +293,9 @@ def explain(error: BaseException) -> str:
     if isinstance(error, XaiError):
         return without_paths(clean(_FLAG.sub(lambda match: _LABELS[match[0]], str(error))))
     if isinstance(error, RuntimeError) and "interpreter shutdown" in str(error):
-        return "The kernel has stopped. Run this cell again: what was made is in the library."
+        return "The kernel has stopped. Run this cell again: your pictures are in the library."
     if is_for_visitors():
-        return "Something went wrong, and nothing more is known here. Try again later."
+        return "Something went wrong. Try again later."
     return clean(
         f"{type(error).__name__}: {error}. Please report this to the makers of xai-notebook."
     )
@@ -312,7 +312,7 @@ _AUTHORS_ONLY: Final = frozenset({*ACTIONS, "save", "hand_over"})
 class PictureWidget(anywidget.AnyWidget):
     """Base class of panel and library. Subclasses add `_on_<kind>` methods for messages."""
 
-    visitors = Bool(help="What visitors may not do is not offered.").tag(sync=True)
+    visitors = Bool(help="Hide the actions that visitors may not use.").tag(sync=True)
 
     _messages: ClassVar[Mapping[str, messages.Shape]]
     _title: ClassVar[str]
@@ -377,7 +377,7 @@ class PictureWidget(anywidget.AnyWidget):
         kind = message["kind"]
         handler = getattr(self, f"_on_{kind}", None)
         if is_for_visitors() and (handler is None or kind in _AUTHORS_ONLY - {"use"}):
-            raise OptionError("Visitors of this page make pictures and look at them, no more.")
+            raise OptionError("Visitors of this page can only make and view pictures.")
         if handler is not None:
             await handler(message, *parts)
         else:

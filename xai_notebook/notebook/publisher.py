@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 NOTE: Final = (
     "The xAI image panel works while its kernel runs: run this cell again to open it. "
-    "Pictures it made stand below."
+    "Its pictures are shown below."
 )
 _STYLE: Final = """<style>
 .jp-OutputArea-child:has(+ .jp-OutputArea-child .xai-panel-note) \

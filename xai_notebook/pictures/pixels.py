@@ -346,7 +346,7 @@ def in_srgb(image: Image.Image, notes: list[str] | None = None) -> Image.Image:
         result = ImageCms.profileToProfile(base, given, srgb, outputMode="RGB")
     except (ImageCms.PyCMSError, KeyError, OSError, TypeError, ValueError):
         if notes is not None:
-            notes.append("taken as sRGB, since its colour profile cannot be used")
+            notes.append("treated as sRGB, because its colour profile cannot be used")
         return image
     if result is None:  # only for conversions in place
         return image
@@ -423,7 +423,7 @@ def _check_shape(array: np.ndarray[Any, Any], move: str) -> None:
     """
     shape = array.shape
     if 0 in shape:
-        raise ValueError("it has no pixels. Is it what you meant to give?")
+        raise ValueError("it has no pixels. Give another array")
     if len(shape) == 4:  # noqa: PLR2004
         moved = shape[-1] not in _CHANNELS and shape[1] in _CHANNELS
         cure = f"a[0].{move}(1, 2, 0)" if moved else "a[0]"

@@ -161,7 +161,7 @@ class GeneratedImage(Annotatable, Card):
         from xai_notebook.pictures.pixels import load_rgb  # noqa: PLC0415  # PIL costs 24 ms
 
         if copy is False:
-            raise ValueError("The pixels of an image cannot be given without a copy of them.")
+            raise ValueError("The pixels of an image can only be returned as a copy.")
         return np.array(load_rgb(self.data), dtype=dtype)
 
     def edit(self, prompt: str, **options: Any) -> ImageBatch:
@@ -287,7 +287,7 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         import numpy as np  # noqa: PLC0415  # optional, but installed if NumPy calls this
 
         if copy is False:
-            raise ValueError("The images of a batch cannot be given without a copy.")
+            raise ValueError("The images of a batch can only be returned as a copy.")
         if dtype is not None and np.dtype(dtype) != object:
             raise TypeError(
                 "A batch is an array of images. Use numpy.stack([numpy.asarray(i) for i in batch])."

@@ -151,7 +151,7 @@ def read_metadata(path: str | Path) -> Metadata:
     properties = _read_properties(packet) if packet else {}
     if _REQUEST not in properties:
         raise MetadataError(
-            f"{path} says nothing about its prompt. Only JPEG and PNG files exported by "
+            f"{path} has no data about its prompt. Only JPEG and PNG files exported by "
             "xai-notebook with metadata do; other programs may have removed it."
         )
     try:

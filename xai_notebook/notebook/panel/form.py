@@ -73,10 +73,12 @@ class Form:
         """
         for row in OPTIONS:
             if not row.in_panel and given.get(row.name):
-                raise OptionError(f"The panel has no use for {row.name}. Give it to %%xai_image.")
+                raise OptionError(
+                    f"The panel does not support {row.name}. Use it in a %%xai_image cell."
+                )
         options = resolve(given, configured)
         if len(options.model) > 1:
-            raise OptionError("The panel asks one model at a time. Compare in a %%xai_image cell.")
+            raise OptionError("The panel uses one model at a time. Compare in a %%xai_image cell.")
         values: dict[str, Any] = {
             "prompt": prompt,
             **{name: getattr(options, name) or "" for name in FIELDS},

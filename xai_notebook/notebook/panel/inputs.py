@@ -88,9 +88,9 @@ class UploadBuffer:
         for key in [key for key, other in others.items() if other.last_part < oldest]:
             del others[key]
         if len(others) >= _MAX_UPLOADS:
-            return f"More than {_MAX_UPLOADS} files are on their way. Add fewer at a time."
+            return f"More than {_MAX_UPLOADS} files are being uploaded. Add fewer at a time."
         if sum(other.size for other in others.values()) + upload.size > MAX_HELD:
-            return f"More than {MAX_HELD // MIB} MiB are on their way. Add fewer at a time."
+            return f"More than {MAX_HELD // MIB} MiB are being uploaded. Add fewer at a time."
         return ""
 
 

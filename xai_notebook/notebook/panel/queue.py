@@ -110,7 +110,8 @@ class Queue:
         waiting = [other for other in self.jobs if not other.ended]
         if len(waiting) >= _MOST:
             raise OptionError(
-                f"{_MOST} generations wait already. Cancel some, or wait until they have ended."
+                f"{_MOST} generations are already queued or running. Cancel some, "
+                "or wait until they have ended."
             )
         self.jobs = [*waiting, job]
         self._start()

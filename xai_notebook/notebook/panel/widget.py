@@ -210,27 +210,27 @@ class Panel(PictureWidget):
     form = Dict(help="Values of the fields, as the browser sent them.").tag(sync=True)
     choices = Dict(help="What the fields offer.").tag(sync=True)
     models: List[dict[str, Any]] = List(help="Models with prices and abilities.").tag(sync=True)
-    models_note = Unicode(help="Why the models are not the server's.").tag(sync=True)
-    asking = Bool(default_value=True, help="The list of models is awaited.").tag(sync=True)
+    models_note = Unicode(help="Why the list is not from the server.").tag(sync=True)
+    asking = Bool(default_value=True, help="The list of models is being requested.").tag(sync=True)
     prompts: List[str] = List(help="Prompts as they were typed, oldest first.").tag(sync=True)
     cell = Unicode(help="The equivalent cell.").tag(sync=True)
-    cell_note = Unicode(help="What running it does, or why it is empty.").tag(sync=True)
+    cell_note = Unicode(help="What the cell does, or why it is empty.").tag(sync=True)
     cell_id = Unicode(help="Id of the notebook's cell with the panel, if known.").tag(sync=True)
     # Servers and costs
     destination = Unicode(help="Where requests go.").tag(sync=True)
     local = Bool(help="Requests go to the embedded server.").tag(sync=True)
     expected: List[float | None] = List(
-        help="Expected cost of 1, 2, … images as the form stands, in US dollars."
+        help="Expected cost of 1, 2, … images with the form's values, in US dollars."
     ).tag(sync=True)
     spent = Unicode(help="Cost so far, or what is left of a budget.").tag(sync=True)
     # Generations and pictures
-    jobs: List[dict[str, Any]] = List(help="Generations that wait, run or failed.").tag(sync=True)
+    jobs: List[dict[str, Any]] = List(help="Queued, running and failed generations.").tag(sync=True)
     cards: List[dict[str, Any]] = List(help="Pictures, oldest first.").tag(sync=True)
     earlier = Int(help="Number of older pictures that are not shown.").tag(sync=True)
-    saved = Unicode(help="What the last save of everything did.").tag(sync=True)
+    saved = Unicode(help="Result of the last save of all pictures.").tag(sync=True)
     # Messages for the user
     trouble = Unicode(help="An error that belongs to no generation.").tag(sync=True)
-    notice = Unicode(help="What to know before the first picture.").tag(sync=True)
+    notice = Unicode(help="A notice to show before the first picture.").tag(sync=True)
     said = Dict(help="The newest sentence for screen readers.").tag(sync=True)
 
     def __init__(self, prompt: str, options: Mapping[str, Any], shell: Any) -> None:
@@ -342,7 +342,7 @@ class Panel(PictureWidget):
             self.destination = probe.route.label if self.local or not self.visitors else ""
             listed = await session.list_models(local=probe.options.local)
         except XaiError as error:
-            self.models_note = f"These are the names known here. {explain(error)}"
+            self.models_note = f"These are the known names. {explain(error)}"
         else:
             self.models = describe_models(listed, selected, local=self.local)
             await self._estimate()
@@ -444,7 +444,7 @@ class Panel(PictureWidget):
             await self._keep()
             await job.hand_over()
             await asyncio.to_thread(job.concluded)
-        self._say(f"Handed over as {job.name}. It goes on without this kernel: see %xai_jobs.")
+        self._say(f"Submitted as {job.name}. The job continues without this kernel: see %xai_jobs.")
 
     def _prepare(self, values: Mapping[str, Any], **more: Any) -> Call:
         """Return the prepared call for the form's values; blocks.

@@ -107,7 +107,7 @@ class JobCard:
         if counts.cancelled:
             yield f"{counts.cancelled:,} not made"
         if self.replayed:
-            yield f"{self.replayed:,} were there before"
+            yield f"{self.replayed:,} already stored"
         if self.money:
             yield self.money
         yield duration(self.seconds)

@@ -126,5 +126,5 @@ def _embed(image: Card, *, side: int, limit: int, full: bool) -> PreviewSource |
     except ReplyError as error:
         return str(error)
     except Exception:  # noqa: BLE001  # a bad picture affects its card only
-        return "The picture cannot be shown. `.data` has its bytes as they came."
+        return "The picture cannot be shown. `.data` has the original bytes."
     return PreviewSource(f"data:{kind};base64,{pybase64.b64encode_as_string(data)}", size, whole)
