@@ -149,9 +149,7 @@ class ApiKey:
         """Prevent copying and pickling, because the key could end up in a file."""
         raise TypeError("an ApiKey cannot be copied or pickled")
 
-    def __reduce__(self) -> NoReturn:
-        """Do the same as `__getstate__`, which Python 3.10 does not call for classes with slots."""
-        self.__getstate__()
+    __reduce__ = __getstate__  # Python 3.10 does not call __getstate__ of a class with slots
 
 
 REFUSED_BUDGET: Final = "refused_budget"

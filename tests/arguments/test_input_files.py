@@ -554,7 +554,7 @@ def test_pil_images_of_every_mode_keep_their_colours(mode: str) -> None:
 
 
 REFUSED = {
-    "-1 to 1": (LEVELS / 127.5 - 1, "255 is taken. Scale the array a, such as (a + 1) / 2."),
+    "-1 to 1": (LEVELS / 127.5 - 1, "255. Scale the array a, such as (a + 1) / 2."),
     "above 255": (LEVELS * 4.0, "Scale the array a, such as (a - a.min()) / (a.max() - a.min())."),
     "above 1, far below 255": (LEVELS / 60, "and 0 to 1 or 0 to 255 is taken."),
     "negative numbers": (LEVELS.astype(int) - 100, "its values go from -60 to 130, and 0 to 255"),
@@ -628,8 +628,8 @@ def test_a_broken_profile_gives_a_note() -> None:
     image = written(with_hole(), icc_profile=P3[:200])
     (note,) = load_inputs(["it"], {"it": image}).notes
     assert note == (
-        "it: treated as sRGB, because its colour profile cannot be used; placed on white, because it is "
-        "transparent."
+        "it: treated as sRGB, because its colour profile cannot be used; placed on white, "
+        "because it is transparent."
     )
 
 

@@ -240,7 +240,7 @@ def test_a_failed_export_is_repeated_without_a_new_order(
 
 @pytest.mark.parametrize(
     ("field", "message"),
-    [("folder", "Folder: {{ … }} is filled in the prompt only."), ("user", "End user's id: {{")],
+    [("folder", "Folder: {{ … }} works only in the prompt."), ("user", "End user's id: {{")],
 )
 def test_templates_in_other_fields_are_refused(field: str, message: str) -> None:
     form, values, _ = Form.from_options("a fox", {}, {})

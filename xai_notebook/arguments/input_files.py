@@ -150,12 +150,8 @@ def fit(data: bytes, called: str, cure: str = "") -> Fitted:
 def encode_object(value: Any, label: str) -> tuple[bytes, list[str]] | None:
     """Return a PIL image or an array as a PNG, and the changes; None for other objects.
 
-    Args:
-        value: Any object.
-        label: Name of the object in messages.
-
     Raises:
-        InputImageError: The image or array cannot be sent as a picture.
+        InputImageError: The image or array cannot be sent as a picture; messages call it `label`.
     """
     notes: list[str] = []
     is_image = isinstance(value, Image.Image)

@@ -132,8 +132,8 @@ def _by_id(digits: str, named: PictureFinder | None) -> GeneratedImage | Path:
         first, second = sorted(matches)[:2]
         same = next(n for n, (a, b) in enumerate(zip(first, second, strict=True)) if a != b)
         raise InputImageError(
-            f"--image @{digits}: several ids in your library begin with these digits. Write more: "
-            f"@{first[: same + 1]} or @{second[: same + 1]}."
+            f"--image @{digits}: several ids in your library begin with these digits. "
+            f"Write more digits: @{first[: same + 1]} or @{second[: same + 1]}."
         )
     return next(iter(matches.values()))
 

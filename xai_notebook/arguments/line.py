@@ -106,11 +106,7 @@ def cell_prompt(on_line: str, body: str | None) -> str | None:
     r"""Return the prompt of a cell, from its line or its body; None if both are empty.
 
     Line ends become `\n`. Comments for Quarto and Colab at the top of the body and a `;` at its end
-    are removed.
-
-    Args:
-        on_line: The prompt on the magic's line; see `parse`.
-        body: The other lines of the cell; None for a line magic.
+    are removed. A line magic has no body.
 
     Raises:
         OptionError: There are two prompts, or the prompt contains a magic or starts with an option.

@@ -308,13 +308,13 @@ class Defaults(_Common, total=False):
 
 OPTIONS: Final = table(Options)
 SETTINGS: Final = (
-    Option("", "where calls go: auto (xai with a key, else local), xai or local",
+    Option("", "server of the calls: auto (xai with a key, else local), xai or local",
            Choice(settings.BACKENDS), name="backend"),
     Option("", "host, or host:port", convert.nonempty, name="api_host"),
-    Option("", "where the library lives", convert.nonempty, name="home"),
-    Option("", "what makes the embedded server's pictures: painting, or the URL of an images API",
+    Option("", "folder of the library", convert.nonempty, name="home"),
+    Option("", "engine of the embedded server: painting (the default), or the URL of an images API",
            convert.nonempty, name="engine"),
-    Option("", "requests of --each under way at once", WholeNumber(1, 256, "requests"),
+    Option("", "concurrent requests of --each", WholeNumber(1, 256, "requests"),
            name="concurrency", default=settings.DEFAULT_CONCURRENCY),
     Option("", "requests of --each per second; 0 means unlimited", Amount("requests", zero=True),
            name="rate", default=settings.DEFAULT_RATE),

@@ -67,10 +67,7 @@ _VARIABLE: Final = re.compile(r"\$?\{?[A-Za-z_][\w.]*\}?")
 def fill(text: str, names: Mapping[str, Any], where: str = "the prompt") -> str:
     """Return the text with every `{{ expression }}` filled in; other text is not changed.
 
-    Args:
-        text: The text as typed.
-        names: Variables by name.
-        where: Name of the text in messages.
+    `where` names the text in messages.
 
     Raises:
         OptionError: An expression is invalid, has no value, or does more than read plain data.
@@ -91,10 +88,6 @@ def fill_options(given: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str
     If the value of an option is a single expression, the result keeps its type; a list gives a
     repeatable option several values. None omits the option; for `each`, `image` and `max_cost`, it
     is an error.
-
-    Args:
-        given: Values as typed, by names of options.
-        names: Variables by name.
 
     Raises:
         OptionError: See `fill`; or a value has the syntax of variables in other magics.

@@ -208,10 +208,7 @@ class XaiImage(Magics):
     def show_job(self, job: BatchJob) -> bool:
         """Show a job's card under this cell, once, and update it until the job has ended.
 
-        Also called when a cell's value is a job.
-
-        Returns:
-            False in a terminal, which shows text only; otherwise True.
+        Also called when a cell's value is a job. Returns False in a terminal, which shows text.
         """
         from xai_notebook.notebook.progress import JobDisplay  # noqa: PLC0415  # pictures
         from xai_notebook.notebook.publisher import Publisher  # noqa: PLC0415  # pictures
@@ -356,15 +353,9 @@ def _shown(value: _Value) -> _Value:
 
 
 def _words_and_count(parsed: Parsed, takes: str, noun: str) -> tuple[str, int]:
-    """Return the words of a line and the value of `-n`.
+    """Return the words of a line and the value of `-n`, the number of images or jobs (`noun`).
 
-    Args:
-        parsed: The parsed line.
-        takes: Error message for other options.
-        noun: Plural noun for the error message, such as "images".
-
-    Raises:
-        OptionError: The line has another option, or `-n` is not a positive number.
+    `takes` is the error message for other options.
     """
     count = parsed.given.pop("n", _LISTED)
     if parsed.given:

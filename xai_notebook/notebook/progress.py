@@ -17,7 +17,7 @@ from xai_notebook.frontend import can_update, in_kernel
 from xai_notebook.pictures.render.grid import preview, to_html
 from xai_notebook.pictures.render.previews import Previews
 from xai_notebook.pictures.render.tables import to_make
-from xai_notebook.pictures.render.text import dollars, text
+from xai_notebook.pictures.render.text import dollars, duration, text
 from xai_notebook.pictures.results import ImageBatch
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class CallProgress:
         patience: float,
         so_far: Callable[[], Grid] = ImageBatch,
     ) -> None:
-        """Show nothing yet.
+        """Store the arguments; show nothing yet.
 
         Args:
             shell: The running IPython.
@@ -229,9 +229,9 @@ def describe(progress: Progress) -> str:
     if progress.expected != 1:
         total = "?" if progress.expected is None else f"{progress.expected:,}"
         parts.append(f"{progress.done:,} of {total} prompts")
-    parts.append(_duration(progress.elapsed))
+    parts.append(duration(progress.elapsed))
     if progress.expected != 1 and progress.eta is not None:
-        parts.append(f"about {_duration(progress.eta)} left")
+        parts.append(f"about {duration(progress.eta)} left")
     if progress.cost_usd:
         parts.append(dollars(progress.cost_usd))
     if progress.failed:
@@ -257,15 +257,6 @@ def _planned(progress: Progress) -> str:
         return ""
     stored = progress.images - images
     return to_make(f"{images:,}", dollars(expected), stored, progress.budget)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:  # noqa: PLR2004
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    if minutes < 60:  # noqa: PLR2004
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def _line(line: str) -> str:
