@@ -63,10 +63,9 @@ def configured() -> Mapping[str, Any]:
 
 
 def configure(values: Mapping[str, Any]) -> None:
-    """Set defaults in the extension, or keep them here until it is loaded.
+    """Set checked defaults in the extension, or keep them here until it is loaded.
 
-    Args:
-        values: Checked values, keyed by option name; None resets an option.
+    None resets an option.
     """
     extension = _extension()
     if extension is not None:
@@ -108,9 +107,7 @@ def _extension() -> Any:
 def cell_identity(shell: Any, info: Any) -> Hashable:
     """Return an identifier of a cell that stays the same when the cell runs again; None if unknown.
 
-    Args:
-        shell: The IPython shell that runs the cell.
-        info: IPython's ExecutionInfo of the run, or None.
+    `info` is IPython's ExecutionInfo of the run, or None.
     """
     if info is None:
         return None
@@ -145,16 +142,13 @@ def notebook_name() -> str | None:
     inherit it, although they do not run that notebook: scripts, workers, and the kernels of
     papermill and nbconvert.
     """
-    name = os.getenv(_NAME, "")
-    inherited = name.strip() and _is_inherited(name, os.getpid(), kernel=_is_kernel())
-    return None if inherited else name.strip() or None
-
-
-def _is_kernel() -> bool:
-    """Tell whether this process is a kernel; False in a fork of a kernel."""
+    name, pid = os.getenv(_NAME, ""), os.getpid()
+    if not name.strip():
+        return None
     kernel = getattr(running_shell(), "kernel", None)
-    started = getattr(getattr(kernel, "session", None), "pid", os.getpid())
-    return kernel is not None and bool(started == os.getpid())
+    started = getattr(getattr(kernel, "session", None), "pid", pid)  # differs in a fork of a kernel
+    is_kernel = kernel is not None and bool(started == pid)
+    return None if _is_inherited(name, pid, kernel=is_kernel) else name.strip()
 
 
 @functools.lru_cache(maxsize=4)
@@ -214,10 +208,7 @@ def remember_folder(folder: Path | None) -> None:
     """Remember the working directory in which the extension is loaded.
 
     nbconvert and nbclient start a kernel in the notebook's folder, but a later `%cd` changes the
-    working directory.
-
-    Args:
-        folder: The working directory; None forgets it.
+    working directory. None forgets it.
     """
     global _loaded_in  # noqa: PLW0603  # a kernel has one notebook
     _loaded_in = folder

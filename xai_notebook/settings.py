@@ -149,9 +149,7 @@ class ApiKey:
         """Prevent copying and pickling, because the key could end up in a file."""
         raise TypeError("an ApiKey cannot be copied or pickled")
 
-    def __reduce__(self) -> NoReturn:
-        """Do the same as `__getstate__`, which Python 3.10 does not call for classes with slots."""
-        self.__getstate__()
+    __reduce__ = __getstate__  # Python 3.10 does not call __getstate__ of a class with slots
 
 
 REFUSED_BUDGET: Final = "refused_budget"
@@ -266,22 +264,13 @@ def either_case(*names: str) -> str | None:
     return next((value for variant in variants if (value := variable(variant))), None)
 
 
-def environment_key() -> ApiKey | None:
-    """Return the key in `XAI_API_KEY`; None if it is not set.
+def environment_key(name: str) -> ApiKey | None:
+    """Return the key in the environment variable `name`; None if it is not set.
 
     Raises:
         ConfigurationError: The value cannot be a key.
     """
-    return take_key([variable("XAI_API_KEY")])
-
-
-def engine_key() -> ApiKey | None:
-    """Return the key in `XAI_NOTEBOOK_ENGINE_KEY`; None if it is not set.
-
-    Raises:
-        ConfigurationError: The value cannot be a key.
-    """
-    return take_key([variable("XAI_NOTEBOOK_ENGINE_KEY")])
+    return ApiKey(variable(name)) if variable(name) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,36 +309,33 @@ class Configuration:
         Raises:
             ConfigurationError: A variable has an invalid value.
         """
+        backend = variable("XAI_NOTEBOOK_BACKEND").lower()
+        budget = variable("XAI_NOTEBOOK_BUDGET")
         return cls(
-            api_key=environment_key(),
+            api_key=environment_key("XAI_API_KEY"),
             api_host=variable("XAI_API_HOST") or DEFAULT_API_HOST,
-            backend=_backend("XAI_NOTEBOOK_BACKEND", variable("XAI_NOTEBOOK_BACKEND").lower()),
+            backend=_backend("XAI_NOTEBOOK_BACKEND", backend) if backend else "auto",
             home=home_folder(variable("XAI_NOTEBOOK_HOME")),
             engine=variable("XAI_NOTEBOOK_ENGINE"),
-            budget=_budget("XAI_NOTEBOOK_BUDGET", variable("XAI_NOTEBOOK_BUDGET") or None),
+            budget=_budget("XAI_NOTEBOOK_BUDGET", budget) if budget else None,
         )
 
     @classmethod
-    def for_call(cls, given: Configuration | None, configured: Mapping[str, Any]) -> Configuration:
-        """Return the settings of a call that may cost money; unlike `read`, refuse a bad budget.
-
-        Raises:
-            ConfigurationError: A variable or a configured value is invalid.
-        """
-        _budget("XaiImage.budget", configured.get(REFUSED_BUDGET))
-        return cls.read(given, configured)
-
-    @classmethod
-    def read(cls, given: Configuration | None, configured: Mapping[str, Any]) -> Configuration:
-        """Return the current settings.
+    def for_call(
+        cls, given: Configuration | None, configured: Mapping[str, Any], *, spends: bool = True
+    ) -> Configuration:
+        """Return the settings of a call.
 
         Args:
             given: The settings to override; None means those of the environment.
             configured: The values of `%config XaiImage`; None and `""` mean not set.
+            spends: Whether the call may cost money. If so, a refused budget is an error.
 
         Raises:
             ConfigurationError: A variable or a configured value is invalid.
         """
+        if spends and configured.get(REFUSED_BUDGET) is not None:
+            _budget("XaiImage.budget", configured[REFUSED_BUDGET])
         names = {each.name for each in fields(cls)} - {"api_key"}
         values = {
             name: value
@@ -366,14 +352,12 @@ class Configuration:
 
 
 def _backend(name: str, value: str) -> Backend:
-    if value and value not in BACKENDS:
+    if value not in BACKENDS:
         raise ConfigurationError(f"{name} is {value!r}. Set it to one of: {', '.join(BACKENDS)}.")
-    return cast("Backend", value or "auto")
+    return cast("Backend", value)
 
 
-def _budget(name: str, value: object) -> BudgetLimit | None:
-    if value is None:
-        return None
+def _budget(name: str, value: object) -> BudgetLimit:
     try:
         return BudgetLimit.parse(value)
     except ValueError as error:

@@ -380,18 +380,18 @@ NOTES = {
     "heic, turned": ("converted from HEIC",),
     "opaque alpha": (),
     "palette, opaque key": (),
-    "a hole": ("put on white, since it is transparent",),
+    "a hole": ("placed on white, because it is transparent",),
     "16 bits": (),
-    "p3 with a hole": ("put on white, since it is transparent",),
+    "p3 with a hole": ("placed on white, because it is transparent",),
     "animated webp": ("animated: its first frame is sent",),
     "animated gif": ("converted from GIF", "animated: its first frame is sent"),
     "two pages": ("converted from TIFF", "its first page is sent"),
     "several jpegs": (),
     "long compressed text": ("sent without its long texts",),
     "text of 12 MB": ("sent without its long texts",),
-    "private chunk of 12 MB": ("sent without its metadata, since it has more than 10 MiB",),
-    "jpeg with 12 MB of comments": ("sent without its metadata, since it has more than 10 MiB",),
-    "jpeg with a film behind it": ("sent without its metadata, since it has more than 10 MiB",),
+    "private chunk of 12 MB": ("sent without its metadata, because it has more than 10 MiB",),
+    "jpeg with 12 MB of comments": ("sent without its metadata, because it has more than 10 MiB",),
+    "jpeg with a film behind it": ("sent without its metadata, because it has more than 10 MiB",),
 }
 
 
@@ -554,7 +554,7 @@ def test_pil_images_of_every_mode_keep_their_colours(mode: str) -> None:
 
 
 REFUSED = {
-    "-1 to 1": (LEVELS / 127.5 - 1, "255 is taken. Scale the array a, such as (a + 1) / 2."),
+    "-1 to 1": (LEVELS / 127.5 - 1, "255. Scale the array a, such as (a + 1) / 2."),
     "above 255": (LEVELS * 4.0, "Scale the array a, such as (a - a.min()) / (a.max() - a.min())."),
     "above 1, far below 255": (LEVELS / 60, "and 0 to 1 or 0 to 255 is taken."),
     "negative numbers": (LEVELS.astype(int) - 100, "its values go from -60 to 130, and 0 to 255"),
@@ -628,8 +628,8 @@ def test_a_broken_profile_gives_a_note() -> None:
     image = written(with_hole(), icc_profile=P3[:200])
     (note,) = load_inputs(["it"], {"it": image}).notes
     assert note == (
-        "it: taken as sRGB, since its colour profile cannot be used; put on white, since it is "
-        "transparent."
+        "it: treated as sRGB, because its colour profile cannot be used; placed on white, "
+        "because it is transparent."
     )
 
 

@@ -113,7 +113,7 @@ def test_an_image_over_the_limit_is_scaled_with_a_note() -> None:
     assert len(data) > MAX_INPUT_IMAGE_BYTES
     loaded = load_inputs(["photo"], {"photo": data})
     assert len(sent(loaded.images[0])) <= MAX_INPUT_IMAGE_BYTES
-    assert re.fullmatch(r"photo: scaled to \d+ × \d+, since it has more than 10 MiB\.",
+    assert re.fullmatch(r"photo: scaled to \d+ × \d+, because it has more than 10 MiB\.",
                         loaded.notes[0])  # fmt: skip
 
 
@@ -137,9 +137,9 @@ class Broken:
         (".", "--image .: Is a directory."),
         ("a\0b", "--image"),
         (b"", "--image bytes is empty; the API accepts PNG, JPEG and WebP. Give another file."),
-        (bytes(9), "no image that is known"),
-        (b"GIF89a" + bytes(9), "cannot be decoded. Is the file whole?"),
-        (JPEG[:200], "cannot be decoded. Is the file whole?"),
+        (bytes(9), "no known image"),
+        (b"GIF89a" + bytes(9), "cannot be decoded. Is the file complete?"),
+        (JPEG[:200], "cannot be decoded. Is the file complete?"),
         ("number", "--image number is a value of type int"),
         ("batch", "--image batch holds no picture to edit."),
         ("batch[4]", "--image batch[4]: image 4 of a batch of 1."),
@@ -159,9 +159,9 @@ class Broken:
         ("huge", "--image huge: this image cannot be sent: it has 9000 × 9000 pixels."),
         ("broken", "--image broken: an array of shape ? cannot be sent: no."),
         ("broken[0]", "--image broken[0]: no."),
-        ("circle", ": the list is nested too deep, or holds itself."),
-        ("many", "1000 input images are more than the 5 one request takes."),
-        ("six", "6 input images are more than the 5 one request takes."),
+        ("circle", ": the list is nested too deeply, or contains itself."),
+        ("many", "1000 input images are more than the maximum of 5."),
+        ("six", "6 input images are more than the maximum of 5."),
     ],
 )
 def test_values_that_are_not_images_are_refused_by_name(
@@ -204,7 +204,7 @@ def test_nested_lists_are_counted_before_they_are_read() -> None:
     images: Any = b""
     for _ in range(8):
         images = [images] * 10
-    with pytest.raises(InputImageError, match="10 input images are more than the 5"):
+    with pytest.raises(InputImageError, match="10 input images are more than the maximum of 5"):
         load_inputs([images], {})
 
 

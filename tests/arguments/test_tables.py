@@ -377,7 +377,7 @@ REFUSED: Final[dict[str, tuple[SourceFactory, str]]] = {
         "the first line has one cell and the lines below it have 2. Put prompts with delimiters",
     ),
     "a delimiter in a prompt": (write_file("a.csv", "id,prompt\n1,a fox\n2,a fox, red\n"),
-        "line 3: this row has 3 cells, but the heading has 2. Put a prompt that holds the"),
+        "line 3: this row has 3 cells, but the heading has 2. Put a prompt that contains the"),
     "a delimiter below an empty heading": (write_file("a.csv", "prompt,\na fox, red\n"),
         "line 2: this row has 2 cells, but the heading has 1."),
     "a line break in a prompt": (write_file("a.csv", "id,prompt\n1,a fox\nin the snow\n"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import traitlets
 
-from xai_notebook.arguments.line import Parsed, parse
+from xai_notebook.arguments.line import Parsed, options_by_flag, parse
 from xai_notebook.arguments.options import (
     OPTIONS,
     SETTINGS,
@@ -45,7 +45,8 @@ ROWS = table(Wider)
 
 def test_a_new_row_is_a_flag() -> None:
     expected = Parsed({"film_stock": "35mm"}, "a fox")
-    assert parse("--film-stock 35mm a fox", ROWS) == parse("-s 35mm a fox", ROWS) == expected
+    flags = options_by_flag(ROWS)
+    assert parse("--film-stock 35mm a fox", flags) == parse("-s 35mm a fox", flags) == expected
     with pytest.raises(OptionError, match="Unknown option --film-stock"):
         parse("--film-stock 35mm a fox")
 

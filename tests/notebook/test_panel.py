@@ -171,7 +171,7 @@ def test_models_come_with_prices_and_abilities(shown: Panel, keyed: Served) -> N
 def test_without_the_list_of_models_the_known_names_stay(shown: Panel, keyed: Served) -> None:
     keyed.faults.models_failure = (grpc.StatusCode.PERMISSION_DENIED, "not for you")
     tell(shown, "models")
-    until(lambda: "These are the names known here" in shown.models_note)
+    until(lambda: "These are the known names" in shown.models_note)
     until(lambda: not shown.asking)
     assert [model["name"] for model in shown.models] == list(settings.KNOWN_MODELS)
 
@@ -193,7 +193,7 @@ def test_the_queue_is_bounded(shown: Panel, keyed: Served) -> None:
     for _ in range(52):
         tell(shown, "generate", form={**shown.form, "prompt": "a fox"})
     until(lambda: shown.trouble)
-    assert shown.trouble.startswith("50 generations wait already.")
+    assert shown.trouble.startswith("50 generations are already queued or running.")
     assert len(shown._queue.jobs) == 50
     for job in list(shown.jobs):
         tell(shown, "cancel", id=job["id"])
@@ -240,7 +240,7 @@ def test_a_failed_export_is_repeated_without_a_new_order(
 
 @pytest.mark.parametrize(
     ("field", "message"),
-    [("folder", "Folder: {{ … }} is filled in the prompt only."), ("user", "End user's id: {{")],
+    [("folder", "Folder: {{ … }} works only in the prompt."), ("user", "End user's id: {{")],
 )
 def test_templates_in_other_fields_are_refused(field: str, message: str) -> None:
     form, values, _ = Form.from_options("a fox", {}, {})
@@ -264,7 +264,7 @@ def test_uploads_are_bounded(shown: Panel, monkeypatch: pytest.MonkeyPatch) -> N
     for number in range(11):
         tell(shown, "upload", part, id=f"many{number}", name="x.png", parts=2)
     until(lambda: len(errors()) == 3)
-    assert errors()["many10"].startswith("More than 10 files are on their way.")
+    assert errors()["many10"].startswith("More than 10 files are being uploaded.")
     tell(shown, "upload", part, id="many10", name="x.png", parts=2)  # its second part
     tell(shown, "upload", part, id="many0", name="x.png", parts=2)  # whole, and no picture
     until(lambda: "many0" in errors())
@@ -291,7 +291,7 @@ def test_bytes_of_uploads_are_bounded() -> None:
     for key in ("a", "b"):
         assert uploads.add(key, part, 3) is None
         assert uploads.add(key, part, 3) is None
-    with pytest.raises(InputImageError, match="More than 128 MiB are on their way"):
+    with pytest.raises(InputImageError, match="More than 128 MiB are being uploaded"):
         uploads.add("c", part, 1)
     assert uploads.add("c", part, 1) is None  # refused before: the rest of it is not taken
     for upload in uploads._uploads.values():

@@ -134,7 +134,7 @@ def test_metadata_of_a_file_opens_no_inputs(opened: Page, label: str) -> None:
     data = crafted(inputs=(InputImage("", "", label),), aspect_ratio="--image=secret.png")
     reply = filled(opened, "upload", data, id="u1", name="fox.png", parts=1, restore=True)
     assert (reply["form"]["inputs"], reply["form"]["aspect_ratio"]) == ([], "")
-    assert f"Not here any more, and no input: {label}." in reply["note"]
+    assert f"No longer available as input images: {label}." in reply["note"]
 
 
 def test_metadata_names_inputs_by_whole_digests_only(opened: Page) -> None:

@@ -194,7 +194,7 @@ def test_jobs_and_input_images_are_restored(folder: Path) -> None:
             "while first not in panel._tray.images: time.sleep(0.02)\n"
             "form = {**panel.form, 'n': 2, 'inputs': [{'id': first, 'name': 'it'}]}\n"
             "panel._receive(None, {'kind': 'hand_over', 'form': form}, [])\n"
-            "while not panel.said['text'].startswith('Handed over'): time.sleep(0.02)\n"
+            "while not panel.said['text'].startswith('Submitted as'): time.sleep(0.02)\n"
             "xai.jobs()[0].wait()",
             "bb",
         )
@@ -205,12 +205,12 @@ def test_jobs_and_input_images_are_restored(folder: Path) -> None:
         assert pictures(kernel.ask(PANEL, "aa")) == [1, 2]
         told = kernel.ask("print(panel.cell, panel.trouble)", "cc").stdout
         assert "-n 2 --image=@" in told
-        assert "Not here" not in told
+        assert "No longer available" not in told
         kernel.ask("panel.images[0].delete()", "dd")
         kernel.ask(PANEL, "aa")
         told = kernel.ask("print(panel.cell, panel.trouble)", "cc").stdout
         assert "--image" not in told
-        assert "Not here any more, and no input: @" in told
+        assert "No longer available as input images: @" in told
     finally:
         kernel.stop()
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from notebook.conftest import Page
     from xai_notebook.generation.session import Session
 
-REFUSED = "Visitors of this page make pictures and look at them, no more."
+REFUSED = "Visitors of this page can only make and view pictures."
 
 
 class App:

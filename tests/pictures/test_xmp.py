@@ -323,9 +323,9 @@ def test_compressed_png_text_is_read(tmp_path: Path) -> None:
 
 
 def test_a_file_without_metadata_raises_metadata_error(tmp_path: Path) -> None:
-    with pytest.raises(MetadataError, match="says nothing about its prompt"):
+    with pytest.raises(MetadataError, match="has no data about its prompt"):
         read_metadata(write(tmp_path, encode("JPEG")))
-    with pytest.raises(MetadataError, match="says nothing"):
+    with pytest.raises(MetadataError, match="has no data"):
         read_metadata(write(tmp_path, xmp.replace_packet(encode("PNG"), FOREIGN.encode())))
     with pytest.raises(MetadataError, match="No such file"):
         read_metadata(tmp_path / "missing.jpg")
@@ -339,7 +339,7 @@ def test_doctype_is_refused(tmp_path: Path) -> None:
     assert packet
     bomb = b'<!DOCTYPE x [<!ENTITY a "' + b"a" * 1000 + b'">]>'
     evil = packet.replace(b"<x:xmpmeta", bomb + b"<x:xmpmeta").replace(b"photo.png", b"&a;")
-    with pytest.raises(MetadataError, match="says nothing"):
+    with pytest.raises(MetadataError, match="has no data"):
         read_metadata(write(tmp_path, xmp.replace_packet(encode("PNG"), evil)))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 
@@ -38,7 +39,7 @@ _PNG_MODES: Final = {"1", "L", "LA", "P", "RGB", "RGBA"}
 _OPENED: Final = {*_SENT, "GIF", "BMP", "TIFF", "AVIF", "HEIC"}
 _FIRST: Final = {"TIFF": "its first page is sent", "HEIC": "its main picture is sent"}
 """Notes by format, for files with several pictures that are not an animation."""
-_SINCE: Final = f"since it has more than {MAX_INPUT_IMAGE_BYTES // MIB} MiB"
+_SINCE: Final = f"because it has more than {MAX_INPUT_IMAGE_BYTES // MIB} MiB"
 _SIDES: Final = (4096, 3072, 2048, 1536, 1024)
 _MAX_SIDE: Final = 65_500
 """Maximum pixels per side of a JPEG."""
@@ -75,7 +76,7 @@ _CURES: Final = {
     "a ZIP archive or an Office file": "Unpack it, or export the picture as PNG.",
     "an array of NumPy": "Load it with numpy.load and give the array instead.",
     "a film": "Save one of its frames.",
-    "a pointer of Git LFS": "Run git lfs pull, which brings the file itself.",
+    "a pointer of Git LFS": "Run git lfs pull, which downloads the file.",
     "an SVG drawing": "Export it as PNG.",
     "a web page": "Download the picture itself.",
     "a text file": "Give the picture itself.",
@@ -134,11 +135,11 @@ def fit(data: bytes, called: str, cure: str = "") -> Fitted:
             f"{cure or 'Export it as JPEG.'}"
         ) from error
     except Exception as error:  # Pillow's decoders raise many types for broken files
-        raise InputImageError(f"{called} cannot be decoded. Is the file whole?") from error
+        raise InputImageError(f"{called} cannot be decoded. Is the file complete?") from error
     if image.width * image.height > MAX_IMAGE_PIXELS:
         raise InputImageError(
             f"{called} has {image.width} × {image.height} pixels and cannot be decoded here: "
-            f"{MAX_IMAGE_PIXELS // 10**6} megapixels are the most. Make it smaller."
+            f"the maximum is {MAX_IMAGE_PIXELS // 10**6} megapixels. Make it smaller."
         )
     try:
         return _fit(data, kind, image, lost)
@@ -149,12 +150,8 @@ def fit(data: bytes, called: str, cure: str = "") -> Fitted:
 def encode_object(value: Any, label: str) -> tuple[bytes, list[str]] | None:
     """Return a PIL image or an array as a PNG, and the changes; None for other objects.
 
-    Args:
-        value: Any object.
-        label: Name of the object in messages.
-
     Raises:
-        InputImageError: The image or array cannot be sent as a picture.
+        InputImageError: The image or array cannot be sent as a picture; messages call it `label`.
     """
     notes: list[str] = []
     is_image = isinstance(value, Image.Image)
@@ -163,7 +160,7 @@ def encode_object(value: Any, label: str) -> tuple[bytes, list[str]] | None:
             return None
         image = value if is_image else from_array(value, notes)
         if not 0 < image.width * image.height <= MAX_IMAGE_PIXELS:
-            most = f"{MAX_IMAGE_PIXELS // 10**6} megapixels are the most"
+            most = f"The maximum is {MAX_IMAGE_PIXELS // 10**6} megapixels"
             raise ValueError(f"it has {image.width} × {image.height} pixels. {most}")  # noqa: TRY301
         if getattr(image, "is_animated", False) and image.format != "MPO":
             notes.append(f"of its frames, number {image.tell() + 1} is sent")
@@ -173,16 +170,12 @@ def encode_object(value: Any, label: str) -> tuple[bytes, list[str]] | None:
             image = image.convert("RGB")
         return encode(image, "PNG", compress_level=1), notes
     except Exception as error:  # raised by Pillow or the user's own objects
-        what = "this image" if is_image else f"an array of shape {_shape(value)}"
+        shape = "?"
+        with suppress(Exception):
+            shape = value.shape
+        what = "this image" if is_image else f"an array of shape {shape}"
         reason = str(error).rstrip(".")
         raise InputImageError(f"--image {label}: {what} cannot be sent: {reason}.") from error
-
-
-def _shape(array: Any) -> Any:
-    try:
-        return array.shape
-    except Exception:  # noqa: BLE001  # raised by the user's own objects
-        return "?"
 
 
 class _RawError(Exception):
@@ -209,7 +202,7 @@ def _kind(data: bytes) -> str:
         text = start.decode("utf-8", "strict" if len(data) < _HEAD else "ignore")
     except ValueError:
         text = "\0"
-    return "a text file" if "\0" not in text else "no image that is known"
+    return "a text file" if "\0" not in text else "no known image"
 
 
 def _check_reader(kind: str, called: str) -> None:
@@ -218,8 +211,8 @@ def _check_reader(kind: str, called: str) -> None:
     known = kind != "AVIF" or find_spec("PIL.AvifImagePlugin") is not None
     if not known or (kind == "AVIF" and not features.check("avif")):
         raise InputImageError(
-            f"{called} is an AVIF image, and this Pillow reads none. Install a newer one: "
-            "pip install --upgrade pillow"
+            f"{called} is an AVIF image, which this version of Pillow cannot read. "
+            "Install a newer one: pip install --upgrade pillow"
         )
     if kind == "HEIC":
         try:
@@ -232,12 +225,7 @@ def _check_reader(kind: str, called: str) -> None:
 
 
 def _bounded(data: bytes, kind: str) -> tuple[bytes, list[str]]:
-    """Remove texts that are too long for Pillow from a file; return the file and notes.
-
-    Raises:
-        ValueError: Decoding the file would take too long.
-        _RawError: The file is a camera's raw file.
-    """
+    """Remove texts that are too long for Pillow from a file; return the file and notes."""
     if kind == "TIFF" and check_tiff_tags(data).get(_REDUCED, 0) & 1:
         raise _RawError
     short = make_readable(data)
@@ -255,17 +243,7 @@ def _open(data: bytes, kind: str) -> Image.Image:
 
 
 def _fit(data: bytes, kind: str, image: Image.Image, notes: list[str]) -> Fitted:
-    """Return a decoded file in the form in which it is sent.
-
-    Args:
-        data: The bytes of the file.
-        kind: The format of the file.
-        image: The decoded pixels.
-        notes: Changes made earlier, half a sentence each.
-
-    Raises:
-        ValueError: The range of the pixel values is unknown.
-    """
+    """Return a decoded file in the form in which it is sent; `notes` are earlier changes."""
     over = len(data) > MAX_INPUT_IMAGE_BYTES
     small = strip_metadata(data) if over else data
     several = kind != "JPEG" and bool(getattr(image, "is_animated", False))  # JPEG: previews
@@ -283,13 +261,13 @@ def _fit(data: bytes, kind: str, image: Image.Image, notes: list[str]) -> Fitted
         notes.append(_FIRST.get(kind, "animated: its first frame is sent"))
     result = flatten(in_srgb(straight, notes))
     if transparent:
-        notes.append("put on white, since it is transparent")
+        notes.append("placed on white, because it is transparent")
     encoded, media, size = _encode(result, lossless=kind in _LOSSLESS)
     if size != result.size:
         why = _SINCE if over else f"to have at most {MAX_INPUT_IMAGE_BYTES // MIB} MiB"
         notes.append(f"scaled to {size[0]} × {size[1]}, {why}")
     elif len(small) > MAX_INPUT_IMAGE_BYTES and kind in _SENT:
-        notes.append(f"compressed anew, {_SINCE}")
+        notes.append(f"compressed again, {_SINCE}")
     return Fitted(encoded, media, tuple(notes))
 
 

@@ -78,7 +78,7 @@ def load_inputs(
 def _check_count(count: int) -> None:
     if count > MAX_INPUT_IMAGES:
         raise InputImageError(
-            f"{count} input images are more than the {MAX_INPUT_IMAGES} one request takes."
+            f"{count} input images are more than the maximum of {MAX_INPUT_IMAGES}."
         )
 
 
@@ -95,11 +95,11 @@ def load_upload(data: bytes, name: str) -> Inputs:
 def _resolve(
     value: Any, namespace: Mapping[str, Any], named: PictureFinder | None
 ) -> list[tuple[Any, str]]:
-    """Return the objects that `value` stands for, each with a label for messages."""
+    """Return the objects that `value` names, each with a label for messages and cells."""
     if isinstance(value, str) and value.startswith(CHOOSE):
         raise InputImageError(
-            f"--image {value} stands for an image that a picture's metadata names. Put your own "
-            "path, URL or variable there."
+            f"--image {value} is a placeholder from a picture's metadata. Replace it with your own "
+            "path, URL or variable."
         )
     if isinstance(value, str) and (match := _ID.fullmatch(value)):
         return [(_by_id(match[1].lower(), named), value)]
@@ -114,16 +114,10 @@ def _resolve(
                 except Exception as error:  # raised by the user's own objects
                     raise InputImageError(f"--image {value}: {error}.") from error
             return _flatten(variable, value)
-    return _flatten(value, _name_of(value))
-
-
-def _name_of(value: Any) -> str:
-    """Return the name of a value in generated cells; it is not shortened."""
     if isinstance(value, (str, Path)):
-        return str(value)
-    if isinstance(value, GeneratedImage) and value.sha256 is not None:
-        return f"@{value.sha256[:8]}"
-    return type(value).__name__
+        return _flatten(value, str(value))
+    digest = value.sha256 if isinstance(value, GeneratedImage) else None
+    return _flatten(value, f"@{digest[:8]}" if digest else type(value).__name__)
 
 
 def _by_id(digits: str, named: PictureFinder | None) -> GeneratedImage | Path:
@@ -131,15 +125,15 @@ def _by_id(digits: str, named: PictureFinder | None) -> GeneratedImage | Path:
     matches = named(digits) if named is not None else {}
     if not matches:
         raise InputImageError(
-            f"--image @{digits}: no picture of your library has this id. It may have been made "
-            "elsewhere, or be deleted. Give its file instead."
+            f"--image @{digits}: no picture of your library has this id. It may be from another "
+            "library, or deleted. Give its file instead."
         )
     if len(matches) > 1:
         first, second = sorted(matches)[:2]
         same = next(n for n, (a, b) in enumerate(zip(first, second, strict=True)) if a != b)
         raise InputImageError(
-            f"--image @{digits}: several ids in your library begin like this. Write more digits: "
-            f"@{first[: same + 1]} or @{second[: same + 1]}."
+            f"--image @{digits}: several ids in your library begin with these digits. "
+            f"Write more digits: @{first[: same + 1]} or @{second[: same + 1]}."
         )
     return next(iter(matches.values()))
 
@@ -156,7 +150,9 @@ def _flatten(value: Any, label: str, depth: int = 0) -> list[tuple[Any, str]]:
         ]
     if isinstance(value, (list, tuple)):
         if depth == _MAX_DEPTH:
-            raise InputImageError(f"--image {label}: the list is nested too deep, or holds itself.")
+            raise InputImageError(
+                f"--image {label}: the list is nested too deeply, or contains itself."
+            )
         _check_count(len(value))
         return [
             pair
@@ -194,11 +190,11 @@ def _content(value: Any, label: str) -> tuple[bytes, list[str]]:
         return _read_stream(value, label), []
     if hasattr(value, "columns"):
         raise InputImageError(
-            f"--image {label} is a table, of type {type(value).__name__}. Name one picture of it."
+            f"--image {label} is a table, of type {type(value).__name__}. Give one of its pictures."
         )
     if hasattr(value, "savefig"):
         raise InputImageError(
-            f"--image {label} is a figure of matplotlib. Save it with savefig, and give that file."
+            f"--image {label} is a figure of matplotlib. Save it with savefig, and give the file."
         )
     raise InputImageError(
         f"--image {label} is a value of type {type(value).__name__}; it takes {_FORMS}."
@@ -263,9 +259,9 @@ def _pack(
     Args:
         data: The bytes of the file.
         label: Name of the file in generated cells and notes.
-        before: Changes made earlier, half a sentence each.
+        before: Earlier changes to the file, half a sentence each.
         called: Name of the file in messages; "" uses the option and the label.
-        cure: Advice if the file is not an image; "" chooses it by the format.
+        cure: Advice if the file is not an image; see `fit`.
         parent: Digest of the file, if it is a generated image.
     """
     from xai_notebook.arguments.input_files import fit  # noqa: PLC0415  # PIL

@@ -36,6 +36,14 @@ _CELL_COMMENT: Final = re.compile(r"[^\S\n]*#[^\S\n]*[|@][^\n]*(?:\n|$)|[^\S\n]*
 _MAGIC: Final = re.compile(r"^[^\S\n]*(%%?[A-Za-z]\w*)(?!\S)", re.MULTILINE)
 
 
+def options_by_flag(rows: tuple[Option, ...]) -> dict[str, Option]:
+    """Return the options by their flags."""
+    return {flag: option for option in rows for flag in option.flags}
+
+
+_FLAGS: Final = options_by_flag(OPTIONS)
+
+
 class Parsed(NamedTuple):
     """The options on a magic's line, by name, and the prompt on the line."""
 
@@ -51,8 +59,8 @@ class _Word(NamedTuple):
     end: int
 
 
-def parse(line: str, rows: tuple[Option, ...] = OPTIONS) -> Parsed:
-    """Split a magic's line into options and the prompt, which is not changed.
+def parse(line: str, flags: Mapping[str, Option] = _FLAGS) -> Parsed:
+    """Split a magic's line into options, by their `flags`, and the prompt, which is not changed.
 
     Options come before or after the prompt; everything after ` -- ` is the prompt. A `;` at the end
     of the line, common in notebooks, is not part of an option's value.
@@ -60,7 +68,8 @@ def parse(line: str, rows: tuple[Option, ...] = OPTIONS) -> Parsed:
     Raises:
         OptionError: An option is unknown, has no value or is in the middle of the prompt.
     """
-    flags = options_by_flag(rows)
+    if not line or line.isspace():
+        return Parsed({}, "")
     located = _words(line, flags)
     words = [word.text for word in located]
     words[-1:] = [word.removesuffix(";") for word in words[-1:]]
@@ -68,7 +77,7 @@ def parse(line: str, rows: tuple[Option, ...] = OPTIONS) -> Parsed:
         split = words.index("--")
         given, rest = _parse_words(words[:split], flags)
         if rest:
-            raise OptionError(f"{' '.join(rest)!r} stands before `--`. Put `--` before the prompt.")
+            raise OptionError(f"{' '.join(rest)!r} is before the `--`. Put `--` before the prompt.")
         return Parsed(given, line[located[split].end :].strip())
     given, rest = _parse_words(words, flags)
     first = len(words) - len(rest)
@@ -88,21 +97,16 @@ def parse(line: str, rows: tuple[Option, ...] = OPTIONS) -> Parsed:
     if not rest:
         return Parsed(given, "")
     end = located[first + after].start if after < len(rest) else len(line)
-    for name in given.keys() & trailing.keys():
-        if isinstance(given[name], list):  # the option is repeatable
-            trailing[name] = given[name] + trailing[name]
-    return Parsed({**given, **trailing}, line[located[first].start : end].strip())
+    repeated = [name for name in given.keys() & trailing.keys() if isinstance(given[name], list)]
+    trailing |= {name: given[name] + trailing[name] for name in repeated}
+    return Parsed(given | trailing, line[located[first].start : end].strip())
 
 
 def cell_prompt(on_line: str, body: str | None) -> str | None:
     r"""Return the prompt of a cell, from its line or its body; None if both are empty.
 
     Line ends become `\n`. Comments for Quarto and Colab at the top of the body and a `;` at its end
-    are removed.
-
-    Args:
-        on_line: The prompt on the magic's line; see `parse`.
-        body: The other lines of the cell; None for a line magic.
+    are removed. A line magic has no body.
 
     Raises:
         OptionError: There are two prompts, or the prompt contains a magic or starts with an option.
@@ -119,22 +123,17 @@ def cell_prompt(on_line: str, body: str | None) -> str | None:
         )
     if magic := _MAGIC.search(text or on_line):
         raise OptionError(
-            f"{magic[1]} stands in the prompt. Put it into a cell of its own, or write "
+            f"{magic[1]} is in the prompt. Put it into a cell of its own, or write "
             f"{{{{ '%' }}}}{magic[1][1:]} if it belongs to the prompt."
         )
-    flags = options_by_flag(OPTIONS)
-    first = next(iter(_words(text.partition("\n")[0], flags)), None)
-    if first is not None and _is_flag(first.text, flags):
-        raise OptionError(
-            f"{first.text} stands in the body. Options go on the first line, behind %%xai_image; "
-            f"write {{{{ '-' }}}}{first.text[1:]} if it belongs to the prompt."
-        )
+    if text.lstrip(INVISIBLE).startswith(tuple(DASHES)):
+        first = _words(text.partition("\n")[0], _FLAGS)[0].text
+        if _is_flag(first, _FLAGS):
+            raise OptionError(
+                f"{first} is in the body. Put options on the first line, after %%xai_image, or "
+                f"write {{{{ '-' }}}}{first[1:]} if it belongs to the prompt."
+            )
     return text or on_line or None
-
-
-def options_by_flag(rows: tuple[Option, ...]) -> dict[str, Option]:
-    """Return the options by their flags."""
-    return {flag: option for option in rows for flag in option.flags}
 
 
 def _words(line: str, flags: Mapping[str, Option]) -> list[_Word]:

@@ -60,6 +60,8 @@ class Option(NamedTuple):
         in_panel: Whether the panel keeps a given value although it has no field for the option.
         name: The keyword of `generate()`.
         default: The value if the option is not given.
+        flag: The flag that generated cells use.
+        flags: All flags, the short flag first.
     """
 
     short: str
@@ -79,17 +81,8 @@ class Option(NamedTuple):
     in_panel: bool = True
     name: str = ""
     default: Any = None
-
-    @property
-    def flag(self) -> str:
-        """The flag that generated cells use."""
-        return magic_source.flag(f"no_{self.name}" if self.bare is False else self.name)
-
-    @property
-    def flags(self) -> tuple[str, ...]:
-        """All flags, the short flag first."""
-        setting = self.setting and magic_source.flag(self.setting)
-        return tuple(dict.fromkeys(each for each in (self.short, self.flag, setting) if each))
+    flag: str = ""
+    flags: tuple[str, ...] = ()
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -224,7 +217,7 @@ class Options:
                 request that are configured, so that the cell makes the same request elsewhere.
         """
         words = ["%%xai_image"]
-        for option in table(type(self)):
+        for option in table(type(self)):  # type: ignore[arg-type]  # a class is hashable
             value = getattr(self, option.name)
             usual = value == getattr(defaults, option.name)
             if value is None or (
@@ -248,12 +241,17 @@ def _request_fields() -> dict[str, str]:
     }
 
 
-def table(kind: type[Options] = Options) -> tuple[Option, ...]:
+@cache
+def table(kind: type[Options]) -> tuple[Option, ...]:
     """Return the rows of the table, in the order of the help."""
-    return tuple(
-        each.metadata["option"]._replace(name=each.name, default=each.default)
-        for each in fields(kind)
-    )
+    rows = []
+    for each in fields(kind):
+        row: Option = each.metadata["option"]
+        flag = magic_source.flag(f"no_{each.name}" if row.bare is False else each.name)
+        setting = row.setting and magic_source.flag(row.setting)
+        flags = tuple(dict.fromkeys(filter(None, (row.short, flag, setting))))
+        rows.append(row._replace(name=each.name, default=each.default, flag=flag, flags=flags))
+    return tuple(rows)
 
 
 class _Common(TypedDict, total=False):
@@ -308,15 +306,15 @@ class Defaults(_Common, total=False):
     model: str | None
 
 
-OPTIONS: Final = table()
+OPTIONS: Final = table(Options)
 SETTINGS: Final = (
-    Option("", "where calls go: auto (xai with a key, else local), xai or local",
+    Option("", "server of the calls: auto (xai with a key, else local), xai or local",
            Choice(settings.BACKENDS), name="backend"),
     Option("", "host, or host:port", convert.nonempty, name="api_host"),
-    Option("", "where the library lives", convert.nonempty, name="home"),
-    Option("", "what makes the embedded server's pictures: painting, or the URL of an images API",
+    Option("", "folder of the library", convert.nonempty, name="home"),
+    Option("", "engine of the embedded server: painting (the default), or the URL of an images API",
            convert.nonempty, name="engine"),
-    Option("", "requests of --each under way at once", WholeNumber(1, 256, "requests"),
+    Option("", "concurrent requests of --each", WholeNumber(1, 256, "requests"),
            name="concurrency", default=settings.DEFAULT_CONCURRENCY),
     Option("", "requests of --each per second; 0 means unlimited", Amount("requests", zero=True),
            name="rate", default=settings.DEFAULT_RATE),
@@ -395,11 +393,15 @@ def resolve(
     Raises:
         OptionError: A name is unknown, a value is invalid, or options contradict each other.
     """
-    known = {option.name: option for option in table(kind)}
+    rows = table(kind)  # type: ignore[arg-type]  # a class is hashable
+    known = {option.name: option for option in rows}
+    configurable = {name: option.default for name, option in known.items() if option.configurable}
     merged = {
         name: value
         for name, value in (defaults or {}).items()
-        if value is not None and name in known and known[name].configurable
+        if value is not None
+        and name in configurable
+        and configurable[name] not in (value, (value,))  # the table's own default is valid
     }
     named = {ALIASES.get(name, name): value for name, value in given.items() if value is not None}
     if any(named.get(other) for one, other in _CONTRADICTIONS if one == "reuse"):

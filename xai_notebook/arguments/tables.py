@@ -446,11 +446,7 @@ class _Record(NamedTuple):
 
 
 def _record(row: Any, column: str | None) -> _Record | None:
-    """Return the named fields of a row.
-
-    Returns:
-        None: the values have no names, or a dataclass lacks the column.
-    """
+    """Return the named fields of a row; None without names, or for a dataclass without `column`."""
     row = getattr(row, "_mapping", row)  # SQLAlchemy
     kind = type(row)
     if isinstance(row, tuple) and hasattr(kind, "_fields"):
@@ -733,13 +729,10 @@ def _cells(lines: Sequence[str], delimiter: str) -> list[list[str]]:
 
 
 def _below_heading(source: _Source, rows: Iterator[_Row], *, uneven: bool) -> Iterator[_Row]:
-    """Yield the cells of the wanted column.
+    """Yield the cells of the wanted column; the first row that is not blank may be the heading.
 
-    Args:
-        source: The source, which names the column.
-        rows: Lists of cells; the first row that is not blank is the heading or the first prompt.
-        uneven: Rows can be longer or shorter than the heading, as in a CSV file. A longer row is an
-            error, because a cell contains an unquoted delimiter.
+    If `uneven` is true, rows can be longer or shorter than the heading, as in a CSV file. A longer
+    row is an error, because a cell contains an unquoted delimiter.
     """
     for row in rows:
         names = ["" if is_missing(cell) else str(cell) for cell in row.value]
@@ -757,23 +750,19 @@ def _below_heading(source: _Source, rows: Iterator[_Row], *, uneven: bool) -> It
         if uneven and any(not is_blank(cell) for cell in cells[width:]):
             raise OptionError(
                 f"{source.where}, line {number:,}: this row has {len(cells)} cells, but the "
-                f"heading has {width}. Put a prompt that holds the delimiter into quotes."
+                f"heading has {width}. Put a prompt that contains the delimiter into quotes."
             )
         if len(cells) > position:
             yield _Row(number, cells[position])
         elif uneven and len(cells) == 1 and " " in cells[0].strip():
             raise OptionError(
                 f"{source.where}, line {number:,}: this row has 1 cell, but the heading has "
-                f"{width}. Put a prompt that holds a line break into quotes."
+                f"{width}. Put a prompt that contains a line break into quotes."
             )
 
 
 def _is_heading(source: _Source, cell: str) -> bool:
-    """Tell whether the first cell of a file with one column is a heading.
-
-    Raises:
-        OptionError: The cell may be a heading or a prompt.
-    """
+    """Tell whether the first cell of a file with one column is a heading; refuse doubtful cells."""
     words = _fold(cell).split()
     if len(words) == 1 and words[0] in _HEADINGS:
         return True

@@ -67,10 +67,7 @@ _VARIABLE: Final = re.compile(r"\$?\{?[A-Za-z_][\w.]*\}?")
 def fill(text: str, names: Mapping[str, Any], where: str = "the prompt") -> str:
     """Return the text with every `{{ expression }}` filled in; other text is not changed.
 
-    Args:
-        text: The text as typed.
-        names: Variables by name.
-        where: Name of the text in messages.
+    `where` names the text in messages.
 
     Raises:
         OptionError: An expression is invalid, has no value, or does more than read plain data.
@@ -91,10 +88,6 @@ def fill_options(given: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str
     If the value of an option is a single expression, the result keeps its type; a list gives a
     repeatable option several values. None omits the option; for `each`, `image` and `max_cost`, it
     is an error.
-
-    Args:
-        given: Values as typed, by names of options.
-        names: Variables by name.
 
     Raises:
         OptionError: See `fill`; or a value has the syntax of variables in other magics.
@@ -146,7 +139,7 @@ def _whole_values(source: str, names: Mapping[str, Any], row: Option) -> list[An
         return [_data(each) if takes_names else each for each in value]
     if several and not takes_names:
         kind = type(value).__name__
-        raise _TemplateError(f"the value of {name} is a {kind}, and one value fits")
+        raise _TemplateError(f"the value of {name} is a {kind}, but the option takes one value")
     return [_data(value) if takes_names else value]
 
 
@@ -270,11 +263,7 @@ class _Evaluator:
         return self._value(_parse(source))
 
     def text(self, source: str) -> str:
-        """Return the value of an expression as text for a prompt.
-
-        Raises:
-            _TemplateError: The value is missing, a list, a set or a dict.
-        """
+        """Return the value of an expression as text for a prompt; refuse lists and dicts."""
         value, name = self.value(source), source.strip()
         if is_missing(value):
             raise _MissingError(
@@ -309,7 +298,7 @@ class _Evaluator:
             return _UNARY[name](self._value(node.node))
         read: Any = getattr(self, f"_read_{name.lower()}", None)
         if read is None:
-            raise _TemplateError(f"{name.lower()} is not for templates")
+            raise _TemplateError(f"{name.lower()} cannot be used in a template")
         return read(node)
 
     def _read_const(self, node: nodes.Const) -> Any:
@@ -355,7 +344,7 @@ class _Evaluator:
             if isinstance(left, int) and isinstance(right, int):
                 _plain(1 << min(left.bit_length() * abs(right), 1 << 16), self._limit)
         if name == "Mod" and isinstance(left, str):
-            raise _TemplateError("% does not format text here; write {{ name }} where it belongs")
+            raise _TemplateError("% does not format text here. Write {{ name }} in its place")
         return _BINARY[name](left, right)
 
     def _read_concat(self, node: nodes.Concat) -> str:
@@ -388,7 +377,7 @@ class _Evaluator:
         if type(method).__name__ != "Getattr":
             raise _TemplateError(
                 "it calls a function. Templates call only methods of text, such as "
-                "name.upper(); put the result into a variable first"
+                "name.upper(). Assign the result to a variable first"
             )
         value, name = self._value(method.node), method.attr
         args, kwargs = self._arguments(node)
@@ -398,7 +387,9 @@ class _Evaluator:
         elif isinstance(value, (date, time)):
             allowed = name in _DATE_METHODS
             if allowed and any(_WIDTH.search(str(each)) for each in (*args, *kwargs.values())):
-                raise _TemplateError(f"{name} takes letters only, such as %B")
+                raise _TemplateError(
+                    f"a format of {name} can only have letters after a %, such as %B"
+                )
         else:
             allowed = isinstance(value, float) and name == "is_integer"
         if not allowed:
@@ -407,7 +398,7 @@ class _Evaluator:
 
     def _arguments(self, node: Any) -> tuple[list[Any], dict[str, Any]]:
         if node.dyn_args or node.dyn_kwargs:
-            raise _TemplateError("* and ** are not for templates")
+            raise _TemplateError("* and ** cannot be used in a template")
         args = [self._value(each) for each in node.args]
         kwargs = {pair.key: self._value(pair.value) for pair in node.kwargs}
         for each in (*args, *kwargs.values()):
@@ -420,7 +411,7 @@ class _Evaluator:
     ) -> None:
         """Count the size of the result of `replace` or `join` before calling it."""
         if name in {"replace", "join"} and kwargs:
-            raise _TemplateError(f"{name} takes no names of arguments here")
+            raise _TemplateError(f"{name} takes no keyword arguments here")
         if name == "replace" and len(args) > 1:
             self._limit.spend(str(value).count(str(args[0])) * len(str(args[1])))
         if name == "join" and args:
@@ -432,10 +423,12 @@ class _Evaluator:
         name = node.name
         if name not in _FILTERS:
             known = ", ".join(_FILTERS)
-            raise _TemplateError(f"No filter named {name!r} is for templates. There are: {known}")
+            raise _TemplateError(
+                f"No filter named {name!r} can be used here. The filters are: {known}"
+            )
         args, kwargs = self._arguments(node)
         if len(args) > _FILTERS[name] or kwargs.keys() & {"attribute", "start"}:
-            raise _TemplateError(f"{name} looks at no attributes here")
+            raise _TemplateError(f"{name} cannot read attributes here")
         try:
             value = self._value(node.node)  # type: ignore[arg-type]
             missing = is_missing(value)
@@ -453,7 +446,7 @@ class _Evaluator:
             self._spend_ahead(name, value, args, kwargs)
         result = _environment().call_filter(name, value, args, kwargs)
         if isinstance(result, Undefined):
-            raise _MissingError(f"{name} finds nothing in {value!r}")
+            raise _MissingError(f"{name} has no result for {value!r}")
         return list(result) if isinstance(result, Iterator) else result
 
     def _read_test(self, node: nodes.Test) -> bool:
@@ -464,7 +457,7 @@ class _Evaluator:
                 return node.name == "undefined"
             return node.name == "defined"
         if node.name not in _TESTS:
-            raise _TemplateError(f"No test named {node.name!r} is for templates")
+            raise _TemplateError(f"No test named {node.name!r} can be used here")
         args, kwargs = self._arguments(node)
         return bool(_environment().call_test(node.name, self._value(node.node), args, kwargs))
 
@@ -493,11 +486,7 @@ class _SizeLimit:
         self._left = _MAX_SIZE
 
     def spend(self, size: int) -> None:
-        """Subtract `size` from the limit.
-
-        Raises:
-            _TemplateError: The limit is exceeded.
-        """
+        """Subtract `size` from the limit; raise an error if nothing is left."""
         self._left -= abs(size)
         if self._left < 0:
             raise _TemplateError(
@@ -603,8 +592,8 @@ def _refusal(value: Any) -> str:
     elif callable(value):
         name = "function"
     return (
-        f"a {name} is not for templates. They read text, numbers, dates, lists, dicts and cells of "
-        "tables; put what you mean into a variable first"
+        f"a {name} cannot be used in a template. Templates read text, numbers, dates, lists, dicts "
+        "and cells of tables. Assign the value to a variable first"
     )
 
 
@@ -616,12 +605,7 @@ def _readable(value: Any) -> Any:
 
 
 def _field(value: Any, name: str) -> Any:
-    """Return a stored field of a value: a dict's value, a column or an attribute.
-
-    Raises:
-        _MissingError: The value has no such field.
-        _TemplateError: The field is private, computed by a property, or not for templates.
-    """
+    """Return a stored field of a value: a dict's value, a column or an attribute."""
     kind, stored = type(value), _ABSENT
     if name.startswith("_"):
         raise _TemplateError(f"{name!r} is private")
@@ -639,19 +623,14 @@ def _field(value: Any, name: str) -> Any:
         if type(stored) is MemberDescriptorType:  # a field in __slots__
             stored = stored.__get__(value)
         elif type(stored) is property:
-            raise _TemplateError(f"{name!r} would have to be computed; templates only read")
+            raise _TemplateError(f"{name!r} is computed by a property, which templates do not call")
     if stored is _ABSENT:
         raise _MissingError(f"{_noun(kind)} has no field {name!r}")
     return _readable(stored)
 
 
 def _item(value: Any, key: Any) -> Any:
-    """Return the item of a value at an index, a slice, a key or a label.
-
-    Raises:
-        _MissingError: The value has no such item.
-        _TemplateError: The item is not for templates.
-    """
+    """Return the item of a value at an index, a slice, a key or a label."""
     kind, stored = type(value), _ABSENT
     try:
         if issubclass(kind, dict):
@@ -665,12 +644,12 @@ def _item(value: Any, key: Any) -> Any:
                 if issubclass(kind, base):
                     stored = base.__getitem__(value, key)
     except (LookupError, TypeError) as error:
-        raise _MissingError(f"{_noun(kind)} has nothing at {key!r}: {error}") from error
+        raise _MissingError(f"{_noun(kind)} has no item {key!r}: {error}") from error
     if stored is not _ABSENT:
         return _readable(stored)
     if isinstance(key, str) and not issubclass(kind, dict):
         return _field(value, key)
-    raise _MissingError(f"{_noun(kind)} has nothing at {key!r}")
+    raise _MissingError(f"{_noun(kind)} has no item {key!r}")
 
 
 def _column(table: Any, name: str) -> Any:

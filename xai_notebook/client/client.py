@@ -87,7 +87,11 @@ class AsyncClient:
         # Tracebacks may show local variables: remove the plain text before anything can fail.
         given, extra = [api_key], [metadata or ()]
         del api_key, metadata
-        key = settings.environment_key() if given[0] is None else settings.take_key(given)
+        key = (
+            settings.environment_key("XAI_API_KEY")
+            if given[0] is None
+            else settings.take_key(given)
+        )
         headers = call_metadata(extra.pop())
         endpoint = Endpoint.parse(
             api_host or settings.variable("XAI_API_HOST") or settings.DEFAULT_API_HOST

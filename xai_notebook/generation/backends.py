@@ -42,7 +42,7 @@ from xai_notebook.library.inputs import CachedUpload
 from xai_notebook.library.replies import recover
 from xai_notebook.library.storage.database import interruptible
 from xai_notebook.library.storage.lock import FileLock
-from xai_notebook.settings import DEFAULT_API_HOST, ApiKey, Configuration, engine_key
+from xai_notebook.settings import DEFAULT_API_HOST, ApiKey, Configuration, environment_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -566,7 +566,7 @@ class Backends:
             opened = client.AsyncClient(route.key or "", api_host=route.host)
             return Backend(opened, route.backend, route.host)
         if (running := self._servers.get(route.engine)) is None:
-            key = engine_key() if route.engine else None
+            key = environment_key("XAI_NOTEBOOK_ENGINE_KEY") if route.engine else None
             engine = server.choose_engine(route.engine, key)
             running = server.EmbeddedServer(api_key=self._server_key, engine=engine, repeat=False)
             await running.start()

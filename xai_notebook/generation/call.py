@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.arguments import options as arguments
 from xai_notebook.arguments import tables
-from xai_notebook.arguments.inputs import load_inputs
+from xai_notebook.arguments.inputs import Inputs, load_inputs
 from xai_notebook.arguments.options import parse_axes
 from xai_notebook.arguments.tables import MAX_VARIANTS, Variant, expand_variants
 from xai_notebook.arguments.templates import DataText, fill
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from aiolimiter import AsyncLimiter
 
-    from xai_notebook.arguments.inputs import Inputs, PictureFinder
+    from xai_notebook.arguments.inputs import PictureFinder
     from xai_notebook.arguments.options import Options
     from xai_notebook.client.transport.retry import Attempt
     from xai_notebook.generation.backends import PromptRewriter, Route
@@ -336,7 +336,7 @@ def prepare_call(
     configuration = Configuration.for_call(settings, defaults)
     route = choose_route(configuration, local=options.local)  # raises now if the key is missing
     make = partial(Call, options, configuration, route)
-    inputs = load_inputs(options.image, namespace, named)
+    inputs = load_inputs(options.image, namespace, named) if options.image else Inputs()
     if options.each is not None and options.each is not False:
         call = _prepare_each(make, prompt, options, inputs, namespace, typed=typed)
     else:
@@ -392,7 +392,7 @@ def _prepare_one(
         )
     if namespace is not None:
         prompt = fill(prompt, namespace)
-    axes = parse_axes(options.matrix or ())
+    axes = parse_axes(options.matrix) if options.matrix else {}
     variants = [Variant(prompt, ())]
     if options.matrix is not None:
         variants = expand_variants(prompt, needed=not axes)

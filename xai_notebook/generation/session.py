@@ -431,7 +431,7 @@ class Session:
         return self.backends.library(self._configuration())
 
     def _configuration(self) -> Configuration:
-        return Configuration.read(self._settings, self.configured())
+        return Configuration.for_call(self._settings, self.configured(), spends=False)
 
     def _announce(self, call: Call, line: str) -> None:
         """Add a note to a call, once per kernel."""

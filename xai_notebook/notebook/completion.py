@@ -24,12 +24,7 @@ _MOST_FILES: Final = 50
 
 
 def matches(context: Any, namespace: Mapping[str, Any]) -> Any:
-    """Return completions in the format of an IPython matcher.
-
-    Args:
-        context: IPython's `CompletionContext`.
-        namespace: The user's variables.
-    """
+    """Return completions for IPython's `CompletionContext`, in the format of a matcher."""
     from IPython.core.completer import SimpleCompletion  # noqa: PLC0415  # not in IPython 7
 
     completed = complete(context.full_text, context.cursor_position, context.cursor_line, namespace)

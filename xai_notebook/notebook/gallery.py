@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from xai_notebook.library import Library
-    from xai_notebook.library.catalog import CatalogEntry, Facets
+    from xai_notebook.library.catalog import CatalogEntry
     from xai_notebook.pictures.results import ImageBatch
 
 NO_FRONTEND: Final = (
@@ -81,13 +81,7 @@ _TEXTS: Final = ("model", "tag", "backend")
 
 
 def query_of(words: str, filters: Mapping[str, Any]) -> Query:
-    """Return the catalog query for filters from a user or the browser.
-
-    Empty values are ignored.
-
-    Raises:
-        OptionError: A filter does not exist, or its value is invalid.
-    """
+    """Return the catalog query for filters from a user or the browser; ignore empty values."""
     unknown = [name for name in filters if name not in _NAMES]
     if unknown:
         raise OptionError(f"{unknown[0]} is not a filter. The filters are {', '.join(_NAMES)}.")
@@ -109,20 +103,8 @@ def query_of(words: str, filters: Mapping[str, Any]) -> Query:
     return query
 
 
-def _filters_of(query: Query) -> dict[str, Any]:
-    """Return the filters of a query for the browser's fields."""
-    shown = {
-        name: getattr(query, name) for name in (*_TEXTS, "since", "until", "starred", "status")
-    }
-    return {**shown, "notebook": query.notebook is not None}
-
-
 def _seconds(name: str, value: Any) -> float:
-    """Return a time as a Unix timestamp; a time without a time zone is local time.
-
-    Raises:
-        OptionError: The value is not a time.
-    """
+    """Return a time as a Unix timestamp; a time without a time zone is local time."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     try:
@@ -132,21 +114,15 @@ def _seconds(name: str, value: Any) -> float:
             value = datetime.combine(value, time())
         return float(value.timestamp())
     except (AttributeError, OSError, OverflowError, ValueError) as error:
-        raise OptionError(f"{name}: {value!r} is not a time. Write 2026-11-24, say.") from error
+        raise OptionError(f"{name}: {value!r} is not a time. Write it like 2026-11-24.") from error
 
 
 _FIRST: Final = (100, 36)
 """Approximate numbers of rows and thumbnails that the browser requests first."""
 _DELETED: Final = {
-    "alt": "",
-    "prompt": "",
-    "size": [],
-    "status": "gone",
-    "starred": False,
-    "tags": [],
-    "deleted": True,
-    "facts": [],
-}
+    "alt": "", "prompt": "", "size": [], "status": "gone", "starred": False, "tags": [],
+    "deleted": True, "facts": [],
+}  # fmt: skip
 """The row of a picture that was deleted after the search found it."""
 
 
@@ -158,16 +134,19 @@ class LibraryWidget(PictureWidget):
     _title = "xAI image library"
     _messages: ClassVar[Mapping[str, messages.Shape]] = messages.LIBRARY
 
-    words = Unicode(help="First text of the search field.").tag(sync=True)
-    order = Unicode(help="The first order.").tag(sync=True)
-    filters = Dict(help="The first filters.").tag(sync=True)
+    words = Unicode(help="Initial text of the search field.").tag(sync=True)
+    order = Unicode(help="Initial sort order.").tag(sync=True)
+    filters = Dict(help="Initial filters.").tag(sync=True)
 
     def __init__(self, query: Query, shell: Any) -> None:
         self._query = query
         self._latest_request = 0
         self._found: array[int] | None = None
         self._chosen: list[int] = []
-        super().__init__(shell, words=query.words, order=query.order, filters=_filters_of(query))
+        names = (*_TEXTS, "since", "until", "starred", "status")
+        filters = {name: getattr(query, name) for name in names}
+        filters["notebook"] = query.notebook is not None
+        super().__init__(shell, words=query.words, order=query.order, filters=filters)
 
     @property
     def selected(self) -> ImageBatch:
@@ -225,8 +204,12 @@ class LibraryWidget(PictureWidget):
         if is_for_visitors():
             return  # the counts would include images of other users
         # After the images, because counting takes as long as searching in a large library.
-        choices = _choices(await asyncio.to_thread(library.catalog.facets))
-        if request == self._latest_request:
+        facets = await asyncio.to_thread(library.catalog.facets)
+        if request == self._latest_request:  # values for the filters, most common first
+            choices = {
+                name: [{"name": clean(value), "count": count} for value, count in counts.items()]
+                for name, counts in facets._asdict().items()
+            }
             self.send({"kind": "choices"} | choices)
 
     @staticmethod
@@ -245,11 +228,7 @@ class LibraryWidget(PictureWidget):
         return self._screenful(current_session().history.visible(ids), thumbnails)
 
     def _screenful(self, ids: Sequence[int], thumbnails: int) -> tuple[dict[str, Any], list[bytes]]:
-        """Return the first rows of a grid; blocks.
-
-        Args:
-            ids: Ids of the rows.
-            thumbnails: Number of rows for which to return cached thumbnails.
+        """Return the first rows of a grid, and cached thumbnails for some of them; blocks.
 
         Returns:
             A dict with the `rows` and the `ids` of the thumbnails; and the thumbnails as JPEGs.
@@ -301,11 +280,3 @@ def _rows(ids: Sequence[int], entries: Sequence[CatalogEntry]) -> list[dict[str,
     """Return a row of the grid for each id; deleted pictures get a placeholder row."""
     found = {entry.picture.id: describe(entry) for entry in entries}
     return [found.get(each) or {**_DELETED, "id": each} for each in ids]
-
-
-def _choices(facets: Facets) -> dict[str, Any]:
-    """Return the values for the filters, most common first."""
-    return {
-        name: [{"name": clean(value), "count": count} for value, count in counts.items()]
-        for name, counts in facets._asdict().items()
-    }

@@ -103,44 +103,6 @@ _CALLS: Final = frozenset({"run_line_magic", "run_cell_magic"})
 """Methods of IPython's shell that run a magic."""
 
 
-def drops_value() -> bool:
-    """Tell whether the code that called the running magic discards its return value.
-
-    IPython only displays the value of a cell's last expression. The next bytecode instruction of
-    the caller shows what happens to the value: in a loop or a function it is usually discarded,
-    otherwise it is stored or returned.
-    """
-    frame = _caller_of_magic(sys._getframe())  # noqa: SLF001  # the only way to the caller
-    while frame is not None:
-        if _is_ipythons(frame):  # another magic, such as %time, returns the value of its code
-            frame = _caller_of_magic(frame)
-            continue
-        following = _next_instruction(frame)
-        if following is None or following.opname != "RETURN_VALUE":
-            return following is not None and following.opname == "POP_TOP"
-        frame = frame.f_back
-    return False
-
-
-def _caller_of_magic(frame: FrameType | None) -> FrameType | None:
-    """Return the caller of the innermost magic around a frame, or None without a magic."""
-    while frame is not None:
-        if frame.f_code.co_name in _CALLS and _is_ipythons(frame):
-            return frame.f_back
-        frame = frame.f_back
-    return None
-
-
-def _is_ipythons(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == "IPython"
-
-
-def _next_instruction(frame: FrameType) -> dis.Instruction | None:
-    """Return the instruction after the current call of a frame."""
-    instructions = dis.get_instructions(frame.f_code)
-    return next((each for each in instructions if each.offset > frame.f_lasti), None)
-
-
 _Value = TypeVar("_Value")
 _LISTED: Final = 24
 """Default of `-n`: images of %xai_history, jobs of %xai_jobs."""
@@ -192,15 +154,19 @@ class XaiImage(Magics):
         if read is None:
             return None
         prompt, given = read
-        call = _session().prepare(prompt, given, namespace, typed=True)
+        session = _session()
+        call = session.prepare(prompt, given, namespace, typed=True)
         if call.options.dry_run:
-            return _shown(_session().plan(call))
-        return _shown(self._hand_over(call) if call.options.batch else self._show(call))
+            return _shown(session.plan(call))
+        value = self._hand_over(call) if call.options.batch else self._show(call)
+        if call.options.as_:
+            self.shell.user_ns[call.options.as_] = value
+        return _shown(value)
 
     xai_image.__doc__ = help_text()
 
     def _show(self, call: Call) -> ImageBatch:
-        """Run a call and show its progress; return its images, bound to the name of `--as`."""
+        """Run a call and show its progress; return its images."""
         from xai_notebook.notebook import progress  # noqa: PLC0415  # slow to import
 
         session, patience = _session(), call.configuration.patience
@@ -222,7 +188,6 @@ class XaiImage(Magics):
             call.interrupted = isinstance(error, KeyboardInterrupt)
             self._present(call, display, error)
             raise
-        self._bind(call, batch)
         display.end(batch)
         return batch
 
@@ -238,16 +203,12 @@ class XaiImage(Magics):
             except BaseException:
                 self._displayed = None
                 raise
-        self._bind(call, job)
         return job
 
     def show_job(self, job: BatchJob) -> bool:
         """Show a job's card under this cell, once, and update it until the job has ended.
 
-        Also called when a cell's value is a job.
-
-        Returns:
-            False in a terminal, which shows text only; otherwise True.
+        Also called when a cell's value is a job. Returns False in a terminal, which shows text.
         """
         from xai_notebook.notebook.progress import JobDisplay  # noqa: PLC0415  # pictures
         from xai_notebook.notebook.publisher import Publisher  # noqa: PLC0415  # pictures
@@ -279,13 +240,10 @@ class XaiImage(Magics):
             except ExportError as failure:  # must not hide the first error
                 notes = (*batch.notes, f"Not exported: {failure}")
                 batch = batch.shown(notes=notes, undrawn=batch.undrawn)
-        self._bind(call, batch)
+        if call.options.as_:
+            self.shell.user_ns[call.options.as_] = batch
         display.end(batch)
         self.shell.displayhook(batch)
-
-    def _bind(self, call: Call, value: ImageBatch | BatchJob) -> None:
-        if call.options.as_:
-            self.shell.user_ns[call.options.as_] = value
 
     def _parsed(self, line: str) -> Parsed:
         """Return the options and the words of a line, with every `{{ … }}` filled in."""
@@ -368,24 +326,36 @@ def _read(
 
 
 def _shown(value: _Value) -> _Value:
-    """Return the value of a magic; display it first if IPython will not display it."""
-    if drops_value():
-        from IPython.display import display  # noqa: PLC0415  # IPython has it
+    """Return the value of a magic; display it first if the code that called the magic discards it.
 
-        display(value)  # type: ignore[no-untyped-call]
+    IPython only displays the value of a cell's last expression. The next bytecode instruction of
+    the caller shows what happens to the value: in a loop or a function it is usually discarded,
+    otherwise it is stored or returned.
+    """
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001  # the only way to the caller
+    in_magic = True
+    while frame is not None:
+        in_ipython = str(frame.f_globals.get("__name__", "")).partition(".")[0] == "IPython"
+        if in_magic or in_ipython:  # another magic, such as %time, returns the value of its code
+            in_magic = not (in_ipython and frame.f_code.co_name in _CALLS)
+        else:
+            last = frame.f_lasti
+            instructions = dis.get_instructions(frame.f_code)
+            following = next((each.opname for each in instructions if each.offset > last), None)
+            if following == "POP_TOP":
+                from IPython.display import display  # noqa: PLC0415  # IPython has it
+
+                display(value)  # type: ignore[no-untyped-call]
+            if following != "RETURN_VALUE":
+                break
+        frame = frame.f_back
     return value
 
 
 def _words_and_count(parsed: Parsed, takes: str, noun: str) -> tuple[str, int]:
-    """Return the words of a line and the value of `-n`.
+    """Return the words of a line and the value of `-n`, the number of images or jobs (`noun`).
 
-    Args:
-        parsed: The parsed line.
-        takes: Error message for other options.
-        noun: Plural noun for the error message, such as "images".
-
-    Raises:
-        OptionError: The line has another option, or `-n` is not a positive number.
+    `takes` is the error message for other options.
     """
     count = parsed.given.pop("n", _LISTED)
     if parsed.given:

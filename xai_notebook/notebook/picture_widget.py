@@ -35,7 +35,7 @@ from xai_notebook.notebook.publisher import Publisher
 from xai_notebook.pictures.magic_source import magic_cell
 from xai_notebook.pictures.pixels import preview
 from xai_notebook.pictures.render.cards import alt_text
-from xai_notebook.pictures.render.text import bounded, dollars
+from xai_notebook.pictures.render.text import bounded, counted, dollars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
@@ -53,31 +53,18 @@ STATIC: Final = Path(__file__).parent / "static"
 
 
 def entries_of(ids: Sequence[int]) -> list[CatalogEntry]:
-    """Return the visible catalog entries; blocks.
-
-    Raises:
-        LibraryError: The library cannot be opened.
-    """
+    """Return the visible catalog entries; blocks."""
     session = current_session()
     return session.library().catalog.rows(session.history.visible(ids))
 
 
 def batch_of(ids: Sequence[int]) -> ImageBatch:
-    """Return pictures as an `ImageBatch`; blocks.
-
-    Raises:
-        LibraryError: The library cannot be opened.
-    """
+    """Return pictures as an `ImageBatch`; blocks."""
     return current_session().history.as_batch([entry.picture for entry in entries_of(ids)])
 
 
 def image_of(image_id: int) -> GeneratedImage:
-    """Return one picture as a `GeneratedImage`; blocks.
-
-    Raises:
-        LibraryError: The library cannot be opened.
-        MissingImageError: The picture is deleted or not visible.
-    """
+    """Return one picture as a `GeneratedImage`; blocks. It may be deleted or not visible."""
     for image in batch_of([image_id]):
         return image
     raise _gone()
@@ -122,7 +109,7 @@ def export(ids: Sequence[int], _: Mapping[str, Any], __: Any) -> str:
     paths = batch_of(ids).export()
     if not paths:
         raise OptionError("Nothing was saved: none of the entries has a picture.")
-    files = paths[0].name if len(paths) == 1 else f"{len(paths)} pictures"
+    files = paths[0].name if len(paths) == 1 else _pictures(paths)
     return f"Saved {files} in {paths[0].parent}."
 
 
@@ -140,11 +127,7 @@ def use(ids: Sequence[int], message: Mapping[str, Any], namespace: Any) -> str:
 
 
 def check_name(name: str, namespace: Mapping[str, Any]) -> str:
-    """Return a name for a new variable.
-
-    Raises:
-        OptionError: The name is not an identifier, or is already in use.
-    """
+    """Return a name for a new variable; refuse a name that is invalid or in use."""
     name = name.strip()
     if not name.isidentifier() or keyword.iskeyword(name):
         raise OptionError(f"{name!r} cannot name a variable. Write letters, digits and _.")
@@ -153,26 +136,13 @@ def check_name(name: str, namespace: Mapping[str, Any]) -> str:
     return name
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, such as `1 image` or `2,000 images`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _pictures(ids: Sequence[int]) -> str:
+def _pictures(ids: Sequence[Any]) -> str:
     return counted(len(ids), "picture")
 
 
 ACTIONS: Final[
     Mapping[str, Callable[[Sequence[int], Mapping[str, Any], MutableMapping[str, Any]], str]]
-] = {
-    "star": star,
-    "tag": tag,
-    "delete": delete,
-    "restore": restore,
-    "export": export,
-    "sheet": sheet,
-    "use": use,
-}
+] = {action.__name__: action for action in (star, tag, delete, restore, export, sheet, use)}
 """Actions by kind of message. Arguments: picture ids, message, the user's namespace."""
 
 
@@ -187,24 +157,8 @@ _LARGEST_ORIGINAL: Final = 16 * 1024 * 1024
 
 
 def thumbnail(data: bytes) -> bytes:
-    """Return a small JPEG of an original.
-
-    Raises:
-        ReplyError: The bytes are not an image.
-    """
+    """Return a small JPEG of an original."""
     return preview(data, side=256, limit=20_000).data
-
-
-def _viewer_bytes(picture: Picture) -> tuple[bytes, str]:
-    """Return the image for the viewer, and its media type.
-
-    Raises:
-        XaiError: The picture is missing or damaged.
-    """
-    data = picture.data
-    if picture.media_type in _BROWSER_TYPES and len(data) <= _LARGEST_ORIGINAL:
-        return data, picture.media_type or ""
-    return preview(data, side=2048, limit=2_000_000).data, "image/jpeg"
 
 
 def describe(entry: CatalogEntry) -> dict[str, Any]:
@@ -241,13 +195,7 @@ def details_of(picture: Picture) -> list[str]:
 
 
 def facts_of(entry: CatalogEntry, ancestors: list[int], descendants: list[int]) -> dict[str, Any]:
-    """Return all facts about a picture for the viewer.
-
-    Args:
-        entry: The picture.
-        ancestors: Ids of the pictures it was made from, oldest first.
-        descendants: Ids of the pictures made from it.
-    """
+    """Return all facts about a picture for the viewer, with the ids of its relatives."""
     picture = entry.picture
     rewritten = picture.rewritten_prompt
     details = details_of(picture)
@@ -293,9 +241,9 @@ def explain(error: BaseException) -> str:
     if isinstance(error, XaiError):
         return without_paths(clean(_FLAG.sub(lambda match: _LABELS[match[0]], str(error))))
     if isinstance(error, RuntimeError) and "interpreter shutdown" in str(error):
-        return "The kernel has stopped. Run this cell again: what was made is in the library."
+        return "The kernel has stopped. Run this cell again: your pictures are in the library."
     if is_for_visitors():
-        return "Something went wrong, and nothing more is known here. Try again later."
+        return "Something went wrong. Try again later."
     return clean(
         f"{type(error).__name__}: {error}. Please report this to the makers of xai-notebook."
     )
@@ -312,7 +260,7 @@ _AUTHORS_ONLY: Final = frozenset({*ACTIONS, "save", "hand_over"})
 class PictureWidget(anywidget.AnyWidget):
     """Base class of panel and library. Subclasses add `_on_<kind>` methods for messages."""
 
-    visitors = Bool(help="What visitors may not do is not offered.").tag(sync=True)
+    visitors = Bool(help="Hide the actions that visitors may not use.").tag(sync=True)
 
     _messages: ClassVar[Mapping[str, messages.Shape]]
     _title: ClassVar[str]
@@ -369,26 +317,18 @@ class PictureWidget(anywidget.AnyWidget):
             self._send_error(messages.request_of(content), explain(error))
 
     async def _dispatch(self, message: Mapping[str, Any], parts: list[bytes]) -> None:
-        """Call the handler of a message.
-
-        Raises:
-            OptionError: Visitors may not send this kind of message.
-        """
+        """Call the handler of a message, if visitors of an app may send it."""
         kind = message["kind"]
         handler = getattr(self, f"_on_{kind}", None)
         if is_for_visitors() and (handler is None or kind in _AUTHORS_ONLY - {"use"}):
-            raise OptionError("Visitors of this page make pictures and look at them, no more.")
+            raise OptionError("Visitors of this page can only make and view pictures.")
         if handler is not None:
             await handler(message, *parts)
         else:
             self._send_done(message, await asyncio.to_thread(self._act, message))
 
     def _act(self, message: Mapping[str, Any]) -> str:
-        """Apply one of ACTIONS to the selected pictures that still exist; blocks.
-
-        Raises:
-            MissingImageError: No selected picture exists.
-        """
+        """Apply one of ACTIONS to the selected pictures that still exist; blocks."""
         existing = current_session().library().annotations.of(message["ids"])
         ids = [each for each in message["ids"] if each in existing]
         if not ids:
@@ -435,12 +375,7 @@ class PictureWidget(anywidget.AnyWidget):
         return Thumbnails(current_session().library().home / "cache" / "thumbnails", thumbnail)
 
     def _thumbnail(self, entry: CatalogEntry, *, make: bool = True) -> bytes | None:
-        """Return a picture's thumbnail; blocks. None for entries without one.
-
-        Args:
-            entry: The picture.
-            make: Whether to make the thumbnail if it is not cached.
-        """
+        """Return a picture's cached thumbnail; else make it, if `make` is true. Blocks."""
         picture = entry.picture
         if picture.sha256 is None or picture.file is None:
             return None
@@ -454,11 +389,7 @@ class PictureWidget(anywidget.AnyWidget):
         self._reply(message, [data], **facts)
 
     def _picture(self, message: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """Return the facts and the image for the viewer; blocks.
-
-        Raises:
-            XaiError: The picture is missing or damaged.
-        """
+        """Return the facts and the image for the viewer; blocks."""
         entry = self._entry(message)
         ancestors: list[int] = []
         descendants: list[int] = []
@@ -467,15 +398,13 @@ class PictureWidget(anywidget.AnyWidget):
             visible = current_session().history.visible
             ids = [each.id for each in catalog.lineage(sha256)[:-1] if each.id is not None]
             ancestors, descendants = list(visible(ids)), list(visible(catalog.descendants(sha256)))
-        data, media_type = _viewer_bytes(entry.picture)
+        data, media_type = entry.picture.data, entry.picture.media_type
+        if media_type not in _BROWSER_TYPES or len(data) > _LARGEST_ORIGINAL:
+            data, media_type = preview(data, side=2048, limit=2_000_000).data, "image/jpeg"
         return {**facts_of(entry, ancestors, descendants), "media_type": media_type}, data
 
     def _entry(self, message: Mapping[str, Any]) -> CatalogEntry:
-        """Return the picture that a message refers to; blocks.
-
-        Raises:
-            XaiError: The picture is deleted or not visible.
-        """
+        """Return the picture that a message refers to; blocks."""
         for entry in entries_of([message["id"]]):
             return entry
         raise _gone()

@@ -7,6 +7,8 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -15,7 +17,7 @@ from xai_notebook.frontend import can_update, in_kernel
 from xai_notebook.pictures.render.grid import preview, to_html
 from xai_notebook.pictures.render.previews import Previews
 from xai_notebook.pictures.render.tables import to_make
-from xai_notebook.pictures.render.text import dollars, text
+from xai_notebook.pictures.render.text import dollars, duration, text
 from xai_notebook.pictures.results import ImageBatch
 
 if TYPE_CHECKING:
@@ -36,21 +38,22 @@ _INTERVAL: Final = 0.4
 _EMPTY: Final = {"text/plain": ""}
 
 
+@dataclass
 class LiveOutput:
     """One output of the running cell, or one line of a terminal, replaced by each update.
 
     Use it in the thread of the cell.
-
-    Attributes:
-        in_notebook: Whether the frontend can replace outputs.
     """
 
-    def __init__(self, shell: Any) -> None:
-        self.in_notebook = can_update(shell)
-        self._in_terminal = not self.in_notebook and (in_kernel(shell) or sys.stderr.isatty())
-        self._due = 0.0
-        self._handle: Any = None
-        self._width = 0
+    shell: Any
+    _due: float = 0.0
+    _handle: Any = None
+    _width: int = 0
+
+    @cached_property
+    def in_notebook(self) -> bool:
+        """Whether the frontend can replace outputs."""
+        return can_update(self.shell)
 
     def pause(self, seconds: float) -> None:
         """Ignore updates for some seconds."""
@@ -71,8 +74,11 @@ class LiveOutput:
         with suppress(Exception):
             if self.in_notebook:
                 self.show(bundle())
-            elif self._in_terminal:
-                self._write(line())
+            elif in_kernel(self.shell) or sys.stderr.isatty():
+                text = line()
+                sys.stderr.write("\r" + text.ljust(self._width))
+                sys.stderr.flush()
+                self._width = len(text)
 
     def show(self, bundle: dict[str, str]) -> None:
         """Show a MIME bundle in place of the previous one."""
@@ -83,24 +89,15 @@ class LiveOutput:
         else:
             self._handle.update(bundle, raw=True)
 
-    def _write(self, line: str) -> None:
-        sys.stderr.write("\r" + line.ljust(self._width))
-        sys.stderr.flush()
-        self._width = len(line)
-
-    def clear(self) -> None:
-        """Remove the output."""
+    def clear(self, *, release: bool = False) -> Any:
+        """Remove the output; `release` leaves it in a notebook and returns its display handle."""
         if self._width:
             sys.stderr.write("\r" + " " * self._width + "\r")
             sys.stderr.flush()
             self._width = 0
-        handle = self.release()
-        if handle is not None:
-            handle.update(_EMPTY, raw=True)
-
-    def release(self) -> Any:
-        """Stop updating the output and return its display handle, or None if nothing is shown."""
         handle, self._handle = self._handle, None
+        if handle is not None and not release:
+            handle.update(_EMPTY, raw=True)
         return handle
 
 
@@ -132,7 +129,7 @@ class CallProgress:
         patience: float,
         so_far: Callable[[], Grid] = ImageBatch,
     ) -> None:
-        """Show nothing yet.
+        """Store the arguments; show nothing yet.
 
         Args:
             shell: The running IPython.
@@ -193,8 +190,7 @@ class CallProgress:
 
         A cell such as `x = %xai_image …` displays nothing; the progress is then removed at its end.
         """
-        handle = None if batch is None else self._output.release()
-        self._output.clear()
+        handle = self._output.clear(release=batch is not None)
         if batch is None or handle is None:
             return
         events = self._shell.events
@@ -233,9 +229,9 @@ def describe(progress: Progress) -> str:
     if progress.expected != 1:
         total = "?" if progress.expected is None else f"{progress.expected:,}"
         parts.append(f"{progress.done:,} of {total} prompts")
-    parts.append(_duration(progress.elapsed))
+    parts.append(duration(progress.elapsed))
     if progress.expected != 1 and progress.eta is not None:
-        parts.append(f"about {_duration(progress.eta)} left")
+        parts.append(f"about {duration(progress.eta)} left")
     if progress.cost_usd:
         parts.append(dollars(progress.cost_usd))
     if progress.failed:
@@ -261,15 +257,6 @@ def _planned(progress: Progress) -> str:
         return ""
     stored = progress.images - images
     return to_make(f"{images:,}", dollars(expected), stored, progress.budget)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:  # noqa: PLR2004
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    if minutes < 60:  # noqa: PLR2004
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def _line(line: str) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 NOTE: Final = (
     "The xAI image panel works while its kernel runs: run this cell again to open it. "
-    "Pictures it made stand below."
+    "Its pictures are shown below."
 )
 _STYLE: Final = """<style>
 .jp-OutputArea-child:has(+ .jp-OutputArea-child .xai-panel-note) \
@@ -38,14 +38,7 @@ class Publisher:
         display_id: str | None = None,
         update: bool = False,
     ) -> None:
-        """Add an output to the cell.
-
-        Args:
-            data: A MIME bundle.
-            metadata: Metadata of the bundle.
-            display_id: Identifies the output for later updates.
-            update: Whether to replace the output that has this id.
-        """
+        """Add a MIME bundle to the cell; `update` replaces the output with this `display_id`."""
         metadata = metadata or {}
         transient = {} if display_id is None else {"display_id": display_id}
         shell: Any = self._shell

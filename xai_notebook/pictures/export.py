@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.picture import Card
 
 UNTOUCHED: Final = (
-    "Exported untouched: the file carries Content Credentials, whose signature would not hold with "
-    "our metadata added."
+    "Exported unchanged: the file has Content Credentials, and added metadata would make their "
+    "signature invalid."
 )
 """Note for an image that was exported without the requested metadata."""
 _MAX_SLUG: Final = 60
@@ -74,11 +74,7 @@ def export_image(
 
 
 def export_bytes(data: bytes, name: str, folder: str | Path | None = None) -> Path:
-    """Write a file into a folder and return its absolute path; see `export_image`.
-
-    Raises:
-        ExportError: The file cannot be written.
-    """
+    """Write a file into a folder and return its absolute path; see `export_image`."""
     target = resolve_folder(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -128,11 +124,7 @@ def _slug(prompt: str) -> str:
 
 
 def _write(folder: Path, name: str, data: bytes) -> Path:
-    """Write a file under the first free name, or return an existing file with this content.
-
-    Raises:
-        OSError: The file cannot be written. No partial file remains.
-    """
+    """Write a file under the first free name, or return an existing file with this content."""
     stem, extension = os.path.splitext(name)  # noqa: PTH122  # a name, not a path
     for suffix in ("", *(f"-{number}" for number in range(2, _MAX_COPIES))):
         path = folder / f"{stem}{suffix}{extension}"

@@ -59,12 +59,7 @@ def read_bounded(path: Path, limit: int, *, links: bool = True) -> bytes:
 
 
 def write_atomically(
-    path: Path,
-    data: bytes,
-    *,
-    private: bool = False,
-    overwrite: bool = False,
-    durable: bool = True,
+    path: Path, data: bytes, *, private: bool = False, overwrite: bool = False, durable: bool = True
 ) -> bool:
     """Write a file that becomes visible only when it is complete.
 
@@ -135,12 +130,7 @@ def open_atomically(
 
 
 def _write_unnamed(path: Path, data: bytes, *, private: bool, durable: bool) -> bool:
-    """Write an unnamed file and name it when it is complete; return False if not supported.
-
-    Raises:
-        FileExistsError: The file already exists.
-        OSError: The file cannot be written.
-    """
+    """Write an unnamed file and name it when it is complete; return False if not supported."""
     if not _O_TMPFILE:
         return False
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Generic, Literal, NamedTuple, TypeVar
 
@@ -30,10 +31,6 @@ requested, because of a budget. `damaged`: the row in the library cannot be read
 SHOWN: Final = 24
 """Default number of cards in a grid."""
 WITHHELD: Final = "The image was withheld by moderation. Change the prompt."
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
@@ -74,7 +71,7 @@ class Picture:
     cost_usd: float | None = None
     media_type: str | None = None
     size: tuple[int, int] | None = None
-    created: datetime = field(default_factory=_now)
+    created: datetime = field(default_factory=partial(datetime.now, timezone.utc))
     replayed: bool = False
     error: str | None = None
     sha256: str | None = None
@@ -96,7 +93,9 @@ class Picture:
     def is_public(self) -> bool:
         """Whether the image has a public link that has not expired."""
         expires = self.public_url_expires
-        return self.public_url is not None and (expires is None or expires > _now())
+        return self.public_url is not None and (
+            expires is None or expires > datetime.now(timezone.utc)
+        )
 
     @property
     def prompt(self) -> str:

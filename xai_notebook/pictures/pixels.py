@@ -68,10 +68,7 @@ class Preview(NamedTuple):
 
 
 def open_image(data: bytes) -> Image.Image:
-    """Return a PIL image that decodes its pixels on first access.
-
-    Args:
-        data: The bytes of a JPEG, PNG, WebP or GIF.
+    """Return a PIL image of a JPEG, PNG, WebP or GIF; it decodes its pixels on first access.
 
     Raises:
         ReplyError: The bytes are not an image, or the image has more than `MAX_IMAGE_PIXELS`.
@@ -89,8 +86,8 @@ def open_image(data: bytes) -> Image.Image:
     width, height = image.size
     if width * height > MAX_IMAGE_PIXELS:
         raise ReplyError(
-            f"The image received has {width} × {height} pixels, more than the "
-            f"{MAX_IMAGE_PIXELS // 10**6} megapixels that are opened here."
+            f"The image received has {width} × {height} pixels, more than the maximum of "
+            f"{MAX_IMAGE_PIXELS // 10**6} megapixels."
         )
     return image
 
@@ -98,9 +95,7 @@ def open_image(data: bytes) -> Image.Image:
 def load_image(data: bytes, *, side: int | None = None) -> Image.Image:
     """Return a decoded PIL image.
 
-    Args:
-        data: The bytes of an image.
-        side: Sufficient pixels per side: a JPEG can be decoded at 1/2, 1/4 or 1/8 of its size.
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that gives `side` pixels per side.
 
     Raises:
         ReplyError: See `open_image`; or the image is damaged.
@@ -112,28 +107,19 @@ def load_image(data: bytes, *, side: int | None = None) -> Image.Image:
         image.load()
     except Exception as error:  # Pillow raises many types for broken pixels
         raise ReplyError(
-            "The image is damaged: not all of its pixels can be decoded. `.data` has its bytes as "
-            "they came; ask again with --fresh for another one."
+            "The image is damaged: not all of its pixels can be decoded. `.data` has the original "
+            "bytes; ask again with --fresh for another image."
         ) from error
     return image
 
 
 def load_rgb(data: bytes) -> Image.Image:
-    """Return an image as viewers show it: upright, in RGB, with transparent parts in white.
-
-    Raises:
-        ReplyError: See `load_image`.
-        ValueError: See `eight_bits`.
-    """
+    """Return an image as viewers show it: upright, in RGB, with transparent parts in white."""
     return flatten(upright(eight_bits(load_image(data))))
 
 
 def inspect(data: bytes) -> tuple[str, tuple[int, int]]:
-    """Return the media type and (width, height) in pixels, read from the header.
-
-    Raises:
-        ReplyError: See `open_image`.
-    """
+    """Return the media type and (width, height) in pixels, read from the header."""
     with open_image(data) as image:
         return media_type(data) or "", image.size
 
@@ -245,15 +231,11 @@ def _orientation(image: Image.Image) -> Any:
 
 
 def factor_to_bytes(low: float, high: float, *, whole: bool) -> float:
-    """Return the factor that scales numbers to levels from 0 to 255.
+    """Return the factor that scales numbers from `low` to `high` to levels from 0 to 255.
 
-    Integers must already be levels from 0 to 255. The range of floats is 0 to 1 if no float exceeds
-    1, else 0 to 255. Floats in the latter range that would give a black picture are refused.
-
-    Args:
-        low: The lowest number.
-        high: The highest number.
-        whole: Whether the numbers are integers.
+    Integers (`whole`) must already be levels from 0 to 255. The range of floats is 0 to 1 if no
+    float exceeds 1, else 0 to 255. Floats in the latter range that would give a black picture are
+    refused.
 
     Raises:
         ValueError: The numbers are in another range. The message is half a sentence and advice.
@@ -266,22 +248,18 @@ def factor_to_bytes(low: float, high: float, *, whole: bool) -> float:
         return float(_MAX_LEVEL)
     if not whole and low >= -overshot and _DARK <= high <= _MAX_LEVEL + overshot:
         return 1.0
-    taken = "0 to 255" if whole else "0 to 1 or 0 to 255"
+    expected = "0 to 255" if whole else "0 to 1 or 0 to 255"
     cure = "(a - a.min()) / (a.max() - a.min())"
     if not whole and low >= -1 - half and high <= 1 + half:
         cure = "(a + 1) / 2"
     raise ValueError(
-        f"its values go from {low:g} to {high:g}, and {taken} is taken. Scale the array a, such as "
+        f"its values go from {low:g} to {high:g} instead of {expected}. Scale the array a, such as "
         f"{cure}"
     )
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
-    """Return an image with 8 bits per channel; 16-bit values and floats are scaled, not clipped.
-
-    Raises:
-        ValueError: See `factor_to_bytes`.
-    """
+    """Return an image with 8 bits per channel; 16-bit values and floats are scaled, not clipped."""
     if image.mode in _PLAIN_MODES:
         return image.convert(_PLAIN_MODES[image.mode])
     if image.mode.startswith("I;16"):
@@ -306,11 +284,7 @@ def _from_16_bits(image: Image.Image) -> Image.Image:
 
 
 def _extrema(image: Image.Image) -> tuple[float, float]:
-    """Return the lowest and highest number of an image of mode I or F.
-
-    Raises:
-        ValueError: Some numbers are NaN or infinite.
-    """
+    """Return the lowest and highest number of an image of mode I or F; refuse NaN and infinity."""
     if image.mode == "F" and not math.isfinite(sum(array.array("f", image.tobytes()))):
         raise ValueError("some of its values are NaN or infinite. Use numpy.nan_to_num(a)")
     low, high = image.getextrema()
@@ -346,7 +320,7 @@ def in_srgb(image: Image.Image, notes: list[str] | None = None) -> Image.Image:
         result = ImageCms.profileToProfile(base, given, srgb, outputMode="RGB")
     except (ImageCms.PyCMSError, KeyError, OSError, TypeError, ValueError):
         if notes is not None:
-            notes.append("taken as sRGB, since its colour profile cannot be used")
+            notes.append("treated as sRGB, because its colour profile cannot be used")
         return image
     if result is None:  # only for conversions in place
         return image
@@ -417,44 +391,38 @@ def from_array(value: Any, notes: list[str]) -> Image.Image:
 def _check_shape(array: np.ndarray[Any, Any], move: str) -> None:
     """Raise `ValueError` unless an array has the shape of one picture with its channels last.
 
-    Args:
-        array: The array from the user.
-        move: The method of the user's object that moves axes, for the message.
+    `move` is the method of the user's object that moves axes, for the message.
     """
     shape = array.shape
     if 0 in shape:
-        raise ValueError("it has no pixels. Is it what you meant to give?")
+        raise ValueError("it has no pixels. Give another array")
     if len(shape) == 4:  # noqa: PLR2004
         moved = shape[-1] not in _CHANNELS and shape[1] in _CHANNELS
         cure = f"a[0].{move}(1, 2, 0)" if moved else "a[0]"
         raise ValueError(f"it holds several pictures. Give one, such as {cure} of the array a")
     if len(shape) > 1 and shape[0] * shape[1] > MAX_IMAGE_PIXELS:
         raise ValueError(
-            f"it has {shape[1]} × {shape[0]} pixels. {MAX_IMAGE_PIXELS // 10**6} megapixels are "
-            "the most"
+            f"it has {shape[1]} × {shape[0]} pixels. The maximum is {MAX_IMAGE_PIXELS // 10**6} "
+            "megapixels"
         )
     planar = len(shape) == 3 and shape[2] not in _CHANNELS  # noqa: PLR2004
     if planar and shape[0] in _CHANNELS:
         raise ValueError(
-            f"its channels are in front. Give a.{move}(1, 2, 0) of the array a, which has them last"
+            f"its channels are the first axis. Give a.{move}(1, 2, 0), where they are the last"
         )
     if planar or len(shape) not in {2, 3}:
         raise ValueError("a picture is height × width, or height × width × 1, 2, 3 or 4 channels")
 
 
 def _levels(array: np.ndarray[Any, Any], notes: list[str]) -> np.ndarray[Any, Any]:
-    """Return the numbers of an array as levels from 0 to 255.
-
-    Raises:
-        ValueError: The type or the range of the numbers is not supported.
-    """
+    """Return the numbers of an array as levels from 0 to 255; refuse other types and ranges."""
     import numpy as np  # noqa: PLC0415  # optional; see `from_array`
 
     kind = array.dtype.kind
     if kind == "b":
         return array if array.ndim == 2 else array.astype(np.uint8) * 255  # noqa: PLR2004
     if kind not in "uif":
-        raise ValueError(f"its values are of type {array.dtype}. Numbers are taken")
+        raise ValueError(f"its values are of type {array.dtype}. Give numbers")
     low, high = float(array.min()), float(array.max())
     if kind == "f":
         if not np.isfinite(low) or not np.isfinite(high):

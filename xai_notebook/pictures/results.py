@@ -161,7 +161,7 @@ class GeneratedImage(Annotatable, Card):
         from xai_notebook.pictures.pixels import load_rgb  # noqa: PLC0415  # PIL costs 24 ms
 
         if copy is False:
-            raise ValueError("The pixels of an image cannot be given without a copy of them.")
+            raise ValueError("The pixels of an image can only be returned as a copy.")
         return np.array(load_rgb(self.data), dtype=dtype)
 
     def edit(self, prompt: str, **options: Any) -> ImageBatch:
@@ -287,7 +287,7 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         import numpy as np  # noqa: PLC0415  # optional, but installed if NumPy calls this
 
         if copy is False:
-            raise ValueError("The images of a batch cannot be given without a copy.")
+            raise ValueError("The images of a batch can only be returned as a copy.")
         if dtype is not None and np.dtype(dtype) != object:
             raise TypeError(
                 "A batch is an array of images. Use numpy.stack([numpy.asarray(i) for i in batch])."
@@ -464,11 +464,7 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         return self.bundle()
 
     def bundle(self, previews: Previews | None = None) -> dict[str, Any]:
-        """Return the representations for a notebook, by MIME type.
-
-        Args:
-            previews: Existing previews to reuse.
-        """
+        """Return the representations for a notebook, by MIME type; reuse existing `previews`."""
         try:
             return mimebundle(self, previews)
         except BaseException:
@@ -509,11 +505,7 @@ _originals: Final[WeakValueDictionary[str, _Original]] = WeakValueDictionary()
 
 
 def check_version(version: int) -> None:
-    """Check that a pickle can be read.
-
-    Raises:
-        XaiError: A later version wrote the pickle.
-    """
+    """Raise an error if a later version wrote the pickle."""
     if version > VERSION:
         raise XaiError(
             f"This pickle was written by a newer version of xai-notebook (format {version}; this "
@@ -528,9 +520,6 @@ def open_image(version: int, values: Mapping[str, Any], maker: Maker | None) -> 
         version: Version of the data.
         values: The image as plain data, with the bytes of its original.
         maker: The session of this process.
-
-    Raises:
-        XaiError: A later version wrote the pickle.
     """
     check_version(version)
     opened = dict(values) | {"cached": values["data"]}
@@ -577,14 +566,10 @@ def _pack_image(image: GeneratedImage) -> dict[str, Any]:
         values[name] = values[name] and str(values[name])
     values |= {"request": pack_request(image.request), "data": None}
     if image.cached is not None or image.picture.held is not None or image.file is not None:
+        digest = image.sha256 or ""
         try:
-            values["data"] = _original_of(image)
+            original = _originals.get(digest) or _Original(image.data)
+            values["data"] = _originals.setdefault(digest, original) if digest else original
         except XaiError as error:
             values |= {"status": "missing", "error": str(error)}
     return values
-
-
-def _original_of(image: GeneratedImage) -> _Original:
-    digest = image.sha256 or ""
-    original = _originals.get(digest) or _Original(image.data)
-    return _originals.setdefault(digest, original) if digest else original

@@ -151,8 +151,8 @@ def read_metadata(path: str | Path) -> Metadata:
     properties = _read_properties(packet) if packet else {}
     if _REQUEST not in properties:
         raise MetadataError(
-            f"{path} says nothing about its prompt. Only JPEG and PNG files exported by "
-            "xai-notebook with metadata do; other programs may have removed it."
+            f"{path} has no data about its prompt. Only JPEG and PNG files that xai-notebook "
+            "exported with metadata have it; other programs may remove it."
         )
     try:
         return _metadata(json.loads(properties[_REQUEST]), properties)
@@ -164,7 +164,7 @@ def read_metadata(path: str | Path) -> Metadata:
 
 
 def _properties(image: Picture, standard: int | None, own: int | None) -> dict[str, str]:
-    """Return the XMP properties; prompts have at most `standard` and `own` characters.
+    """Return the XMP properties, with at most `standard` and `own` characters of prompts.
 
     `standard` applies to the standard fields, `own` to the custom field.
     """
@@ -219,12 +219,6 @@ def _shorten(text: str, limit: int | None) -> str:
 
 def _packet(properties: dict[str, str], old: bytes | None) -> bytes:
     """Return an XMP packet with `properties` and all other properties of the packet `old`."""
-    document = _document(properties)
-    merged = _merge(document, old) if old else None
-    return _PACKET.format(merged or document).encode()
-
-
-def _document(properties: dict[str, str]) -> str:
     lines = []
     for name, value in properties.items():
         text = escape(_ILLEGAL.sub("", value), {"\r": "&#13;"})
@@ -232,12 +226,14 @@ def _document(properties: dict[str, str]) -> str:
             text = f'<rdf:Alt><rdf:li xml:lang="x-default">{text}</rdf:li></rdf:Alt>'
         lines.append(f"<{name}>{text}</{name}>")
     prefixes = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in _NAMESPACES.items())
-    return (
+    document = (
         f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}">'
         f'<rdf:Description rdf:about="" {prefixes}>\n'
         + "\n".join(lines)
         + "\n</rdf:Description></rdf:RDF></x:xmpmeta>"
     )
+    merged = _merge(document, old) if old else None
+    return _PACKET.format(merged or document).encode()
 
 
 def _merge(document: str, old: bytes) -> str | None:
@@ -336,12 +332,7 @@ def _read_properties(packet: bytes) -> dict[str, str]:
 
 
 def _metadata(values: dict[str, Any], properties: dict[str, str]) -> Metadata:
-    """Build the result from untrusted JSON.
-
-    Raises:
-        ValueError, TypeError, KeyError, AttributeError: A value is missing or invalid, or has the
-            wrong type.
-    """
+    """Build the result from untrusted JSON; any exception means that it is damaged."""
     count = values["n"]
     if type(count) is not int or not 1 <= count <= MAX_IMAGES:
         raise ValueError(f"n is {count!r}")
@@ -449,11 +440,9 @@ def has_credentials(data: bytes) -> bool:
 
 
 def replace_packet(data: bytes, packet: bytes) -> bytes:
-    """Return the image with `packet` as its only XMP; no other byte changes.
+    """Return a JPEG or PNG with `packet` as its only XMP; no other byte changes.
 
-    Args:
-        data: A JPEG or PNG. Other formats and broken files are returned unchanged.
-        packet: The XMP packet, at most `MAX_JPEG_PACKET` bytes if `data` is a JPEG.
+    Other formats and broken files are returned unchanged. A JPEG has room for `MAX_JPEG_PACKET`.
     """
     if media_type(data) == "image/jpeg":
         segment = _JPEG_HEADER + packet

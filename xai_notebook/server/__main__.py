@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from xai_notebook.errors import ConfigurationError
 from xai_notebook.server.runner import EmbeddedServer, choose_engine
-from xai_notebook.settings import ApiKey, engine_key, variable
+from xai_notebook.settings import ApiKey, environment_key, variable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         server = EmbeddedServer(
             api_key=_key(options),
             port=options.port,
-            engine=choose_engine(options.engine, engine_key()),
+            engine=choose_engine(options.engine, environment_key("XAI_NOTEBOOK_ENGINE_KEY")),
             rewrite=not options.no_rewrite,
         )
         asyncio.run(_serve(server))
@@ -98,7 +98,7 @@ def _key(options: argparse.Namespace) -> ApiKey | None:
         print(_KEY_VISIBLE, file=sys.stderr)  # noqa: T201
         return ApiKey(options.api_key)
     if options.api_key_file is None:
-        return ApiKey(variable(_VARIABLE)) if variable(_VARIABLE) else None
+        return environment_key(_VARIABLE)
     try:
         return ApiKey(Path(options.api_key_file).read_text(encoding="utf-8", errors="replace"))
     except OSError as error:

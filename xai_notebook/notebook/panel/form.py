@@ -67,16 +67,15 @@ class Form:
             configured: Defaults of `%config XaiImage`.
             visitors: Whether the form is for visitors of an app. It then exports nothing, and the
                 author's user id and timeout are not sent to the browser.
-
-        Raises:
-            OptionError: An option is invalid, or the form does not support it.
         """
         for row in OPTIONS:
             if not row.in_panel and given.get(row.name):
-                raise OptionError(f"The panel has no use for {row.name}. Give it to %%xai_image.")
+                raise OptionError(
+                    f"The panel does not support {row.name}. Use it in a %%xai_image cell."
+                )
         options = resolve(given, configured)
         if len(options.model) > 1:
-            raise OptionError("The panel asks one model at a time. Compare in a %%xai_image cell.")
+            raise OptionError("The panel uses one model at a time. Compare in a %%xai_image cell.")
         values: dict[str, Any] = {
             "prompt": prompt,
             **{name: getattr(options, name) or "" for name in FIELDS},
@@ -98,16 +97,12 @@ class Form:
         return form, values, options.image
 
     def options(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options for the fields' values, without the input images.
-
-        Raises:
-            OptionError: A field other than the prompt contains a template.
-        """
+        """Return the options for the fields' values, without the input images."""
         for name, label in (("folder", "Folder"), ("user", "End user's id")):
             if "{{" in str(values.get(name) or ""):
                 raise OptionError(
-                    f"{label}: {{{{ … }}}} is filled in the prompt only. Write the value itself "
-                    "here, or use a %%xai_image cell."
+                    f"{label}: {{{{ … }}}} works only in the prompt. Write the value here, or use "
+                    "a %%xai_image cell."
                 )
         options: dict[str, Any] = dict(self.hidden)
         options |= {name: values.get(name) or None for name in FIELDS}
@@ -123,13 +118,7 @@ class Form:
     ) -> str:
         """Return the `%%xai_image` cell that is equivalent to the fields.
 
-        Args:
-            values: Values of the fields.
-            labels: Names of the input images in the cell.
-            replay: Whether the cell only shows stored images and generates no new ones.
-
-        Raises:
-            OptionError: A field has an invalid value.
+        `labels` name the input images. With `replay`, the cell only shows stored images.
         """
         given = self.options(values) | {"image": list(labels)}
         if replay:
@@ -203,12 +192,9 @@ def known_models(selected: str) -> list[dict[str, Any]]:
 def describe_models(
     models: Sequence[ImageGenerationModel], selected: str, *, local: bool
 ) -> list[dict[str, Any]]:
-    """Return the models of a server for the dropdown, including the selected one.
+    """Return the models of a server for the dropdown, including the selected name or alias.
 
-    Args:
-        models: Models in the server's list.
-        selected: Name or alias of the selected model.
-        local: Whether the models belong to the embedded server, so that they are free.
+    Models of the embedded server (`local`) are free.
     """
     described = []
     for model in models:

@@ -88,9 +88,9 @@ class UploadBuffer:
         for key in [key for key, other in others.items() if other.last_part < oldest]:
             del others[key]
         if len(others) >= _MAX_UPLOADS:
-            return f"More than {_MAX_UPLOADS} files are on their way. Add fewer at a time."
+            return f"More than {_MAX_UPLOADS} files are being uploaded. Add fewer at a time."
         if sum(other.size for other in others.values()) + upload.size > MAX_HELD:
-            return f"More than {MAX_HELD // MIB} MiB are on their way. Add fewer at a time."
+            return f"More than {MAX_HELD // MIB} MiB are being uploaded. Add fewer at a time."
         return ""
 
 
@@ -103,7 +103,7 @@ class TrayImage:
         label: Name of the image in the equivalent cell.
         name: Name of the image in the form.
         data: Bytes for a preview, if they are held in memory.
-        note: One line on changes to the image before it is sent.
+        note: One line on changes to the image.
         file: File with the bytes, if they are stored on disk.
         sha256: Digest of the bytes that are sent.
     """
@@ -117,7 +117,7 @@ class TrayImage:
     sha256: str | None = None
 
     def preview(self) -> bytes:
-        """Return the bytes for making a preview; empty if unavailable."""
+        """Return the bytes from which a preview is made; empty if unavailable."""
         with suppress(OSError, XaiError):
             data = self.data if self.file is None else self.file.read_bytes()
             if media_type(data) in EXTENSIONS:
@@ -147,11 +147,7 @@ class Tray:
         return {"id": key, "name": image.name}
 
     def upload(self, key: str, name: str, data: bytes, used: Collection[str]) -> str:
-        """Add an uploaded file; return one line on changes before it is sent. Blocks.
-
-        Raises:
-            InputImageError: The API does not accept the image, or too many bytes are held.
-        """
+        """Add an uploaded file; return one line on changes to it. Blocks."""
         files = None
         if not is_for_visitors():  # files of visitors are not stored
             with suppress(XaiError):
@@ -161,10 +157,9 @@ class Tray:
         return image.note
 
     def make_room(self, used: Collection[str]) -> None:
-        """Drop the oldest unused images in memory while they exceed the limit.
+        """Drop the oldest unused images in memory while all images exceed the limit.
 
-        Raises:
-            InputImageError: The images in use exceed the limit. The newest image is dropped.
+        If the images in use exceed the limit, the newest image is refused.
         """
         *older, newest = self.images
         excess = sum(len(image.data) for image in self.images.values()) - MAX_HELD
@@ -174,8 +169,8 @@ class Tray:
         if excess > 0:
             del self.images[newest]
             raise InputImageError(
-                f"More than {MAX_HELD // MIB} MiB of images are here, and the library cannot keep "
-                "them. Remove some first."
+                f"The input images have more than {MAX_HELD // MIB} MiB, and the library cannot "
+                "store them. Remove some first."
             )
 
     def labels(self, items: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -184,18 +179,14 @@ class Tray:
         return [self.images[key].label for key in keys if key in self.images]
 
     def chosen(self, items: Iterable[Mapping[str, Any]]) -> list[TrayImage]:
-        """Return the images of the form's items.
-
-        Raises:
-            InputImageError: An image is not in the tray.
-        """
+        """Return the images of the form's items; raise an error if one is not in the tray."""
         images = []
         for item in items:
             image = self.images.get(str(item["id"]))
             if image is None:
                 raise InputImageError(
-                    f"{item.get('name') or 'An input image'} is not here. Remove it, or choose it "
-                    "again."
+                    f"{item.get('name') or 'An input image'} is no longer available. Remove it, "
+                    "or choose it again."
                 )
             images.append(image)
         return images
@@ -215,13 +206,9 @@ class Tray:
     ) -> tuple[list[dict[str, str]], str]:
         """Add the input images of a request that are still available. Blocks.
 
-        The images are looked up by digest in the tray and the library, then by name; an image
-        found by name must have the same digest.
-
-        Args:
-            inputs: Input images of the request.
-            trusted: Whether the request is the user's own. A request read from a file may come
-                from anybody, so the paths and addresses in it are not opened.
+        The images are looked up by digest in the tray and the library, then by name; an image found
+        by name must have the same digest. If the request is not `trusted`, because it was read from
+        a file, the paths and addresses in it are not opened.
 
         Returns:
             The form's items, and a sentence on missing images.
@@ -256,7 +243,7 @@ class Tray:
 
 
 def _missing(labels: Sequence[str]) -> str:
-    return f"Not here any more, and no input: {', '.join(labels)}." if labels else ""
+    return f"No longer available as input images: {', '.join(labels)}." if labels else ""
 
 
 _UNSAFE: Final = re.compile(r"[^\w .()+,-]")
@@ -264,11 +251,7 @@ _UNSAFE: Final = re.compile(r"[^\w .()+,-]")
 
 
 def from_upload(name: str, data: bytes, files: InputFiles | None) -> TrayImage:
-    """Return an uploaded file as an input image, stored in `files` so that a cell can use it.
-
-    Raises:
-        InputImageError: The API does not accept the image.
-    """
+    """Return an uploaded file as an input image, stored in `files` so that a cell can use it."""
     name = _UNSAFE.sub("_", name)[-80:] or "picture"
     loaded = load_upload(data, name)
     note, sha256 = "".join(loaded.notes), loaded.images[0].sha256
@@ -290,13 +273,7 @@ def from_image(image: GeneratedImage, name: str) -> TrayImage:
 def from_values(values: Sequence[Any], namespace: Any, *, named: bool = True) -> list[TrayImage]:
     """Return the input images for values of the option `image`. Blocks.
 
-    Args:
-        values: Values of the option.
-        namespace: The user's variables.
-        named: Whether paths and addresses may be shown.
-
-    Raises:
-        InputImageError: The API does not accept an image.
+    If `named` is false, paths and addresses are not shown.
     """
     images = []
     for position, value in enumerate(values, 1):

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from xai_notebook.client.bounds import clean
 from xai_notebook.errors import OptionError
-from xai_notebook.notebook.picture_widget import counted, explain
+from xai_notebook.notebook.picture_widget import explain
 from xai_notebook.notebook.progress import describe
+from xai_notebook.pictures.render.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -102,15 +103,12 @@ class Queue:
         self._finished = finished
 
     def add(self, job: Generation) -> None:
-        """Append a generation and drop those that have ended.
-
-        Raises:
-            OptionError: The queue is full.
-        """
+        """Append a generation and drop those that have ended; refuse it if the queue is full."""
         waiting = [other for other in self.jobs if not other.ended]
         if len(waiting) >= _MOST:
             raise OptionError(
-                f"{_MOST} generations wait already. Cancel some, or wait until they have ended."
+                f"{_MOST} generations are already queued or running. Cancel some, "
+                "or wait until they have ended."
             )
         self.jobs = [*waiting, job]
         self._start()
@@ -172,7 +170,7 @@ class Queue:
         except asyncio.CancelledError:  # the loop stops
             task.cancel()
             claims.close(succeeded=False)
-            self._end(job, "cancelled", "Stopped with its session.")
+            self._end(job, "cancelled", "Cancelled, because the session was closed.")
             raise
         await self._settle(job, task, claims)
         self._start()
@@ -198,7 +196,10 @@ class Queue:
         elif task.cancelled():
             self._end(job, "cancelled", "Cancelled.")
         else:
-            self._end(job, "done", _outcome(job.batch))
+            pictures = 0 if job.batch is None else len(job.batch.ok)
+            others = 0 if job.batch is None else len(job.batch) - pictures
+            without = f", {others} without a picture" if others else ""
+            self._end(job, "done", f"{counted(pictures, 'image')} ready{without}.")
 
     def _end(self, job: Generation, state: State, line: str) -> None:
         job.state, job.line, job.task = state, line, None
@@ -207,11 +208,3 @@ class Queue:
         if state != "failed":  # the browser announces a failure as an alert
             self._say(line)
         self._changed()
-
-
-def _outcome(batch: ImageBatch | None) -> str:
-    pictures = 0 if batch is None else len(batch.ok)
-    others = 0 if batch is None else len(batch) - pictures
-    return f"{counted(pictures, 'image')} ready" + (
-        f", {others} without a picture." if others else "."
-    )

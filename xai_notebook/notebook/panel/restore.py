@@ -20,12 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from xai_notebook.errors import LibraryError, XaiError
-from xai_notebook.frontend import (
-    cell_identity,
-    is_for_visitors,
-    notebook_folder,
-    notebook_name,
-)
+from xai_notebook.frontend import cell_identity, is_for_visitors, notebook_folder, notebook_name
 from xai_notebook.library.panels import PanelLocation
 from xai_notebook.library.records import DAMAGE
 
@@ -61,13 +56,7 @@ class PanelRestore:
     """
 
     def __init__(self, session: Session, shell: Any, first_values: Mapping[str, Any]) -> None:
-        """Read the state from the session's library.
-
-        Args:
-            session: The kernel's session.
-            shell: The running IPython, in the cell of the panel.
-            first_values: Initial values of the form that the cell sets.
-        """
+        """Read the state from the session's library; `first_values` are set by the cell."""
         self.form: dict[str, Any] = {}
         self.done: list[str] = []
         self.jobs: list[str] = []
@@ -116,27 +105,21 @@ class PanelRestore:
             return [job for job in reversed(newest) if job.name in self.jobs]
         return []
 
-    def keep(self) -> None:
-        """Store the state; blocks for milliseconds."""
+    def save(self, images: Sequence[GeneratedImage]) -> None:
+        """Store the state and new pictures; blocks for milliseconds."""
+        if self._location is None:
+            return
+        state = {
+            "asked": self._first_values, "form": self.form, "done": self.done[-_MOST_NAMES:],
+            "jobs": self.jobs[-_MOST_NAMES:], "prompts": self.prompts,
+        }  # fmt: skip
         with suppress(LibraryError):
-            if self._location is not None:
-                self._session.library().panels.keep(self._location, self._state())
-
-    def add(self, images: Sequence[GeneratedImage]) -> None:
-        """Store new pictures and the state; blocks for milliseconds."""
-        with suppress(LibraryError):
-            if self._location is not None:
+            panels = self._session.library().panels
+            if images:
                 ids = [image.id for image in images if image.id is not None]
-                self._session.library().panels.add(self._location, self._state(), ids)
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "asked": self._first_values,
-            "form": self.form,
-            "done": self.done[-_MOST_NAMES:],
-            "jobs": self.jobs[-_MOST_NAMES:],
-            "prompts": self.prompts,
-        }
+                panels.add(self._location, state, ids)
+            else:
+                panels.keep(self._location, state)
 
 
 def _texts(value: object) -> list[str]:

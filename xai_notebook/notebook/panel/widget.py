@@ -44,13 +44,7 @@ from xai_notebook.notebook.panel.form import (
     unlisted_model,
     values_of,
 )
-from xai_notebook.notebook.panel.inputs import (
-    Tray,
-    TrayImage,
-    from_image,
-    from_values,
-    relabel,
-)
+from xai_notebook.notebook.panel.inputs import Tray, TrayImage, from_image, from_values, relabel
 from xai_notebook.notebook.panel.queue import Generation, Queue
 from xai_notebook.notebook.panel.restore import PanelRestore
 from xai_notebook.notebook.picture_widget import (
@@ -64,13 +58,12 @@ from xai_notebook.notebook.picture_widget import (
 from xai_notebook.notebook.progress import JobDisplay
 from xai_notebook.pictures.pixels import preview
 from xai_notebook.pictures.render.cards import TITLES, alt_text
-from xai_notebook.pictures.render.text import bounded, dollars
+from xai_notebook.pictures.render.text import bounded, dollars, short_path
 from xai_notebook.pictures.results import ImageBatch
 from xai_notebook.pictures.xmp import read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.generation.call import Call
@@ -117,8 +110,8 @@ class Album:
         """Write images into the notebook's folder.
 
         Returns:
-            Changes of the cards by key, including errors; a note if there are several images; a
-            sentence for screen readers.
+            Changes of the cards by key, including errors; a note on several images; a sentence for
+            screen readers.
         """
         paths, changes = [], {}
         for key in keys:
@@ -128,8 +121,12 @@ class Album:
                 changes[key] = {"trouble": clean(str(error))}
             else:
                 paths.append(path)
-                changes[key] = {"trouble": "", "saved": _short(path)}
-        note = f"{len(paths)} saved in {_folder_of(paths)}" if paths and len(changes) > 1 else ""
+                changes[key] = {"trouble": "", "saved": short_path(path, notebook_folder)}
+        folders = {path.parent for path in paths}
+        folder = str(folders.pop()) if len(folders) == 1 else "several folders"
+        if folder == str(notebook_folder()):
+            folder = "the notebook's folder"
+        note = f"{len(paths)} saved in {folder}" if paths and len(changes) > 1 else ""
         files = paths[0].name if len(paths) == 1 else f"{len(paths)} images"
         sentence = f"Saved {files} in {notebook_folder()}." if paths else "Nothing was saved."
         return changes, note, sentence
@@ -160,33 +157,14 @@ def describe_card(
         "facts": details_of(image.picture),
         "replayed": image.replayed,
         "size": list(image.size or ()),
-        "saved": "" if image.exported is None else _short(image.exported),
+        "saved": "" if image.exported is None else short_path(image.exported, notebook_folder),
         "trouble": "",
     }
 
 
 def preview_of(data: bytes) -> bytes:
-    """Return a JPEG for a card.
-
-    Raises:
-        ReplyError: The bytes are not an image.
-    """
+    """Return a JPEG for a card."""
     return preview(data, side=768, limit=110_000).data
-
-
-def _short(path: Path) -> str:
-    """Return a path, relative to the notebook's folder if it is inside."""
-    try:
-        return str(path.relative_to(notebook_folder()))
-    except (ValueError, OSError):
-        return str(path)
-
-
-def _folder_of(paths: list[Path]) -> str:
-    folders = {path.parent for path in paths}
-    if folders == {notebook_folder()}:
-        return "the notebook's folder"
-    return str(folders.pop()) if len(folders) == 1 else "several folders"
 
 
 _MOST_PROMPTS: Final = 50
@@ -210,27 +188,27 @@ class Panel(PictureWidget):
     form = Dict(help="Values of the fields, as the browser sent them.").tag(sync=True)
     choices = Dict(help="What the fields offer.").tag(sync=True)
     models: List[dict[str, Any]] = List(help="Models with prices and abilities.").tag(sync=True)
-    models_note = Unicode(help="Why the models are not the server's.").tag(sync=True)
-    asking = Bool(default_value=True, help="The list of models is awaited.").tag(sync=True)
+    models_note = Unicode(help="Why the list is not from the server.").tag(sync=True)
+    asking = Bool(default_value=True, help="The list of models is being requested.").tag(sync=True)
     prompts: List[str] = List(help="Prompts as they were typed, oldest first.").tag(sync=True)
     cell = Unicode(help="The equivalent cell.").tag(sync=True)
-    cell_note = Unicode(help="What running it does, or why it is empty.").tag(sync=True)
+    cell_note = Unicode(help="What the cell does, or why it is empty.").tag(sync=True)
     cell_id = Unicode(help="Id of the notebook's cell with the panel, if known.").tag(sync=True)
     # Servers and costs
     destination = Unicode(help="Where requests go.").tag(sync=True)
     local = Bool(help="Requests go to the embedded server.").tag(sync=True)
     expected: List[float | None] = List(
-        help="Expected cost of 1, 2, … images as the form stands, in US dollars."
+        help="Expected cost of 1, 2, … images with the form's values, in US dollars."
     ).tag(sync=True)
     spent = Unicode(help="Cost so far, or what is left of a budget.").tag(sync=True)
     # Generations and pictures
-    jobs: List[dict[str, Any]] = List(help="Generations that wait, run or failed.").tag(sync=True)
+    jobs: List[dict[str, Any]] = List(help="Queued, running and failed generations.").tag(sync=True)
     cards: List[dict[str, Any]] = List(help="Pictures, oldest first.").tag(sync=True)
     earlier = Int(help="Number of older pictures that are not shown.").tag(sync=True)
-    saved = Unicode(help="What the last save of everything did.").tag(sync=True)
+    saved = Unicode(help="Result of the last save of all pictures.").tag(sync=True)
     # Messages for the user
     trouble = Unicode(help="An error that belongs to no generation.").tag(sync=True)
-    notice = Unicode(help="What to know before the first picture.").tag(sync=True)
+    notice = Unicode(help="A notice to show before the first picture.").tag(sync=True)
     said = Dict(help="The newest sentence for screen readers.").tag(sync=True)
 
     def __init__(self, prompt: str, options: Mapping[str, Any], shell: Any) -> None:
@@ -326,10 +304,7 @@ class Panel(PictureWidget):
             self._stored.prompts = self.prompts
             labels = self._tray.labels(self.form.get("inputs", ()))
             self._stored.form = {**self.form, "inputs": labels}
-            if images:
-                await asyncio.to_thread(self._stored.add, images)
-            else:
-                await asyncio.to_thread(self._stored.keep)
+            await asyncio.to_thread(self._stored.save, images)
 
     async def _on_models(self, _: Mapping[str, Any]) -> None:
         """Request the server's models; keep the known names if that fails."""
@@ -342,7 +317,7 @@ class Panel(PictureWidget):
             self.destination = probe.route.label if self.local or not self.visitors else ""
             listed = await session.list_models(local=probe.options.local)
         except XaiError as error:
-            self.models_note = f"These are the names known here. {explain(error)}"
+            self.models_note = f"These are the known names. {explain(error)}"
         else:
             self.models = describe_models(listed, selected, local=self.local)
             await self._estimate()
@@ -360,7 +335,7 @@ class Panel(PictureWidget):
             self.expected = []
 
     async def _on_use(self, message: Mapping[str, Any]) -> None:
-        """Fill the form with a picture's request; with `words`, use its rewritten prompt."""
+        """Fill the form with a picture's request; `words` selects its rewritten prompt."""
         image = self._image(message["id"])
         prompt = image.rewritten_prompt if message["words"] else None
         taken = "the rewritten prompt" if prompt else "the prompt and options"
@@ -444,14 +419,10 @@ class Panel(PictureWidget):
             await self._keep()
             await job.hand_over()
             await asyncio.to_thread(job.concluded)
-        self._say(f"Handed over as {job.name}. It goes on without this kernel: see %xai_jobs.")
+        self._say(f"Submitted as {job.name}. The job continues without this kernel: see %xai_jobs.")
 
     def _prepare(self, values: Mapping[str, Any], **more: Any) -> Call:
-        """Return the prepared call for the form's values; blocks.
-
-        Raises:
-            XaiError: A value is invalid, or an input image is missing.
-        """
+        """Return the prepared call for the form's values; blocks."""
         images = self._tray.chosen(values.get("inputs", ()))
         if images and not takes_images(self.models, values.get("model")):
             raise OptionError(
@@ -504,7 +475,7 @@ class Panel(PictureWidget):
     # Input images
 
     async def _on_upload(self, message: Mapping[str, Any], part: bytes) -> None:
-        """Receive a part of a file; with `restore`, fill the form from the file's metadata."""
+        """Receive a part of a file; if `restore` is true, fill the form from its metadata."""
         key, name = message["id"], message["name"]
         reply = {"kind": "input", "id": key, "error": "", "note": ""}
         try:
@@ -570,18 +541,14 @@ class Panel(PictureWidget):
         self.send({"kind": "preview", "id": key}, [data])
 
     def _image(self, key: str) -> GeneratedImage:
-        """Return the picture of a card.
-
-        Raises:
-            MissingImageError: The panel has no such card.
-        """
+        """Return the picture of a card; raise an error if the panel has no such card."""
         image = self._album.images.get(key)
         if image is None:
             raise MissingImageError("This picture is not in the panel. Run the panel's cell again.")
         return image
 
     def _entry(self, message: Mapping[str, Any]) -> CatalogEntry:
-        """Return a picture of the library or of a card; a card's may be missing in the library."""
+        """Return a picture of the library, or of a card, even if the library does not have it."""
         if message.get("card") is None:
             return super()._entry({"id": message["id"] or 0})
         image = self._image(message["card"])

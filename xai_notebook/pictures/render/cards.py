@@ -55,18 +55,15 @@ _CARD: Final = (
 )
 _FACTS: Final = "font-size:0.9em;opacity:0.85"
 TITLES: Final = {
-    "moderated": "Moderated",
-    "missing": "Missing",
-    "damaged": "Damaged",
-    "pending": "Waiting",
-}
+    "moderated": "Moderated", "missing": "Missing", "damaged": "Damaged", "pending": "Waiting",
+}  # fmt: skip
 """Titles of cards without a picture, by status; the title of other cards is `Failed`."""
 _BADGE: Final = (
     "border:1px solid rgba(128,128,128,0.7);border-radius:9px;padding:0 7px;white-space:nowrap"
 )
 _DAMAGED: Final = (
-    "Not all of this picture can be decoded; what can be is shown. Ask again with --fresh for "
-    "another one."
+    "Only the part of this picture that can be decoded is shown. Ask again with --fresh for "
+    "another picture."
 )
 
 
@@ -85,10 +82,7 @@ class CardPosition(NamedTuple):
 
     @property
     def subscript(self) -> str:
-        """The index or slice in Python syntax.
-
-        Examples are `[2]` and `[2:5]`.
-        """
+        """The index or slice in Python syntax, such as `[2]` or `[2:5]`."""
         end = f":{self.number + self.alike}" if self.alike > 1 else ""
         return f"[{self.number}{end}]"
 
@@ -321,7 +315,7 @@ class Captions:
     def under(self, image: Card, size: tuple[int, int]) -> str:
         """Return the prompts of an image that are not shown above the grid, as HTML.
 
-        The `size` of the preview determines the width of the card; tall pictures have narrow cards.
+        Tall pictures, by the `size` of the preview, have narrow cards.
         """
         if self._style == "none" or self._all_alike:
             return ""

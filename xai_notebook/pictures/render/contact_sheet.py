@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
@@ -55,23 +56,19 @@ def draw_sheet(batch: Grid, *, columns: int | None, max_pixels: int) -> Image.Im
     images = [image for image in batch.images if image.status == "ok"]
     if not images:
         raise MissingImageError("A contact sheet needs at least one picture.")
-    return _draw([(image, _data_of(image)) for image in images], columns, _CELL, max_pixels)
-
-
-def _data_of(image: Card) -> bytes:
-    """Return the bytes of a picture; empty if they are gone."""
-    try:
-        return image.data
-    except ReplyError:
-        return b""
+    drawn = []
+    for image in images:
+        data = b""  # drawn as damaged
+        with suppress(ReplyError):
+            data = image.data
+        drawn.append((image, data))
+    return _draw(drawn, columns, _CELL, max_pixels)
 
 
 def small_sheet(images: Sequence[tuple[Card, bytes]], *, columns: int | None) -> bytes:
     """Return a small JPEG, usually below 40 kB, that replaces the HTML of a grid in print.
 
-    Args:
-        images: Pictures, each with the bytes to draw, such as a preview.
-        columns: Pictures per row; None draws a matrix.
+    The bytes to draw can be previews. If `columns` is None, the sheet is a matrix.
     """
     columns = columns and min(columns, len(images))
     largest = _SMALL // (columns or 3)

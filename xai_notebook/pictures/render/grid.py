@@ -54,7 +54,7 @@ def mimebundle(batch: Grid, previews: Previews | None = None) -> dict[str, Any]:
     reused.
     """
     if in_terminal():
-        return {"text/plain": _wrapped(plain_text(batch, paths=True))}
+        return {"text/plain": plain_text(batch, terminal=True)}
     pictures = preview(batch, previews)
     bundle = {"text/html": to_html(batch, pictures), "text/plain": plain_text(batch)}
     if sheet := _sheet(batch, pictures):
@@ -62,8 +62,27 @@ def mimebundle(batch: Grid, previews: Previews | None = None) -> dict[str, Any]:
     return bundle
 
 
-def _wrapped(plain: str) -> str:
-    """Wrap text between words at the terminal's width; paths are not broken."""
+def plain_text(batch: Grid, *, terminal: bool = False) -> str:
+    """Return a sentence or two per image.
+
+    For a terminal, the text includes sizes, costs and library paths, and is wrapped between words
+    at the terminal's width; paths are not broken.
+    """
+    shown = _shown(batch)
+    total = sum(image.status != "unsent" for image in batch.images)
+    lines = [] if total else ["No images."]
+    for number, image in enumerate(shown, 1):
+        head = f"Image {number} of {total}. " if total > 1 else ""
+        try:
+            lines += _lines_of(image, head, terminal=terminal, cells=batch.cells)
+        except Exception:  # noqa: BLE001  # see `to_html`
+            lines.append(f"{head}No picture: {_DAMAGED}")
+    if total > len(shown):
+        lines.append(_more(batch, shown))
+    lines += [line for line in (batch.summary, *batch.notes) if line]
+    plain = "\n".join(clean(bounded(line)) for line in lines)
+    if not terminal:
+        return plain
     width = max(shutil.get_terminal_size().columns - 1, 40)
     lines = []
     for line in plain.split("\n"):
@@ -75,35 +94,22 @@ def _wrapped(plain: str) -> str:
     return "\n".join(lines)
 
 
-def plain_text(batch: Grid, *, paths: bool = False) -> str:
-    """Return a sentence or two per image; `paths` adds sizes, costs and library paths."""
-    shown = _shown(batch)
-    total = sum(image.status != "unsent" for image in batch.images)
-    lines = [] if total else ["No images."]
-    for number, image in enumerate(shown, 1):
-        head = f"Image {number} of {total}. " if total > 1 else ""
-        try:
-            lines += _lines_of(image, head, paths=paths, cells=batch.cells)
-        except Exception:  # noqa: BLE001  # see `to_html`
-            lines.append(f"{head}No picture: {_DAMAGED}")
-    if total > len(shown):
-        lines.append(_more(batch, shown))
-    lines += [line for line in (batch.summary, *batch.notes) if line]
-    return "\n".join(clean(bounded(line)) for line in lines)
-
-
-def _lines_of(image: Card, head: str, *, paths: bool, cells: bool) -> list[str]:
-    """Return the lines of one image."""
+def _lines_of(image: Card, head: str, *, terminal: bool, cells: bool) -> list[str]:
+    """Return the lines of one image; see `plain_text`."""
     head += f"{bounded(image.label, NAME)}. " if image.label else ""
     caption = textwrap.shorten(image.caption[:LONGEST], 600, placeholder=" …")
     if image.status != "ok":
         caption = f"No picture: {bounded(image.error or '')} {caption}"
     lines = [head + caption]
-    if paths and (facts := _plain_facts(image)):
-        lines.append(f"  {facts}")
+    if terminal:
+        size = f"{image.size[0]} × {image.size[1]}" if image.size else ""
+        cost = dollars(image.cost_usd) if image.cost_usd else ""
+        replayed = f"replayed (made for {cost})" if cost else "replayed"
+        facts = " · ".join(filter(None, (size, replayed if image.replayed else cost)))
+        lines += [f"  {facts}"] if facts else []
     if image.exported is not None:
         lines.append(f"  saved as {short_path(image.exported)}")
-    elif paths and image.file is not None:
+    elif terminal and image.file is not None:
         lines.append(f"  {short_path(image.file)}")
     if image.is_public:
         lines.append(f"  public link{until(image)}: {image.public_url}")
@@ -117,17 +123,6 @@ def _shown(batch: Grid) -> Sequence[Card]:
     """Return the images that get a card; unsent images appear in the summary only."""
     sent = [image for image in batch.images if image.status != "unsent"]
     return sent[: batch.limit] if batch.columns else first_cards(sent, batch.limit)
-
-
-def _plain_facts(image: Card) -> str:
-    """Return the size and the cost of an image, and whether it was replayed."""
-    items = [f"{image.size[0]} × {image.size[1]}"] if image.size else []
-    cost = dollars(image.cost_usd) if image.cost_usd else ""
-    if image.replayed:
-        items.append(f"replayed (made for {cost})" if cost else "replayed")
-    elif cost:
-        items.append(cost)
-    return " · ".join(items)
 
 
 def _layout(batch: Grid) -> tuple[Sequence[Card], int, Matrix | None]:

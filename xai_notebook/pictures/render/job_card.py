@@ -12,7 +12,15 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.client.bounds import clean
-from xai_notebook.pictures.render.text import NAME, bounded, dollars, text, text_table
+from xai_notebook.pictures.render.text import (
+    NAME,
+    bounded,
+    counted,
+    dollars,
+    duration,
+    text,
+    text_table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,13 +35,9 @@ _TRACK: Final = (
     "height:6px;margin:8px 0;border-radius:3px;overflow:hidden;background:rgba(128,128,128,0.25)"
 )
 _COLOURS: Final = {
-    "done": "#2a9d8f",
-    "cancelled": "#c77d1e",
-    "expired": "#c77d1e",
-    "refused": "#c0392b",
+    "done": "#2a9d8f", "cancelled": "#c77d1e", "expired": "#c77d1e", "refused": "#c0392b",
     "gone": "#c0392b",
-}
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ class JobCard:
         if counts.cancelled:
             yield f"{counts.cancelled:,} not made"
         if self.replayed:
-            yield f"{self.replayed:,} were there before"
+            yield f"{self.replayed:,} already stored"
         if self.money:
             yield self.money
         yield duration(self.seconds)
@@ -131,22 +135,10 @@ class JobCard:
         return self.state not in {"new", "running", "done"}
 
 
-def duration(seconds: float) -> str:
-    """Format a time span with its two largest units."""
-    if seconds < _MINUTE:
-        return f"{seconds:.0f} s"
-    if seconds < _HOUR:
-        return f"{seconds // _MINUTE:.0f} min {seconds % _MINUTE:02.0f} s"
-    if seconds < _DAY:
-        return f"{seconds // _HOUR:.0f} h {seconds % _HOUR // _MINUTE:02.0f} min"
-    return f"{seconds // _DAY:.0f} d {seconds % _DAY // _HOUR:.0f} h"
-
-
 def job_sentence(card: JobCard) -> str:
     """Return a job as one line of text, without times, so that notebooks can be compared."""
     counts = card.counts
-    images = "1 image" if counts.total == 1 else f"{counts.total:,} images"
-    parts = [f"{card.title}: {images}"]
+    parts = [f"{card.title}: {counted(counts.total, 'image')}"]
     if card.state not in {"new", "done"} or counts.failed:
         parts.append(f"{counts.succeeded:,} in the library")
     if counts.failed:
@@ -164,9 +156,7 @@ def job_bundle(card: JobCard) -> dict[str, Any]:
 
 def job_html(card: JobCard) -> str:
     """Return the card of a job as HTML that is also readable without styles."""
-    counts = card.counts
-    images = "1 image" if counts.total == 1 else f"{counts.total:,} images"
-    head = f"<strong>{text(card.title)}</strong> · {images}"
+    head = f"<strong>{text(card.title)}</strong> · {counted(card.counts.total, 'image')}"
     lines = [
         f'<div style="{_LINE}">{head}</div>',
         _bar(card),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
@@ -54,15 +55,12 @@ class Placeholder(NamedTuple):
 Shown: TypeAlias = "PreviewSource | Placeholder | str | None"
 """Content of a card: a picture, a placeholder, an error message, or nothing."""
 
-_Key: TypeAlias = "tuple[object, ...]"
 
-
+@dataclass(slots=True)
 class Previews:
     """The previews of a grid; each preview is made once."""
 
-    def __init__(self) -> None:
-        """Start without previews."""
-        self._made: dict[_Key, PreviewSource | str] = {}
+    _made: dict[tuple[object, ...], PreviewSource | str] = field(default_factory=dict)
 
     def make(
         self, images: Sequence[Card], columns: int, *, full: bool = False, most: int | None = None
@@ -128,5 +126,5 @@ def _embed(image: Card, *, side: int, limit: int, full: bool) -> PreviewSource |
     except ReplyError as error:
         return str(error)
     except Exception:  # noqa: BLE001  # a bad picture affects its card only
-        return "The picture cannot be shown. `.data` has its bytes as they came."
+        return "The picture cannot be shown. `.data` has the original bytes."
     return PreviewSource(f"data:{kind};base64,{pybase64.b64encode_as_string(data)}", size, whole)

@@ -10,7 +10,7 @@ from xai_notebook.client.bounds import clean
 from xai_notebook.pictures.render.text import dollars, text, text_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from datetime import date
 
     from xai_notebook.client.request import ImageRequest
@@ -97,7 +97,7 @@ class Plan:
         return sum(known) if len(known) == len(self.expected) else None
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return the rows of the table, pairs of a name and a value."""
+        """Return the rows of the table: pairs of a name and a value."""
         first = self.requests[0]
         server = "the embedded server" if self.backend == "local" else self.host
         models = dict.fromkeys(request.model for request in self.requests)
@@ -118,7 +118,10 @@ class Plan:
             if listed := ", ".join(value for value in values if value):
                 rows.append((name.replace("_", " "), listed))
         rows += [("input image", image.label) for image in first.inputs]
-        rows += [("price", price) for price in self._prices()]
+        for model, price in self.prices.items():
+            if price is not None:
+                of_model = f" of {model}" if len(self.prices) > 1 else ""
+                rows.append(("price", f"{dollars(price)} an image{of_model}"))
         rows.append(("expected cost", self._cost))
         if self.budget is not None:
             rows.append(("budget", str(self.budget)))
@@ -137,12 +140,6 @@ class Plan:
             return self._at_least + images
         times = f"{requests} × {each.pop()}" if len(each) == 1 else f"{requests} requests"
         return f"{self._at_least}{images} ({times})"
-
-    def _prices(self) -> Iterator[str]:
-        for model, price in self.prices.items():
-            if price is not None:
-                of_model = f" of {model}" if len(self.prices) > 1 else ""
-                yield f"{dollars(price)} an image{of_model}"
 
     @property
     def _cost(self) -> str:
@@ -172,7 +169,7 @@ def to_make(images: str, cost: str, stored: int | None, budget: BudgetState | No
 
     `stored` is the number of images in the library; None if not looked up.
     """
-    library = "less what your library has" if stored is None else f"from your library: {stored:,}"
+    library = "minus stored images" if stored is None else f"from your library: {stored:,}"
     left = f"; {budget}" if budget is not None else ""
     return f"To make: {images}, {cost}; {library}{left}."
 

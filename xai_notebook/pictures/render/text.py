@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from xai_notebook.client.bounds import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 LONGEST: Final = 8_000
 """Maximum characters of a text in a card; Python returns the complete text."""
@@ -26,6 +26,23 @@ def dollars(amount: float | None) -> str:
     if amount >= 1 or abs(amount - round(amount, 2)) < 1e-6:  # noqa: PLR2004  # rounding errors of sums
         return f"${amount:,.2f}"
     return f"${amount:.4f}".rstrip("0")
+
+
+def duration(seconds: float) -> str:
+    """Format a time span with its two largest units."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{seconds:.0f} s"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, such as `1 image` or `2,000 images`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def bounded(value: str, limit: int = LONGEST) -> str:
@@ -53,9 +70,9 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in cleaned)
 
 
-def short_path(path: Path) -> str:
-    """Return a path as text, relative to the working directory if the path is inside."""
+def short_path(path: Path, folder: Callable[[], Path] = Path.cwd) -> str:
+    """Return a path as text, relative to a folder (the working directory) if it is inside."""
     try:
-        return str(path.relative_to(Path.cwd()))
+        return str(path.relative_to(folder()))
     except (ValueError, OSError):
         return str(path)
