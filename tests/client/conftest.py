@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import itertools
 import ssl
 import threading
@@ -68,9 +69,9 @@ class StubServer(
 ):
     """A gRPC server that records requests.
 
-    It answers with `answer`, or with `await answer(request, context)` if `answer` is callable. For
-    uploads, `request` is an iterator of chunks; for downloads, `answer` returns an asynchronous
-    iterator of chunks.
+    It replies with `answer`, or with what `answer(request, context)` returns or awaits. For
+    uploads, `request` is an iterator of chunks; for downloads, `answer` is an asynchronous
+    generator of chunks.
 
     Attributes:
         deadlines: Seconds that were left for each call when it arrived.
@@ -94,7 +95,8 @@ class StubServer(
         self.deadlines.append(context.time_remaining())
         # A `server` header in a Trailers-Only response proves that no reply had begun.
         context.set_trailing_metadata((PROXY_HEADER,))
-        return await self.answer(request, context) if callable(self.answer) else self.answer
+        answer = self.answer(request, context) if callable(self.answer) else self.answer
+        return await answer if inspect.isawaitable(answer) else answer
 
     GenerateImage = _handle
     ListImageGenerationModels = _handle
