@@ -94,9 +94,11 @@ def test_five_redirects_are_followed(web: Any, jpeg: bytes) -> None:
 
 
 def serve_endlessly(web: Any, data: bytes, *, pause: float = 0, **headers: str) -> Any:
-    """Serve `data` at /x again and again; return events set at the start and at the end.
+    """Serve `data` at /x again and again; return events that are set at the start and at the end.
 
     Args:
+        web: The server.
+        data: The bytes of one write.
         pause: Seconds between two writes.
         headers: The headers of the reply, with underscores.
     """
@@ -202,9 +204,11 @@ def test_an_unknown_image_format_is_accepted(web: Any) -> None:
 def test_a_failing_download_is_retried(web: Any, jpeg: bytes) -> None:
     web.add_response("/bad", b"", status=503)
     web.add_response("/good", jpeg)
-    web.routes["/x"] = lambda handler: web.routes["/good" if len(web.requests) == 3 else "/bad"](
-        handler
-    )
+
+    def route(handler: Any) -> None:
+        web.routes["/good" if len(web.requests) == 3 else "/bad"](handler)
+
+    web.routes["/x"] = route
     assert fetch(web.url("/x"))[0] == jpeg
 
 
