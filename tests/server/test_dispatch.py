@@ -36,7 +36,7 @@ CREDENTIALS: list[tuple[tuple[str, str], ...]] = [
 def test_a_wrong_key_is_refused_before_the_request_is_read(
     metadata: tuple[tuple[str, str], ...],
 ) -> None:
-    """For every method, also unknown ones; no key is logged."""
+    """No method, existing or not, answers; no key is logged."""
 
     async def main() -> set[Any]:
         async with (
@@ -56,8 +56,7 @@ def test_a_wrong_key_is_refused_before_the_request_is_read(
     assert asyncio.run(main()) == {grpc.StatusCode.UNAUTHENTICATED}
 
 
-def test_refused_calls_use_no_memory() -> None:
-    """Only the method is logged, and only if it exists."""
+def test_of_refused_calls_only_existing_methods_are_logged() -> None:
 
     async def main() -> list[Any]:
         async with (
@@ -71,8 +70,8 @@ def test_refused_calls_use_no_memory() -> None:
             assert list(server.counts) == [wire.GENERATE_IMAGE]
             return server.requests
 
-    (seen,) = asyncio.run(main())
-    assert (seen.message.ByteSize(), seen.metadata, seen.status) == (0, {}, "UNAUTHENTICATED")
+    (call,) = asyncio.run(main())
+    assert (call.message.ByteSize(), call.metadata, call.status) == (0, {}, "UNAUTHENTICATED")
 
 
 def test_without_a_key_every_client_is_accepted() -> None:
@@ -88,7 +87,7 @@ def test_without_a_key_every_client_is_accepted() -> None:
     asyncio.run(main())
 
 
-def test_garbage_is_an_invalid_argument() -> None:
+def test_a_request_that_cannot_be_read_is_an_invalid_argument() -> None:
     """Without the key, it is UNAUTHENTICATED."""
 
     async def send(key: str) -> tuple[Any, str]:

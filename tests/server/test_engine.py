@@ -43,16 +43,16 @@ class _MyEngine(Engine):
         return self.made
 
 
-def test_pictures_of_an_engine() -> None:
-    """It gets the checked request and each index; the reply has its model and media type."""
+def test_an_engine_gets_the_checked_request_and_each_index() -> None:
+    """The reply has the engine's model and media type."""
     engine = _MyEngine()
     reply = ask(image_request(n=3, prompt="a fox [moderated:2]"), engine=engine)
     assert reply.model == "mine-1"
     assert [index for _, index, _ in engine.orders] == [0, 1, 2]
     assert engine.orders[0][0].prompt == "a fox [moderated:2]"
     encoded = base64.b64encode(png()).decode()
-    assert [image.base64 for image in reply.images] == [f"data:image/png;base64,{encoded}"] * 3
-    assert [image.up_sampled_prompt for image in reply.images] == [""] * 3
+    expected = [(f"data:image/png;base64,{encoded}", "")] * 3
+    assert [(image.base64, image.up_sampled_prompt) for image in reply.images] == expected
     assert engine.state == "closed"
 
 
@@ -66,7 +66,7 @@ def test_an_engine_gets_inputs_as_sent_and_decoded() -> None:
 
 def test_the_models_of_an_engine_are_listed() -> None:
     listed = ask(wire.Empty(), wire.LIST_IMAGE_GENERATION_MODELS, engine=_MyEngine()).models
-    assert [(one.name, list(one.aliases), one.version) for one in listed] == [
+    assert [(model.name, list(model.aliases), model.version) for model in listed] == [
         ("mine-1", ["mine"], "7"),
         ("flat-1", [], ""),
     ]
