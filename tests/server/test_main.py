@@ -21,7 +21,7 @@ COMMAND = [sys.executable, "-m", "xai_notebook.server"]
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_stop_it_cleanly(number: Any) -> None:
+def test_signals_stop_the_process_cleanly(number: Any) -> None:
     """It prints one line when it is ready, and exits with status 0 and no more output."""
     process = subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with process:
@@ -53,24 +53,24 @@ def test_help_documents_the_rehearsal_of_moderation() -> None:
     assert "XAI_NOTEBOOK_SERVER_KEY" in done.stdout
 
 
-def started(*arguments: str, **environment: str) -> tuple[str, str, str]:
-    """Start the process; return the replies without and with the key "right", and stderr."""
+def statuses(*arguments: str, **environment: str) -> tuple[str, str, str]:
+    """Start the process; return the statuses without and with the key "right", and stderr."""
     command = [*COMMAND, *arguments]
     pipe = subprocess.PIPE
     with subprocess.Popen(
         command, stdout=pipe, stderr=pipe, text=True, env={**os.environ, **environment}
     ) as process:
         port = process.stdout.readline().rsplit(":", 1)[1].strip()
-        answers = [asyncio.run(ask(f"127.0.0.1:{port}", key)) for key in ("", "right")]
+        codes = [asyncio.run(list_models(f"127.0.0.1:{port}", key)) for key in ("", "right")]
         shown = Path(f"/proc/{process.pid}/cmdline").read_bytes() if os.name == "posix" else b""
         process.terminate()
         _, err = process.communicate(timeout=20)
     assert (b"right" in shown) == ("--api-key" in arguments)
-    return answers[0], answers[1], err
+    return codes[0], codes[1], err
 
 
-async def ask(address: str, key: str) -> str:
-    """Return the name of the status that a question gets."""
+async def list_models(address: str, key: str) -> str:
+    """Ask for the models; return the name of the status."""
     async with AsyncClient(key, api_host=address) as client:
         try:
             await client.models.list_image_generation_models()
@@ -80,16 +80,16 @@ async def ask(address: str, key: str) -> str:
 
 
 def test_the_key_comes_from_a_file_or_the_environment(tmp_path: Path) -> None:
-    """Neither shows it in the list of processes."""
+    """The list of processes does not contain the key."""
     file = tmp_path / "key"
     file.write_text("right\n")
-    wanted = ("UNAUTHENTICATED", "OK", "")
-    assert started("--api-key-file", str(file)) == wanted
-    assert started(XAI_NOTEBOOK_SERVER_KEY=" right ") == wanted
+    expected = ("UNAUTHENTICATED", "OK", "")
+    assert statuses("--api-key-file", str(file)) == expected
+    assert statuses(XAI_NOTEBOOK_SERVER_KEY=" right ") == expected
 
 
 def test_a_key_on_the_command_line_works_with_a_warning() -> None:
-    without, with_key, err = started("--api-key", "right")
+    without, with_key, err = statuses("--api-key", "right")
     assert (without, with_key) == ("UNAUTHENTICATED", "OK")
     assert "XAI_NOTEBOOK_SERVER_KEY or --api-key-file" in err
     assert err.count("\n") == 1
