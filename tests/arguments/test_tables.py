@@ -1,4 +1,4 @@
-"""How `--each` finds and reads prompts."""
+"""The sources of prompts for `--each`: objects, files and columns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections import UserDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import chain, repeat
+from itertools import chain, count, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -46,63 +46,55 @@ def test_rows_are_not_templates(tmp_path: Path, text: str) -> None:
         assert prompts(source, x="fox", prompts=[text]) == [text]
 
 
-def test_a_generator_is_read_lazily() -> None:
-    """So it may be infinite."""
-    read = 0
-
-    def endless() -> Iterator[str]:
-        nonlocal read
-        while True:
-            read += 1
-            yield f"fox {read}"
-
-    foxes = read_prompts("prompts", {"prompts": endless()})
+def test_an_endless_generator_is_read_lazily() -> None:
+    numbers = count(1)
+    foxes = read_prompts("prompts", {"prompts": (f"fox {number}" for number in numbers)})
     assert [next(foxes), next(foxes)] == ["fox 1", "fox 2"]
-    assert read == 2
+    assert next(numbers) == 3
 
 
 def test_reading_a_file_takes_constant_memory(tmp_path: Path) -> None:
-    path = tmp_path / "many.txt"
-    path.write_text("a red fox in fresh snow, at dawn\n" * 60_000)
+    text = tmp_path / "many.txt"
+    text.write_text("a red fox in fresh snow, at dawn\n" * 30_000)
     table = tmp_path / "many.csv"
-    table.write_text("prompt\n" + "a fox\n" * 60_000)
-    for source in (path, table):
+    table.write_text("prompt\n" + "a fox\n" * 30_000)
+    for source in (text, table):
         tracemalloc.start()
         foxes = read_prompts(source, {})
-        assert sum(1 for _ in foxes) == 60_000
+        assert sum(1 for _ in foxes) == 30_000
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
         tracemalloc.stop()
         assert not foxes.lazy
 
 
-class RepeatedPrompt(Sequence[str]):
-    """A sequence that repeats one prompt without storing it."""
+class Foxes(Sequence[str]):
+    """A sequence of a length."""
 
-    def __init__(self, prompt: str, length: int) -> None:
-        self.prompt, self.length = prompt, length
+    def __init__(self, length: int) -> None:
+        self.length = length
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: Any) -> Any:
-        return self.prompt
+        return "a fox"
 
 
 @pytest.mark.parametrize(
     ("items", "length", "lazy"),
     [
         (["a", "b"], 2, False),
-        (RepeatedPrompt("a", 10**9), 10**9, False),
-        (RepeatedPrompt("a", 10**30), None, False),
+        (Foxes(10**9), 10**9, False),
+        (Foxes(10**30), None, False),
         (pd.Series(["a", "b"]), 2, False),
         (repeat("a"), None, True),
     ],
     ids=["list", "long", "length above sys.maxsize", "series", "endless"],
 )
 def test_the_length_is_known_without_reading(items: Any, length: int | None, *, lazy: bool) -> None:
-    found = read_prompts("prompts", {"prompts": items})
-    assert (found.length, found.lazy) == (length, lazy)
-    assert [next(found), next(found)]
+    source = read_prompts("prompts", {"prompts": items})
+    assert (source.length, source.lazy) == (length, lazy)
+    assert [next(source), next(source)]
 
 
 def broken(*items: str) -> Iterator[str]:
@@ -123,16 +115,14 @@ class Unprintable:
     [
         (broken(), "--each: KeyError: 'mine'."),
         (broken("a", "b"), "--each: KeyError: 'mine'. The error occurred after 2 prompts."),
-        (
-            iter(["a", Unprintable()]),
-            "value of type Unprintable. A prompt is text, or a record with a ",
-        ),
+        (iter(["a", Unprintable()]),
+         "value of type Unprintable. A prompt is text, or a record with a "),
         (iter(["a", 5]), "a record with a field 'prompt'. The error occurred after 1 prompt."),
         (repeat(""), "--each: 1,000,000 blank prompts in a row."),
         (chain("ab", repeat(None)), "in a row. The error occurred after 2 prompts."),
         (pd.DataFrame, "--each prompts: a class is not a source of prompts."),
     ],
-)
+)  # fmt: skip
 def test_read_errors_report_how_many_prompts_were_read(items: Any, message: str) -> None:
     with pytest.raises(OptionError, match=re.escape(message)) as caught:
         prompts("prompts", prompts=items)
@@ -184,13 +174,8 @@ SourceFactory = Callable[[Path], Any]
 
 def write_file(name: str, text: str | bytes, encoding: str = "utf-8") -> SourceFactory:
     """Return a function that writes a file and returns its name."""
-
-    def make(folder: Path) -> str:
-        data = text if isinstance(text, bytes) else text.encode(encoding)
-        (folder / name).write_bytes(data)
-        return str(folder / name)
-
-    return make
+    data = text if isinstance(text, bytes) else text.encode(encoding)
+    return save_with(name, lambda path: path.write_bytes(data))
 
 
 def save_with(name: str, save: Callable[[Path], Any]) -> SourceFactory:
@@ -475,19 +460,17 @@ def test_lists_and_files_are_checked_before_the_first_prompt(index: int, tmp_pat
     rows: list[Any] = ["a fox"] * 70_000
     rows[index] = 5
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    message = f"{index + 1:,}: the prompt is a value of type int"
     for source, unit in ((rows, "row"), (pd.Series(rows), "row"), (tmp_path / "a.jsonl", "line")):
-        with pytest.raises(
-            OptionError, match=f"{unit} {index + 1:,}: the prompt is a value of type int"
-        ):
+        with pytest.raises(OptionError, match=f"{unit} {message}"):
             read_prompts(source, {})
 
 
 def test_an_iterator_with_a_length_is_read_once() -> None:
-    """A progress bar around a generator: a validating first pass would consume the generator."""
+    """Checking a progress bar around a generator in advance would consume the generator."""
 
     class Bar:
-        def __init__(self) -> None:
-            self.items = iter(["a fox", "an owl"])
+        items = iter(["a fox", "an owl"])
 
         def __len__(self) -> int:
             return 2
@@ -625,8 +608,7 @@ def test_an_open_csv_file_is_refused(tmp_path: Path) -> None:
         prompts(file)
 
 
-def test_columns_may_have_any_name() -> None:
-    """Even the name of a method or attribute of the table's class."""
+def test_columns_may_be_named_like_attributes_of_the_table() -> None:
     names = ["columns", "column_names", "collect", "schema", "keys", "dtype", "Prompt"]
     frame = pd.DataFrame([["x"] * 6 + ["a fox"]], columns=names)
     for table in (frame, pl.from_pandas(frame), pa.Table.from_pandas(frame)):
