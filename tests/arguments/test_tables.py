@@ -188,10 +188,6 @@ def save_with(name: str, save: Callable[[Path], Any]) -> SourceFactory:
     return make
 
 
-def constant(value: Any) -> SourceFactory:
-    return lambda _: value
-
-
 def excel_csv(delimiter: str, encoding: str, head: str = "") -> SourceFactory:
     """Return a function that writes a file as Excel does: CRLF, quotes where needed, blank cells.
 
@@ -237,7 +233,7 @@ def query_rows(query: str, factory: Any = None, *, fetched: bool = True) -> Sour
     return make
 
 
-READ: Final[dict[str, tuple[SourceFactory, list[str]]]] = {
+READ: Final[dict[str, tuple[Any, list[str]]]] = {
     "Excel, CSV UTF-8": (excel_csv(",", "utf-8-sig"), FOXES),
     "Excel, European CSV": (excel_csv(";", "cp1252"), FOXES),
     "Excel, sep= line": (excel_csv(";", "utf-8", "sep=;\r\n"), FOXES),
@@ -302,44 +298,43 @@ READ: Final[dict[str, tuple[SourceFactory, list[str]]]] = {
         ["NA", "an owl"]),
     "Excel, one column": (workbook(["Caption"], ["a fox"], [None], ["an owl"]),
         ["a fox", "an owl"]),
-    "lines of a cell": (constant("a\n\n  b  \n"), ["a", "b"]),
-    "strings": (constant(("a", "", "  ", None, float("nan"), "b")), ["a", "b"]),
-    "DataFrame": (constant(FRAME), FOXES),
-    "DataFrame, Arrow": (constant(FRAME.convert_dtypes(dtype_backend="pyarrow")), FOXES),
-    "DataFrame, nullable": (constant(FRAME.convert_dtypes()), FOXES),
-    "Series of objects": (constant(pd.Series(["a", None, pd.NA, float("nan"), pd.NaT])), ["a"]),
-    "Series of categories": (constant(FRAME.Prompt.astype("category")), FOXES),
-    "records": (constant(ROWS), FOXES),
-    "columns": (constant(FRAME.to_dict("list")), FOXES),
-    "columns by index": (constant(FRAME.to_dict()), FOXES),
-    "a record": (constant({"prompt": "a fox"}), ["a fox"]),
-    "a mapping": (constant(UserDict(prompt=["a fox"])), ["a fox"]),
-    "itertuples": (constant(FRAME.itertuples()), FOXES),
-    "namedtuples": (constant([PromptTuple("a fox"), PromptTuple(None)]), ["a fox"]),
-    "dataclasses": (constant([PromptRecord("a fox")]), ["a fox"]),
-    "keys": (constant({"a fox": 1}.keys()), ["a fox"]),
-    "polars DataFrame": (constant(pl.from_pandas(FRAME)), FOXES),
-    "polars LazyFrame": (constant(pl.from_pandas(FRAME).lazy()), FOXES),
-    "polars Series": (constant(pl.Series(["a fox", None], dtype=pl.Categorical)), ["a fox"]),
-    "polars rows": (constant(pl.from_pandas(FRAME).iter_rows(named=True)), FOXES),
-    "Arrow table": (constant(pa.Table.from_pandas(FRAME)), FOXES),
-    "Arrow batch": (constant(pa.RecordBatch.from_pandas(FRAME)), FOXES),
-    "Arrow column": (constant(pa.Table.from_pandas(FRAME)["Prompt"]), FOXES),
-    "Arrow array": (constant(pa.array(["a fox", None]).dictionary_encode()), ["a fox"]),
+    "lines of a cell": ("a\n\n  b  \n", ["a", "b"]),
+    "strings": (("a", "", "  ", None, float("nan"), "b"), ["a", "b"]),
+    "DataFrame": (FRAME, FOXES),
+    "DataFrame, Arrow": (FRAME.convert_dtypes(dtype_backend="pyarrow"), FOXES),
+    "DataFrame, nullable": (FRAME.convert_dtypes(), FOXES),
+    "Series of objects": (pd.Series(["a", None, pd.NA, float("nan"), pd.NaT]), ["a"]),
+    "Series of categories": (FRAME.Prompt.astype("category"), FOXES),
+    "records": (ROWS, FOXES),
+    "columns": (FRAME.to_dict("list"), FOXES),
+    "columns by index": (FRAME.to_dict(), FOXES),
+    "a record": ({"prompt": "a fox"}, ["a fox"]),
+    "a mapping": (UserDict(prompt=["a fox"]), ["a fox"]),
+    "itertuples": (FRAME.itertuples(), FOXES),
+    "namedtuples": ([PromptTuple("a fox"), PromptTuple(None)], ["a fox"]),
+    "dataclasses": ([PromptRecord("a fox")], ["a fox"]),
+    "keys": ({"a fox": 1}.keys(), ["a fox"]),
+    "polars DataFrame": (pl.from_pandas(FRAME), FOXES),
+    "polars LazyFrame": (pl.from_pandas(FRAME).lazy(), FOXES),
+    "polars Series": (pl.Series(["a fox", None], dtype=pl.Categorical), ["a fox"]),
+    "polars rows": (pl.from_pandas(FRAME).iter_rows(named=True), FOXES),
+    "Arrow table": (pa.Table.from_pandas(FRAME), FOXES),
+    "Arrow batch": (pa.RecordBatch.from_pandas(FRAME), FOXES),
+    "Arrow column": (pa.Table.from_pandas(FRAME)["Prompt"], FOXES),
+    "Arrow array": (pa.array(["a fox", None]).dictionary_encode(), ["a fox"]),
     "database, one column": (query_rows("SELECT prompt AS x FROM scenes", fetched=False), FOXES),
     "database, named rows": (query_rows("SELECT * FROM scenes", sqlite3.Row), FOXES),
     "database, a named column": (query_rows("SELECT prompt AS x FROM scenes", sqlite3.Row), FOXES),
-    "array of text": (constant(np.array(["a fox", "an owl"])), ["a fox", "an owl"]),
-    "array of objects": (constant(np.array(["a fox", None], dtype=object)), ["a fox"]),
-    "masked array": (constant(np.ma.array(["a fox", "x"], mask=[False, True])), ["a fox"]),
-    "structured array": (constant(np.array([("a fox", 1)], dtype=[("prompt", "U9"), ("n", int)])),
-        ["a fox"]),
-    "kinds of text": (constant([np.str_("a fox"), PromptEnum.CALM]), ["a fox", "a calm sea"]),
-    "invisible": (constant(["a", "\u200b", "\ufeff", "\u0301", "\u3164 \u00ad", "b"]), ["a", "b"]),
+    "array of text": (np.array(["a fox", "an owl"]), ["a fox", "an owl"]),
+    "array of objects": (np.array(["a fox", None], dtype=object), ["a fox"]),
+    "masked array": (np.ma.array(["a fox", "x"], mask=[False, True]), ["a fox"]),
+    "structured array": (np.array([("a fox", 1)], dtype=[("prompt", "U9"), ("n", int)]), ["a fox"]),
+    "kinds of text": ([np.str_("a fox"), PromptEnum.CALM], ["a fox", "a calm sea"]),
+    "invisible": (["a", "\u200b", "\ufeff", "\u0301", "\u3164 \u00ad", "b"], ["a", "b"]),
 }  # fmt: skip
 
 HINT: Final = "A prompt is text, or a record with a field 'prompt'."
-REFUSED: Final[dict[str, tuple[SourceFactory, str]]] = {
+REFUSED: Final[dict[str, tuple[Any, str]]] = {
     "a long cell": (write_file("a.csv", b"prompt\na fox\n" + b"x" * 140_000),
         "line 3: field larger than field limit"),
     "an open quote, many lines": (write_file("a.csv", b'prompt\n"a fox\n' + b"an owl\n" * 30_000),
@@ -381,12 +376,9 @@ REFUSED: Final[dict[str, tuple[SourceFactory, str]]] = {
         "line 2: the file is neither UTF-8 nor Windows text (CP1252). Save the file as UTF-8."),
     "undefined bytes": (write_file("a.txt", b"a\nf\xfcchse\x81\n"),
         "line 2: the file is neither UTF-8 nor"),
-    "Cyrillic": (
-        write_file("a.csv", "prompt\nкрасная лиса\n", "cp1251"),  # noqa: RUF001
-        "line 2: the file is neither",
-    ),
-    "Chinese": (write_file("a.csv", "prompt\n红色的狐狸\n", "gbk"),
-        "line 2: the file is neither UTF-8"),
+    "Cyrillic": (write_file("a.csv", "prompt\nкрасная лиса\n", "cp1251"),  # noqa: RUF001
+        "line 2: the file is neither"),
+    "Chinese": (write_file("a.csv", "prompt\n红色的狐狸\n", "gbk"), "line 2: the file is neither"),
     "Japanese": (write_file("a.txt", "赤い狐、雪の中\n", "shift-jis"),
         "line 1: the file is neither UTF-8"),
     "a workbook called .csv": (
@@ -417,41 +409,41 @@ REFUSED: Final[dict[str, tuple[SourceFactory, str]]] = {
     "a missing file": (lambda folder: folder / "a.csv", "a.csv: No such file or directory."),
     "several values": (query_rows("SELECT id, prompt FROM scenes"),
         "row 1: a tuple of 2 values is not a prompt. Give one column, or records with a field"),
-    "records without prompt": (constant([{"prompt": "a"}, {"text": "b", "n": 1}]),
+    "records without prompt": ([{"prompt": "a"}, {"text": "b", "n": 1}],
         "row 2: this dict has no field 'prompt'. It has: text, n. Name the field that holds the"),
-    "records with two": (constant([{"Prompt": "a", "PROMPT": "b"}]),
+    "records with two": ([{"Prompt": "a", "PROMPT": "b"}],
         "'prompt' matches 2 fields: 'Prompt' and"),
-    "bytes": (constant(["a", b"b"]), f"row 2: the prompt is a value of type bytes. {HINT}"),
-    "a number": (constant(["a", None, 5]), f"row 3: the prompt is a value of type int. {HINT}"),
-    "a boolean": (constant([True]), "row 1: the prompt is a value of type bool."),
-    "a column of numbers": (constant(FRAME.id), "row 1: the prompt is a value of type int."),
-    "a list of lists": (constant([["a fox"]]), "row 1: a list of 1 values is not a prompt."),
-    "a two-dimensional array": (constant(np.array([["a", "b"]])),
+    "bytes": (["a", b"b"], f"row 2: the prompt is a value of type bytes. {HINT}"),
+    "a number": (["a", None, 5], f"row 3: the prompt is a value of type int. {HINT}"),
+    "a boolean": ([True], "row 1: the prompt is a value of type bool."),
+    "a column of numbers": (FRAME.id, "row 1: the prompt is a value of type int."),
+    "a list of lists": ([["a fox"]], "row 1: a list of 1 values is not a prompt."),
+    "a two-dimensional array": (np.array([["a", "b"]]),
         "a value of type ndarray with 2 dimensions is not a list"),
-    "no dimension": (constant(np.array("a fox")), "a value of type ndarray with 0 dimensions"),
-    "a set": (constant({"a", "b"}), "--each: a set has no order. Pass sorted(…) instead."),
-    "a field of bytes": (constant([{"prompt": b"a"}]),
+    "no dimension": (np.array("a fox"), "a value of type ndarray with 0 dimensions"),
+    "a set": ({"a", "b"}, "--each: a set has no order. Pass sorted(…) instead."),
+    "a field of bytes": ([{"prompt": b"a"}],
         "row 1: the field 'prompt' holds a value of type bytes."),
-    "a class": (constant([PromptRecord]), "row 1: the prompt is a value of type type."),
-    "an object": (constant([Path("a fox")]), "row 1: the prompt is a value of type "),
-    "a dataclass of something else": (constant([RecordWithoutPrompt(1)]),
+    "a class": ([PromptRecord], "row 1: the prompt is a value of type type."),
+    "an object": ([Path("a fox")], "row 1: the prompt is a value of type "),
+    "a dataclass of something else": ([RecordWithoutPrompt(1)],
         "row 1: the prompt is a value of type RecordWithoutPrompt."),
-    "two columns of a name": (constant(pd.DataFrame([["a", "b"]], columns=["prompt", "prompt"])),
+    "two columns of a name": (pd.DataFrame([["a", "b"]], columns=["prompt", "prompt"]),
         "'prompt' matches 2 columns"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", READ)
 def test_every_kind_of_source_is_read(name: str, tmp_path: Path) -> None:
-    make, expected = READ[name]
-    assert prompts(make(tmp_path)) == expected
+    source, expected = READ[name]
+    assert prompts(source(tmp_path) if callable(source) else source) == expected
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_invalid_sources_are_refused_with_row_and_hint(name: str, tmp_path: Path) -> None:
-    make, message = REFUSED[name]
+    source, message = REFUSED[name]
     with pytest.raises(OptionError, match=re.escape(message)) as caught:
-        prompts(make(tmp_path))
+        prompts(source(tmp_path) if callable(source) else source)
     assert "\n" not in str(caught.value)
 
 

@@ -215,37 +215,29 @@ def test_an_ended_call_is_freed_without_the_garbage_collector() -> None:
 # --- failures after which a call may have been billed -----------------------------------------
 
 HALF = ("data", frame(REPLY)[:50])
+METADATA = ("headers", ("date", "today"))
+PAUSE = ("sleep", BEGUN)
 ENVOY = "upstream connect error or disconnect/reset before headers. reset reason: "
 BROKEN = {
     "3 of 17 MiB": play(("headers",), ("data", frame(LARGE)[: 3 << 20]), ("cut",)),
     "headers": play(("headers",), ("cut",)),
     "60 percent": play(("headers",), ("data", frame(REPLY)[: len(REPLY) * 6 // 10]), ("cut",)),
-    "headers, unavailable": play(("headers",), ("sleep", BEGUN), UNAVAILABLE_TRAILERS),
-    "headers, exhausted": play(("headers",), ("sleep", BEGUN), EXHAUSTED_TRAILERS),
-    # The delay: no remote answer is as quick as one on this loop.
-    "metadata, unavailable": play(
-        ("headers", ("date", "today")), UNAVAILABLE_TRAILERS, together=True, delay=BEGUN
-    ),
-    "metadata, exhausted": play(
-        ("headers", ("date", "today")), EXHAUSTED_TRAILERS, together=True, delay=BEGUN
-    ),
-    "half, unavailable": play(("headers",), HALF, ("sleep", BEGUN), UNAVAILABLE_TRAILERS),
+    "headers, unavailable": play(("headers",), PAUSE, UNAVAILABLE_TRAILERS),
+    "headers, exhausted": play(("headers",), PAUSE, EXHAUSTED_TRAILERS),
+    # The delay: no remote server answers as quickly as this server does.
+    "metadata, unavailable": play(METADATA, UNAVAILABLE_TRAILERS, together=True, delay=BEGUN),
+    "metadata, exhausted": play(METADATA, EXHAUSTED_TRAILERS, together=True, delay=BEGUN),
+    "half, unavailable": play(("headers",), HALF, PAUSE, UNAVAILABLE_TRAILERS),
     "half, reset": play(("headers",), HALF, ("reset", 2)),
-    "headers, REFUSED_STREAM": play(("headers",), ("sleep", BEGUN), ("reset", 7)),
+    "headers, REFUSED_STREAM": play(("headers",), PAUSE, ("reset", 7)),
     "half, goaway": play(("headers",), HALF, ("goaway",), ("cut",)),
-    # The details are about another server behind, in gRPC's words for an unreached one.
-    "metadata, unreached": play(
-        ("headers", ("date", "today")), ("trailers", UNAVAILABLE, UNREACHED)
-    ),
+    # The server reports, in the words of gRPC, that it could not reach its backend.
+    "metadata, unreached": play(METADATA, ("trailers", UNAVAILABLE, UNREACHED)),
     "half, unreached": play(
-        ("headers",),
-        HALF,
-        ("sleep", BEGUN),
-        ("trailers", UNAVAILABLE, "DNS resolution failed for backend:443"),
+        ("headers",), HALF, PAUSE, ("trailers", UNAVAILABLE, "DNS resolution failed for b:443")
     ),
     "metadata, request too large": play(
-        ("headers", ("date", "today")),
-        ("trailers", EXHAUSTED, "CLIENT: Sent message larger than max (9 vs. 1)"),
+        METADATA, ("trailers", EXHAUSTED, "CLIENT: Sent message larger than max (9 vs. 1)")
     ),
     "cut": play(("cut",)),
     "closed": play(("close",)),
@@ -262,7 +254,7 @@ BROKEN = {
     ),
     "not HTTP/2": play(("raw", b"\xff" * 100)),
     "a gRPC server is stopped": play(("only_trailers", UNAVAILABLE, "Cancelling all calls")),
-    # gRPC shows the same for a reply that had begun.
+    # gRPC reports the same if a reply had begun.
     "REFUSED_STREAM": play(("reset", 7)),
     "refused without proof": play(("only_trailers", UNAVAILABLE, "busy")),
     "metadata in trailers": play(
@@ -315,7 +307,7 @@ def test_a_hanging_server_is_noticed() -> None:
         call.freeze()
         await call.ended.wait()
 
-    quick = [("grpc.keepalive_time_ms", 1000), ("grpc.http2.ping_timeout_ms", 500)]
+    quick = [("grpc.keepalive_time_ms", 300), ("grpc.http2.ping_timeout_ms", 200)]
     error, server = request_image(script, channel_options=quick)
     assert isinstance(error, errors.UnavailableError)
     assert error.maybe_billed
@@ -363,7 +355,7 @@ REFUSED = {
     "Envoy reached nothing": play(
         ("only_trailers", UNAVAILABLE, f"{ENVOY}remote connection failure", HEAD)
     ),
-    "the server behind was not reached": BACKEND_UNREACHED,
+    "the backend was not reached": BACKEND_UNREACHED,
 }
 
 

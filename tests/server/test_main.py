@@ -9,12 +9,16 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from xai_notebook.client import AsyncClient
 from xai_notebook.errors import ApiError
+from xai_notebook.server.__main__ import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 COMMAND = [sys.executable, "-m", "xai_notebook.server"]
 
@@ -33,39 +37,48 @@ def test_signals_stop_the_process_cleanly(number: Any) -> None:
     assert (process.returncode, out, err) == (0, "", "")
 
 
-def failure(*arguments: str) -> str:
-    """Run the process, which must fail with one line on stderr; return the line."""
-    done = subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, check=False, timeout=20
-    )
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    return done.stderr
+@pytest.fixture
+def fail(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Return a function that runs a command, which must fail, and returns its line on stderr."""
+
+    def run(*arguments: str) -> str:
+        status = main(arguments)
+        output, error = capfd.readouterr()
+        assert (status, output, error.count("\n")) == (1, "", 1)
+        return error
+
+    return run
 
 
-def test_a_taken_port_is_one_line_on_stderr() -> None:
+def test_a_taken_port_is_one_line_on_stderr(fail: Callable[..., str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert "in use" in failure("--port", str(taken.getsockname()[1]))
+        assert "in use" in fail("--port", str(taken.getsockname()[1]))
 
 
-def test_help_documents_the_rehearsal_of_moderation() -> None:
-    done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
-    assert "[moderated:2]" in done.stdout
-    assert "XAI_NOTEBOOK_SERVER_KEY" in done.stdout
+def test_an_invalid_engine_is_one_line_on_stderr(fail: Callable[..., str]) -> None:
+    assert "without TLS" in fail("--engine", "http://example.com/v1")
+
+
+def test_help_documents_the_rehearsal_of_moderation(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert "[moderated:2]" in text
+    assert "XAI_NOTEBOOK_SERVER_KEY" in text
 
 
 def statuses(*arguments: str, **environment: str) -> tuple[str, str, str]:
     """Start the process; return the statuses without and with the key "right", and stderr."""
-    command = [*COMMAND, *arguments]
-    pipe = subprocess.PIPE
     with subprocess.Popen(
-        command, stdout=pipe, stderr=pipe, text=True, env={**os.environ, **environment}
-    ) as process:
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, **environment},
+    ) as process:  # fmt: skip
         port = process.stdout.readline().rsplit(":", 1)[1].strip()
         codes = [asyncio.run(list_models(f"127.0.0.1:{port}", key)) for key in ("", "right")]
-        shown = Path(f"/proc/{process.pid}/cmdline").read_bytes() if os.name == "posix" else b""
+        visible = Path(f"/proc/{process.pid}/cmdline").read_bytes() if os.name == "posix" else b""
         process.terminate()
         _, err = process.communicate(timeout=20)
-    assert (b"right" in shown) == ("--api-key" in arguments)
+    assert (b"right" in visible) == ("--api-key" in arguments)
     return codes[0], codes[1], err
 
 
@@ -99,9 +112,9 @@ def test_a_key_on_the_command_line_works_with_a_warning() -> None:
     ("content", "text"), [(None, "No such file"), (b"", "is empty"), (b"two words", "characters")]
 )
 def test_an_invalid_key_file_is_one_line_on_stderr(
-    tmp_path: Path, content: bytes | None, text: str
+    tmp_path: Path, fail: Callable[..., str], content: bytes | None, text: str
 ) -> None:
     file = tmp_path / "key"
     if content is not None:
         file.write_bytes(content)
-    assert text in failure("--api-key-file", str(file))
+    assert text in fail("--api-key-file", str(file))

@@ -14,7 +14,6 @@ from bare_client import dial, image_request
 from xai_notebook.client import wire
 from xai_notebook.errors import ConfigurationError
 from xai_notebook.server import EmbeddedServer
-from xai_notebook.server.__main__ import main
 from xai_notebook.server.engine import Engine, PaintingEngine
 from xai_notebook.server.openai_engine import OpenAIEngine
 from xai_notebook.server.runner import choose_engine
@@ -93,11 +92,6 @@ def test_an_invalid_engine_is_an_error(entry_points: None, name: str, text: str)
 
 def test_a_url_chooses_the_engine_for_the_openai_api() -> None:
     assert isinstance(choose_engine("http://localhost:8000/v1"), OpenAIEngine)
-
-
-def test_the_command_line_refuses_an_invalid_engine(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--engine", "http://example.com/v1"]) == 1
-    assert "without TLS" in capsys.readouterr().err
 
 
 def test_the_painter_imports_neither_http_nor_package_metadata() -> None:
