@@ -201,7 +201,7 @@ def test_nested_lists_are_counted_before_they_are_read() -> None:
 
 
 def test_a_path_of_bytes_is_a_path(tmp_path: Path) -> None:
-    """`os.scandir` returns one for a folder whose name is bytes."""
+    """`os.scandir` returns such paths for a folder whose name is bytes."""
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     (entry,) = os.scandir(os.fsencode(tmp_path))
     assert len(load_inputs([entry], {}).images) == 1

@@ -35,7 +35,7 @@ class RaisingText(str):
     __format__ = upper = __repr__ = __str__  # type: ignore[assignment]
 
 
-class RaisingObject:
+class _Raising:
     """An object whose methods raise."""
 
     kept = "in the class"
@@ -45,7 +45,6 @@ class RaisingObject:
 
     @property
     def computed(self) -> str:
-        """Raise."""
         raise AssertionError("ran")
 
     __class__ = computed  # type: ignore[assignment]  # which isinstance() reads
@@ -95,7 +94,7 @@ NAMES: dict[str, Any] = {
     "slotted": Slotted("noon"),
     "simple": SimpleNamespace(light="night"),
     "tell": RaisingText("hey"),
-    "odd": RaisingObject(),
+    "odd": _Raising(),
     "os": os,
     "pd": pd,
     "open": open,
@@ -216,13 +215,13 @@ def test_an_invalid_template_is_refused(prompt: str, message: str) -> None:
         ("namespace(a=1)", "it calls a function"),
         ("self._TemplateReference__context", "'self' is undefined"),
         ("light.upper(*many)", "* and ** are not for templates"),
-        ("odd", "RaisingObject is not for templates"),
+        ("odd", "_Raising is not for templates"),
         ("odd.computed", "would have to be computed"),
         ("odd.nobody", "has no field 'nobody'"),
         ("odd[0]", "has nothing at 0"),
-        ("odd | length", "RaisingObject is not for templates"),
-        ("[odd]", "RaisingObject is not for templates"),
-        ("{'a': odd} ~ ''", "RaisingObject is not for templates"),
+        ("odd | length", "_Raising is not for templates"),
+        ("[odd]", "_Raising is not for templates"),
+        ("{'a': odd} ~ ''", "_Raising is not for templates"),
         ("df", "DataFrame is not for templates"),
     ],
 )
@@ -284,8 +283,7 @@ def test_escaped_text_is_filled_to_itself(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    ['a {fox} at 5 %; "it\'s"', "👩\u200d🚀 in ערב", "[moderated] In the sky ...", "a\tb"],
+    "text", ['a {fox} at 5 %; "it\'s"', "👩\u200d🚀 in ערב", "[moderated] In the sky ...", "a\tb"]
 )
 def test_ordinary_text_is_not_escaped(text: str) -> None:
     assert cell_body(escape(text)) == text

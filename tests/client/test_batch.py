@@ -100,7 +100,7 @@ def test_every_method_matches_the_sdk(compare_with_sdk: Any) -> None:
 
 
 def test_only_results_with_a_response_are_successes(run_call: Any) -> None:
-    """Results with an error, or with neither a response nor an error, are failures."""
+    """A result with an error, or with neither a response nor an error, is a failure."""
     jpeg = b"\xff\xd8\xff" + b"pixels" * 50
     data = base64.b64encode(jpeg).decode()
     image = image_pb2.ImageResponse(model="m", images=[{"base64": data}])

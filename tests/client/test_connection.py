@@ -1,4 +1,4 @@
-"""The channel: message sizes, cancellation, closing, event loops and forking."""
+"""The connection: message sizes, cancellation, closing, event loops and forking."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xai_notebook.client import AsyncClient
 
 
 def test_ten_2k_images_of_the_largest_size_arrive(run_call: Any, reply: Any) -> None:
-    """The size is that of PNGs which cannot be compressed."""
+    """They are as large as PNGs of noise."""
     text = "QUJD" * ((214 << 18) // 10)
     responses, _ = run_call(reply(10, base64=text), lambda c: c.image.sample_batch("p", "m", 10))
     assert sum(len(response.base64) for response in responses) == 10 * len(text) > 213 << 20

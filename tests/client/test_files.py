@@ -23,7 +23,7 @@ DATA = bytes(range(256)) * (CHUNK_BYTES // 200)  # two chunks
 STORED = files_pb2.File(id="f1", filename="a.bin", size=len(DATA))
 
 
-class Pipe(io.RawIOBase):
+class _Pipe(io.RawIOBase):
     """A file that can be read only once."""
 
     name = "/dev/pipe"
@@ -33,11 +33,9 @@ class Pipe(io.RawIOBase):
         self._data = io.BytesIO(data)
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next bytes."""
         return self._data.read(size)
 
     def seekable(self) -> bool:
-        """Return False."""
         return False
 
 
@@ -65,7 +63,7 @@ def test_a_file_is_uploaded_in_chunks(run_call: Any, kind: str, tmp_path: Path) 
             "bytearray": (bytearray(DATA), "b.bin", "b.bin"),
             "open file": (opened, None, "a.bin"),
             "BytesIO": (stream, "b.bin", "b.bin"),
-            "pipe": (Pipe(DATA), None, "pipe"),
+            "pipe": (_Pipe(DATA), None, "pipe"),
         }
         file, filename, name = sources[kind]
         options = {"filename": filename, "expires_after": timedelta(hours=2)}
@@ -114,17 +112,16 @@ def test_invalid_files_are_not_uploaded(run_call: Any, file: Any, message: str) 
     assert not server.requests
 
 
-class Unreadable(io.BytesIO):
+class _Unreadable(io.BytesIO):
     """A file whose reading fails."""
 
     def read(self, size: int | None = -1) -> bytes:
-        """Raise OSError."""
         raise OSError(5, "Input/output error")
 
 
 @pytest.mark.parametrize(
     ("file", "message"),
-    [(io.StringIO("text"), "mode 'rb'"), (Unreadable(b"bytes"), "Input/output error")],
+    [(io.StringIO("text"), "mode 'rb'"), (_Unreadable(b"bytes"), "Input/output error")],
 )
 def test_a_read_error_cancels_the_upload(run_call: Any, file: Any, message: str) -> None:
     """The server must not store half a file."""
@@ -163,7 +160,7 @@ def test_a_refused_upload_is_retried_from_its_start(run_call: Any, fail_then_suc
 
 def test_the_upload_of_a_pipe_is_not_retried(run_call: Any, fail_then_succeed: Any) -> None:
     error, server = run_call(
-        fail_then_succeed(accept_upload), lambda client: client.files.upload(Pipe(DATA))
+        fail_then_succeed(accept_upload), lambda client: client.files.upload(_Pipe(DATA))
     )
     assert isinstance(error, errors.UnavailableError)
     assert not error.maybe_billed

@@ -286,10 +286,7 @@ def test_a_call_that_may_have_been_billed_is_not_retried(
     ids=["unavailable", "REFUSED_STREAM", "INTERNAL_ERROR"],
 )
 def test_a_reply_that_breaks_off_at_any_moment_is_not_retried(
-    end: tuple[Any, ...],
-    begin: tuple[Any, ...],
-    gap: float | None,
-    tls: ssl.SSLContext | None,
+    end: tuple[Any, ...], begin: tuple[Any, ...], gap: float | None, tls: ssl.SSLContext | None
 ) -> None:
     """If headers and end are in one packet, gRPC reports the failure like a refusal."""
     pause = () if gap is None else (("sleep", gap),)

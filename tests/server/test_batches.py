@@ -259,7 +259,7 @@ def test_every_call_can_fail(call: str) -> None:
     assert run(script)[0] is grpc.StatusCode.PERMISSION_DENIED
 
 
-class CountingEngine(Engine):
+class _CountingEngine(Engine):
     """An engine that makes another picture every time."""
 
     def __init__(self) -> None:
@@ -267,13 +267,11 @@ class CountingEngine(Engine):
         self.down = False
 
     async def models(self) -> Sequence[Model]:
-        """Return one model, unless the engine is down."""
         if self.down:
             raise Refusal(grpc.StatusCode.UNAVAILABLE, "loading")
         return (Model("mine-1", (), 0),)
 
     async def make(self, order: Any, index: int, inputs: Any) -> bytes:
-        """Return a picture, after other tasks have run."""
         self.made += 1
         await asyncio.sleep(0)
         return png(f"rgb({self.made}, 0, 0)")
@@ -289,7 +287,7 @@ def test_an_engine_makes_the_pictures_of_a_batch_once() -> None:
         first, second = await asyncio.gather(read(name), read(name))
         return first, second, await read(name), await client.batch.get(name)
 
-    engine = CountingEngine()
+    engine = _CountingEngine()
     first, second, third, batch = run(script, engine=engine)
     assert engine.made == 40
     assert first.proto == second.proto == third.proto
@@ -330,7 +328,7 @@ def test_a_call_with_a_model_unknown_to_the_engine_adds_nothing() -> None:
         down = await refusal(client.batch.add(batch.batch_id, requests))
         return await client.batch.get(batch.batch_id), unknown, down
 
-    engine = CountingEngine()
+    engine = _CountingEngine()
     batch, unknown, down = run(script, engine=engine)
     assert count_states(batch) == (0, 0, 0, 0)
     assert unknown[0] is grpc.StatusCode.NOT_FOUND

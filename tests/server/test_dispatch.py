@@ -1,4 +1,4 @@
-"""A server with a key reveals nothing without it; its log is bounded."""
+"""Access to a server with a key, and the bounds of the log of calls."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_wrong_key_is_refused_before_the_request_is_read(
                 for path in (*METHODS, *OTHERS)
             ]
             codes = {await call.code() for call in calls}
-            logged = {value for seen in server.requests for value in seen.metadata.values()}
+            logged = {value for call in server.requests for value in call.metadata.values()}
             assert logged <= {"***"}
             return codes
 
@@ -93,10 +93,10 @@ def test_a_request_that_cannot_be_read_is_an_invalid_argument() -> None:
     async def send(key: str) -> tuple[Any, str]:
         async with EmbeddedServer(api_key="right") as server:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-                call = channel.unary_unary(wire.GENERATE_IMAGE)
+                generate = channel.unary_unary(wire.GENERATE_IMAGE)
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
-                    await call(b"\xff\xff", metadata=(("authorization", f"Bearer {key}"),))
-            assert [seen.status for seen in server.requests] == [caught.value.code().name]
+                    await generate(b"\xff\xff", metadata=(("authorization", f"Bearer {key}"),))
+            assert [call.status for call in server.requests] == [caught.value.code().name]
         return caught.value.code(), caught.value.details() or ""
 
     code, details = asyncio.run(send("right"))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from xai_notebook.server.validation import ImageOrder
 
 
-class _MyEngine(Engine):
+class _RecordingEngine(Engine):
     """An engine like that of the documentation."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class _MyEngine(Engine):
 
 def test_an_engine_gets_the_checked_request_and_each_index() -> None:
     """The reply has the engine's model and media type."""
-    engine = _MyEngine()
+    engine = _RecordingEngine()
     reply = ask(image_request(n=3, prompt="a fox [moderated:2]"), engine=engine)
     assert reply.model == "mine-1"
     assert [index for _, index, _ in engine.orders] == [0, 1, 2]
@@ -57,7 +57,7 @@ def test_an_engine_gets_the_checked_request_and_each_index() -> None:
 
 
 def test_an_engine_gets_inputs_as_sent_and_decoded() -> None:
-    engine = _MyEngine()
+    engine = _RecordingEngine()
     ask(image_request(**EDIT), engine=engine)
     ((_, _, (source,)),) = engine.orders
     assert source.data == png("navy")
@@ -65,7 +65,7 @@ def test_an_engine_gets_inputs_as_sent_and_decoded() -> None:
 
 
 def test_the_models_of_an_engine_are_listed() -> None:
-    listed = ask(wire.Empty(), wire.LIST_IMAGE_GENERATION_MODELS, engine=_MyEngine()).models
+    listed = ask(wire.Empty(), wire.LIST_IMAGE_GENERATION_MODELS, engine=_RecordingEngine()).models
     assert [(model.name, list(model.aliases), model.version) for model in listed] == [
         ("mine-1", ["mine"], "7"),
         ("flat-1", [], ""),
@@ -75,7 +75,7 @@ def test_the_models_of_an_engine_are_listed() -> None:
 
 @pytest.mark.parametrize("made", [b"", b"<html>", png()[:60], enormous_png()])
 def test_pictures_of_an_engine_are_checked(made: bytes) -> None:
-    engine = _MyEngine()
+    engine = _RecordingEngine()
     engine.made = made
     code, details, _ = refusal(image_request(), engine=engine)
     assert code is grpc.StatusCode.INTERNAL

@@ -88,10 +88,10 @@ def test_cancelling_a_delay_is_recorded() -> None:
     assert call.ended - call.started < 5
 
 
-@pytest.mark.parametrize(("short", "left"), [(1, 1), (2, 0), (9, 0)])
-def test_short_returns_fewer_images(short: int, left: int) -> None:
+@pytest.mark.parametrize(("short", "count"), [(1, 1), (2, 0), (9, 0)])
+def test_short_returns_fewer_images(short: int, count: int) -> None:
     results, _ = send([image_request(n=2)], Faults(short=short))
-    assert len(results[0].images) == left
+    assert len(results[0].images) == count
 
 
 def test_garbage_and_empty_images_reach_the_client_unchanged() -> None:

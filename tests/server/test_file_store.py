@@ -334,7 +334,7 @@ def test_every_other_path_is_404(path: str) -> None:
     assert fetch(action) == 404
 
 
-def test_other_methods_are_refused() -> None:
+def test_methods_other_than_get_and_head_are_refused() -> None:
     reply = fetch(lambda urls: requests.post(urls[0], b"x", timeout=5))
     assert reply.status_code == 405
 
