@@ -1,4 +1,4 @@
-"""A batch service on xAI's own stubs, whose answers, lists and clock a test controls.
+"""A batch service on xAI's own stubs; tests control its answers and lists.
 
 A request that is sent twice counts twice: the real service is not known to drop the second.
 """
@@ -45,7 +45,7 @@ class Failure:
 
     Attributes:
         answer: Name of a gRPC status, or `SILENCE` for no answer.
-        served: Whether the call is served all the same.
+        served: Whether the service does what the call asks for, and only then fails.
     """
 
     answer: str
@@ -110,7 +110,6 @@ class BatchService(
         self.imageless: frozenset[str] = frozenset()
         self.expired = self.forgotten = False
         self.arrived: Counter[str] = Counter()
-        self.loop = BackgroundLoop()
         self.port = 0
         self._unlisted: dict[str, int] = {}
         self._words = itertools.count()
@@ -123,16 +122,13 @@ class BatchService(
     @property
     def ordered(self) -> Counter[str]:
         """Number of orders of each prompt, over all batches."""
-        return Counter(self._prompts())
+        sent = (request for batch in self.batches.values() for request in batch.requests)
+        return Counter(request.image_request.prompt for request in sent)
 
     @property
     def cost_usd(self) -> float:
         """Cost of all requests, in US dollars."""
         return sum(self.ordered.values()) / 100
-
-    def _prompts(self) -> Iterator[str]:
-        for batch in self.batches.values():
-            yield from (one.image_request.prompt for one in batch.requests)
 
     # Writing calls
 
@@ -186,7 +182,7 @@ class BatchService(
                 shown = batch.shown + (self.step or len(batch.requests))
                 batch.shown = min(shown, len(batch.requests))
         page, token = _page(batch.requests[: batch.shown] if self.lists else [], request)
-        listed = [{"batch_request_id": one.batch_request_id} for one in page]
+        listed = [{"batch_request_id": request.batch_request_id} for request in page]
         return batch_pb2.ListBatchRequestMetadataResponse(
             batch_request_metadata=listed, pagination_token=token
         )
@@ -243,26 +239,13 @@ class BatchService(
             },
         )
 
-    def _result(self, one: Any) -> Any:
+    def _result(self, request: Any) -> Any:
         reply = image_pb2.ImageResponse(model="grok-imagine-image")
         reply.usage.cost_in_usd_ticks = CENT
-        if one.image_request.prompt not in self.imageless:
+        if request.image_request.prompt not in self.imageless:
             reply.images.add(base64=PICTURE, respect_moderation=True)
-        return {"batch_request_id": one.batch_request_id, "response": {"image_response": reply}}
-
-    async def start(self) -> None:
-        """Start to listen."""
-        self._server = grpc.aio.server()
-        batch_pb2_grpc.add_BatchMgmtServicer_to_server(self, self._server)
-        models_pb2_grpc.add_ModelsServicer_to_server(self, self._server)
-        chat_pb2_grpc.add_ChatServicer_to_server(self, self._server)
-        self.port = self._server.add_insecure_port("127.0.0.1:0")
-        await self._server.start()
-
-    def stop(self) -> None:
-        """Stop listening."""
-        self.loop.run(self._server.stop(None))
-        self.loop.stop()
+        response = {"image_response": reply}
+        return {"batch_request_id": request.batch_request_id, "response": response}
 
 
 REAL_TIME: Final = time.time
@@ -286,9 +269,20 @@ def _page(items: Sequence[Any], request: Any) -> tuple[Sequence[Any], str | None
 @contextlib.contextmanager
 def batch_service() -> Iterator[BatchService]:
     """Run a batch service until the block ends."""
-    service = BatchService()
-    service.loop.run(service.start())
+    service, loop = BatchService(), BackgroundLoop()
+
+    async def start() -> Any:
+        server = grpc.aio.server()
+        batch_pb2_grpc.add_BatchMgmtServicer_to_server(service, server)
+        models_pb2_grpc.add_ModelsServicer_to_server(service, server)
+        chat_pb2_grpc.add_ChatServicer_to_server(service, server)
+        service.port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        return server
+
+    server = loop.run(start())
     try:
         yield service
     finally:
-        service.stop()
+        loop.run(server.stop(None))
+        loop.stop()

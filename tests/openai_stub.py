@@ -53,7 +53,7 @@ def complaint(message: str, **more: Any) -> dict[str, Any]:
 
 
 @dataclass
-class Asked:
+class Request:
     """A received request."""
 
     method: str
@@ -74,9 +74,9 @@ class Reply:
     Attributes:
         status: Of HTTP.
         body: Bytes, or a value to send as JSON.
-        headers: More of them.
+        headers: Headers in addition to Content-Length.
         cut: Bytes that are announced and not sent.
-        waits: Answers nothing, until the client leaves.
+        waits: Send nothing, and wait until the client disconnects.
     """
 
     status: int = 200
@@ -91,25 +91,26 @@ class Stub:
     """The state of the stub.
 
     Attributes:
-        answer: Called with each order and its number, from 1.
+        answer: Makes the reply to an order for pictures from the order and its number, from 1.
         models: Names that `/models` lists; None: it replies with 404.
-        fetched: Replies to downloads in turn; the last one repeats.
+        fetched: Replies to downloads, in turn; the last one repeats.
+        requests: All received requests.
         waiting: Set when an order waits.
-        left: Set when the client of a waiting order has gone.
+        left: Set when the client of a waiting order has disconnected.
     """
 
     url: str = ""
-    answer: Callable[[Asked, int], Reply] = lambda _asked, _number: Reply(body={"data": [entry()]})
+    answer: Callable[[Request, int], Reply] = lambda _order, _number: reply_of()
     models: list[str] | None = field(default_factory=lambda: ["fox-1"])
     fetched: list[Reply] = field(default_factory=lambda: [Reply(body=png())])
-    seen: list[Asked] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
     waiting: threading.Event = field(default_factory=threading.Event)
     left: threading.Event = field(default_factory=threading.Event)
 
     @property
-    def orders(self) -> list[Asked]:
+    def orders(self) -> list[Request]:
         """The requests for pictures."""
-        return [asked for asked in self.seen if asked.method == "POST"]
+        return [request for request in self.requests if request.method == "POST"]
 
 
 @contextlib.contextmanager
@@ -128,8 +129,8 @@ def run_stub(host: str = "127.0.0.1") -> Iterator[Stub]:
                 self._send(stub.fetched.pop(0) if stub.fetched[1:] else stub.fetched[0])
 
         def do_POST(self) -> None:
-            asked = self._take()
-            reply = stub.answer(asked, len(stub.orders))
+            self._take()
+            reply = stub.answer(stub.orders[-1], len(stub.orders))
             if reply.waits:
                 stub.waiting.set()
                 self.connection.settimeout(30)
@@ -139,11 +140,10 @@ def run_stub(host: str = "127.0.0.1") -> Iterator[Stub]:
             else:
                 self._send(reply)
 
-        def _take(self) -> Asked:
+        def _take(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            stub.seen.append(Asked(self.command, self.path, headers, body))
-            return stub.seen[-1]
+            stub.requests.append(Request(self.command, self.path, headers, body))
 
         def _send(self, reply: Reply) -> None:
             body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
@@ -152,7 +152,7 @@ def run_stub(host: str = "127.0.0.1") -> Iterator[Stub]:
             for name, value in reply.headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            with contextlib.suppress(OSError):  # the client refuses it for its size
+            with contextlib.suppress(OSError):  # the client may refuse a large reply
                 self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
@@ -176,9 +176,9 @@ def reply_of(count: int = 1, **more: Any) -> Reply:
     return Reply(body={"data": [entry(**more) for _ in range(count)]})
 
 
-def answers(*replies: Reply) -> Callable[[Asked, int], Reply]:
+def answers(*replies: Reply) -> Callable[[Request, int], Reply]:
     """Reply to orders with these in turn; the last one repeats."""
-    return lambda _asked, number: replies[min(number, len(replies)) - 1]
+    return lambda _order, number: replies[min(number, len(replies)) - 1]
 
 
 def ask(stub: Stub, request: Any, *options: Any, key: str = "") -> Any:

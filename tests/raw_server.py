@@ -1,4 +1,4 @@
-"""A scripted HTTP/2 server that can do what gRPC's cannot: half a reply, two replies, hanging up.
+"""A scripted HTTP/2 server for replies that gRPC's server cannot send: half of one, or two.
 
 A script handles each call step by step; each step is sent before the next begins.
 """
@@ -13,13 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import (
-    DataReceived,
-    RequestReceived,
-    StreamEnded,
-    StreamReset,
-    WindowUpdated,
-)
+from h2.events import DataReceived, RequestReceived, StreamEnded, StreamReset, WindowUpdated
 from h2.exceptions import ProtocolError
 
 if TYPE_CHECKING:
@@ -84,16 +78,17 @@ class Call:
         """Send a whole message."""
         await self.data(frame(message))
 
-    async def trailers(self, status: int = 0, said: str = "", *more: tuple[str, str]) -> None:
+    async def trailers(self, status: int = 0, details: str = "", *more: tuple[str, str]) -> None:
         """End a reply with a status."""
-        tail = [("grpc-status", str(status)), *([("grpc-message", said)] if said else []), *more]
+        message = [("grpc-message", details)] if details else []
+        tail = [("grpc-status", str(status)), *message, *more]
         self._connection.h2.send_headers(self._stream, tail, end_stream=True)
         await self._connection.flush()
 
-    async def only_trailers(self, status: int, said: str = "", *more: tuple[str, str]) -> None:
+    async def only_trailers(self, status: int, details: str = "", *more: tuple[str, str]) -> None:
         """Answer with a status only, as servers refuse a call."""
         head = [(":status", "200"), ("content-type", "application/grpc"), *more]
-        head += [("grpc-status", str(status)), ("grpc-message", said)]
+        head += [("grpc-status", str(status)), ("grpc-message", details)]
         self._connection.h2.send_headers(self._stream, head, end_stream=True)
         await self._connection.flush()
 
@@ -187,12 +182,9 @@ class _Connection:
     def _take(self, event: Any) -> None:
         if isinstance(event, RequestReceived):
             self.bodies[event.stream_id] = bytearray()
-            self.server.begun += 1
         elif isinstance(event, DataReceived):
             self.bodies[event.stream_id] += event.data
             self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-            if self.server.on_data is not None:
-                self.server.on_data(self)
         elif isinstance(event, StreamReset):
             self.ended.setdefault(event.stream_id, asyncio.Event()).set()
         elif isinstance(event, WindowUpdated):
@@ -212,17 +204,12 @@ class _Connection:
 
 
 class RawServer:
-    """A server, and what it received."""
+    """A scripted server, and the requests it has received."""
 
     def __init__(self, script: Callable[[Call], Awaitable[None]]) -> None:
         self.script = script
         self.orders: list[bytes] = []
-        """Requests received whole: what may have been made and billed."""
-        self.begun = 0
-        """Requests whose headers came."""
-        self.connections = 0
-        self.on_data: Callable[[_Connection], None] | None = None
-        """Called with each piece of a request, before it is whole."""
+        """Complete requests: their images may have been made and billed."""
         self.port = 0
         self._serving: set[_Connection] = set()
 
@@ -232,7 +219,6 @@ class RawServer:
         return f"localhost:{self.port}"
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
         connection = _Connection(self, reader, writer)
         self._serving.add(connection)
         try:

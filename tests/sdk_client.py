@@ -34,9 +34,7 @@ def run(script: Callable[[Any, Clock, EmbeddedServer], Awaitable[Any]], **option
         clock = Clock()
         async with EmbeddedServer(clock=clock, **options) as server:
             client = AsyncClient(
-                api_key="key",
-                api_host=server.address,
-                channel_options=[("grpc.enable_retries", 0)],
+                api_key="key", api_host=server.address, channel_options=[("grpc.enable_retries", 0)]
             )
             try:
                 return await script(client, clock, server)

@@ -78,8 +78,8 @@ def test_a_budget_allows_a_free_engine(local: Session) -> None:
 
 
 def test_one_failure_of_many_prompts_is_a_card(local: Session, engine: Stub) -> None:
-    engine.answer = lambda asked, _number: (
-        Reply(500, complaint("CUDA died")) if "owl" in asked.json["prompt"] else reply_of()
+    engine.answer = lambda order, _number: (
+        Reply(500, complaint("CUDA died")) if "owl" in order.json["prompt"] else reply_of()
     )
     batch: Any = local.generate("a fox\nan owl\na bear", each=True)
     assert [image.status for image in batch] == ["ok", "failed", "ok"]
@@ -126,7 +126,7 @@ def test_the_engine_never_gets_the_xai_key(
     monkeypatch.setenv("XAI_API_KEY", "xai-not-for-engines-0123")
     monkeypatch.setenv("XAI_NOTEBOOK_ENGINE_KEY", SECRET)
     local.generate("a red fox", local=True)
-    assert {asked.headers["authorization"] for asked in engine.seen} == {f"Bearer {SECRET}"}
+    assert {request.headers["authorization"] for request in engine.requests} == {f"Bearer {SECRET}"}
 
 
 def test_rewrites_are_attributed_to_the_embedded_server(local: Session) -> None:

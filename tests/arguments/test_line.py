@@ -90,18 +90,15 @@ def test_any_prompt_after_two_dashes_is_kept(prompt: str) -> None:
         ("a fox -n 2 in snow", "-n is in the middle of the prompt."),
         ("a fox -- in snow", "Put `--` before the prompt."),
         ("--user 'me a fox", "The quote in 'me is not closed."),
+        # An abbreviation could become ambiguous when an option is added.
+        ("--res 2k a fox", "Unknown option --res. Did you mean --resolution"),
+        ("--full=no", "--full is a switch"),
     ],
 )
 def test_an_invalid_option_is_refused_and_not_sent_as_prompt(line: str, message: str) -> None:
     with pytest.raises(OptionError, match=re.escape(message)) as caught:
         parse(line)
     assert "\n" not in str(caught.value)
-
-
-def test_options_cannot_be_abbreviated() -> None:
-    """An abbreviation could become ambiguous when an option is added."""
-    with pytest.raises(OptionError, match=r"Unknown option --res\. Did you mean --resolution"):
-        parse("--res 2k a fox")
 
 
 @pytest.mark.parametrize(
@@ -119,8 +116,3 @@ def test_options_cannot_be_abbreviated() -> None:
 def test_every_value_can_be_quoted(line: str, user: str) -> None:
     """Adjacent quoted parts are concatenated as in a shell; `$'…'` supports escapes."""
     assert parse(line) == Parsed({"user": user}, "")
-
-
-def test_a_switch_takes_no_value() -> None:
-    with pytest.raises(OptionError, match="--full is a switch"):
-        parse("--full=no")

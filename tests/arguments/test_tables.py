@@ -1,4 +1,4 @@
-"""How `--each` finds and reads prompts."""
+"""The sources of prompts for `--each`: objects, files and columns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections import UserDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import chain, repeat
+from itertools import chain, count, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -46,63 +46,55 @@ def test_rows_are_not_templates(tmp_path: Path, text: str) -> None:
         assert prompts(source, x="fox", prompts=[text]) == [text]
 
 
-def test_a_generator_is_read_lazily() -> None:
-    """So it may be infinite."""
-    read = 0
-
-    def endless() -> Iterator[str]:
-        nonlocal read
-        while True:
-            read += 1
-            yield f"fox {read}"
-
-    foxes = read_prompts("prompts", {"prompts": endless()})
+def test_an_endless_generator_is_read_lazily() -> None:
+    numbers = count(1)
+    foxes = read_prompts("prompts", {"prompts": (f"fox {number}" for number in numbers)})
     assert [next(foxes), next(foxes)] == ["fox 1", "fox 2"]
-    assert read == 2
+    assert next(numbers) == 3
 
 
 def test_reading_a_file_takes_constant_memory(tmp_path: Path) -> None:
-    path = tmp_path / "many.txt"
-    path.write_text("a red fox in fresh snow, at dawn\n" * 60_000)
+    text = tmp_path / "many.txt"
+    text.write_text("a red fox in fresh snow, at dawn\n" * 30_000)
     table = tmp_path / "many.csv"
-    table.write_text("prompt\n" + "a fox\n" * 60_000)
-    for source in (path, table):
+    table.write_text("prompt\n" + "a fox\n" * 30_000)
+    for source in (text, table):
         tracemalloc.start()
         foxes = read_prompts(source, {})
-        assert sum(1 for _ in foxes) == 60_000
+        assert sum(1 for _ in foxes) == 30_000
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
         tracemalloc.stop()
         assert not foxes.lazy
 
 
-class RepeatedPrompt(Sequence[str]):
-    """A sequence that repeats one prompt without storing it."""
+class Foxes(Sequence[str]):
+    """A sequence of a length."""
 
-    def __init__(self, prompt: str, length: int) -> None:
-        self.prompt, self.length = prompt, length
+    def __init__(self, length: int) -> None:
+        self.length = length
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: Any) -> Any:
-        return self.prompt
+        return "a fox"
 
 
 @pytest.mark.parametrize(
     ("items", "length", "lazy"),
     [
         (["a", "b"], 2, False),
-        (RepeatedPrompt("a", 10**9), 10**9, False),
-        (RepeatedPrompt("a", 10**30), None, False),
+        (Foxes(10**9), 10**9, False),
+        (Foxes(10**30), None, False),
         (pd.Series(["a", "b"]), 2, False),
         (repeat("a"), None, True),
     ],
     ids=["list", "long", "length above sys.maxsize", "series", "endless"],
 )
 def test_the_length_is_known_without_reading(items: Any, length: int | None, *, lazy: bool) -> None:
-    found = read_prompts("prompts", {"prompts": items})
-    assert (found.length, found.lazy) == (length, lazy)
-    assert [next(found), next(found)]
+    source = read_prompts("prompts", {"prompts": items})
+    assert (source.length, source.lazy) == (length, lazy)
+    assert [next(source), next(source)]
 
 
 def broken(*items: str) -> Iterator[str]:
@@ -123,16 +115,14 @@ class Unprintable:
     [
         (broken(), "--each: KeyError: 'mine'."),
         (broken("a", "b"), "--each: KeyError: 'mine'. The error occurred after 2 prompts."),
-        (
-            iter(["a", Unprintable()]),
-            "value of type Unprintable. A prompt is text, or a record with a ",
-        ),
+        (iter(["a", Unprintable()]),
+         "value of type Unprintable. A prompt is text, or a record with a "),
         (iter(["a", 5]), "a record with a field 'prompt'. The error occurred after 1 prompt."),
         (repeat(""), "--each: 1,000,000 blank prompts in a row."),
         (chain("ab", repeat(None)), "in a row. The error occurred after 2 prompts."),
         (pd.DataFrame, "--each prompts: a class is not a source of prompts."),
     ],
-)
+)  # fmt: skip
 def test_read_errors_report_how_many_prompts_were_read(items: Any, message: str) -> None:
     with pytest.raises(OptionError, match=re.escape(message)) as caught:
         prompts("prompts", prompts=items)
@@ -184,13 +174,8 @@ SourceFactory = Callable[[Path], Any]
 
 def write_file(name: str, text: str | bytes, encoding: str = "utf-8") -> SourceFactory:
     """Return a function that writes a file and returns its name."""
-
-    def make(folder: Path) -> str:
-        data = text if isinstance(text, bytes) else text.encode(encoding)
-        (folder / name).write_bytes(data)
-        return str(folder / name)
-
-    return make
+    data = text if isinstance(text, bytes) else text.encode(encoding)
+    return save_with(name, lambda path: path.write_bytes(data))
 
 
 def save_with(name: str, save: Callable[[Path], Any]) -> SourceFactory:
@@ -201,10 +186,6 @@ def save_with(name: str, save: Callable[[Path], Any]) -> SourceFactory:
         return str(folder / name)
 
     return make
-
-
-def constant(value: Any) -> SourceFactory:
-    return lambda _: value
 
 
 def excel_csv(delimiter: str, encoding: str, head: str = "") -> SourceFactory:
@@ -252,7 +233,7 @@ def query_rows(query: str, factory: Any = None, *, fetched: bool = True) -> Sour
     return make
 
 
-READ: Final[dict[str, tuple[SourceFactory, list[str]]]] = {
+READ: Final[dict[str, tuple[Any, list[str]]]] = {
     "Excel, CSV UTF-8": (excel_csv(",", "utf-8-sig"), FOXES),
     "Excel, European CSV": (excel_csv(";", "cp1252"), FOXES),
     "Excel, sep= line": (excel_csv(";", "utf-8", "sep=;\r\n"), FOXES),
@@ -317,44 +298,43 @@ READ: Final[dict[str, tuple[SourceFactory, list[str]]]] = {
         ["NA", "an owl"]),
     "Excel, one column": (workbook(["Caption"], ["a fox"], [None], ["an owl"]),
         ["a fox", "an owl"]),
-    "lines of a cell": (constant("a\n\n  b  \n"), ["a", "b"]),
-    "strings": (constant(("a", "", "  ", None, float("nan"), "b")), ["a", "b"]),
-    "DataFrame": (constant(FRAME), FOXES),
-    "DataFrame, Arrow": (constant(FRAME.convert_dtypes(dtype_backend="pyarrow")), FOXES),
-    "DataFrame, nullable": (constant(FRAME.convert_dtypes()), FOXES),
-    "Series of objects": (constant(pd.Series(["a", None, pd.NA, float("nan"), pd.NaT])), ["a"]),
-    "Series of categories": (constant(FRAME.Prompt.astype("category")), FOXES),
-    "records": (constant(ROWS), FOXES),
-    "columns": (constant(FRAME.to_dict("list")), FOXES),
-    "columns by index": (constant(FRAME.to_dict()), FOXES),
-    "a record": (constant({"prompt": "a fox"}), ["a fox"]),
-    "a mapping": (constant(UserDict(prompt=["a fox"])), ["a fox"]),
-    "itertuples": (constant(FRAME.itertuples()), FOXES),
-    "namedtuples": (constant([PromptTuple("a fox"), PromptTuple(None)]), ["a fox"]),
-    "dataclasses": (constant([PromptRecord("a fox")]), ["a fox"]),
-    "keys": (constant({"a fox": 1}.keys()), ["a fox"]),
-    "polars DataFrame": (constant(pl.from_pandas(FRAME)), FOXES),
-    "polars LazyFrame": (constant(pl.from_pandas(FRAME).lazy()), FOXES),
-    "polars Series": (constant(pl.Series(["a fox", None], dtype=pl.Categorical)), ["a fox"]),
-    "polars rows": (constant(pl.from_pandas(FRAME).iter_rows(named=True)), FOXES),
-    "Arrow table": (constant(pa.Table.from_pandas(FRAME)), FOXES),
-    "Arrow batch": (constant(pa.RecordBatch.from_pandas(FRAME)), FOXES),
-    "Arrow column": (constant(pa.Table.from_pandas(FRAME)["Prompt"]), FOXES),
-    "Arrow array": (constant(pa.array(["a fox", None]).dictionary_encode()), ["a fox"]),
+    "lines of a cell": ("a\n\n  b  \n", ["a", "b"]),
+    "strings": (("a", "", "  ", None, float("nan"), "b"), ["a", "b"]),
+    "DataFrame": (FRAME, FOXES),
+    "DataFrame, Arrow": (FRAME.convert_dtypes(dtype_backend="pyarrow"), FOXES),
+    "DataFrame, nullable": (FRAME.convert_dtypes(), FOXES),
+    "Series of objects": (pd.Series(["a", None, pd.NA, float("nan"), pd.NaT]), ["a"]),
+    "Series of categories": (FRAME.Prompt.astype("category"), FOXES),
+    "records": (ROWS, FOXES),
+    "columns": (FRAME.to_dict("list"), FOXES),
+    "columns by index": (FRAME.to_dict(), FOXES),
+    "a record": ({"prompt": "a fox"}, ["a fox"]),
+    "a mapping": (UserDict(prompt=["a fox"]), ["a fox"]),
+    "itertuples": (FRAME.itertuples(), FOXES),
+    "namedtuples": ([PromptTuple("a fox"), PromptTuple(None)], ["a fox"]),
+    "dataclasses": ([PromptRecord("a fox")], ["a fox"]),
+    "keys": ({"a fox": 1}.keys(), ["a fox"]),
+    "polars DataFrame": (pl.from_pandas(FRAME), FOXES),
+    "polars LazyFrame": (pl.from_pandas(FRAME).lazy(), FOXES),
+    "polars Series": (pl.Series(["a fox", None], dtype=pl.Categorical), ["a fox"]),
+    "polars rows": (pl.from_pandas(FRAME).iter_rows(named=True), FOXES),
+    "Arrow table": (pa.Table.from_pandas(FRAME), FOXES),
+    "Arrow batch": (pa.RecordBatch.from_pandas(FRAME), FOXES),
+    "Arrow column": (pa.Table.from_pandas(FRAME)["Prompt"], FOXES),
+    "Arrow array": (pa.array(["a fox", None]).dictionary_encode(), ["a fox"]),
     "database, one column": (query_rows("SELECT prompt AS x FROM scenes", fetched=False), FOXES),
     "database, named rows": (query_rows("SELECT * FROM scenes", sqlite3.Row), FOXES),
     "database, a named column": (query_rows("SELECT prompt AS x FROM scenes", sqlite3.Row), FOXES),
-    "array of text": (constant(np.array(["a fox", "an owl"])), ["a fox", "an owl"]),
-    "array of objects": (constant(np.array(["a fox", None], dtype=object)), ["a fox"]),
-    "masked array": (constant(np.ma.array(["a fox", "x"], mask=[False, True])), ["a fox"]),
-    "structured array": (constant(np.array([("a fox", 1)], dtype=[("prompt", "U9"), ("n", int)])),
-        ["a fox"]),
-    "kinds of text": (constant([np.str_("a fox"), PromptEnum.CALM]), ["a fox", "a calm sea"]),
-    "invisible": (constant(["a", "\u200b", "\ufeff", "\u0301", "\u3164 \u00ad", "b"]), ["a", "b"]),
+    "array of text": (np.array(["a fox", "an owl"]), ["a fox", "an owl"]),
+    "array of objects": (np.array(["a fox", None], dtype=object), ["a fox"]),
+    "masked array": (np.ma.array(["a fox", "x"], mask=[False, True]), ["a fox"]),
+    "structured array": (np.array([("a fox", 1)], dtype=[("prompt", "U9"), ("n", int)]), ["a fox"]),
+    "kinds of text": ([np.str_("a fox"), PromptEnum.CALM], ["a fox", "a calm sea"]),
+    "invisible": (["a", "\u200b", "\ufeff", "\u0301", "\u3164 \u00ad", "b"], ["a", "b"]),
 }  # fmt: skip
 
 HINT: Final = "A prompt is text, or a record with a field 'prompt'."
-REFUSED: Final[dict[str, tuple[SourceFactory, str]]] = {
+REFUSED: Final[dict[str, tuple[Any, str]]] = {
     "a long cell": (write_file("a.csv", b"prompt\na fox\n" + b"x" * 140_000),
         "line 3: field larger than field limit"),
     "an open quote, many lines": (write_file("a.csv", b'prompt\n"a fox\n' + b"an owl\n" * 30_000),
@@ -396,12 +376,9 @@ REFUSED: Final[dict[str, tuple[SourceFactory, str]]] = {
         "line 2: the file is neither UTF-8 nor Windows text (CP1252). Save the file as UTF-8."),
     "undefined bytes": (write_file("a.txt", b"a\nf\xfcchse\x81\n"),
         "line 2: the file is neither UTF-8 nor"),
-    "Cyrillic": (
-        write_file("a.csv", "prompt\nкрасная лиса\n", "cp1251"),  # noqa: RUF001
-        "line 2: the file is neither",
-    ),
-    "Chinese": (write_file("a.csv", "prompt\n红色的狐狸\n", "gbk"),
-        "line 2: the file is neither UTF-8"),
+    "Cyrillic": (write_file("a.csv", "prompt\nкрасная лиса\n", "cp1251"),  # noqa: RUF001
+        "line 2: the file is neither"),
+    "Chinese": (write_file("a.csv", "prompt\n红色的狐狸\n", "gbk"), "line 2: the file is neither"),
     "Japanese": (write_file("a.txt", "赤い狐、雪の中\n", "shift-jis"),
         "line 1: the file is neither UTF-8"),
     "a workbook called .csv": (
@@ -432,41 +409,41 @@ REFUSED: Final[dict[str, tuple[SourceFactory, str]]] = {
     "a missing file": (lambda folder: folder / "a.csv", "a.csv: No such file or directory."),
     "several values": (query_rows("SELECT id, prompt FROM scenes"),
         "row 1: a tuple of 2 values is not a prompt. Give one column, or records with a field"),
-    "records without prompt": (constant([{"prompt": "a"}, {"text": "b", "n": 1}]),
+    "records without prompt": ([{"prompt": "a"}, {"text": "b", "n": 1}],
         "row 2: this dict has no field 'prompt'. It has: text, n. Name the field that holds the"),
-    "records with two": (constant([{"Prompt": "a", "PROMPT": "b"}]),
+    "records with two": ([{"Prompt": "a", "PROMPT": "b"}],
         "'prompt' matches 2 fields: 'Prompt' and"),
-    "bytes": (constant(["a", b"b"]), f"row 2: the prompt is a value of type bytes. {HINT}"),
-    "a number": (constant(["a", None, 5]), f"row 3: the prompt is a value of type int. {HINT}"),
-    "a boolean": (constant([True]), "row 1: the prompt is a value of type bool."),
-    "a column of numbers": (constant(FRAME.id), "row 1: the prompt is a value of type int."),
-    "a list of lists": (constant([["a fox"]]), "row 1: a list of 1 values is not a prompt."),
-    "a two-dimensional array": (constant(np.array([["a", "b"]])),
+    "bytes": (["a", b"b"], f"row 2: the prompt is a value of type bytes. {HINT}"),
+    "a number": (["a", None, 5], f"row 3: the prompt is a value of type int. {HINT}"),
+    "a boolean": ([True], "row 1: the prompt is a value of type bool."),
+    "a column of numbers": (FRAME.id, "row 1: the prompt is a value of type int."),
+    "a list of lists": ([["a fox"]], "row 1: a list of 1 values is not a prompt."),
+    "a two-dimensional array": (np.array([["a", "b"]]),
         "a value of type ndarray with 2 dimensions is not a list"),
-    "no dimension": (constant(np.array("a fox")), "a value of type ndarray with 0 dimensions"),
-    "a set": (constant({"a", "b"}), "--each: a set has no order. Pass sorted(…) instead."),
-    "a field of bytes": (constant([{"prompt": b"a"}]),
+    "no dimension": (np.array("a fox"), "a value of type ndarray with 0 dimensions"),
+    "a set": ({"a", "b"}, "--each: a set has no order. Pass sorted(…) instead."),
+    "a field of bytes": ([{"prompt": b"a"}],
         "row 1: the field 'prompt' holds a value of type bytes."),
-    "a class": (constant([PromptRecord]), "row 1: the prompt is a value of type type."),
-    "an object": (constant([Path("a fox")]), "row 1: the prompt is a value of type "),
-    "a dataclass of something else": (constant([RecordWithoutPrompt(1)]),
+    "a class": ([PromptRecord], "row 1: the prompt is a value of type type."),
+    "an object": ([Path("a fox")], "row 1: the prompt is a value of type "),
+    "a dataclass of something else": ([RecordWithoutPrompt(1)],
         "row 1: the prompt is a value of type RecordWithoutPrompt."),
-    "two columns of a name": (constant(pd.DataFrame([["a", "b"]], columns=["prompt", "prompt"])),
+    "two columns of a name": (pd.DataFrame([["a", "b"]], columns=["prompt", "prompt"]),
         "'prompt' matches 2 columns"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", READ)
 def test_every_kind_of_source_is_read(name: str, tmp_path: Path) -> None:
-    make, expected = READ[name]
-    assert prompts(make(tmp_path)) == expected
+    source, expected = READ[name]
+    assert prompts(source(tmp_path) if callable(source) else source) == expected
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_invalid_sources_are_refused_with_row_and_hint(name: str, tmp_path: Path) -> None:
-    make, message = REFUSED[name]
+    source, message = REFUSED[name]
     with pytest.raises(OptionError, match=re.escape(message)) as caught:
-        prompts(make(tmp_path))
+        prompts(source(tmp_path) if callable(source) else source)
     assert "\n" not in str(caught.value)
 
 
@@ -475,19 +452,17 @@ def test_lists_and_files_are_checked_before_the_first_prompt(index: int, tmp_pat
     rows: list[Any] = ["a fox"] * 70_000
     rows[index] = 5
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    message = f"{index + 1:,}: the prompt is a value of type int"
     for source, unit in ((rows, "row"), (pd.Series(rows), "row"), (tmp_path / "a.jsonl", "line")):
-        with pytest.raises(
-            OptionError, match=f"{unit} {index + 1:,}: the prompt is a value of type int"
-        ):
+        with pytest.raises(OptionError, match=f"{unit} {message}"):
             read_prompts(source, {})
 
 
 def test_an_iterator_with_a_length_is_read_once() -> None:
-    """A progress bar around a generator: a validating first pass would consume the generator."""
+    """Checking a progress bar around a generator in advance would consume the generator."""
 
     class Bar:
-        def __init__(self) -> None:
-            self.items = iter(["a fox", "an owl"])
+        items = iter(["a fox", "an owl"])
 
         def __len__(self) -> int:
             return 2
@@ -625,8 +600,7 @@ def test_an_open_csv_file_is_refused(tmp_path: Path) -> None:
         prompts(file)
 
 
-def test_columns_may_have_any_name() -> None:
-    """Even the name of a method or attribute of the table's class."""
+def test_columns_may_be_named_like_attributes_of_the_table() -> None:
     names = ["columns", "column_names", "collect", "schema", "keys", "dtype", "Prompt"]
     frame = pd.DataFrame([["x"] * 6 + ["a fox"]], columns=names)
     for table in (frame, pl.from_pandas(frame), pa.Table.from_pandas(frame)):

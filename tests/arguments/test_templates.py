@@ -1,11 +1,10 @@
-"""Templates: which expressions are filled in, and which are refused."""
+"""Templates: the expressions that are filled in, and those that are refused."""
 
 from __future__ import annotations
 
 import datetime as dt
 import os
 import re
-import time
 from collections import namedtuple
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,7 +24,7 @@ from xai_notebook.pictures.magic_source import cell_body, escape
 FRAME = pd.DataFrame({"prompt": ["a fox", "an owl"], "name": ["Rex", "Ula"], "size": [1.5, 2.5]})
 
 
-class Raising(str):
+class RaisingText(str):
     """Text whose methods raise."""
 
     __slots__ = ()
@@ -36,7 +35,7 @@ class Raising(str):
     __format__ = upper = __repr__ = __str__  # type: ignore[assignment]
 
 
-class Odd:
+class _Raising:
     """An object whose methods raise."""
 
     kept = "in the class"
@@ -46,7 +45,6 @@ class Odd:
 
     @property
     def computed(self) -> str:
-        """Raise."""
         raise AssertionError("ran")
 
     __class__ = computed  # type: ignore[assignment]  # which isinstance() reads
@@ -95,8 +93,8 @@ NAMES: dict[str, Any] = {
     "scene": Scene(),
     "slotted": Slotted("noon"),
     "simple": SimpleNamespace(light="night"),
-    "tell": Raising("hey"),
-    "odd": Odd(),
+    "tell": RaisingText("hey"),
+    "odd": _Raising(),
     "os": os,
     "pd": pd,
     "open": open,
@@ -217,13 +215,13 @@ def test_an_invalid_template_is_refused(prompt: str, message: str) -> None:
         ("namespace(a=1)", "it calls a function"),
         ("self._TemplateReference__context", "'self' is undefined"),
         ("light.upper(*many)", "* and ** cannot be used in a template"),
-        ("odd", "Odd cannot be used in a template"),
+        ("odd", "_Raising cannot be used in a template"),
         ("odd.computed", "is computed by a property"),
         ("odd.nobody", "has no field 'nobody'"),
         ("odd[0]", "has no item 0"),
-        ("odd | length", "Odd cannot be used in a template"),
-        ("[odd]", "Odd cannot be used in a template"),
-        ("{'a': odd} ~ ''", "Odd cannot be used in a template"),
+        ("odd | length", "_Raising cannot be used in a template"),
+        ("[odd]", "_Raising cannot be used in a template"),
+        ("{'a': odd} ~ ''", "_Raising cannot be used in a template"),
         ("df", "DataFrame cannot be used in a template"),
     ],
 )
@@ -236,13 +234,8 @@ def test_a_template_runs_no_code(expression: str, message: str) -> None:
 @pytest.mark.parametrize(
     "expression",
     [
-        "'a' * 10**9",
-        "10**9 * [1]",
-        "'a' | center(10**9)",
-        "'a'.ljust(10**9)",
-        "'a'.center(width=10**9)",
-        "9**(9**9)",
-        "1 ** 10**9 * 10**9 ** 999",
+        "'a' * 10**9", "10**9 * [1]", "'a' | center(10**9)", "'a'.ljust(10**9)",
+        "'a'.center(width=10**9)", "9**(9**9)", "1 ** 10**9 * 10**9 ** 999",
         "[[['a'] * 1000] * 1000] * 1000",
         "[['a' * 1000] * 1000] * 1000",
         "('a' * 1000).replace('a', 'b' * 100000)",
@@ -252,22 +245,15 @@ def test_a_template_runs_no_code(expression: str, message: str) -> None:
         "('b' * 100000).join(['a'] * 1000)",
         "1.5 | round(10**9, 'floor')",
         "day.strftime('%1000000000d')",
-        "'a' | urlize",
-        "'a' | wordwrap(1)",
-        "many | sum(start=[])",
-        "huge",
-        "huge | int",
-        "large | int",
-        "day.strftime(format='%1000000000d')",
-        "9" * 9000,
+        "'a' | urlize", "'a' | wordwrap(1)", "many | sum(start=[])", "huge", "huge | int",
+        "large | int", "day.strftime(format='%1000000000d')", "9" * 9000,
     ],
-)
+)  # fmt: skip
+@pytest.mark.timeout(60)
 def test_a_template_is_bounded(expression: str) -> None:
     """Values that would fill memory or take minutes are refused before they are made."""
-    started = time.monotonic()
     with pytest.raises(OptionError):
         fill(f"{{{{ {expression} }}}}", NAMES)
-    assert time.monotonic() - started < 60
 
 
 def test_all_expressions_of_a_prompt_share_a_limit() -> None:
@@ -286,39 +272,22 @@ def test_a_value_is_not_filled_again() -> None:
     assert fill("a {{ x }}", {"x": "{{ y }}"}) == "a {{ y }}"
 
 
-PIECES = [
-    "{",
-    "{{",
-    "}}",
-    "{%",
-    "'",
-    "\\",
-    "\x00",
-    "\x01",
-    "\r",
-    "\x85",
-    "\u2028",
-    "\u202e",
-    "\n",
-    ";",
-    " ",
-    "x",
-]
+PIECES = ["{", "{{", "}}", "{%", "'", "\\", "\x00", "\x01", "\r", "\x85", "\u2028", "\u202e",
+          "\n", ";", " ", "x"]  # fmt: skip
 
 
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=2), max_size=12).map("".join))
 def test_escaped_text_is_filled_to_itself(text: str) -> None:
-    """In a field and in a cell."""
     assert fill(escape(text), {}) == text
     assert fill(cell_body(escape(text)), {}) == text
 
 
-def test_ordinary_text_is_not_escaped() -> None:
-    for text in (
-        'a {fox} at 5 %; "it\'s"',
-        "👩\u200d🚀 in ערב",
-        "[moderated] In the sky ...",
-        "a\tb",
-    ):
-        assert cell_body(escape(text)) == text
+@pytest.mark.parametrize(
+    "text", ['a {fox} at 5 %; "it\'s"', "👩\u200d🚀 in ערב", "[moderated] In the sky ...", "a\tb"]
+)
+def test_ordinary_text_is_not_escaped(text: str) -> None:
+    assert cell_body(escape(text)) == text
+
+
+def test_double_braces_are_escaped_by_an_expression() -> None:
     assert escape("a {{ b }}") == "a {{ '{{' }} b }}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
+import itertools
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,25 +36,13 @@ if TYPE_CHECKING:
 KEY = "xai-test-0123456789abcdef"
 JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 4
 PROXY_HEADER = ("server", "a-proxy")
-ENVIRONMENT = (
-    "XAI_API_KEY",
-    "XAI_API_HOST",
-    "SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE",
-    "GRPC_PROXY",
-    "HTTPS_PROXY",
-    "HTTP_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "XAI_SDK_DISABLE_TRACING",
-    "XAI_SDK_DISABLE_SENSITIVE_TELEMETRY_ATTRIBUTES",
-)
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unset the environment variables for API keys, CA bundles and proxies."""
-    for name in ENVIRONMENT:
+    """Unset the environment variables for CA bundles and proxies."""
+    proxies = (f"{scheme}_PROXY" for scheme in ("GRPC", "HTTPS", "HTTP", "ALL", "NO"))
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", *proxies):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
 
@@ -79,9 +69,9 @@ class StubServer(
 ):
     """A gRPC server that records requests.
 
-    It answers with `answer`, or with `await answer(request, context)` if `answer` is callable. For
-    uploads, `request` is an iterator of chunks; for downloads, `answer` returns an asynchronous
-    iterator of chunks.
+    It replies with `answer`, or with what `answer(request, context)` returns or awaits. For
+    uploads, `request` is an iterator of chunks; for downloads, `answer` is an asynchronous
+    generator of chunks.
 
     Attributes:
         deadlines: Seconds that were left for each call when it arrived.
@@ -105,7 +95,8 @@ class StubServer(
         self.deadlines.append(context.time_remaining())
         # A `server` header in a Trailers-Only response proves that no reply had begun.
         context.set_trailing_metadata((PROXY_HEADER,))
-        return await self.answer(request, context) if callable(self.answer) else self.answer
+        answer = self.answer(request, context) if callable(self.answer) else self.answer
+        return await answer if inspect.isawaitable(answer) else answer
 
     GenerateImage = _handle
     ListImageGenerationModels = _handle
@@ -126,10 +117,7 @@ class StubServer(
 
 @contextlib.asynccontextmanager
 async def _serve(
-    answer: Any,
-    *,
-    credentials: grpc.ServerCredentials | None = None,
-    port: int = 0,
+    answer: Any, *, credentials: grpc.ServerCredentials | None = None, port: int = 0
 ) -> AsyncIterator[StubServer]:
     stub_server = StubServer(answer)
     sizes = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
@@ -158,34 +146,60 @@ def serve() -> Callable[..., contextlib.AbstractAsyncContextManager[StubServer]]
     return _serve
 
 
-def _reply(n: int = 1, **fields: Any) -> image_pb2.ImageResponse:
-    fields = {"respect_moderation": True, **fields}
-    return image_pb2.ImageResponse(
-        model="grok-test", images=[image_pb2.GeneratedImage(**fields) for _ in range(n)]
-    )
-
-
 @pytest.fixture
 def reply() -> Callable[..., image_pb2.ImageResponse]:
     """Return a factory of replies with n identical images, such as `reply(2, url=…)`."""
-    return _reply
+
+    def make(n: int = 1, **fields: Any) -> image_pb2.ImageResponse:
+        image = {"respect_moderation": True, **fields}
+        return image_pb2.ImageResponse(model="grok-test", images=[image] * n)
+
+    return make
 
 
 @pytest.fixture
-def run_call(
-    serve: Callable[..., contextlib.AbstractAsyncContextManager[StubServer]],
-) -> Callable[..., tuple[Any, StubServer]]:
+def fail_then_succeed() -> Callable[..., Any]:
+    """Return a factory of answers that fail `times` times, then answer as `answer` does.
+
+    With `reply_begun`, they fail after the initial metadata of a reply was sent.
+    """
+
+    def make(
+        answer: Any,
+        *,
+        times: int = 1,
+        code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE,
+        details: str = "busy",
+        trailing: Any = (),
+        reply_begun: bool = False,
+    ) -> Any:
+        calls = itertools.count(1)
+
+        async def fail_or_answer(request: Any, context: Any) -> Any:
+            if next(calls) <= times:
+                if reply_begun:
+                    await context.send_initial_metadata((("x-request", "1"),))
+                await context.abort(code, details, (*trailing, PROXY_HEADER))
+            return await answer(request, context) if callable(answer) else answer
+
+        return fail_or_answer
+
+    return make
+
+
+@pytest.fixture
+def run_call() -> Callable[..., tuple[Any, StubServer]]:
     """Return a function that starts a server and makes one client call.
 
     `run_call(answer, lambda client: client.image.sample(…))` returns the result of the call, or the
     exception that it raised, and the server.
     """
 
-    def run(answer: Any, use: Any, **options: Any) -> tuple[Any, StubServer]:
+    def run(answer: Any, use: Any, key: str = KEY, **options: Any) -> tuple[Any, StubServer]:
         async def main() -> tuple[Any, StubServer]:
             async with (
-                serve(answer) as server,
-                AsyncClient(KEY, api_host=server.host, **options) as client,
+                _serve(answer) as server,
+                AsyncClient(key, api_host=server.host, **options) as client,
             ):
                 try:
                     return await use(client), server
@@ -198,14 +212,15 @@ def run_call(
 
 
 @pytest.fixture
-def compare_with_sdk(
-    serve: Callable[..., contextlib.AbstractAsyncContextManager[StubServer]],
-) -> Callable[..., tuple[Any, Any]]:
-    """Return a function that compares the client's requests with the SDK's; return both results."""
+def compare_with_sdk() -> Callable[..., tuple[Any, Any]]:
+    """Return a function that makes the same calls with the SDK and with the client.
+
+    It checks that both send the same requests, and returns both results.
+    """
 
     def run(answer: Any, use: Any) -> tuple[Any, Any]:
         async def main() -> tuple[Any, Any]:
-            async with serve(answer) as server:
+            async with _serve(answer) as server:
                 sdk = SdkClient(api_key=KEY, api_host=server.host)
                 sdk_result = await use(sdk)
                 await sdk.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +14,10 @@ import trustme
 from xai_notebook import errors
 from xai_notebook.client import AsyncClient
 from xai_notebook.client.addresses import Endpoint
-from xai_notebook.client.transport.channel import _options, root_certificates_path
+from xai_notebook.client.transport.channel import _options
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
 
@@ -79,19 +78,12 @@ def test_key_and_host_come_from_the_environment(monkeypatch: pytest.MonkeyPatch)
     assert repr(AsyncClient()) == "AsyncClient(api_host='gateway.example')"
 
 
-def test_an_empty_key_is_not_sent(serve: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty key overrides the key of the environment."""
+def test_an_empty_key_overrides_the_key_of_the_environment(
+    run_call: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XAI_API_KEY", "xai-from-environment")
-
-    async def main() -> None:
-        async with (
-            serve(reply(base64="AAAA")) as server,
-            AsyncClient("", api_host=server.host) as client,
-        ):
-            await client.image.sample("p", "m")
-            assert "authorization" not in server.metadata[0]
-
-    asyncio.run(main())
+    _, server = run_call(reply(base64="AAAA"), lambda c: c.image.sample("p", "m"), key="")
+    assert "authorization" not in server.metadata[0]
 
 
 @pytest.mark.parametrize(
@@ -135,21 +127,33 @@ def tls() -> Tls:
     return Tls()
 
 
-def ask(serve: Any, reply: Any, key: str, tls: Tls | None, **options: Any) -> Any:
-    """Ask a server for one image; return the response or the error, and the server."""
+async def open_client() -> None:
+    """Open and close a client for xAI's API."""
+    async with AsyncClient("xai-key"):
+        pass
 
-    async def main() -> Any:
-        async with serve(
-            reply(base64="AAAA"), credentials=tls.credentials if tls else None
-        ) as server:
-            options.setdefault("api_host", f"https://localhost:{server.port}")
-            async with AsyncClient(key, timeout=2, **options) as client:
+
+@pytest.fixture
+def request_over_tls(serve: Any, reply: Any, key: str) -> Callable[..., Any]:
+    """Return a function that requests one image over TLS.
+
+    It returns the response or the error, and the server, which has these credentials.
+    """
+
+    def run(credentials: grpc.ServerCredentials | None) -> Any:
+        async def main() -> Any:
+            async with (
+                serve(reply(base64="AAAA"), credentials=credentials) as server,
+                AsyncClient(key, timeout=2, api_host=f"https://localhost:{server.port}") as client,
+            ):
                 try:
                     return await client.image.sample("p", "m"), server
                 except errors.XaiError as error:
                     return error, server
 
-    return asyncio.run(main())
+        return asyncio.run(main())
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -157,20 +161,19 @@ def ask(serve: Any, reply: Any, key: str, tls: Tls | None, **options: Any) -> An
 )
 @pytest.mark.parametrize("folder", [False, True])
 def test_roots_come_from_the_environment(
-    serve: Any, reply: Any, key: str, tls: Tls, tmp_path: Path, monkeypatch: Any,
+    request_over_tls: Any, key: str, tls: Tls, tmp_path: Path, monkeypatch: Any,
     variable: str, *, folder: bool,
 ) -> None:  # fmt: skip
     """A server of a private authority is trusted when a variable names the roots."""
     roots = tls.roots(tmp_path / "roots.pem")
     monkeypatch.setenv(variable, str(tmp_path if folder else roots))
-    response, server = ask(serve, reply, key, tls)
+    response, server = request_over_tls(tls.credentials)
     assert response.base64 == "AAAA"
     assert server.metadata[0]["authorization"] == f"Bearer {key}"
 
 
-def test_an_unknown_authority_is_not_trusted(serve: Any, reply: Any, key: str, tls: Tls) -> None:
-    """The server gets neither request nor key."""
-    error, server = ask(serve, reply, key, tls)
+def test_a_server_of_an_unknown_authority_gets_no_request(request_over_tls: Any, tls: Tls) -> None:
+    error, server = request_over_tls(tls.credentials)
     assert isinstance(error, errors.UnavailableError)
     assert "SSL_CERT_FILE" in str(error)
     assert server.requests == []
@@ -184,15 +187,12 @@ def test_an_unknown_authority_is_not_trusted(serve: Any, reply: Any, key: str, t
     ],
     ids=["another host", "expired"],
 )
-def test_a_wrong_certificate_is_described(
-    serve: Any, reply: Any, tls: Tls, tmp_path: Path, monkeypatch: Any,
+def test_the_error_for_a_wrong_certificate_names_its_fault_only(
+    request_over_tls: Any, tls: Tls, tmp_path: Path, monkeypatch: Any,
     names: list[str], end: datetime | None, words: str,
 ) -> None:  # fmt: skip
-    """The message says what is wrong with it, and does not send the user after roots."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tls.roots(tmp_path / "roots.pem")))
-    wrong = copy.copy(tls)
-    wrong.credentials = tls.issue(*names, end=end)
-    error, server = ask(serve, reply, "", wrong)
+    error, server = request_over_tls(tls.issue(*names, end=end))
     assert isinstance(error, errors.UnavailableError)
     assert words in str(error)
     assert "SSL_CERT_FILE" not in str(error)
@@ -200,24 +200,21 @@ def test_a_wrong_certificate_is_described(
     assert server.requests == []
 
 
-def test_missing_roots_are_a_configuration_error(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "gone.pem"))
-    with pytest.raises(errors.ConfigurationError, match=r"SSL_CERT_FILE names .*gone.pem"):
-        root_certificates_path()
-
-
-def test_roots_without_a_certificate_are_refused(
-    serve: Any, reply: Any, key: str, tmp_path: Path, monkeypatch: Any
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [("gone.pem", r"SSL_CERT_FILE names .*gone.pem"), ("text.pem", "no PEM certificate")],
+)
+def test_unusable_roots_are_a_configuration_error(
+    tmp_path: Path, monkeypatch: Any, file: str, message: str
 ) -> None:
-    """They are refused before anything is sent."""
-    (tmp_path / "roots.pem").write_text("hello")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "roots.pem"))
-    with pytest.raises(errors.ConfigurationError, match="no PEM certificate"):
-        ask(serve, reply, key, None)
+    (tmp_path / "text.pem").write_text("hello")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / file))
+    with pytest.raises(errors.ConfigurationError, match=message):
+        asyncio.run(open_client())
 
 
-def test_plain_text_does_not_replace_tls(serve: Any, reply: Any, key: str) -> None:
-    error, server = ask(serve, reply, key, None)
+def test_plain_text_does_not_replace_tls(request_over_tls: Any) -> None:
+    error, server = request_over_tls(None)
     assert isinstance(error, errors.UnavailableError)
     assert server.metadata == []
 
@@ -228,8 +225,8 @@ def test_plain_text_does_not_replace_tls(serve: Any, reply: Any, key: str) -> No
 class Proxy:
     """An HTTP proxy that connects CONNECT requests for any host to one port of this computer."""
 
-    def __init__(self, port: int) -> None:
-        self.goes_to = port
+    def __init__(self, target_port: int) -> None:
+        self.target_port = target_port
         self.heads: list[str] = []
         self.port = 0
         self.tasks: set[asyncio.Task[None]] = set()
@@ -238,7 +235,7 @@ class Proxy:
         """Serve one connection."""
         self.tasks.add(asyncio.current_task())  # type: ignore[arg-type]
         self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
-        there, here = await asyncio.open_connection("127.0.0.1", self.goes_to)
+        target, to_target = await asyncio.open_connection("127.0.0.1", self.target_port)
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
 
         async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
@@ -249,18 +246,21 @@ class Proxy:
 
         try:
             await asyncio.wait(
-                [asyncio.create_task(pump(reader, here)), asyncio.create_task(pump(there, writer))],
+                [
+                    asyncio.create_task(pump(reader, to_target)),
+                    asyncio.create_task(pump(target, writer)),
+                ],
                 return_when=asyncio.FIRST_COMPLETED,
             )
         finally:
-            for stream in (here, writer):
+            for stream in (to_target, writer):
                 stream.close()
 
 
 @contextlib.asynccontextmanager
-async def proxied(port: int) -> AsyncIterator[Proxy]:
-    """Start a proxy that connects to `port`."""
-    proxy = Proxy(port)
+async def run_proxy(target_port: int) -> AsyncIterator[Proxy]:
+    """Run a proxy that connects to a port of this computer, until the block ends."""
+    proxy = Proxy(target_port)
     server = await asyncio.start_server(proxy.handle, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
@@ -270,33 +270,39 @@ async def proxied(port: int) -> AsyncIterator[Proxy]:
         await asyncio.gather(*proxy.tasks, return_exceptions=True)
 
 
-def through(serve: Any, reply: Any, key: str, tls: Tls | None, monkeypatch: Any, name: str) -> Any:
-    """Ask `api.test`, which only the proxy can resolve, for one image."""
+@pytest.fixture
+def request_through_proxy(
+    serve: Any, reply: Any, key: str, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
+    """Return a function that requests one image from `api.test`, which only the proxy can resolve.
 
-    async def main() -> Any:
-        credentials = tls.credentials if tls else None
-        async with (
-            serve(reply(base64="AAAA"), credentials=credentials) as server,
-            proxied(server.port) as proxy,
-        ):
-            monkeypatch.setenv(name, f"http://user:secret@127.0.0.1:{proxy.port}")
-            async with AsyncClient(key, api_host="api.test", timeout=2) as client:
-                try:
-                    result: Any = await client.image.sample("p", "m")
-                except errors.XaiError as error:
-                    result = error
-        return result, server, proxy
+    It returns the response or the error, the server and the proxy.
+    """
 
-    return asyncio.run(main())
+    def run(credentials: grpc.ServerCredentials | None, variable: str = "HTTPS_PROXY") -> Any:
+        async def main() -> Any:
+            async with (
+                serve(reply(base64="AAAA"), credentials=credentials) as server,
+                run_proxy(server.port) as proxy,
+            ):
+                monkeypatch.setenv(variable, f"http://user:secret@127.0.0.1:{proxy.port}")
+                async with AsyncClient(key, api_host="api.test", timeout=2) as client:
+                    try:
+                        return await client.image.sample("p", "m"), server, proxy
+                    except errors.XaiError as error:
+                        return error, server, proxy
+
+        return asyncio.run(main())
+
+    return run
 
 
-@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy"])
-def test_a_proxy_is_used(
-    serve: Any, reply: Any, key: str, tls: Tls, tmp_path: Path, monkeypatch: Any, name: str
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy"])
+def test_a_proxy_gets_connect_and_not_the_key(
+    request_through_proxy: Any, key: str, tls: Tls, tmp_path: Path, monkeypatch: Any, variable: str
 ) -> None:
-    """The client sends CONNECT; the key stays inside TLS."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tls.roots(tmp_path / "roots.pem")))
-    response, server, proxy = through(serve, reply, key, tls, monkeypatch, name)
+    response, server, proxy = request_through_proxy(tls.credentials, variable)
     assert response.base64 == "AAAA"
     assert proxy.heads[0].startswith("CONNECT api.test:443 HTTP/1.1")
     assert "Proxy-Authorization: Basic" in proxy.heads[0]
@@ -304,20 +310,18 @@ def test_a_proxy_is_used(
     assert server.metadata[0]["authorization"] == f"Bearer {key}"
 
 
-def test_the_key_is_not_sent_in_plain_text_through_a_proxy(
-    serve: Any, reply: Any, key: str, monkeypatch: Any
-) -> None:
+def test_the_key_is_not_sent_in_plain_text_through_a_proxy(request_through_proxy: Any) -> None:
     """A plain-text server poses as a remote host."""
-    error, server, proxy = through(serve, reply, key, None, monkeypatch, "HTTPS_PROXY")
+    error, server, proxy = request_through_proxy(None)
     assert isinstance(error, errors.UnavailableError)
     assert proxy.heads
     assert server.metadata == []
 
 
-def test_no_proxy_is_honoured(serve: Any, reply: Any, key: str, monkeypatch: Any) -> None:
+def test_no_proxy_is_honoured(request_through_proxy: Any, monkeypatch: Any) -> None:
     """The direct connection fails: only the proxy knows the name."""
     monkeypatch.setenv("NO_PROXY", "example.com,.test")
-    error, _, proxy = through(serve, reply, key, None, monkeypatch, "HTTPS_PROXY")
+    error, _, proxy = request_through_proxy(None)
     assert isinstance(error, errors.UnavailableError)
     assert proxy.heads == []
 
@@ -327,19 +331,13 @@ def test_loopback_never_goes_through_a_proxy(
 ) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "http_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-
     assert run_call(reply(base64="AAAA"), lambda c: c.image.sample("p", "m"))[0].base64 == "AAAA"
 
 
 @pytest.mark.parametrize("proxy", ["https://user:secret@proxy:1", "socks5://user:secret@proxy:1"])
-def test_proxies_of_other_kinds_are_refused(proxy: str, key: str, monkeypatch: Any) -> None:
+def test_proxies_of_other_kinds_are_refused(proxy: str, monkeypatch: Any) -> None:
     """The message does not contain the proxy's password."""
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-
-    async def main() -> None:
-        async with AsyncClient(key):
-            pass
-
     with pytest.raises(errors.ConfigurationError, match="NO_PROXY") as caught:
-        asyncio.run(main())
+        asyncio.run(open_client())
     assert "secret" not in str(caught.value)

@@ -10,6 +10,7 @@ import grpc
 import pytest
 from xai_sdk.proto import image_pb2, models_pb2
 
+from harness import start_images
 from xai_notebook import errors, settings
 from xai_notebook.client import AsyncClient
 from xai_notebook.client.encoding import CHOICES
@@ -23,7 +24,6 @@ def test_a_call_sends_metadata(run_call: Any, reply: Any, key: str) -> None:
     _, server = run_call(
         reply(base64="AAAA"), lambda c: c.image.sample("p", "m"), metadata=[("X-Team", "blue")]
     )
-
     (metadata,) = server.metadata
     assert metadata["authorization"] == f"Bearer {key}"
     assert metadata["xai-sdk-version"] == f"python/{package_version()}"
@@ -38,7 +38,6 @@ def test_the_deadline_is_sent(run_call: Any, reply: Any) -> None:
         await client.image.sample("p", "m", timeout=9)
 
     _, server = run_call(reply(base64="AAAA"), use)
-
     assert 1600 < server.deadlines[0] < settings.DEFAULT_TIMEOUT + 20
     assert 8 < server.deadlines[1] < 9.5  # gRPC rounds the grpc-timeout header up
 
@@ -64,12 +63,7 @@ def test_an_unparsable_reply_is_an_error() -> None:
         return b"\x0a\x01\x07"
 
     async def main() -> None:
-        server = grpc.aio.server()
-        handler = grpc.unary_unary_rpc_method_handler(answer)
-        generic = grpc.method_handlers_generic_handler("xai_api.Image", {"GenerateImage": handler})
-        server.add_generic_rpc_handlers([generic])
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
+        server, port = await start_images(answer)
         async with AsyncClient(api_host=f"localhost:{port}") as client:
             with pytest.raises(errors.ReplyError, match="cannot be read"):
                 await client.image.sample("p", "m")
@@ -117,11 +111,11 @@ def test_invalid_options_fail_before_sending(options: dict[str, Any], message: s
     assert len(str(caught.value)) < 300
 
 
-def test_an_invalid_timeout_is_refused(run_call: Any) -> None:
-    for timeout in (0, -1, float("nan"), float("inf"), "10"):
-        error, server = run_call(None, lambda c, t=timeout: c.image.sample("p", "m", timeout=t))
-        assert isinstance(error, errors.OptionError)
-        assert server.requests == []
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), "10"])
+def test_an_invalid_timeout_is_refused(run_call: Any, timeout: Any) -> None:
+    error, server = run_call(None, lambda c: c.image.sample("p", "m", timeout=timeout))
+    assert isinstance(error, errors.OptionError)
+    assert server.requests == []
 
 
 def test_aspect_ratios_match_the_sdk() -> None:
@@ -140,7 +134,6 @@ def test_an_unknown_model_lists_the_existing_models(run_call: Any) -> None:
         return models_pb2.ListImageGenerationModelsResponse(models=models)
 
     error, _ = run_call(answer, lambda client: client.image.sample("p", "grok-9"))
-
     assert isinstance(error, errors.NotFoundError)
     assert "'grok-9'" in str(error)
     assert "Models that exist: one, t [31mwo" in str(error)
@@ -154,10 +147,7 @@ def test_not_found_for_a_file_does_not_mention_models(run_call: Any) -> None:
         model = models_pb2.ImageGenerationModel(name="grok-1", aliases=["grok"])
         return models_pb2.ListImageGenerationModelsResponse(models=[model])
 
-    error, _ = run_call(
-        answer, lambda client: client.image.sample("p", "grok", image_file_id="f-1")
-    )
-
+    error, _ = run_call(answer, lambda c: c.image.sample("p", "grok", image_file_id="f-1"))
     assert isinstance(error, errors.NotFoundError)
     assert "model" not in str(error)
     assert "no file f-1" in str(error)

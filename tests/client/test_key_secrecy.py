@@ -40,21 +40,6 @@ def render_all(error: BaseException) -> str:
     return "\n".join(texts)
 
 
-async def fail(code: Any, serve: Any) -> BaseException:
-    """Call a server that echoes the key in the details and trailing metadata of its error."""
-
-    async def answer(request: Any, context: Any) -> Any:
-        header = dict(context.invocation_metadata())["authorization"]
-        await context.abort(code, f"you sent {header}", (("x-echo", header),))
-
-    async with serve(answer) as server, client_of(server.host) as client:
-        try:
-            await client.image.sample("p", "m")
-        except errors.XaiError as error:
-            return error
-    raise AssertionError
-
-
 def client_of(host: str) -> AsyncClient:
     """Create the client here, so that no frame of a test holds the key."""
     return AsyncClient(KEY, api_host=host)
@@ -66,10 +51,18 @@ def client_of(host: str) -> AsyncClient:
 def test_an_echoed_key_is_removed_from_errors_logs_and_output(
     code: Any, serve: Any, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with caplog.at_level(logging.DEBUG):
-        error = asyncio.run(fail(code, serve))
-    assert "***" in str(error)
-    for text in (render_all(error), caplog.text, *capfd.readouterr()):
+    async def answer(request: Any, context: Any) -> Any:
+        header = dict(context.invocation_metadata())["authorization"]
+        await context.abort(code, f"you sent {header}", (("x-echo", header),))
+
+    async def main() -> None:
+        async with serve(answer) as server, client_of(server.host) as client:
+            await client.image.sample("p", "m")
+
+    with caplog.at_level(logging.DEBUG), pytest.raises(errors.XaiError) as caught:
+        asyncio.run(main())
+    assert "***" in str(caught.value)
+    for text in (render_all(caught.value), caplog.text, *capfd.readouterr()):
         assert KEY not in text
 
 
@@ -177,17 +170,13 @@ def test_an_error_for_one_environment_variable_does_not_expose_the_key(
     assert KEY not in verbose_traceback + render_all(caught.value)
 
 
-def test_attempts_and_responses_do_not_contain_the_key(serve: Any, reply: Any) -> None:
+def test_attempts_and_responses_do_not_contain_the_key(
+    run_call: Any, reply: Any, fail_then_succeed: Any
+) -> None:
     attempts: list[Any] = []
-
-    async def answer(request: Any, context: Any) -> Any:
-        if not attempts:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, KEY)
-        return reply(base64="AAAA")
-
-    async def main() -> Any:
-        async with serve(answer) as server, client_of(server.host) as client:
-            return await client.image.sample("p", "m", on_attempt=attempts.append)
-
-    response = asyncio.run(main())
+    response, _ = run_call(
+        fail_then_succeed(reply(base64="AAAA"), details=KEY),
+        lambda client: client.image.sample("p", "m", on_attempt=attempts.append),
+    )
+    assert response.base64 == "AAAA"
     assert KEY not in f"{attempts!r} {response!r} {vars(response)!r}"

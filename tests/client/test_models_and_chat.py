@@ -29,28 +29,14 @@ def test_models_are_listed(run_call: Any) -> None:
         models_pb2.ListImageGenerationModelsResponse(models=[sent]),
         lambda client: client.models.list_image_generation_models(),
     )
-    assert (model.name, model.image_price, list(model.aliases)) == (
-        "grok-imagine-image",
-        700_000_000,
-        ["grok-imagine"],
-    )
     assert model.SerializeToString() == sent.SerializeToString()
 
 
 @pytest.mark.parametrize(
     ("price", "usd"),
-    [
-        (200_000_000, 0.02),
-        (7, 0.07),
-        (0, 0.0),
-        (100_000, 0.00001),
-        (9_999, 99.99),
-        (99_999, None),
-        (-1, None),
-        (-200_000_000, None),
-        ((1 << 63) - 1, None),
-    ],
-)
+    [(200_000_000, 0.02), (7, 0.07), (0, 0.0), (100_000, 0.00001), (9_999, 99.99),
+     (99_999, None), (-1, None), (-200_000_000, None), ((1 << 63) - 1, None)],
+)  # fmt: skip
 def test_list_prices_are_ticks_or_cents(price: int, usd: float | None) -> None:
     """Large values are ticks of 1e-10 USD, small ones cents; implausible prices are None."""
     assert image_price_usd(wire.ImageGenerationModel(image_price=price)) == usd
@@ -91,12 +77,8 @@ def test_complete_sends_system_and_user_messages(run_call: Any) -> None:
         (chat_pb2.ROLE_SYSTEM, "Be vivid."),
         (chat_pb2.ROLE_USER, "a fox"),
     ]
-    assert (request.model, request.max_tokens, request.temperature, request.user) == (
-        "grok-4-fast",
-        99,
-        0.5,
-        "me",
-    )
+    assert (request.model, request.user) == ("grok-4-fast", "me")
+    assert (request.max_tokens, request.temperature) == (99, 0.5)
     assert (response.content, response.model) == ("a very red fox", "grok-4")
     assert response.cost_usd == pytest.approx(0.00125)
 

@@ -1,4 +1,4 @@
-"""A request is only sent again if it was not served, and a whole reply is always kept."""
+"""A request is only sent again if it was not served, and a complete reply is always kept."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 
 UNAVAILABLE, EXHAUSTED, INTERNAL = 14, 8, 13
 PICTURE = "QUJD" * 100
-REPLY = image_pb2.ImageResponse(
-    images=[image_pb2.GeneratedImage(base64=PICTURE, respect_moderation=True)]
-).SerializeToString()
-LARGE = image_pb2.ImageResponse(
-    images=[image_pb2.GeneratedImage(base64="QUJD" * (17 << 18), respect_moderation=True)]
-).SerializeToString()
+REPLY, LARGE = (
+    image_pb2.ImageResponse(
+        images=[{"base64": text, "respect_moderation": True}]
+    ).SerializeToString()
+    for text in (PICTURE, "QUJD" * (17 << 18))
+)
 HEAD = ("server", "envoy")
 """What a proxy adds to the head of every response: it shows that a status is a refusal."""
 LONG = ("x-long", "a" * 20_000)
 UNREACHED = "failed to connect to all addresses; last error: UNKNOWN: Connection refused"
 BEGUN = 0.2
-"""Seconds after which headers that came alone are known to be those of a reply."""
+"""Seconds after which headers without a status can only be the start of a reply."""
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +89,12 @@ def play(*steps: tuple[Any, ...], together: bool = False, delay: float = 0) -> S
     return script
 
 
-def named(scripts: dict[str, Script]) -> pytest.MarkDecorator:
-    """Parametrise a test with scripts."""
+def with_scripts(scripts: dict[str, Script]) -> pytest.MarkDecorator:
+    """Run a test with each of these scripts."""
     return pytest.mark.parametrize("script", scripts.values(), ids=scripts.keys())
 
 
-def order(
+def request_image(
     script: Script, tls: ssl.SSLContext | None = None, **options: Any
 ) -> tuple[ImageResponse | errors.XaiError, RawServer]:
     """Request one image from a server that runs `script`."""
@@ -111,8 +111,7 @@ def order(
     return asyncio.run(main())
 
 
-# --- a whole message --------------------------------------------------------------------------
-
+# --- complete replies -------------------------------------------------------------------------
 
 UNAVAILABLE_TRAILERS = ("trailers", UNAVAILABLE, "busy")
 EXHAUSTED_TRAILERS = ("trailers", EXHAUSTED, "busy")
@@ -129,17 +128,17 @@ AFTER = {
 }
 
 
-@named(AFTER)
-def test_a_whole_message_is_kept_after_any_end(script: Script, tls: ssl.SSLContext | None) -> None:
-    """The picture arrives, and one request was sent."""
-
+@with_scripts(AFTER)
+def test_a_complete_message_is_kept_after_any_end(
+    script: Script, tls: ssl.SSLContext | None
+) -> None:
     async def reply(call: Call) -> None:
         await call.headers()
         await call.message(REPLY)
         await call.sleep(0.01)  # a TCP reset can overtake the data before it
         await script(call)
 
-    response, server = order(reply, tls)
+    response, server = request_image(reply, tls)
     assert response.base64 == PICTURE
     assert len(server.orders) == 1
 
@@ -147,21 +146,21 @@ def test_a_whole_message_is_kept_after_any_end(script: Script, tls: ssl.SSLConte
 def test_a_message_is_kept_though_the_stream_ends_in_the_same_packet() -> None:
     script = play(("headers",), ("message", REPLY), ("reset", 2), together=True)
     for _ in range(20):
-        response, server = order(script)
+        response, server = request_image(script)
         assert response.base64 == PICTURE
         assert len(server.orders) == 1
 
 
 def test_a_large_message_is_kept_though_its_connection_breaks() -> None:
     script = play(("headers",), ("message", LARGE), ("sleep", 0.1), ("cut",))
-    response, server = order(script)
+    response, server = request_image(script)
     assert len(response.base64) == 17 << 20
     assert len(server.orders) == 1
 
 
 def test_long_leading_metadata_is_accepted() -> None:
     script = play(("headers", LONG), ("message", REPLY), ("trailers",))
-    response, server = order(script)
+    response, server = request_image(script)
     assert response.base64 == PICTURE
     assert len(server.orders) == 1
 
@@ -183,8 +182,7 @@ def test_a_call_without_trailers_is_cancelled_after_its_message() -> None:
     asyncio.run(main())
 
 
-def test_an_ended_call_is_freed() -> None:
-    """The call is freed without the garbage collector."""
+def test_an_ended_call_is_freed_without_the_garbage_collector() -> None:
 
     async def script(call: Call) -> None:
         if call.number % 2:
@@ -201,12 +199,10 @@ def test_an_ended_call_is_freed() -> None:
                 with contextlib.suppress(errors.UnavailableError):
                     await client.image.sample("p", "m")
             for _ in range(200):  # the last call may not have ended yet
-                if not any(
-                    isinstance(item, grpc.aio.StreamStreamCall) for item in gc.get_objects()
-                ):
+                if not any(isinstance(o, grpc.aio.StreamStreamCall) for o in gc.get_objects()):
                     return
                 await asyncio.sleep(0.01)
-            pytest.fail("a call is still there")
+            pytest.fail("A call was not freed.")
 
     gc.collect()
     gc.disable()
@@ -216,41 +212,32 @@ def test_an_ended_call_is_freed() -> None:
         gc.enable()
 
 
-# --- a reply that had begun, and other failures after which it may have been billed -----------
-
+# --- failures after which a call may have been billed -----------------------------------------
 
 HALF = ("data", frame(REPLY)[:50])
+METADATA = ("headers", ("date", "today"))
+PAUSE = ("sleep", BEGUN)
 ENVOY = "upstream connect error or disconnect/reset before headers. reset reason: "
 BROKEN = {
     "3 of 17 MiB": play(("headers",), ("data", frame(LARGE)[: 3 << 20]), ("cut",)),
     "headers": play(("headers",), ("cut",)),
     "60 percent": play(("headers",), ("data", frame(REPLY)[: len(REPLY) * 6 // 10]), ("cut",)),
-    "headers, unavailable": play(("headers",), ("sleep", BEGUN), UNAVAILABLE_TRAILERS),
-    "headers, exhausted": play(("headers",), ("sleep", BEGUN), EXHAUSTED_TRAILERS),
-    # The delay: no remote answer is as quick as one on this loop.
-    "metadata, unavailable": play(
-        ("headers", ("date", "today")), UNAVAILABLE_TRAILERS, together=True, delay=BEGUN
-    ),
-    "metadata, exhausted": play(
-        ("headers", ("date", "today")), EXHAUSTED_TRAILERS, together=True, delay=BEGUN
-    ),
-    "half, unavailable": play(("headers",), HALF, ("sleep", BEGUN), UNAVAILABLE_TRAILERS),
+    "headers, unavailable": play(("headers",), PAUSE, UNAVAILABLE_TRAILERS),
+    "headers, exhausted": play(("headers",), PAUSE, EXHAUSTED_TRAILERS),
+    # The delay: no remote server answers as quickly as this server does.
+    "metadata, unavailable": play(METADATA, UNAVAILABLE_TRAILERS, together=True, delay=BEGUN),
+    "metadata, exhausted": play(METADATA, EXHAUSTED_TRAILERS, together=True, delay=BEGUN),
+    "half, unavailable": play(("headers",), HALF, PAUSE, UNAVAILABLE_TRAILERS),
     "half, reset": play(("headers",), HALF, ("reset", 2)),
-    "headers, REFUSED_STREAM": play(("headers",), ("sleep", BEGUN), ("reset", 7)),
+    "headers, REFUSED_STREAM": play(("headers",), PAUSE, ("reset", 7)),
     "half, goaway": play(("headers",), HALF, ("goaway",), ("cut",)),
-    # The details are about another server behind, in gRPC's words for an unreached one.
-    "metadata, unreached": play(
-        ("headers", ("date", "today")), ("trailers", UNAVAILABLE, UNREACHED)
-    ),
+    # The server reports, in the words of gRPC, that it could not reach its backend.
+    "metadata, unreached": play(METADATA, ("trailers", UNAVAILABLE, UNREACHED)),
     "half, unreached": play(
-        ("headers",),
-        HALF,
-        ("sleep", BEGUN),
-        ("trailers", UNAVAILABLE, "DNS resolution failed for backend:443"),
+        ("headers",), HALF, PAUSE, ("trailers", UNAVAILABLE, "DNS resolution failed for b:443")
     ),
     "metadata, request too large": play(
-        ("headers", ("date", "today")),
-        ("trailers", EXHAUSTED, "CLIENT: Sent message larger than max (9 vs. 1)"),
+        METADATA, ("trailers", EXHAUSTED, "CLIENT: Sent message larger than max (9 vs. 1)")
     ),
     "cut": play(("cut",)),
     "closed": play(("close",)),
@@ -267,7 +254,7 @@ BROKEN = {
     ),
     "not HTTP/2": play(("raw", b"\xff" * 100)),
     "a gRPC server is stopped": play(("only_trailers", UNAVAILABLE, "Cancelling all calls")),
-    # gRPC shows the same for a reply that had begun.
+    # gRPC reports the same if a reply had begun.
     "REFUSED_STREAM": play(("reset", 7)),
     "refused without proof": play(("only_trailers", UNAVAILABLE, "busy")),
     "metadata in trailers": play(
@@ -278,12 +265,12 @@ BROKEN = {
 }
 
 
-@named(BROKEN)
+@with_scripts(BROKEN)
 def test_a_call_that_may_have_been_billed_is_not_retried(
     script: Script, tls: ssl.SSLContext | None
 ) -> None:
     """The error says that the call may have been billed."""
-    error, server = order(script, tls)
+    error, server = request_image(script, tls)
     assert isinstance(error, errors.ApiError)
     assert error.maybe_billed
     assert "may have been billed" in str(error)
@@ -299,15 +286,12 @@ def test_a_call_that_may_have_been_billed_is_not_retried(
     ids=["unavailable", "REFUSED_STREAM", "INTERNAL_ERROR"],
 )
 def test_a_reply_that_breaks_off_at_any_moment_is_not_retried(
-    end: tuple[Any, ...],
-    begin: tuple[Any, ...],
-    gap: float | None,
-    tls: ssl.SSLContext | None,
+    end: tuple[Any, ...], begin: tuple[Any, ...], gap: float | None, tls: ssl.SSLContext | None
 ) -> None:
-    """In one packet, gRPC reports the failure like a refusal; with a gap, it may not."""
+    """If headers and end are in one packet, gRPC reports the failure like a refusal."""
     pause = () if gap is None else (("sleep", gap),)
     script = play(("headers",), *begin, *pause, end, together=gap is None)
-    error, server = order(script, tls)
+    error, server = request_image(script, tls)
     assert isinstance(error, errors.ApiError)
     assert error.maybe_billed
     assert len(server.orders) == error.attempts == 1
@@ -320,8 +304,8 @@ def test_a_hanging_server_is_noticed() -> None:
         call.freeze()
         await call.ended.wait()
 
-    quick = [("grpc.keepalive_time_ms", 1000), ("grpc.http2.ping_timeout_ms", 500)]
-    error, server = order(script, channel_options=quick)
+    quick = [("grpc.keepalive_time_ms", 300), ("grpc.http2.ping_timeout_ms", 200)]
+    error, server = request_image(script, channel_options=quick)
     assert isinstance(error, errors.UnavailableError)
     assert error.maybe_billed
     assert len(server.orders) == 1
@@ -335,9 +319,9 @@ NO_PICTURE = {
 }
 
 
-@named(NO_PICTURE)
+@with_scripts(NO_PICTURE)
 def test_ok_without_a_message_may_have_been_billed(script: Script) -> None:
-    error, server = order(script)
+    error, server = request_image(script)
     assert type(error) is errors.ReplyError
     assert "may have been billed" in str(error)
     assert len(server.orders) == 1
@@ -347,14 +331,13 @@ def test_metadata_over_our_limit_is_not_retried() -> None:
     """The status is RESOURCE_EXHAUSTED, but not because of a rate limit."""
     script = play(("headers", LONG), ("message", REPLY), ("trailers",))
     limits = [("grpc.max_metadata_size", 1000), ("grpc.absolute_max_metadata_size", 2000)]
-    error, server = order(script, channel_options=limits)
+    error, server = request_image(script, channel_options=limits)
     assert isinstance(error, errors.ReplyTooLargeError)
     assert error.maybe_billed
     assert len(server.orders) == 1
 
 
 # --- refusals ---------------------------------------------------------------------------------
-
 
 UNAVAILABLE_REFUSAL = play(("only_trailers", UNAVAILABLE, "busy", HEAD))
 EXHAUSTED_REFUSAL = play(("only_trailers", EXHAUSTED, "too many requests", HEAD))
@@ -369,16 +352,16 @@ REFUSED = {
     "Envoy reached nothing": play(
         ("only_trailers", UNAVAILABLE, f"{ENVOY}remote connection failure", HEAD)
     ),
-    "the server behind was not reached": BACKEND_UNREACHED,
+    "the backend was not reached": BACKEND_UNREACHED,
 }
 
 
-@named(REFUSED)
+@with_scripts(REFUSED)
 def test_refusals_are_retried(script: Script, tls: ssl.SSLContext | None) -> None:
     async def refuse_twice(call: Call) -> None:
         await (script(call) if call.number <= 2 else call.answer(REPLY))
 
-    response, server = order(refuse_twice, tls)
+    response, server = request_image(refuse_twice, tls)
     assert response.base64 == PICTURE
     assert len(server.orders) == 3
 
@@ -386,7 +369,7 @@ def test_refusals_are_retried(script: Script, tls: ssl.SSLContext | None) -> Non
 @pytest.mark.parametrize("script", [UNAVAILABLE_REFUSAL, BACKEND_UNREACHED])
 def test_five_refusals_were_not_billed(script: Script) -> None:
     """The server is called unavailable, not unreachable."""
-    error, server = order(script)
+    error, server = request_image(script)
     assert isinstance(error, errors.UnavailableError)
     assert "is not available (5 attempts)" in str(error)
     assert not error.maybe_billed
@@ -402,13 +385,13 @@ def test_a_proof_of_refusal_does_not_depend_on_time(refuse: Script) -> None:
         else:
             await call.answer(REPLY)
 
-    response, server = order(script)
+    response, server = request_image(script)
     assert response.base64 == PICTURE
     assert len(server.orders) == 2
 
 
 def test_an_unproven_refusal_says_when_to_try_again() -> None:
-    error, _ = order(play(("only_trailers", UNAVAILABLE, "busy", ("retry-after", "7"))))
+    error, _ = request_image(play(("only_trailers", UNAVAILABLE, "busy", ("retry-after", "7"))))
     assert isinstance(error, errors.UnavailableError)
     assert "is not available" in str(error)
     assert "may have been billed" in str(error)
@@ -416,22 +399,22 @@ def test_an_unproven_refusal_says_when_to_try_again() -> None:
 
 
 def test_http_429_is_a_rate_limit() -> None:
-    error, _ = order(TOO_MANY_IN_HTTP, max_attempts=1)
+    error, _ = request_image(TOO_MANY_IN_HTTP, max_attempts=1)
     assert isinstance(error, errors.RateLimitError)
     assert not error.maybe_billed
 
 
-@pytest.mark.parametrize("most", [1, 2])
-def test_max_attempts_limits_the_requests(most: int) -> None:
-    error, server = order(UNAVAILABLE_REFUSAL, max_attempts=most)
+@pytest.mark.parametrize("limit", [1, 2])
+def test_max_attempts_limits_the_requests(limit: int) -> None:
+    error, server = request_image(UNAVAILABLE_REFUSAL, max_attempts=limit)
     assert isinstance(error, errors.UnavailableError)
-    assert len(server.orders) == error.attempts == most
+    assert len(server.orders) == error.attempts == limit
 
 
-@pytest.mark.parametrize("most", [0, -1, 1.5, None, "2"])
-def test_a_wrong_number_of_attempts_is_refused(most: Any) -> None:
+@pytest.mark.parametrize("limit", [0, -1, 1.5, None, "2"])
+def test_an_invalid_max_attempts_is_refused(limit: Any) -> None:
     with pytest.raises(errors.OptionError, match="max_attempts"):
-        AsyncClient(api_host="localhost:9", max_attempts=most)
+        AsyncClient(api_host="localhost:9", max_attempts=limit)
 
 
 def test_attempts_of_grpcs_core_do_not_multiply_ours() -> None:
@@ -444,7 +427,7 @@ def test_attempts_of_grpcs_core_do_not_multiply_ours() -> None:
         "retryableStatusCodes": ["UNAVAILABLE"],
     }
     config = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})
-    error, server = order(
+    error, server = request_image(
         UNAVAILABLE_REFUSAL,
         channel_options=[("grpc.enable_retries", 1), ("grpc.service_config", config)],
     )
@@ -452,11 +435,8 @@ def test_attempts_of_grpcs_core_do_not_multiply_ours() -> None:
     assert len(server.orders) == 3
 
 
-def test_idempotent_calls_are_retried() -> None:
-    """They are retried after a broken connection, and after a refusal without proof."""
-    models = models_pb2.ListImageGenerationModelsResponse(
-        models=[models_pb2.ImageGenerationModel(name="one")]
-    )
+def test_idempotent_calls_are_retried_after_every_failure() -> None:
+    models = models_pb2.ListImageGenerationModelsResponse(models=[{"name": "one"}])
 
     async def script(call: Call) -> None:
         if call.number == 1:

@@ -1,4 +1,4 @@
-"""Replies to requests for images: parsing, and what one image of a reply gives."""
+"""Parsing of replies to image requests, and the attributes of a response."""
 
 from __future__ import annotations
 
@@ -16,12 +16,7 @@ from xai_notebook import errors
 from xai_notebook.client import wire
 from xai_notebook.client.http import Downloader
 from xai_notebook.client.media import media_type
-from xai_notebook.client.response import (
-    MAX_FIELDS,
-    THREAD_CHARACTERS,
-    ImageResponse,
-    parse_reply,
-)
+from xai_notebook.client.response import MAX_FIELDS, THREAD_CHARACTERS, ImageResponse, parse_reply
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
@@ -103,10 +98,7 @@ def test_the_other_form_of_an_image_is_missing() -> None:
 
 @pytest.mark.parametrize("fields", [{}, {"base64": ""}, {"url": ""}])
 def test_an_empty_image_is_missing_or_moderated(fields: dict[str, str]) -> None:
-    for moderated, kind in (
-        (True, errors.ModeratedError),
-        (False, errors.MissingImageError),
-    ):
+    for moderated, kind in ((True, errors.ModeratedError), (False, errors.MissingImageError)):
         response = respond(respect_moderation=not moderated, **fields)
         with pytest.raises(kind):
             asyncio.run(load(response))
@@ -131,21 +123,12 @@ def test_unreported_values_are_empty() -> None:
 
 
 def test_reported_values_are_returned() -> None:
-    sent = image_pb2.ImageResponse(
-        model="grok-2",
-        images=[
-            image_pb2.GeneratedImage(
-                url="https://example.com/x.jpg",
-                respect_moderation=True,
-                storage_error="full",
-                file_output=image_pb2.FileOutput(file_id="f1"),
-            )
-        ],
-    )
-    sent.usage.cost_in_usd_ticks = 700_000_000
-    sent.usage.prompt_tokens = 5
-    reply = wire.ImageResponse.FromString(sent.SerializeToString())
-    reply.images[0].up_sampled_prompt = "a very red fox"  # xAI's newer stubs have no such field
+    image = wire.GeneratedImage(
+        url="https://example.com/x.jpg", respect_moderation=True, storage_error="full",
+        file_output={"file_id": "f1"}, up_sampled_prompt="a very red fox",
+    )  # fmt: skip
+    usage = {"cost_in_usd_ticks": 700_000_000, "prompt_tokens": 5}
+    reply = wire.ImageResponse(model="grok-2", images=[image], usage=usage)
     response = ImageResponse(reply, 0, Downloader(allow_loopback=False))
     assert response.prompt == "a very red fox"
     assert response.cost_usd == pytest.approx(0.07)
@@ -177,21 +160,20 @@ def test_images_are_decoded_on_demand(run_call: Any, reply: Any) -> None:
 
 # --- parsing ----------------------------------------------------------------------------------
 
-PARSED = wire.GeneratedImage(base64="AAAA", up_sampled_prompt="a f~x", respect_moderation=True)
-
 
 def serialized() -> bytes:
     """Return a serialized reply with one image."""
-    made = wire.ImageResponse(images=[PARSED], model="m~del")
-    made.usage.cost_in_usd_ticks = 700_000_000
-    made.images[0].file_output.file_id = "file~1"
-    return made.SerializeToString()
+    image = wire.GeneratedImage(
+        base64="AAAA", up_sampled_prompt="a f~x", respect_moderation=True,
+        file_output={"file_id": "file~1"},
+    )  # fmt: skip
+    usage = {"cost_in_usd_ticks": 700_000_000}
+    return wire.ImageResponse(images=[image], model="m~del", usage=usage).SerializeToString()
 
 
 def test_a_valid_reply_is_parsed_as_by_protobuf() -> None:
-    assert parse_reply(wire.ImageResponse, serialized()) == wire.ImageResponse.FromString(
-        serialized()
-    )
+    expected = wire.ImageResponse.FromString(serialized())
+    assert parse_reply(wire.ImageResponse, serialized()) == expected
 
 
 @pytest.mark.parametrize("broken", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf5\x80\x80\x80"])
@@ -200,18 +182,20 @@ def test_invalid_utf8_is_replaced(broken: bytes) -> None:
     data = serialized().replace(b"~", broken[:1])
     with pytest.raises(DecodeError):
         wire.ImageResponse.FromString(data)
-    found = parse_reply(wire.ImageResponse, data)
-    assert found.images[0].up_sampled_prompt == "a f\ufffdx"
-    assert (found.model, found.images[0].file_output.file_id) == ("m\ufffddel", "file\ufffd1")
-    assert (found.images[0].base64, found.images[0].respect_moderation) == ("AAAA", True)
-    assert found.usage.cost_in_usd_ticks == 700_000_000
+    reply = parse_reply(wire.ImageResponse, data)
+    (image,) = reply.images
+    assert image.up_sampled_prompt == "a f\ufffdx"
+    assert (reply.model, image.file_output.file_id) == ("m\ufffddel", "file\ufffd1")
+    assert (image.base64, image.respect_moderation) == ("AAAA", True)
+    assert reply.usage.cost_in_usd_ticks == 700_000_000
 
 
 def test_unknown_fields_survive_the_repair() -> None:
     """Unknown fields of every wire type are kept."""
     unknown = b"\xa0\x06\x07\xa9\x06" + bytes(8) + b"\xb2\x06\x02\xff\xfe\xbd\x06" + bytes(4)
-    found = parse_reply(wire.ImageResponse, serialized().replace(b"~", b"\xff") + unknown)
-    assert [field.field_number for field in UnknownFieldSet(found)] == [100, 101, 102, 103]  # type: ignore[attr-defined]
+    reply = parse_reply(wire.ImageResponse, serialized().replace(b"~", b"\xff") + unknown)
+    fields: Any = UnknownFieldSet(reply)
+    assert [field.field_number for field in fields] == [100, 101, 102, 103]
 
 
 @pytest.mark.parametrize(
@@ -224,15 +208,15 @@ def test_garbage_is_a_decode_error(data: bytes) -> None:
 
 @pytest.mark.parametrize("entry", [b"\x0a\x00", b"\x0a\x02\x20\x01", b"\x12\x00"])
 def test_millions_of_empty_entries_are_ignored(entry: bytes) -> None:
-    """Time and memory are those of a real reply."""
+    """They use no more memory than a real reply."""
     data = serialized() + entry * (20_000_000 // len(entry))
     tracemalloc.start()
-    found = parse_reply(wire.ImageResponse, data)
+    reply = parse_reply(wire.ImageResponse, data)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert found.images[0] == parse_reply(wire.ImageResponse, serialized()).images[0]
-    assert len(found.images) <= MAX_FIELDS
-    assert found.ByteSize() < 100_000
+    assert reply.images[0] == parse_reply(wire.ImageResponse, serialized()).images[0]
+    assert len(reply.images) <= MAX_FIELDS
+    assert reply.ByteSize() < 100_000
     assert peak < 1_000_000
 
 

@@ -26,20 +26,15 @@ def fast_retries() -> None:
     """Override `fast_retries`: these tests use the real backoff."""
 
 
-def fail_then_succeed(times: int, code: Any, details: str = "busy", trailing: Any = ()) -> Any:
-    """Return an answer that fails `times` times and then succeeds."""
-    count = 0
+@pytest.fixture
+def fail(fail_then_succeed: Any, reply: Any) -> Any:
+    """Return a factory of answers that fail `times` times with a status, then succeed."""
 
-    async def answer(request: Any, context: Any) -> Any:
-        nonlocal count
-        count += 1
-        if count <= times:
-            await context.abort(code, details, (*trailing, ("server", "a-proxy")))
-        from xai_sdk.proto import image_pb2
+    def make(times: int, code: Any, details: str = "busy", trailing: Any = ()) -> Any:
+        options = {"times": times, "code": code, "details": details, "trailing": trailing}
+        return fail_then_succeed(reply(base64="AAAA"), **options)
 
-        return image_pb2.ImageResponse(images=[image_pb2.GeneratedImage(base64="AAAA")])
-
-    return answer
+    return make
 
 
 def sample(client: AsyncClient, **options: Any) -> Any:
@@ -47,13 +42,10 @@ def sample(client: AsyncClient, **options: Any) -> Any:
     return client.image.sample("p", "m", **options)
 
 
-def test_unavailable_is_retried(run_call: Any) -> None:
+def test_unavailable_is_retried(run_call: Any, fail: Any) -> None:
     """`on_attempt` is called for each failed attempt, before the backoff."""
     attempts: list[Attempt] = []
-    response, server = run_call(
-        fail_then_succeed(3, CODE.UNAVAILABLE), sample, on_attempt=attempts.append
-    )
-
+    response, server = run_call(fail(3, CODE.UNAVAILABLE), sample, on_attempt=attempts.append)
     assert response.base64 == "AAAA"
     assert len(server.requests) == 4
     assert [attempt.number for attempt in attempts] == [1, 2, 3]
@@ -65,32 +57,33 @@ def test_unavailable_is_retried(run_call: Any) -> None:
     assert attempts[2].elapsed >= attempts[0].wait + attempts[1].wait
 
 
-def test_both_callbacks_are_called(run_call: Any) -> None:
+def test_both_callbacks_are_called(run_call: Any, fail: Any) -> None:
     calls: list[str] = []
     run_call(
-        fail_then_succeed(1, CODE.UNAVAILABLE),
+        fail(1, CODE.UNAVAILABLE),
         lambda client: sample(client, on_attempt=lambda _: calls.append("call")),
         on_attempt=lambda _: calls.append("client"),
     )
     assert calls == ["client", "call"]
 
 
-def test_a_failing_callback_is_logged(run_call: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """The reply still arrives."""
+def test_a_failing_callback_is_logged_and_the_reply_arrives(
+    run_call: Any, fail: Any, caplog: pytest.LogCaptureFixture
+) -> None:
 
     def broken(attempt: Attempt) -> None:
         raise ZeroDivisionError
 
     with caplog.at_level(logging.WARNING):
-        response, _ = run_call(fail_then_succeed(1, CODE.UNAVAILABLE), sample, on_attempt=broken)
+        response, _ = run_call(fail(1, CODE.UNAVAILABLE), sample, on_attempt=broken)
     assert response.base64 == "AAAA"
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_a_rate_limit_is_retried(run_call: Any) -> None:
+def test_a_rate_limit_is_retried(run_call: Any, fail: Any) -> None:
     """The backoff is longer than for UNAVAILABLE."""
     attempts: list[Attempt] = []
-    answer = fail_then_succeed(1, CODE.RESOURCE_EXHAUSTED, "rate limit exceeded")
+    answer = fail(1, CODE.RESOURCE_EXHAUSTED, "rate limit exceeded")
     response, _ = run_call(answer, sample, on_attempt=attempts.append)
     assert response.base64 == "AAAA"
     assert attempts[0].error_code == "RESOURCE_EXHAUSTED"
@@ -101,26 +94,21 @@ def test_a_rate_limit_is_retried(run_call: Any) -> None:
     ("code", "details", "kind"),
     [
         (CODE.DEADLINE_EXCEEDED, "too slow", errors.DeadlineExceededError),
-        (
-            CODE.RESOURCE_EXHAUSTED,
-            "Received message larger than max (30000000 vs. 20971520)",
-            errors.ReplyTooLargeError,
-        ),
-        (
-            CODE.RESOURCE_EXHAUSTED,
-            "SERVER: Sent message larger than max (3 vs. 2)",
-            errors.ReplyTooLargeError,
-        ),
+        (CODE.RESOURCE_EXHAUSTED, "Received message larger than max (30000000 vs. 20971520)",
+         errors.ReplyTooLargeError),
+        (CODE.RESOURCE_EXHAUSTED, "SERVER: Sent message larger than max (3 vs. 2)",
+         errors.ReplyTooLargeError),
         (CODE.INTERNAL, "oops", errors.ServerError),
         (CODE.ABORTED, "oops", errors.ServerError),
         (CODE.UNKNOWN, "oops", errors.ServerError),
         (CODE.INVALID_ARGUMENT, "n", errors.InvalidRequestError),
         (CODE.CANCELLED, "no", errors.CallCancelledError),
     ],
-)
-def test_other_failures_are_not_retried(run_call: Any, code: Any, details: str, kind: type) -> None:
-    """The work may have been billed."""
-    error, server = run_call(fail_then_succeed(9, code, details), sample)
+)  # fmt: skip
+def test_other_failures_are_not_retried(
+    run_call: Any, fail: Any, code: Any, details: str, kind: type
+) -> None:
+    error, server = run_call(fail(9, code, details), sample)
     assert type(error) is kind
     assert len(server.requests) == 1
 
@@ -132,11 +120,9 @@ def test_a_reply_over_the_size_limit_is_not_retried(run_call: Any, reply: Any) -
     assert len(server.requests) == 1
 
 
-def test_the_deadline_covers_all_attempts(run_call: Any) -> None:
+def test_the_deadline_covers_all_attempts(run_call: Any, fail: Any) -> None:
     """The call fails early if the deadline leaves no time for another attempt."""
-    error, server = run_call(
-        fail_then_succeed(9, CODE.UNAVAILABLE), lambda client: sample(client, timeout=0.5)
-    )
+    error, server = run_call(fail(9, CODE.UNAVAILABLE), lambda client: sample(client, timeout=0.5))
     assert isinstance(error, errors.UnavailableError)
     assert 1 < len(server.requests) < 5
     assert server.deadlines[1] < server.deadlines[0] - 0.05
@@ -155,16 +141,12 @@ def test_a_slow_server_causes_deadline_exceeded(run_call: Any) -> None:
     assert len(server.requests) == 1
 
 
-def status_with_retry_delay(seconds: float) -> bytes:
-    """Return a google.rpc.Status whose RetryInfo asks for a delay of `seconds`."""
-    return status_with_duration(Duration(nanos=int(seconds * 1e9)).SerializeToString())
-
-
-def status_with_duration(duration: bytes) -> bytes:
-    """Return a google.rpc.Status with a Help, and a RetryInfo that holds a serialized Duration."""
+def status_with_duration(duration: Duration) -> bytes:
+    """Return a google.rpc.Status with a Help, and a RetryInfo that asks for this delay."""
+    delay = duration.SerializeToString()
     info = AnyMessage(
         type_url="type.googleapis.com/google.rpc.RetryInfo",
-        value=b"\x0a" + bytes([len(duration)]) + duration,
+        value=b"\x0a" + bytes([len(delay)]) + delay,
     ).SerializeToString()
     other = AnyMessage(type_url="type.googleapis.com/google.rpc.Help").SerializeToString()
     details = b"".join(b"\x1a" + bytes([len(detail)]) + detail for detail in (other, info))
@@ -172,25 +154,25 @@ def status_with_duration(duration: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "trailing",
+    ("name", "value"),
     [
-        (("grpc-retry-pushback-ms", "700"),),
-        (("retry-after", "0.7"),),
-        (("grpc-status-details-bin", status_with_retry_delay(0.7)),),
+        ("grpc-retry-pushback-ms", "300"),
+        ("retry-after", "0.3"),
+        ("grpc-status-details-bin", status_with_duration(Duration(nanos=300_000_000))),
     ],
 )
-def test_a_retry_hint_is_followed(run_call: Any, trailing: Any) -> None:
+def test_a_retry_hint_is_followed(run_call: Any, fail: Any, name: str, value: Any) -> None:
     attempts: list[Attempt] = []
-    answer = fail_then_succeed(1, CODE.UNAVAILABLE, trailing=trailing)
+    answer = fail(1, CODE.UNAVAILABLE, trailing=((name, value),))
     response, _ = run_call(answer, sample, on_attempt=attempts.append)
     assert response.base64 == "AAAA"
-    assert attempts[0].wait == pytest.approx(0.7)
+    assert attempts[0].wait == pytest.approx(0.3)
 
 
-def test_a_retry_hint_that_overflows_timedelta_ends_the_call(run_call: Any) -> None:
-    duration = Duration(seconds=1 << 62).SerializeToString()
-    trailing = (("grpc-status-details-bin", status_with_duration(duration)),)
-    error, server = run_call(fail_then_succeed(9, CODE.UNAVAILABLE, trailing=trailing), sample)
+def test_a_retry_hint_that_overflows_timedelta_ends_the_call(run_call: Any, fail: Any) -> None:
+    status = status_with_duration(Duration(seconds=1 << 62))
+    trailing = (("grpc-status-details-bin", status),)
+    error, server = run_call(fail(9, CODE.UNAVAILABLE, trailing=trailing), sample)
     assert isinstance(error, errors.UnavailableError)
     assert len(server.requests) == 1
 
@@ -200,10 +182,10 @@ def test_a_retry_hint_that_overflows_timedelta_ends_the_call(run_call: Any) -> N
     [((("grpc-retry-pushback-ms", "-1"),), []), ((("retry-after", "3600"),), ["3600 s"])],
 )
 def test_a_long_or_negative_retry_hint_ends_the_call(
-    run_call: Any, trailing: Any, wait: list[str]
+    run_call: Any, fail: Any, trailing: Any, wait: list[str]
 ) -> None:
     """The message states a wait that is too long."""
-    answer = fail_then_succeed(9, CODE.RESOURCE_EXHAUSTED, trailing=trailing)
+    answer = fail(9, CODE.RESOURCE_EXHAUSTED, trailing=trailing)
     error, server = run_call(answer, sample)
     assert isinstance(error, errors.RateLimitError)
     assert len(server.requests) == 1

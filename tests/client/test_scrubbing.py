@@ -1,8 +1,7 @@
-"""The key is masked in every text of a server: whole, in pieces or encoded."""
+"""Masking of the key in the texts of a server: whole, in pieces or encoded."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 from xai_sdk.proto import chat_pb2, image_pb2, models_pb2
 
 from xai_notebook import errors
-from xai_notebook.client import AsyncClient
 from xai_notebook.client.transport.scrubbing import PIECE, SMALL_BYTES, scrub
 from xai_notebook.settings import ApiKey
 
@@ -52,11 +50,11 @@ def leaks(text: str) -> list[str]:
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_the_key_is_masked(form: str) -> None:
     """The text around the key is unchanged."""
-    kept = scrub(f"«the key {FORMS[form]} is wrong»", ApiKey(KEY))
-    assert leaks(kept) == []
-    assert kept.startswith("«the key ")
-    assert "***" in kept
-    assert kept.endswith(" is wrong»")
+    text = scrub(f"«the key {FORMS[form]} is wrong»", ApiKey(KEY))
+    assert leaks(text) == []
+    assert text.startswith("«the key ")
+    assert "***" in text
+    assert text.endswith(" is wrong»")
 
 
 @given(
@@ -68,8 +66,9 @@ def test_every_piece_of_twelve_bytes_is_masked(
     before: str, after: str, cut: tuple[int, int]
 ) -> None:
     piece = KEY[cut[0] : cut[0] + cut[1]]
-    assert piece not in scrub(f"{before}{piece}{after}", ApiKey(KEY))
-    assert "***" in scrub(f"{before}{piece}{after}", ApiKey(KEY))
+    text = scrub(f"{before}{piece}{after}", ApiKey(KEY))
+    assert piece not in text
+    assert "***" in text
 
 
 @given(st.text(st.characters(), max_size=300))
@@ -81,27 +80,15 @@ def test_other_texts_stay_unchanged(text: str) -> None:
 
 @pytest.mark.parametrize(
     "gap",
-    [
-        " ",
-        "\n",
-        "\t ",
-        "\x00",
-        "\u200b",
-        "\xad",
-        "\u202e",
-        "\r\n",
-        "\xa0",
-        "\u3000",
-        "\ufeff",
-        "\u2060",
-    ],
-)
+    [" ", "\n", "\t ", "\x00", "\u200b", "\xad", "\u202e", "\r\n", "\xa0", "\u3000", "\ufeff",
+     "\u2060"],
+)  # fmt: skip
 @pytest.mark.parametrize("step", [1, 5, 11])
 @pytest.mark.parametrize("form", ["plain", "reversed", "hex", "base64 std 0="])
 def test_a_key_with_gaps_is_masked(gap: str, step: int, form: str) -> None:
     text = FORMS[form]
-    spelt = gap.join(text[at : at + step] for at in range(0, len(text), step))
-    assert scrub(f"the key {spelt} is wrong", ApiKey(KEY)) == "***"
+    key = gap.join(text[at : at + step] for at in range(0, len(text), step))
+    assert scrub(f"the key {key} is wrong", ApiKey(KEY)) == "***"
 
 
 def test_a_short_key_is_masked_as_a_whole() -> None:
@@ -110,37 +97,28 @@ def test_a_short_key_is_masked_as_a_whole() -> None:
     assert scrub("xyz", ApiKey("y")) == "x***z"
 
 
-def client_of(host: str) -> AsyncClient:
-    return AsyncClient(KEY, api_host=host)
+ECHO = " | ".join(FORMS.values())
 
 
-async def _ask(serve: Any, reply: Any, use: Any) -> Any:
-    async with serve(reply) as server, client_of(server.host) as client:
-        return await use(client)
-
-
-SAID = " | ".join(FORMS.values())
-
-
-def test_an_echo_in_a_reply_is_masked(serve: Any) -> None:
+def test_an_echo_in_a_reply_is_masked(run_call: Any) -> None:
     """The key is masked in every string and unknown field; the image is unchanged."""
     jpeg = b"\xff\xd8\xff" + KEY.encode() + bytes(SMALL_BYTES)
     image = image_pb2.GeneratedImage(
         base64=base64.b64encode(jpeg).decode(),
         respect_moderation=True,
-        storage_error=SAID,
-        file_output={"filename": SAID, "file_id": KEY, "public_url_error": SAID},
+        storage_error=ECHO,
+        file_output={"filename": ECHO, "file_id": KEY, "public_url_error": ECHO},
     )
     image.file_output.public_url = f"https://example.com/{KEY}"
     image.MergeFromString(b"\x12" + bytes([len(KEY)]) + KEY.encode())  # up_sampled_prompt
-    sent = image_pb2.ImageResponse(model=SAID, images=[image])
+    sent = image_pb2.ImageResponse(model=ECHO, images=[image])
     sent.MergeFromString(b"\xfa\x7f" + bytes([len(KEY)]) + KEY.encode())
 
     async def use(client: Any) -> Any:
         response = await client.image.sample("p", "m")
         return response, await response.image
 
-    response, data = asyncio.run(_ask(serve, sent, use))
+    (response, data), _ = run_call(sent, use, KEY)
     assert data == jpeg
     assert response.prompt == "***"
     assert response.public_url == "https://example.com/***"
@@ -148,46 +126,40 @@ def test_an_echo_in_a_reply_is_masked(serve: Any) -> None:
     assert leaks(f"{response.proto!s}{response.proto.SerializeToString().decode('latin-1')}") == []
 
 
-def test_an_echo_instead_of_an_image_is_masked(serve: Any) -> None:
+def test_an_echo_instead_of_an_image_is_masked(run_call: Any) -> None:
     sent = image_pb2.ImageResponse(images=[{"base64": f"data:{KEY}"}])
-    response = asyncio.run(_ask(serve, sent, lambda client: client.image.sample("p", "m")))
+    response, _ = run_call(sent, lambda client: client.image.sample("p", "m"), KEY)
     assert response.base64 == "data:***"
 
 
-def test_an_echo_in_models_and_chat_is_masked(serve: Any) -> None:
-    model = models_pb2.ImageGenerationModel(name=KEY, aliases=["a", SAID])
-    models = asyncio.run(
-        _ask(
-            serve,
-            models_pb2.ListImageGenerationModelsResponse(models=[model]),
-            lambda client: client.models.list_image_generation_models(),
-        )
+def test_an_echo_in_models_is_masked(run_call: Any) -> None:
+    sent = models_pb2.ListImageGenerationModelsResponse(
+        models=[{"name": KEY, "aliases": ["a", ECHO]}]
     )
+    models, _ = run_call(sent, lambda client: client.models.list_image_generation_models(), KEY)
     assert models[0].aliases[0] == "a"
     assert leaks(str(models)) == []
-    reply = chat_pb2.GetChatCompletionResponse(model=SAID)
-    reply.outputs.add().message.content = f"a fox, {KEY}"
-    answer = asyncio.run(_ask(serve, reply, lambda client: client.chat.complete("p", "m")))
-    assert answer.content == "a fox, ***"
-    assert leaks(str(answer)) == []
+
+
+def test_an_echo_in_chat_is_masked(run_call: Any) -> None:
+    message = {"content": f"a fox, {KEY}"}
+    sent = chat_pb2.GetChatCompletionResponse(model=ECHO, outputs=[{"message": message}])
+    completion, _ = run_call(sent, lambda client: client.chat.complete("p", "m"), KEY)
+    assert completion.content == "a fox, ***"
+    assert leaks(str(completion)) == []
 
 
 @pytest.mark.parametrize("form", ["halves", "base64 url 0", "hex"])
 @pytest.mark.parametrize("place", ["details", "metadata"])
-def test_an_echo_in_an_error_is_masked(serve: Any, form: str, place: str) -> None:
+def test_an_echo_in_an_error_is_masked(run_call: Any, form: str, place: str) -> None:
     """The key is masked in the error's message, details and cause."""
 
     async def answer(request: Any, context: Any) -> Any:
         details = FORMS[form] if place == "details" else "no"
-        trailers = (("x-said", FORMS[form]),) if place == "metadata" else ()
+        trailers = (("x-echo", FORMS[form]),) if place == "metadata" else ()
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, details, trailers)
 
-    async def main() -> BaseException:
-        async with serve(answer) as server, client_of(server.host) as client:
-            with pytest.raises(errors.InvalidRequestError) as caught:
-                await client.image.sample("p", "m")
-            return caught.value
-
-    error = asyncio.run(main())
+    error, _ = run_call(answer, lambda client: client.image.sample("p", "m"), KEY)
+    assert isinstance(error, errors.InvalidRequestError)
     cause: Any = error.__cause__
     assert leaks(f"{error}{vars(error)}{cause!r}{cause.trailing_metadata()}") == []

@@ -9,7 +9,6 @@ import socket
 from datetime import timedelta
 from typing import Any
 
-import grpc
 import pytest
 from PIL import Image
 from xai_sdk.aio.image import ImageResponse as SdkResponse
@@ -68,81 +67,41 @@ def test_invalid_storage_options_are_refused(options: Any, message: str) -> None
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
-@pytest.mark.parametrize("use_list", [False, True])
-def test_an_input_image_may_be_bare_base64(image_format: str, use_list: bool) -> None:  # noqa: FBT001
-    """It is sent as a data URI; the media type is detected from the first bytes."""
+def test_bare_base64_is_sent_as_a_data_uri(image_format: str) -> None:
+    """The media type is detected from the first bytes."""
     stream = io.BytesIO()
     Image.new("RGB", (64, 64), "teal").save(stream, image_format)
     text = base64.b64encode(stream.getvalue()).decode()
-    if use_list:
-        (source,) = prepare(image_urls=[text]).images
-    else:
-        source = prepare(image_url=text).image
-    assert source.image_url == f"data:image/{image_format.lower()};base64,{text}"
-
-
-def test_the_server_accepts_bare_base64_from_both_clients() -> None:
-    from xai_sdk import AsyncClient as SdkClient
-
-    stream = io.BytesIO()
-    Image.new("RGB", (64, 64), "teal").save(stream, "PNG")
-    text = base64.b64encode(stream.getvalue()).decode()
-
-    async def main() -> list[bytes]:
-        images = []
-        async with EmbeddedServer() as server:
-            for client_class in (AsyncClient, SdkClient):
-                client: Any = client_class(api_key="xai-key", api_host=server.address)
-                for image_url in (text, f"data:image/png;base64,{text}"):
-                    response = await client.image.sample(
-                        "at night", "grok-imagine-image", image_url=image_url, image_format="base64"
-                    )
-                    images.append(await response.image)
-                await client.close()
-        return images
-
-    assert len(set(asyncio.run(main()))) == 1
-
-
-async def _sent_metadata(metadata: Any, serve: Any) -> dict[str, Any]:
-    async with serve(image_pb2.ImageResponse(images=[{"base64": "AAAA"}])) as server:
-        async with AsyncClient(
-            "", api_host=server.host, metadata=metadata, channel_options=None
-        ) as client:
-            await client.image.sample("p", "m")
-        return dict(server.metadata[0])
+    for source in (prepare(image_url=text).image, prepare(image_urls=[text]).images[0]):
+        assert source.image_url == f"data:image/{image_format.lower()};base64,{text}"
 
 
 @pytest.mark.parametrize(
-    "metadata", [None, (), (("X-Team", "a b"),), [["x-team", "a b"]], iter([("x-team", "a b")])]
+    ("metadata", "name", "value"),
+    [
+        (None, "x-team", None),
+        ((), "x-team", None),
+        ((("X-Team", "a b"),), "x-team", "a b"),
+        ([["x-team", "a b"]], "x-team", "a b"),
+        (iter([("x-team", "a b")]), "x-team", "a b"),
+        ([("x-bin", b"\0\xff")], "x-bin", b"\0\xff"),
+    ],
 )
-def test_metadata_is_any_iterable_of_pairs_or_none(metadata: Any, serve: Any) -> None:
-    expected = "a b" if metadata else None
-    assert asyncio.run(_sent_metadata(metadata, serve)).get("x-team") == expected
-
-
-def test_metadata_values_of_bin_names_are_bytes(serve: Any) -> None:
-    assert asyncio.run(_sent_metadata([("x-bin", b"\0\xff")], serve))["x-bin"] == b"\0\xff"
+def test_metadata_is_any_iterable_of_pairs_or_none(
+    run_call: Any, reply: Any, metadata: Any, name: str, value: Any
+) -> None:
+    """The values of names that end with -bin are bytes."""
+    options = {"metadata": metadata, "channel_options": None}
+    _, server = run_call(reply(base64="AAAA"), lambda c: c.image.sample("p", "m"), **options)
+    assert server.metadata[0].get(name) == value
 
 
 @pytest.mark.parametrize(
     "metadata",
-    [
-        7,
-        "x-team",
-        {"x-team": "a"},
-        [("x-team",)],
-        [("x-team", 7)],
-        [("x team", "a")],
-        [("", "a")],
-        [(b"x-team", "a")],
-        [("x-team", "ü")],
-        [("x-team", "a\nb")],
-        [("x-bin", "text")],
-        [("x-team", b"bytes")],
-        [("Authorization", "Bearer x")],
-    ],
-)
+    [7, "x-team", {"x-team": "a"}, [("x-team",)], [("x-team", 7)], [("x team", "a")], [("", "a")],
+     [(b"x-team", "a")], [("x-team", "ü")], [("x-team", "a\nb")], [("x-bin", "text")],
+     [("x-team", b"bytes")], [("Authorization", "Bearer x")]],
+)  # fmt: skip
 def test_invalid_metadata_is_refused(metadata: Any) -> None:
     """The constructor raises a one-line error."""
     with pytest.raises(errors.ConfigurationError, match=r"^The metadata ") as caught:
@@ -211,39 +170,3 @@ def test_localhost_falls_back_to_ipv6() -> None:
                 return [len(running.requests) for running in (server, other)]
 
     assert asyncio.run(main()) == [1, 1]
-
-
-def test_the_server_accepts_former_model_names() -> None:
-    from xai_sdk import AsyncClient as SdkClient
-
-    async def main() -> Any:
-        async with EmbeddedServer() as server:
-            client = SdkClient(api_key="xai-key", api_host=server.address)
-            try:
-                return await client.models.get_image_generation_model("grok-imagine-image-pro")
-            finally:
-                await client.close()
-
-    assert asyncio.run(main()).name == "grok-imagine-image-quality"
-
-
-async def generate_in_format(number: int) -> wire.ImageResponse:
-    """Request an image in the format with this number of the enum."""
-    request = wire.GenerateImageRequest(prompt="a fox", model="grok-imagine-image")
-    request.format = number  # type: ignore[assignment]
-    async with (
-        EmbeddedServer() as server,
-        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
-    ):
-        call = channel.unary_unary(wire.GENERATE_IMAGE)
-        return wire.ImageResponse.FromString(await call(request.SerializeToString()))
-
-
-def test_the_image_format_defaults_to_url() -> None:
-    assert asyncio.run(generate_in_format(0)).images[0].url.startswith("http://127.0.0.1:")
-
-
-def test_an_unknown_image_format_is_refused() -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        asyncio.run(generate_in_format(7))
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

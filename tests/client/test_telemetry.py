@@ -14,11 +14,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from xai_sdk.image import (
-    BaseImageResponse,
-    _make_span_request_attributes,
-    _make_span_response_attributes,
-)
+from xai_sdk import image as sdk_image
 from xai_sdk.proto import files_pb2, image_pb2
 
 from xai_notebook import errors
@@ -89,15 +85,14 @@ def test_storage_attributes_match_the_sdk(run_call: Any, exporter: InMemorySpanE
     options = {"filename": "a.png", "expires_after": 7200, "public_url": True}
     stored = {"file_id": "f", "public_url": "https://x.example/f", "public_url_error": "late"}
     image = {"url": "https://x.example/a", "file_output": stored, "storage_error": "full"}
-
-    _, server = run_call(
-        image_pb2.ImageResponse(images=[image]),
-        lambda c: c.image.sample("p", "m", storage_options=options),
-    )
-    (request,), reply = server.requests, image_pb2.ImageResponse(images=[image])
+    reply = image_pb2.ImageResponse(images=[image])
+    _, server = run_call(reply, lambda c: c.image.sample("p", "m", storage_options=options))
+    (request,) = server.requests
     sdk_attributes = {
-        **_make_span_request_attributes(request),
-        **_make_span_response_attributes(request, [BaseImageResponse(reply, 0)]),
+        **sdk_image._make_span_request_attributes(request),
+        **sdk_image._make_span_response_attributes(
+            request, [sdk_image.BaseImageResponse(reply, 0)]
+        ),
     }
     (span,) = exporter.get_finished_spans()
     assert sdk_attributes["gen_ai.response.0.image.storage_error"] == "full"
@@ -150,8 +145,6 @@ def test_a_failed_call_sets_the_span_status_without_key_and_traceback(
 def test_upload_and_delete_create_spans_named_like_the_sdk(
     run_call: Any, exporter: InMemorySpanExporter
 ) -> None:
-    """The spans have the SDK's names and the file's id."""
-
     async def answer(request: Any, context: Any) -> Any:
         assert [chunk async for chunk in request]
         return files_pb2.File(id="f1", filename="a")
@@ -169,8 +162,7 @@ def test_upload_and_delete_create_spans_named_like_the_sdk(
     assert dict(deleted.attributes or {})["file.id"] == "f1"
 
 
-def test_a_call_imports_no_optional_packages() -> None:
-    script = """
+CALL = """
 import asyncio, sys
 from xai_notebook import errors
 from xai_notebook.client import AsyncClient
@@ -184,6 +176,8 @@ asyncio.run(main())
 heavy = {"opentelemetry", "requests", "urllib3", "IPython", "PIL"} & set(sys.modules)
 assert not heavy, heavy
 """
-    subprocess.run(
-        [sys.executable, "-c", script], check=True, timeout=30, env={**os.environ, "PYTHONPATH": ""}
-    )
+
+
+def test_a_call_imports_no_optional_packages() -> None:
+    environment = {**os.environ, "PYTHONPATH": ""}
+    subprocess.run([sys.executable, "-c", CALL], check=True, timeout=30, env=environment)

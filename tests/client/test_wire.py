@@ -16,7 +16,7 @@ from xai_sdk.proto import (
     image_pb2,
     models_pb2,
     usage_pb2,
-)
+)  # fmt: skip
 
 from xai_notebook.client import wire
 
@@ -47,7 +47,7 @@ def sdk_type(name: str) -> Any:
 
 def messages() -> dict[str, Descriptor]:
     """Return the descriptors of all our messages by name."""
-    found: dict[str, Descriptor] = {}
+    descriptors: dict[str, Descriptor] = {}
     pending = [
         value.DESCRIPTOR
         for name, value in vars(wire).items()
@@ -55,10 +55,10 @@ def messages() -> dict[str, Descriptor]:
     ]
     while pending:
         descriptor = pending.pop()
-        if descriptor.name not in found and "xai_notebook" in descriptor.full_name:
-            found[descriptor.name] = descriptor
+        if descriptor.name not in descriptors and "xai_notebook" in descriptor.full_name:
+            descriptors[descriptor.name] = descriptor
             pending += [field.message_type for field in descriptor.fields if field.message_type]
-    return found
+    return descriptors
 
 
 def shape(field: Any) -> tuple[Any, ...]:
@@ -87,10 +87,8 @@ def test_fields_match_the_sdk(name: str) -> None:
             assert field.number == sdk_fields[field.name].number
             assert sdk_fields[field.name].enum_type is not None
         else:
-            our_shape, sdk_shape = shape(field), shape(sdk_fields[field.name])
-            assert (
-                tuple("Status" if part == "RpcStatus" else part for part in our_shape) == sdk_shape
-            )
+            ours = tuple("Status" if part == "RpcStatus" else part for part in shape(field))
+            assert ours == shape(sdk_fields[field.name])
 
 
 @pytest.mark.parametrize(
@@ -119,7 +117,7 @@ def test_method_paths_exist_in_the_sdk(path: str) -> None:
 
 
 def test_message_names_do_not_collide_with_the_sdk() -> None:
-    """Protobuf registers each full name only once per process."""
+    """A process can register each full name only once."""
     for descriptor in messages().values():
         assert descriptor.full_name.startswith("xai_notebook.")
         assert not descriptor.file.name.startswith("xai/")

@@ -1,4 +1,4 @@
-"""A server with a key reveals nothing without it; its log is bounded."""
+"""Access to a server with a key, and the bounds of the log of calls."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CREDENTIALS: list[tuple[tuple[str, str], ...]] = [
 def test_a_wrong_key_is_refused_before_the_request_is_read(
     metadata: tuple[tuple[str, str], ...],
 ) -> None:
-    """For every method, also unknown ones; no key is logged."""
+    """No method, existing or not, answers; no key is logged."""
 
     async def main() -> set[Any]:
         async with (
@@ -48,7 +48,7 @@ def test_a_wrong_key_is_refused_before_the_request_is_read(
                 for path in (*METHODS, *OTHERS)
             ]
             codes = {await call.code() for call in calls}
-            logged = {value for seen in server.requests for value in seen.metadata.values()}
+            logged = {value for call in server.requests for value in call.metadata.values()}
             assert logged <= {"***"}
             return codes
 
@@ -56,8 +56,7 @@ def test_a_wrong_key_is_refused_before_the_request_is_read(
     assert asyncio.run(main()) == {grpc.StatusCode.UNAUTHENTICATED}
 
 
-def test_refused_calls_use_no_memory() -> None:
-    """Only the method is logged, and only if it exists."""
+def test_of_refused_calls_only_existing_methods_are_logged() -> None:
 
     async def main() -> list[Any]:
         async with (
@@ -71,8 +70,8 @@ def test_refused_calls_use_no_memory() -> None:
             assert list(server.counts) == [wire.GENERATE_IMAGE]
             return server.requests
 
-    (seen,) = asyncio.run(main())
-    assert (seen.message.ByteSize(), seen.metadata, seen.status) == (0, {}, "UNAUTHENTICATED")
+    (call,) = asyncio.run(main())
+    assert (call.message.ByteSize(), call.metadata, call.status) == (0, {}, "UNAUTHENTICATED")
 
 
 def test_without_a_key_every_client_is_accepted() -> None:
@@ -88,16 +87,16 @@ def test_without_a_key_every_client_is_accepted() -> None:
     asyncio.run(main())
 
 
-def test_garbage_is_an_invalid_argument() -> None:
+def test_a_request_that_cannot_be_read_is_an_invalid_argument() -> None:
     """Without the key, it is UNAUTHENTICATED."""
 
     async def send(key: str) -> tuple[Any, str]:
         async with EmbeddedServer(api_key="right") as server:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-                call = channel.unary_unary(wire.GENERATE_IMAGE)
+                generate = channel.unary_unary(wire.GENERATE_IMAGE)
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
-                    await call(b"\xff\xff", metadata=(("authorization", f"Bearer {key}"),))
-            assert [seen.status for seen in server.requests] == [caught.value.code().name]
+                    await generate(b"\xff\xff", metadata=(("authorization", f"Bearer {key}"),))
+            assert [call.status for call in server.requests] == [caught.value.code().name]
         return caught.value.code(), caught.value.details() or ""
 
     code, details = asyncio.run(send("right"))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from xai_notebook.server.validation import ImageOrder
 
 
-class _MyEngine(Engine):
+class _RecordingEngine(Engine):
     """An engine like that of the documentation."""
 
     def __init__(self) -> None:
@@ -43,21 +43,21 @@ class _MyEngine(Engine):
         return self.made
 
 
-def test_pictures_of_an_engine() -> None:
-    """It gets the checked request and each index; the reply has its model and media type."""
-    engine = _MyEngine()
+def test_an_engine_gets_the_checked_request_and_each_index() -> None:
+    """The reply has the engine's model and media type."""
+    engine = _RecordingEngine()
     reply = ask(image_request(n=3, prompt="a fox [moderated:2]"), engine=engine)
     assert reply.model == "mine-1"
     assert [index for _, index, _ in engine.orders] == [0, 1, 2]
     assert engine.orders[0][0].prompt == "a fox [moderated:2]"
     encoded = base64.b64encode(png()).decode()
-    assert [image.base64 for image in reply.images] == [f"data:image/png;base64,{encoded}"] * 3
-    assert [image.up_sampled_prompt for image in reply.images] == [""] * 3
+    expected = [(f"data:image/png;base64,{encoded}", "")] * 3
+    assert [(image.base64, image.up_sampled_prompt) for image in reply.images] == expected
     assert engine.state == "closed"
 
 
 def test_an_engine_gets_inputs_as_sent_and_decoded() -> None:
-    engine = _MyEngine()
+    engine = _RecordingEngine()
     ask(image_request(**EDIT), engine=engine)
     ((_, _, (source,)),) = engine.orders
     assert source.data == png("navy")
@@ -65,8 +65,8 @@ def test_an_engine_gets_inputs_as_sent_and_decoded() -> None:
 
 
 def test_the_models_of_an_engine_are_listed() -> None:
-    listed = ask(wire.Empty(), wire.LIST_IMAGE_GENERATION_MODELS, engine=_MyEngine()).models
-    assert [(one.name, list(one.aliases), one.version) for one in listed] == [
+    listed = ask(wire.Empty(), wire.LIST_IMAGE_GENERATION_MODELS, engine=_RecordingEngine()).models
+    assert [(model.name, list(model.aliases), model.version) for model in listed] == [
         ("mine-1", ["mine"], "7"),
         ("flat-1", [], ""),
     ]
@@ -75,7 +75,7 @@ def test_the_models_of_an_engine_are_listed() -> None:
 
 @pytest.mark.parametrize("made", [b"", b"<html>", png()[:60], enormous_png()])
 def test_pictures_of_an_engine_are_checked(made: bytes) -> None:
-    engine = _MyEngine()
+    engine = _RecordingEngine()
     engine.made = made
     code, details, _ = refusal(image_request(), engine=engine)
     assert code is grpc.StatusCode.INTERNAL

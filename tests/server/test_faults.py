@@ -1,4 +1,4 @@
-"""Every fault works as documented."""
+"""Faults of the embedded server: failures, delays, broken and missing images."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from xai_notebook.client import wire
 from xai_notebook.server import EmbeddedServer, Faults
 
 
-def outcome(requests: list[Any], faults: Faults) -> tuple[list[Any], int]:
-    """Send requests in turn; return replies or errors, and the count of pictures."""
+def send(requests: list[Any], faults: Faults) -> tuple[list[Any], int]:
+    """Send requests in turn; return replies or errors, and the number of painted pictures."""
 
     async def main() -> Any:
         results = []
@@ -34,10 +34,10 @@ def outcome(requests: list[Any], faults: Faults) -> tuple[list[Any], int]:
 
 
 def test_failures_are_consumed_one_by_one() -> None:
-    """With details and trailing metadata; None lets a call succeed."""
+    """A failure can have details and trailing metadata; None lets a call succeed."""
     hint = (grpc.StatusCode.RESOURCE_EXHAUSTED, "slow down", [("retry-after", "1")])
     faults = Faults(failures=[grpc.StatusCode.UNAVAILABLE, None, hint])
-    results, _ = outcome([image_request()] * 4, faults)
+    results, _ = send([image_request()] * 4, faults)
     assert results[0].code() is grpc.StatusCode.UNAVAILABLE
     assert len(results[1].images) == 1
     assert results[2].details() == "slow down"
@@ -51,14 +51,14 @@ def test_fail_when_decides_by_request_and_number() -> None:
             grpc.StatusCode.INTERNAL if request.n == 2 and number == 2 else None
         )
     )
-    results, _ = outcome([image_request(n=2), image_request(n=2)], faults)
+    results, _ = send([image_request(n=2), image_request(n=2)], faults)
     assert len(results[0].images) == 2
     assert results[1].code() is grpc.StatusCode.INTERNAL
 
 
 def test_after_work_fails_after_painting() -> None:
     faults = Faults(failures=[grpc.StatusCode.UNAVAILABLE], after_work=True)
-    results, painted = outcome([image_request()], faults)
+    results, painted = send([image_request()], faults)
     assert results[0].code() is grpc.StatusCode.UNAVAILABLE
     assert painted == 1
 
@@ -66,7 +66,7 @@ def test_after_work_fails_after_painting() -> None:
 def test_delay_can_depend_on_the_request() -> None:
     faults = Faults(delay=lambda request: 0.2 if request.n == 2 else 0.0, garbage=b"x")
     start = time.monotonic()
-    outcome([image_request(n=2)], faults)
+    send([image_request(n=2)], faults)
     assert time.monotonic() - start >= 0.2
 
 
@@ -75,37 +75,36 @@ def test_cancelling_a_delay_is_recorded() -> None:
         faults = Faults(delay=30)
         async with EmbeddedServer(faults=faults) as server, dial(server) as call:
             pending: Any = call(wire.GENERATE_IMAGE, image_request())
-            while not server.requests:  # noqa: ASYNC110  # another loop's news
+            while not server.requests:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             pending.cancel()
             while server.requests[0].ended is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             return await pending.code(), server.requests[0]
 
-    code, seen = asyncio.run(main())
+    code, call = asyncio.run(main())
     assert code is grpc.StatusCode.CANCELLED
-    assert seen.cancelled
-    assert seen.ended - seen.started < 5
+    assert call.cancelled
+    assert call.ended - call.started < 5
 
 
-@pytest.mark.parametrize(("short", "left"), [(1, 1), (2, 0), (9, 0)])
-def test_short_returns_fewer_images(short: int, left: int) -> None:
-    results, _ = outcome([image_request(n=2)], Faults(short=short))
-    assert len(results[0].images) == left
+@pytest.mark.parametrize(("short", "count"), [(1, 1), (2, 0), (9, 0)])
+def test_short_returns_fewer_images(short: int, count: int) -> None:
+    results, _ = send([image_request(n=2)], Faults(short=short))
+    assert len(results[0].images) == count
 
 
-def test_broken_images() -> None:
-    """Garbage, empty fields and a missing prefix reach the client unchanged."""
+def test_garbage_and_empty_images_reach_the_client_unchanged() -> None:
     faults = Faults(garbage=b"not an image", no_prefix=True)
-    results, _ = outcome([image_request()], faults)
+    results, _ = send([image_request()], faults)
     assert base64.b64decode(results[0].images[0].base64) == b"not an image"
-    results, _ = outcome([image_request()], Faults(empty=True))
+    results, _ = send([image_request()], Faults(empty=True))
     assert results[0].images[0].WhichOneof("image") is None
     assert results[0].images[0].respect_moderation
 
 
 def test_padded_images_are_still_images() -> None:
-    results, _ = outcome([image_request()], Faults(min_bytes=3_000_000, no_prefix=True))
+    results, _ = send([image_request()], Faults(min_bytes=3_000_000, no_prefix=True))
     data = base64.b64decode(results[0].images[0].base64)
     assert len(data) >= 3_000_000
     with Image.open(io.BytesIO(data)) as image:
@@ -114,15 +113,14 @@ def test_padded_images_are_still_images() -> None:
 
 
 def test_costs_are_per_image_or_missing() -> None:
-    results, _ = outcome([image_request(n=3)], Faults(cost_ticks=200_000_000))
+    results, _ = send([image_request(n=3)], Faults(cost_ticks=200_000_000))
     assert results[0].usage.cost_in_usd_ticks == 600_000_000
-    results, _ = outcome([image_request()], Faults(cost_ticks=None, model_name="grok-x"))
+    results, _ = send([image_request()], Faults(cost_ticks=None, model_name="grok-x"))
     assert not results[0].usage.HasField("cost_in_usd_ticks")
     assert results[0].model == "grok-x"
 
 
-def test_chat_and_model_faults() -> None:
-    """They can change while the server is running."""
+def test_faults_of_chat_and_models_can_change_while_the_server_runs() -> None:
     messages = [{"content": [{"text": "a cat"}], "role": wire.MessageRole.ROLE_USER}]
     request = wire.GetCompletionsRequest(messages=messages)
 

@@ -49,52 +49,49 @@ def test_files_expire_with_their_links() -> None:
     assert refused[0] is grpc.StatusCode.NOT_FOUND
 
 
-def test_a_link_expires_is_changed_and_is_revoked() -> None:
-    """A file has one link at a time, and stays without it."""
+def test_a_link_expires_can_be_changed_and_can_be_revoked() -> None:
+    """A file has one link at a time, and stays when the link ends."""
 
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         stored = await client.files.upload(png(), filename="a.png")
         first = await client.files.create_public_url(stored.id, expires_after=60)
         same = await client.files.create_public_url(stored.id, expires_after=600)
         clock.now += 61
-        seen = [await status_of(first.public_url)]
+        statuses = [await status_of(first.public_url)]
         clock.now += 600
-        seen.append(await status_of(first.public_url))
+        statuses.append(await status_of(first.public_url))
         other = await client.files.create_public_url(stored.id)
         revoked = await client.files.revoke_public_url(stored.id)
-        seen.append(await status_of(other.public_url))
-        nothing = await client.files.revoke_public_url(stored.id)
-        return first, same, other, seen, revoked, nothing, await client.files.get(stored.id)
+        statuses.append(await status_of(other.public_url))
+        again = await client.files.revoke_public_url(stored.id)
+        return first, same, other, statuses, revoked, again, await client.files.get(stored.id)
 
-    first, same, other, seen, revoked, nothing, left = run(script)
+    first, same, other, statuses, revoked, again, file = run(script)
     assert first.public_url == same.public_url != other.public_url
     assert not other.HasField("expires_at")
-    assert seen == [200, 404, 404]
+    assert statuses == [200, 404, 404]
     assert (revoked.revoked, revoked.public_url) == (True, other.public_url)
-    assert (nothing.revoked, nothing.HasField("public_url")) == (False, False)
-    assert not left.HasField("public_url")
+    assert (again.revoked, again.HasField("public_url")) == (False, False)
+    assert not file.HasField("public_url")
 
 
-def test_a_stored_file_can_be_an_input() -> None:
-    """By its link or its id."""
-
+def test_an_input_can_be_the_link_or_the_id_of_a_stored_file() -> None:
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         stored = await client.files.upload(png(), filename="a.png")
         link = await client.files.create_public_url(stored.id)
-        made = [
-            await client.image.sample("p", MODEL, image_format="base64", **options)
+        images = [
+            (await client.image.sample("p", MODEL, image_format="base64", **options)).base64
             for options in ({"image_url": link.public_url}, {"image_file_id": stored.id})
         ]
-        missing = await refusal(client.image.sample("p", MODEL, image_file_id="file_none"))
-        return [one.base64 for one in made], missing
+        return images, await refusal(client.image.sample("p", MODEL, image_file_id="file_none"))
 
-    made, missing = run(script)
-    assert made[0] == made[1]
+    images, missing = run(script)
+    assert images[0] == images[1]
     assert missing == (grpc.StatusCode.NOT_FOUND, "The file 'file_none' does not exist.")
 
 
 LISTS: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "as made": ({}, ["c.png", "a.txt", "b.txt"]),
+    "default": ({}, ["c.png", "a.txt", "b.txt"]),
     "newest": ({"order": "desc"}, ["b.txt", "a.txt", "c.png"]),
     "name": ({"sort_by": "filename"}, ["a.txt", "b.txt", "c.png"]),
     "size": ({"sort_by": "size", "order": "desc"}, ["c.png", "b.txt", "a.txt"]),
@@ -105,7 +102,7 @@ LISTS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "or, not": ({"filter": 'NOT (name = "a.txt" OR name = "b.txt")'}, ["c.png"]),
     "precedence": ({"filter": 'name = "a.txt" OR name = "b.txt" AND size_bytes = 0'}, ["a.txt"]),
     "null": ({"filter": "public_url != null"}, ["c.png"]),
-    "no null": ({"filter": "public_url_expires_at > 5"}, []),
+    "comparison with null": ({"filter": "public_url_expires_at > 5"}, []),
     "time": ({"filter": 'created_at > "2001-01-01T00:00:00Z"'}, ["c.png", "a.txt", "b.txt"]),
 }
 
@@ -118,33 +115,25 @@ def test_lists_are_sorted_filtered_and_paged() -> None:
             clock.now += 1
             if name == "c.png":
                 await files.create_public_url(stored.id)
-        found = {}
+        lists: dict[str, list[str]] = {case: [] for case in LISTS}
         for case, (options, _) in LISTS.items():
-            names, token = [], None
-            while not names or token:
+            token = None
+            while True:
                 page = await files.list(limit=2, pagination_token=token, **options)
-                names += [one.filename for one in page.data]
-                token = page.pagination_token
-                if not page.data:
+                lists[case] += [file.filename for file in page.data]
+                if not (token := page.pagination_token) or not page.data:
                     break
-            found[case] = names
-        return found
+        return lists
 
     assert run(script) == {case: names for case, (_, names) in LISTS.items()}
 
 
 @pytest.mark.parametrize(
     ("text", "token"),
-    [
-        ("colour = 1", "colour"),
-        ("name ~ 1", "~"),
-        ("name a b", "a"),
-        ("name =", ""),
-        ('(name = "a"', ""),
-        ('name = "a" name = "b"', "name"),
-        ("NOT " * 200 + 'name = "a"', "NOT NOT NOT NOT NOT "),
-    ],
-)
+    [("colour = 1", "colour"), ("name ~ 1", "~"), ("name a b", "a"), ("name =", ""),
+     ('(name = "a"', ""), ('name = "a" name = "b"', "name"),
+     ("NOT " * 200 + 'name = "a"', "NOT NOT NOT NOT NOT ")],
+)  # fmt: skip
 def test_an_unreadable_filter_is_refused_at_its_token(text: str, token: str) -> None:
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
         return await refusal(client.files.list(filter=text))
@@ -155,45 +144,31 @@ def test_an_unreadable_filter_is_refused_at_its_token(text: str, token: str) -> 
     assert "Fields: file_id" in details
 
 
-REFUSED: dict[str, tuple[Any, grpc.StatusCode, str]] = {
-    "short": (
-        lambda files: files.upload(b"1", filename="a", expires_after=60),
-        grpc.StatusCode.INVALID_ARGUMENT,
-        "3600 to 2592000",
-    ),
-    "full": (
-        lambda files: files.upload(bytes(2_000_000), filename="a"),
-        grpc.StatusCode.FAILED_PRECONDITION,
-        "1,000,000 bytes at most",
-    ),
-    "name": (
-        lambda files: files.upload(b"1", filename=" "),
-        grpc.StatusCode.INVALID_ARGUMENT,
-        "needs a name",
-    ),
-    "no init": (
-        lambda files: files._stub.UploadFile(iter([files_pb2.UploadFileChunk(data=b"1")])),
-        grpc.StatusCode.INVALID_ARGUMENT,
-        "begin with init",
-    ),
-    "nothing": (
-        lambda files: files._stub.UploadFile(iter(())),
-        grpc.StatusCode.INVALID_ARGUMENT,
-        "begin with init",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_an_invalid_upload_is_refused_and_not_stored(name: str) -> None:
-    use, code, text = REFUSED[name]
-
+@pytest.mark.parametrize(
+    ("upload", "code", "message"),
+    [
+        (lambda files: files.upload(b"1", filename="a", expires_after=60),
+         grpc.StatusCode.INVALID_ARGUMENT, "3600 to 2592000"),
+        (lambda files: files.upload(bytes(2_000_000), filename="a"),
+         grpc.StatusCode.FAILED_PRECONDITION, "1,000,000 bytes at most"),
+        (lambda files: files.upload(b"1", filename=" "),
+         grpc.StatusCode.INVALID_ARGUMENT, "needs a name"),
+        (lambda files: files._stub.UploadFile(iter([files_pb2.UploadFileChunk(data=b"1")])),
+         grpc.StatusCode.INVALID_ARGUMENT, "begin with init"),
+        (lambda files: files._stub.UploadFile(iter(())),
+         grpc.StatusCode.INVALID_ARGUMENT, "begin with init"),
+    ],
+    ids=["expires too soon", "store is full", "blank name", "no init", "no chunk"],
+)  # fmt: skip
+def test_an_invalid_upload_is_refused_and_not_stored(
+    upload: Any, code: grpc.StatusCode, message: str
+) -> None:
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
-        return await refusal(use(client.files)), (await client.files.list()).data
+        return await refusal(upload(client.files)), (await client.files.list()).data
 
-    (status, details), left = run(script, keep_bytes=1_000_000)
-    assert (status, text in details) == (code, True)
-    assert not left
+    (status, details), files = run(script, keep_bytes=1_000_000)
+    assert (status, message in details) == (code, True)
+    assert not files
 
 
 def test_only_images_videos_and_pdfs_are_public() -> None:
@@ -213,36 +188,33 @@ def test_storage_options_store_every_picture(count: int) -> None:
         images = await client.image.sample_batch(
             "p", MODEL, count, image_format="base64", storage_options=options
         )
-        return [one._image for one in images], (await client.files.list()).data
+        return [image._image for image in images], (await client.files.list()).data
 
     images, files = run(script)
-    assert {one.file_output.file_id for one in images} == {one.id for one in files}
+    assert {image.file_output.file_id for image in images} == {file.id for file in files}
     assert len(files) == count
-    for one in images:
-        output = one.file_output
+    for image in images:
+        output = image.file_output
         assert output.filename == "a.jpg"
         assert output.expires_at.seconds - output.public_url_expires_at.seconds == 7140
-        assert not one.HasField("storage_error")
+        assert not image.HasField("storage_error")
 
 
-STORAGE_FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
-    "full": ({"keep_bytes": 1}, "at most", ""),
-    "storage": ({"faults": Faults(files=FileFaults(storage_error="no disk"))}, "no disk", ""),
-    "public": ({"faults": Faults(files=FileFaults(public_url_error="no link"))}, "", "no link"),
-}
-
-
-@pytest.mark.parametrize("name", STORAGE_FAULTS)
-def test_a_picture_that_is_not_stored_is_still_returned(name: str) -> None:
-    options, storage_error, public_error = STORAGE_FAULTS[name]
-
+@pytest.mark.parametrize(
+    ("options", "storage_error", "public_error"),
+    [
+        ({"keep_bytes": 1}, "at most", ""),
+        ({"faults": Faults(files=FileFaults(storage_error="no disk"))}, "no disk", ""),
+        ({"faults": Faults(files=FileFaults(public_url_error="no link"))}, "", "no link"),
+    ],
+    ids=["store is full", "not stored", "no link"],
+)
+def test_a_picture_that_is_not_stored_is_still_returned(
+    options: dict[str, Any], storage_error: str, public_error: str
+) -> None:
     async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
-        return await client.image.sample(
-            "p",
-            MODEL,
-            image_format="base64",
-            storage_options={"filename": "a.jpg", "public_url": True},
-        )
+        storage = {"filename": "a.jpg", "public_url": True}
+        return await client.image.sample("p", MODEL, image_format="base64", storage_options=storage)
 
     response = run(script, **options)
     assert response.base64
@@ -277,9 +249,7 @@ async def last_call(server: EmbeddedServer) -> SeenCall:
     return call
 
 
-def test_a_deadline_ends_a_slow_stream() -> None:
-    """At the client, and on the server."""
-
+def test_a_deadline_ends_a_slow_stream_at_the_client_and_on_the_server() -> None:
     async def main() -> Any:
         faults = Faults(files=FileFaults(chunk_delay=30))
         async with (
@@ -288,7 +258,7 @@ def test_a_deadline_ends_a_slow_stream() -> None:
         ):
             stored = await client.files.upload(b"12", filename="a")
             with pytest.raises(DeadlineExceededError):
-                await client.files.content(stored.id, timeout=2)
+                await client.files.content(stored.id, timeout=1)
             return await last_call(server)
 
     call = asyncio.run(main())
@@ -312,16 +282,16 @@ def test_an_upload_that_breaks_off_is_not_stored() -> None:
                 await client.files.upload(Broken(bytes(4_000_000)), filename="a")
             return await last_call(server), (await client.files.list()).data
 
-    call, left = asyncio.run(main())
+    call, files = asyncio.run(main())
     assert call.cancelled
-    assert not left
+    assert not files
 
 
 # Pictures in the `url` format
 
 
 def fetch(action: Callable[[list[str]], Any], **options: Any) -> Any:
-    """Make two pictures in the `url` format and return what `action` makes of their URLs."""
+    """Request two pictures in the `url` format; return what `action` returns for their URLs."""
 
     async def main() -> Any:
         async with EmbeddedServer(**options) as server, dial(server) as call:
@@ -350,7 +320,7 @@ def test_a_download_has_the_right_headers() -> None:
     assert reply.content[:2] == b"\xff\xd8"
 
 
-def test_head_has_no_body() -> None:
+def test_the_reply_to_head_has_no_body() -> None:
     reply = fetch(lambda urls: requests.head(urls[0], timeout=5))
     assert int(reply.headers["Content-Length"]) > 1000
     assert reply.content == b""
@@ -364,7 +334,7 @@ def test_every_other_path_is_404(path: str) -> None:
     assert fetch(action) == 404
 
 
-def test_other_methods_are_refused() -> None:
+def test_methods_other_than_get_and_head_are_refused() -> None:
     reply = fetch(lambda urls: requests.post(urls[0], b"x", timeout=5))
     assert reply.status_code == 405
 
@@ -383,8 +353,7 @@ def test_the_oldest_pictures_are_dropped_for_space() -> None:
     assert fetch(action, keep_bytes=1000) == [200, 404]
 
 
-def test_download_faults() -> None:
-    """A download can fail, be late and break off."""
+def test_a_download_can_fail_and_break_off() -> None:
     reply = fetch(
         lambda urls: requests.get(urls[0], timeout=5).status_code,
         faults=Faults(download_status=503, download_delay=0.05),
@@ -400,20 +369,11 @@ def test_download_faults() -> None:
 
 @pytest.mark.parametrize(
     ("hosts", "status"),
-    [
-        (["127.0.0.1:{port}"], 200),
-        (["LOCALHOST:{port}"], 200),
-        (["[::1]:{port}"], 200),
-        (["127.0.0.1"], 421),
-        (["127.0.0.1:1"], 421),
-        (["rebound.example:{port}"], 421),
-        (["127.0.0.1.example:{port}"], 421),
-        (["127.0.0.1:{port}", "rebound.example"], 421),
-        (["127.0.0.1:{port}", "127.0.0.1:{port}"], 421),
-        ([""], 421),
-        ([], 421),
-    ],
-)
+    [(["127.0.0.1:{port}"], 200), (["LOCALHOST:{port}"], 200), (["[::1]:{port}"], 200),
+     (["127.0.0.1"], 421), (["127.0.0.1:1"], 421), (["rebound.example:{port}"], 421),
+     (["127.0.0.1.example:{port}"], 421), (["127.0.0.1:{port}", "rebound.example"], 421),
+     (["127.0.0.1:{port}", "127.0.0.1:{port}"], 421), ([""], 421), ([], 421)],
+)  # fmt: skip
 def test_only_loopback_hosts_are_answered(hosts: list[str], status: int) -> None:
     """DNS rebinding: a web page whose name resolves to loopback reads nothing."""
 

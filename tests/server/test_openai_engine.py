@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import grpc
 import pytest
@@ -13,8 +12,8 @@ from openai_stub import (
     DATA_URI,
     EDIT,
     SECRET,
-    Asked,
     Reply,
+    Request,
     Stub,
     answers,
     ask,
@@ -23,7 +22,6 @@ from openai_stub import (
     png,
     refusal,
     reply_of,
-    run_stub,
 )
 from xai_notebook.client import wire
 from xai_notebook.server import EmbeddedServer
@@ -33,22 +31,21 @@ from xai_notebook.server.openai_engine import OpenAIEngine
 
 
 def test_one_order_brings_all_pictures(stub: Stub) -> None:
-    """One order with `n`; the reply has the engine's model and its rewritten prompts."""
+    """The reply has the engine's model and its rewritten prompts."""
     stub.answer = answers(reply_of(3, revised_prompt="a very red fox"))
     reply = ask(stub, image_request(n=3))
-    assert [asked.json for asked in stub.orders] == [
-        {
-            "model": "fox-1", "prompt": "a red fox", "n": 3, "size": "1024x1024",
-            "response_format": "b64_json",
-        }
-    ]  # fmt: skip
+    (order,) = stub.orders
+    assert order.json == {
+        "model": "fox-1", "prompt": "a red fox", "n": 3, "size": "1024x1024",
+        "response_format": "b64_json",
+    }  # fmt: skip
     assert reply.model == "fox-1"
     assert [image.up_sampled_prompt for image in reply.images] == ["a very red fox"] * 3
     assert all(image.base64.startswith("data:image/png;base64,") for image in reply.images)
     assert reply.usage.cost_in_usd_ticks == 0
 
 
-def test_the_painters_rewrites_and_marks_do_not_apply(stub: Stub) -> None:
+def test_prompts_are_neither_rewritten_nor_searched_for_moderation_marks(stub: Stub) -> None:
     reply = ask(stub, image_request(prompt="a fox [moderated]"))
     assert (reply.images[0].up_sampled_prompt, reply.images[0].respect_moderation) == ("", True)
     assert stub.orders[0].json["prompt"] == "a fox [moderated]"
@@ -57,7 +54,7 @@ def test_the_painters_rewrites_and_marks_do_not_apply(stub: Stub) -> None:
 def test_missing_pictures_are_ordered_one_by_one(stub: Stub) -> None:
     reply = ask(stub, image_request(n=4))
     assert len(reply.images) == 4
-    assert [asked.json.get("n") for asked in stub.orders] == [4, None, None, None]
+    assert [order.json.get("n") for order in stub.orders] == [4, None, None, None]
 
 
 def test_pictures_are_kept_when_a_later_order_fails(stub: Stub) -> None:
@@ -71,43 +68,36 @@ def test_the_url_format_uses_the_embedded_servers_urls(stub: Stub) -> None:
     assert reply.images[0].url.startswith("http://127.0.0.1:")
 
 
-@pytest.mark.parametrize("made", ["/v1/made/1.png", "{base}/made/1.png", DATA_URI])
-def test_a_picture_can_be_a_url(stub: Stub, made: str) -> None:
-    """An absolute, a relative and a data URI."""
-    stub.answer = answers(Reply(body={"data": [{"url": made.format(base=stub.url)}]}))
+@pytest.mark.parametrize(
+    "url", ["/v1/made/1.png", "{base}/made/1.png", DATA_URI], ids=["relative", "absolute", "data"]
+)
+def test_a_picture_can_be_a_url(stub: Stub, url: str) -> None:
+    stub.answer = answers(Reply(body={"data": [{"url": url.format(base=stub.url)}]}))
     reply = ask(stub, image_request(), key=SECRET)
     assert reply.images[0].base64.startswith("data:image/png;base64,")
     assert len(stub.orders) == 1
 
 
-@pytest.mark.parametrize(
-    ("fetched", "good"),
-    [
-        ([Reply(cut=9), Reply(body=png())], True),
-        ([Reply(cut=9)], False),
-        ([Reply(404, {})], False),
-    ],
-)
-def test_a_broken_download_is_retried_without_a_new_order(
-    stub: Stub, fetched: list[Reply], *, good: bool
-) -> None:
+def test_a_broken_download_is_retried_without_a_new_order(stub: Stub) -> None:
     stub.answer = answers(Reply(body={"data": [{"url": "/made/1.png"}]}))
-    stub.fetched = fetched
-    if good:
-        assert ask(stub, image_request()).images[0].base64
-    else:
-        assert refusal(stub, image_request())[0] is grpc.StatusCode.INTERNAL
+    stub.fetched = [Reply(cut=9), Reply(body=png())]
+    assert ask(stub, image_request()).images[0].base64
     assert len(stub.orders) == 1
 
 
-def test_private_urls_are_not_fetched(stub: Stub) -> None:
-    with run_stub() as other:
-        for url in (f"{other.url}/1.png", "https://169.254.169.254/x", "https://127.0.0.1/x"):
-            stub.answer = answers(Reply(body={"data": [{"url": url}]}))
-            code, details, _ = refusal(stub, image_request(), key=SECRET)
-            assert code is grpc.StatusCode.INTERNAL
-            assert "without a usable picture" in details
-        assert other.seen == []
+@pytest.mark.parametrize(
+    ("url", "download"),
+    [("/made/1.png", Reply(cut=9)), ("/made/1.png", Reply(404, {})),
+     ("https://169.254.169.254/x", Reply(body=png()))],
+    ids=["cut off", "404", "private"],
+)  # fmt: skip
+def test_a_failed_download_makes_no_new_order(stub: Stub, url: str, download: Reply) -> None:
+    stub.answer = answers(Reply(body={"data": [{"url": url}]}))
+    stub.fetched = [download]
+    code, details, _ = refusal(stub, image_request())
+    assert code is grpc.StatusCode.INTERNAL
+    assert "without a usable picture" in details
+    assert len(stub.orders) == 1
 
 
 @pytest.mark.parametrize(
@@ -126,19 +116,17 @@ def test_ratio_and_resolution_become_a_size(stub: Stub, fields: dict[str, str], 
 @pytest.mark.parametrize(
     ("text", "second"),
     [
-        (
-            "Invalid value: '2736x1536'. Supported: '1024x1024', '1536x1024', '1024x1536'",
-            "1536x1024",
-        ),
+        ("Invalid value: '2736x1536'. Supported: '1024x1024', '1536x1024', '1024x1536'",
+         "1536x1024"),
         ("size is over the limit of this model", "1344x768"),
     ],
-)
+    ids=["the nearest listed size", "the next smaller size"],
+)  # fmt: skip
 def test_a_refused_size_is_replaced(stub: Stub, text: str, second: str) -> None:
-    """By the nearest listed size, or by the next smaller one."""
     stub.answer = answers(Reply(400, complaint(text, param="size")), reply_of())
     fields = {"aspect_ratio": "IMG_ASPECT_RATIO_16_9", "resolution": "IMG_RESOLUTION_2K"}
     assert len(ask(stub, image_request(**fields)).images) == 1
-    assert [asked.json["size"] for asked in stub.orders] == ["2736x1536", second]
+    assert [order.json["size"] for order in stub.orders] == ["2736x1536", second]
 
 
 def test_a_size_is_changed_once(stub: Stub) -> None:
@@ -150,58 +138,48 @@ def test_a_size_is_changed_once(stub: Stub) -> None:
 
 
 def test_unsupported_parameters_are_remembered(stub: Stub) -> None:
-    def answer(asked: Asked, _number: int) -> Reply:
-        if "response_format" in asked.json:
+    def answer(order: Request, _number: int) -> Reply:
+        if "response_format" in order.json:
             return Reply(400, complaint("Unknown parameter: 'response_format'."))
-        if "n" in asked.json:
+        if "n" in order.json:
             return Reply(400, complaint("You must provide n=1 for this model.", param="n"))
         return reply_of()
 
-    async def main() -> list[int]:
-        orders = []
+    async def main() -> None:
         engine = OpenAIEngine(stub.url)
         async with EmbeddedServer(engine=engine) as server, dial(server) as call:
-            for _ in range(2):
+            for orders in (4, 6):
                 reply = await call(wire.GENERATE_IMAGE, image_request(n=2))
-                orders.append(len(stub.orders))
-                assert len(reply.images) == 2
-        return orders
+                assert (len(reply.images), len(stub.orders)) == (2, orders)
 
     stub.answer = answer
-    assert asyncio.run(main()) == [4, 6]
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("images", [1, 2])
-def test_edits(stub: Stub, images: int) -> None:
-    """Inputs are sent as files, with the field names of OpenAI's clients."""
+def test_inputs_are_sent_as_files_with_openais_field_names(stub: Stub, images: int) -> None:
     source = {"image_url": DATA_URI}
     fields = {"image": source} if images == 1 else {"images": [source] * images}
     assert len(ask(stub, image_request(**fields)).images) == 1
-    (asked,) = stub.orders
-    assert asked.path == "/v1/images/edits"
-    assert asked.headers["content-type"].startswith("multipart/form-data; boundary=")
+    (order,) = stub.orders
+    assert order.path == "/v1/images/edits"
+    assert order.headers["content-type"].startswith("multipart/form-data; boundary=")
     field = b'name="image"; filename=' if images == 1 else b'name="image[]"; filename='
-    assert asked.body.count(field) == images
-    assert asked.body.count(png("navy")) == images
-    assert b'name="size"' not in asked.body  # an edit keeps the shape of its input
+    assert order.body.count(field) == images
+    assert order.body.count(png("navy")) == images
+    assert b'name="size"' not in order.body  # an edit keeps the shape of its input
 
 
-def test_the_other_name_of_an_input_image(stub: Stub) -> None:
+def test_an_engine_can_require_the_other_field_name(stub: Stub) -> None:
     """stable-diffusion.cpp requires `image[]` for a single input, too."""
     stub.answer = answers(Reply(400, {"error": "at least one image[] required"}), reply_of())
     ask(stub, image_request(**EDIT))
-    assert [b'"image[]"' in asked.body for asked in stub.orders] == [False, True]
+    assert [b'"image[]"' in order.body for order in stub.orders] == [False, True]
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        complaint("Your request was rejected by our safety system.", code="moderation_blocked"),
-        complaint("rejected", code="content_policy_violation"),
-    ],
-)
-def test_a_moderation_error_is_a_withheld_picture(stub: Stub, body: Any) -> None:
-    stub.answer = answers(Reply(400, body))
+@pytest.mark.parametrize("code", ["moderation_blocked", "content_policy_violation"])
+def test_a_moderation_error_is_a_withheld_picture(stub: Stub, code: str) -> None:
+    stub.answer = answers(Reply(400, complaint("Your request was rejected.", code=code)))
     reply = ask(stub, image_request())
     assert [image.respect_moderation for image in reply.images] == [False]
     assert len(stub.orders) == 1
@@ -217,8 +195,7 @@ def test_the_cost_header_of_litellm_is_reported(stub: Stub) -> None:
 # Models
 
 
-def test_models_are_those_of_the_engine(stub: Stub) -> None:
-    """A single one has the names of xAI's models as aliases."""
+def test_a_single_model_has_the_names_of_xais_models_as_aliases(stub: Stub) -> None:
     listed = ask(stub, wire.Empty(), wire.LIST_IMAGE_GENERATION_MODELS).models
     assert [model.name for model in listed] == ["fox-1"]
     assert "grok-imagine-image" in listed[0].aliases
@@ -233,11 +210,10 @@ def test_several_models_need_a_name(stub: Stub) -> None:
     assert "fox-1, owl-2" in details
     assert ask(stub, image_request(model="owl-2")).model == "owl-2"
     assert refusal(stub, image_request(model="bear-3"))[0] is grpc.StatusCode.NOT_FOUND
-    assert [asked.json["model"] for asked in stub.orders] == ["owl-2"]
+    assert [order.json["model"] for order in stub.orders] == ["owl-2"]
 
 
-def test_the_model_of_the_url_is_the_default(stub: Stub) -> None:
-    """Also if the engine has no list of models."""
+def test_the_model_of_the_url_is_the_default_without_a_list_of_models(stub: Stub) -> None:
     stub.models, stub.url = None, f"{stub.url}#Qwen/Qwen-Image"
     assert ask(stub, image_request()).model == "Qwen/Qwen-Image"
 

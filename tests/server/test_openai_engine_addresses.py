@@ -1,4 +1,4 @@
-"""URLs in an engine's replies, observed at the sockets."""
+"""URLs in an engine's replies: no other host is connected, and none gets the key."""
 
 from __future__ import annotations
 
@@ -16,65 +16,35 @@ from xai_notebook.server.openai_engine import OpenAIEngine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
-
-TWO_HOSTS = [
-    r"http://{stranger}\@{engine}/x",
-    r"http://{stranger}\\@{engine}/x",
-    r"http://{stranger}\.{engine}/x",
-    r"http:\\{stranger}\@{engine}/x",
-    r"https://{stranger}\@{engine}/x",
-    "http://{stranger}@{engine}/x",
-    "http://{engine}@{stranger}/x",
-    "http://{engine}%40{stranger}/x",
-    "http://{engine}%2f@{stranger}/x",
-    "http://{engine}:@{stranger}/x",
-    "http://me:{engine}@{stranger}/x",
-    "http://{engine}#@{stranger}/x",
-    "http://{stranger}#@{engine}/x",
-    "http://{stranger}?@{engine}/x",
-    "http://{stranger};@{engine}/x",
-    "http://{engine};.{stranger}/x",
-    "http://{stranger}\t@{engine}/x",
-    "http://{stranger}\n@{engine}/x",
-    "ht\ttp://{stranger}/x",
-    "http://{stranger} @{engine}/x",
-    "http:/{stranger}@{engine}/x",
-    "http:///{stranger}/x",
-    "http:////{stranger}@{engine}/x",
-    "//{stranger}/x",
-    r"\\{stranger}/x",
-    r"/\{stranger}/x",
-    "///{stranger}/x",
-    "//{engine}@{stranger}/x",
-    "http://[{stranger}]@{engine}/x",
-    "http://[::ffff:127.0.0.1]:{port}/x",
-    "http://[::ffff:7f00:1]:{port}/x",
-    "http://127.0.0.1.:{port}/x",
-    "http://127\u3002 0.0.1:{port}/x",
-    "http://127\u30020\uff0e0\uff611:{port}/x",
-    "http://\uff11\uff12\uff17.0.0.1:{port}/x",
-    "http://127.1:{port}/x",
-    "http://2130706433:{port}/x",
-    "http://0x7f000001:{port}/x",
-    "http://0177.0.0.1:{port}/x",
-    "http://0:{port}/x",
-    "HTTP://LOCALHOST:{port}/x",
-    "http://localhost.:{port}/x",
-    "https://localhost:{port}/x",
-    "https://127.0.0.1:{port}/x",
-    "http://{stranger}:{port}/x",
-    "http://{stranger}/x",
-]
-"""The stranger listens on the loopback, too, so none of these is public."""
+URLS = [
+    # The address of the other host, combined with the engine's.
+    r"http://{other}\@{engine}/x", r"http://{other}\\@{engine}/x", r"http://{other}\.{engine}/x",
+    r"http:\\{other}\@{engine}/x", r"https://{other}\@{engine}/x", "http://{other}@{engine}/x",
+    "http://{engine}@{other}/x", "http://{engine}%40{other}/x", "http://{engine}%2f@{other}/x",
+    "http://{engine}:@{other}/x", "http://me:{engine}@{other}/x", "http://{engine}#@{other}/x",
+    "http://{other}#@{engine}/x", "http://{other}?@{engine}/x", "http://{other};@{engine}/x",
+    "http://{engine};.{other}/x", "http://{other}\t@{engine}/x", "http://{other}\n@{engine}/x",
+    "http://{other} @{engine}/x", "http:/{other}@{engine}/x", "http:////{other}@{engine}/x",
+    "//{engine}@{other}/x", "http://[{other}]@{engine}/x",
+    # The address of the other host alone.
+    "ht\ttp://{other}/x", "http:///{other}/x", "//{other}/x", r"\\{other}/x", r"/\{other}/x",
+    "///{other}/x", "http://{other}:{port}/x", "http://{other}/x",
+    "http://[::ffff:127.0.0.1]:{port}/x", "http://[::ffff:7f00:1]:{port}/x",
+    "http://127.0.0.1.:{port}/x", "http://127\u3002 0.0.1:{port}/x",
+    "http://127\u30020\uff0e0\uff611:{port}/x", "http://\uff11\uff12\uff17.0.0.1:{port}/x",
+    "http://127.1:{port}/x", "http://2130706433:{port}/x", "http://0x7f000001:{port}/x",
+    "http://0177.0.0.1:{port}/x", "http://0:{port}/x", "HTTP://LOCALHOST:{port}/x",
+    "http://localhost.:{port}/x", "https://localhost:{port}/x", "https://127.0.0.1:{port}/x",
+]  # fmt: skip
+"""The other host listens on the loopback, too, so none of these is public."""
 _END = b"end"
 
 
 @contextlib.contextmanager
-def listening() -> Iterator[tuple[int, list[bytes]]]:
-    """Listen on a port until the block ends; yield the port and what each connection sent."""
-    heard: list[bytes] = []
+def listener() -> Iterator[tuple[int, list[bytes]]]:
+    """Listen on a port until the block ends; yield the port and the data of each connection."""
+    received: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def listen() -> None:
@@ -84,57 +54,52 @@ def listening() -> Iterator[tuple[int, list[bytes]]]:
                     connection.settimeout(5)
                     if (text := connection.recv(4096)) == _END:
                         return
-                    heard.append(text)
+                    received.append(text)
 
         thread = threading.Thread(target=listen, daemon=True)
         thread.start()
         address = server.getsockname()
-        yield address[1], heard
+        yield address[1], received
         with socket.create_connection(address) as last:  # after all other connections
             last.sendall(_END)
         thread.join(20)
 
 
-@pytest.mark.parametrize("spelling", TWO_HOSTS)
+@pytest.mark.parametrize("spelling", URLS)
 def test_other_hosts_get_no_connection(stub: Stub, spelling: str) -> None:
-    """However their address is combined with the engine's."""
-    with listening() as (port, heard):
+    """The other picture of the reply is kept."""
+    with listener() as (port, received):
         engine = stub.url.removeprefix("http://").removesuffix("/v1")
-        url = spelling.format(stranger=f"127.0.0.1:{port}", port=port, engine=engine)
+        url = spelling.format(other=f"127.0.0.1:{port}", port=port, engine=engine)
         stub.answer = answers(Reply(body={"data": [{"url": url}, entry()]}))
-        # The other picture of the reply is kept.
         assert ask(stub, image_request(n=2), key=SECRET).images[0].base64
-    assert heard == []
+    assert received == []
 
 
 @pytest.mark.parametrize(
     "target",
-    [
-        "http://127.0.0.1:{port}/x",
-        "//127.0.0.1:{port}/x",
-        "https://localhost:{port}/x",
-        "/v1/again",
-    ],
-)
+    ["http://127.0.0.1:{port}/x", "//127.0.0.1:{port}/x", "https://localhost:{port}/x",
+     "/v1/again"],
+)  # fmt: skip
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_no_redirect_is_followed_with_the_key(stub: Stub, target: str, status: int) -> None:
     """Neither to other hosts nor, as the engine's address is private, to the engine itself."""
-    with listening() as (port, heard):
+    with listener() as (port, received):
         location = {"Location": target.format(port=port)}
         stub.fetched = [Reply(status, {}, location), Reply(500, {})]
         stub.answer = answers(Reply(body={"data": [{"url": "/made/1.png"}, entry()]}))
         assert ask(stub, image_request(n=1), key=SECRET).images[0].base64
-    assert heard == []
-    fetched = [asked.path for asked in stub.seen if asked.method == "GET"]
-    assert fetched == ["/v1/models", "/made/1.png"]
+    assert received == []
+    paths = [request.path for request in stub.requests if request.method == "GET"]
+    assert paths == ["/v1/models", "/made/1.png"]
 
 
 def test_the_engine_gets_its_key_for_its_own_pictures(stub: Stub) -> None:
     """A gateway may refuse downloads without it."""
     stub.answer = answers(Reply(body={"data": [{"url": "/made/1.png"}]}))
     assert ask(stub, image_request(), key=SECRET).images[0].base64
-    headers: list[Any] = [asked.headers for asked in stub.seen if asked.path == "/made/1.png"]
-    assert [each["authorization"] for each in headers] == [f"Bearer {SECRET}"]
+    (request,) = (request for request in stub.requests if request.path == "/made/1.png")
+    assert request.headers["authorization"] == f"Bearer {SECRET}"
 
 
 def test_no_proxy_reads_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,9 +116,9 @@ def test_no_proxy_reads_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("this computer has no address but the loopback")
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")  # for the channel to the embedded server
-    with listening() as (port, heard), run_stub(host) as stub:
+    with listener() as (port, received), run_stub(host) as stub:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
         stub.answer = answers(Reply(body={"data": [{"url": "/made/1.png"}]}))
         assert ask(stub, image_request(), key=SECRET).images[0].base64
-    assert heard == []
+    assert received == []

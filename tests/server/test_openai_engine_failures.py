@@ -32,7 +32,6 @@ from xai_notebook.server.openai_engine import OpenAIEngine
 
 # Failures
 
-
 FAILURES: dict[str, tuple[Reply, grpc.StatusCode, str]] = {
     "500": (Reply(500, complaint("CUDA died")), grpc.StatusCode.INTERNAL, "CUDA died"),
     "502": (Reply(502, b"<html>bad gateway"), grpc.StatusCode.INTERNAL, "(HTTP 502)"),
@@ -41,37 +40,24 @@ FAILURES: dict[str, tuple[Reply, grpc.StatusCode, str]] = {
     "401": (Reply(401, {}), grpc.StatusCode.FAILED_PRECONDITION, "XAI_NOTEBOOK_ENGINE_KEY"),
     "404": (Reply(404, {}), grpc.StatusCode.FAILED_PRECONDITION, "the address or the model"),
     "405": (Reply(405, {}), grpc.StatusCode.UNIMPLEMENTED, "does not support this"),
-    "redirect": (
-        Reply(307, {}, {"Location": "http://127.0.0.1:1/"}),
-        grpc.StatusCode.FAILED_PRECONDITION,
-        "redirects",
-    ),
+    "redirect": (Reply(307, {}, {"Location": "http://127.0.0.1:1/"}),
+        grpc.StatusCode.FAILED_PRECONDITION, "redirects"),
     "html": (Reply(body=b"<!doctype html>"), grpc.StatusCode.FAILED_PRECONDITION, "a web page"),
     "no json": (Reply(body=b"hello"), grpc.StatusCode.FAILED_PRECONDITION, "other than JSON"),
     "a list": (Reply(body=[1, 2]), grpc.StatusCode.FAILED_PRECONDITION, "other than JSON"),
     "nothing": (Reply(body={"data": []}), grpc.StatusCode.INTERNAL, "it is empty"),
     "odd": (Reply(body={"data": [7, {"b64_json": 7}]}), grpc.StatusCode.INTERNAL, "neither"),
-    "no picture": (
-        Reply(body={"data": [{"b64_json": "aGVsbG8="}]}),
-        grpc.StatusCode.INTERNAL,
-        "not a readable",
-    ),
+    "no picture": (Reply(body={"data": [{"b64_json": "aGVsbG8="}]}),
+        grpc.StatusCode.INTERNAL, "not a readable"),
     "half a picture": (
         Reply(body={"data": [{"b64_json": base64.b64encode(png()[:90]).decode()}]}),
-        grpc.StatusCode.INTERNAL,
-        "not a readable",
-    ),
+        grpc.StatusCode.INTERNAL, "not a readable"),
     "too many pixels": (
         Reply(body={"data": [{"b64_json": base64.b64encode(enormous_png()).decode()}]}),
-        grpc.StatusCode.INTERNAL,
-        "30000 x 3000 pixels",
-    ),
+        grpc.StatusCode.INTERNAL, "30000 x 3000 pixels"),
     "cut": (Reply(body=b'{"data": [{"b64', cut=500), grpc.StatusCode.INTERNAL, "is not repeated"),
-    "huge": (
-        Reply(body=b"{}", cut=settings.MAX_RECEIVE_BYTES),
-        grpc.StatusCode.INTERNAL,
-        f"larger than {settings.MAX_RECEIVE_BYTES // settings.MIB} MiB",
-    ),
+    "huge": (Reply(body=b"{}", cut=settings.MAX_RECEIVE_BYTES), grpc.StatusCode.INTERNAL,
+        f"larger than {settings.MAX_RECEIVE_BYTES // settings.MIB} MiB"),
 }  # fmt: skip
 
 
@@ -98,8 +84,8 @@ def test_the_client_retries_after_retry_after(stub: Stub, status: int) -> None:
             EmbeddedServer(engine=OpenAIEngine(stub.url)) as server,
             AsyncClient("", api_host=server.address) as client,
         ):
-            made = await client.image.sample("a red fox", "fox-1")
-            return await made.image
+            response = await client.image.sample("a red fox", "fox-1")
+            return await response.image
 
     assert asyncio.run(main()) == png()
     assert len(stub.orders) == 2
@@ -122,27 +108,24 @@ def test_the_clients_retries_send_no_second_order(stub: Stub, kind: str) -> None
 
 
 def test_an_engine_that_is_not_running_can_be_retried() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        gone = Stub(url=f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
-        code, details, trailing = refusal(gone, image_request())
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        stopped = Stub(url=f"http://127.0.0.1:{silent.getsockname()[1]}/v1")
+        code, details, trailing = refusal(stopped, image_request())
     assert code is grpc.StatusCode.UNAVAILABLE
     assert "Start it" in details
     assert "grpc-retry-pushback-ms" not in trailing
 
 
-@pytest.mark.parametrize("edit", [False, True])
-def test_cancelling_closes_the_connection(stub: Stub, *, edit: bool) -> None:
+@pytest.mark.parametrize("fields", [{}, EDIT], ids=["generation", "edit"])
+def test_cancelling_closes_the_connection(stub: Stub, fields: dict[str, Any]) -> None:
     stub.answer = answers(Reply(waits=True))
 
     async def main() -> None:
         async with EmbeddedServer(engine=OpenAIEngine(stub.url)) as server, dial(server) as call:
-            fields = EDIT if edit else {}
-            under_way = asyncio.ensure_future(
-                call(wire.GENERATE_IMAGE, image_request(n=3, **fields))
-            )
+            pending = asyncio.ensure_future(call(wire.GENERATE_IMAGE, image_request(n=3, **fields)))
             assert await asyncio.to_thread(stub.waiting.wait, 20)
-            under_way.cancel()
+            pending.cancel()
             assert await asyncio.to_thread(stub.left.wait, 20)
 
     asyncio.run(main())
@@ -154,8 +137,9 @@ def test_a_deadline_closes_the_connection(stub: Stub) -> None:
 
     async def main() -> grpc.StatusCode:
         async with EmbeddedServer(engine=OpenAIEngine(stub.url)) as server, dial(server) as call:
+            await call(wire.LIST_IMAGE_GENERATION_MODELS, wire.Empty())  # connects
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call(wire.GENERATE_IMAGE, image_request(), timeout=2)
+                await call(wire.GENERATE_IMAGE, image_request(), timeout=1)
             assert await asyncio.to_thread(stub.left.wait, 20)
             return caught.value.code()
 
@@ -169,7 +153,8 @@ def test_a_deadline_closes_the_connection(stub: Stub) -> None:
 def test_the_key_is_sent_and_removed_from_errors(stub: Stub) -> None:
     stub.answer = answers(Reply(400, complaint(f"the key {SECRET} is of no use")))
     _, details, _ = refusal(stub, image_request(), key=SECRET)
-    assert {asked.headers["authorization"] for asked in stub.seen} == {f"Bearer {SECRET}"}
+    keys = {request.headers["authorization"] for request in stub.requests}
+    assert keys == {f"Bearer {SECRET}"}
     assert SECRET not in details
     assert "the key *** is of no use" in details
 
@@ -178,7 +163,7 @@ def test_netrc_is_ignored(stub: Stub, tmp_path: Any, monkeypatch: Any) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     ask(stub, image_request())
-    assert all("authorization" not in asked.headers for asked in stub.seen)
+    assert all("authorization" not in request.headers for request in stub.requests)
 
 
 @pytest.mark.parametrize(
@@ -219,6 +204,6 @@ def test_https_and_private_urls_are_accepted(url: str) -> None:
 
 
 def test_connections_are_closed(stub: Stub) -> None:
-    """An unclosed one is a warning, which fails the test."""
+    """An unclosed connection is a warning, which fails the test."""
     ask(stub, image_request(n=2))
     gc.collect()

@@ -1,4 +1,4 @@
-"""Calls of the embedded server; the client is a bare gRPC client."""
+"""Image and chat calls of the embedded server, from a bare gRPC client."""
 
 from __future__ import annotations
 
@@ -51,16 +51,15 @@ def test_a_rewritten_prompt_begins_with_the_prompt() -> None:
 def test_equal_requests_can_get_different_pictures(*, repeat: bool, different: int) -> None:
     async def main() -> list[Any]:
         async with EmbeddedServer(repeat=repeat) as server, dial(server) as call:
-            return [
-                (await call(wire.GENERATE_IMAGE, image_request(**asked))).images
-                for asked in ({}, {"n": 2}, {"n": 1}, {"prompt": "an owl"})
-            ]
+            requests = [image_request(**fields) for fields in ({}, {"n": 2}, {"n": 1})]
+            requests.append(image_request(prompt="an owl"))
+            replies = [await call(wire.GENERATE_IMAGE, request) for request in requests]
+            return [image for reply in replies for image in reply.images]
 
-    *alike, (other,) = asyncio.run(main())
-    pictures = [image.base64 for images in alike for image in images]
-    assert len(set(pictures)) == different
-    assert len({image.up_sampled_prompt for images in alike for image in images}) == different
-    assert other.base64 not in pictures
+    *images, other = asyncio.run(main())
+    assert len({image.base64 for image in images}) == different
+    assert len({image.up_sampled_prompt for image in images}) == different
+    assert other.base64 not in {image.base64 for image in images}
 
 
 @pytest.mark.parametrize("options", [{"rewrite": False}, {"faults": Faults(up_sampled=False)}])
@@ -130,6 +129,17 @@ def test_a_single_edit_keeps_the_inputs_ratio(kind: str) -> None:
     assert width / height == pytest.approx(1.5, rel=0.02)
 
 
+def test_an_input_may_be_bare_base64() -> None:
+    """The SDK sends what the user gives, such as base64 without a prefix."""
+    uri = data_uri()
+    replies = [ask(image_request(image={"image_url": url})) for url in (uri, uri.partition(",")[2])]
+    assert replies[0].images == replies[1].images
+
+
+def test_the_image_format_defaults_to_url() -> None:
+    assert ask(image_request(format=0)).images[0].url.startswith("http://127.0.0.1:")
+
+
 def test_own_urls_can_be_inputs() -> None:
     async def main() -> Any:
         async with EmbeddedServer() as server, dial(server) as call:
@@ -149,16 +159,21 @@ def test_moderation_can_be_rehearsed(mark: str, allowed: list[bool]) -> None:
     assert [bool(image.base64) for image in reply.images] == allowed
 
 
-def test_models_are_listed_and_found_by_alias() -> None:
-    async def main() -> Any:
-        async with EmbeddedServer() as server, dial(server) as call:
-            models = await call(wire.LIST_IMAGE_GENERATION_MODELS, wire.Empty())
-            query = wire.GetModelRequest(name="grok-imagine-image-latest")
-            return models.models, await call(wire.GET_IMAGE_GENERATION_MODEL, query)
+def test_models_are_listed() -> None:
+    models = ask(wire.Empty(), wire.LIST_IMAGE_GENERATION_MODELS).models
+    assert {"grok-imagine-image", "grok-imagine-image-2.0"} <= {model.name for model in models}
 
-    models, model = asyncio.run(main())
-    assert {"grok-imagine-image", "grok-imagine-image-2.0"} <= {each.name for each in models}
-    assert model.name == "grok-imagine-image"
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [
+        ("grok-imagine-image-latest", "grok-imagine-image"),
+        ("grok-imagine-image-pro", "grok-imagine-image-quality"),
+    ],
+)
+def test_a_model_is_found_by_its_alias_or_former_name(alias: str, name: str) -> None:
+    model = ask(wire.GetModelRequest(name=alias), wire.GET_IMAGE_GENERATION_MODEL)
+    assert model.name == name
     assert model.max_prompt_length == 8000
     assert model.image_price == 0
 
@@ -191,14 +206,14 @@ def test_cancelling_stops_painting() -> None:
             while server.painted < 2:  # noqa: ASYNC110  # one of the ten is ready
                 await asyncio.sleep(0.01)
             pending.cancel()  # type: ignore[attr-defined]
-            seen = server.requests[-1]
-            while seen.ended is None:  # noqa: ASYNC110
+            cancelled = server.requests[-1]
+            while cancelled.ended is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-            # Pictures are painted in turn: after this one no other is still to come.
+            # Pictures are painted in turn: after this one, none of the ten is painted.
             await call(wire.GENERATE_IMAGE, image_request())
-            return seen, server.painted
+            return cancelled, server.painted
 
-    seen, painted = asyncio.run(main())
-    assert seen.cancelled
-    assert seen.status is None
+    call, painted = asyncio.run(main())
+    assert call.cancelled
+    assert call.status is None
     assert painted < 1 + 10 + 1

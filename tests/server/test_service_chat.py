@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import pytest
-from xai_sdk import AsyncClient
 from xai_sdk.chat import image, system, tool, user
 
-from xai_notebook.server import EmbeddedServer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-def ask(use: Callable[[Any], Any]) -> Any:
-    """Return what `use(client.chat)` returns, or status and details of an error."""
-
-    async def main() -> Any:
-        async with EmbeddedServer() as server:
-            client = AsyncClient(api_key="xai-key", api_host=server.address)
-            try:
-                return await use(client.chat)
-            except grpc.aio.AioRpcError as error:
-                return error.code(), error.details()
-            finally:
-                await client.close()
-
-    return asyncio.run(main())
+from sdk_client import refusal, run
 
 
 def test_fields_that_tune_a_reply_are_ignored() -> None:
-    answer = ask(
-        lambda chat: chat.create(
+    answer = run(
+        lambda client, *_: client.chat.create(
             "grok-4",
             messages=[system("Be vivid."), user("a red fox")],
             temperature=0.3, top_p=0.9, seed=1, frequency_penalty=0.1, presence_penalty=0.1,
@@ -61,14 +40,18 @@ WEATHER = tool(name="weather", description="?", parameters={"type": "object", "p
 )
 def test_unsupported_features_are_refused_by_name(options: dict[str, Any], name: str) -> None:
     options = {"messages": [user("a fox")], **options}
-    code, details = ask(lambda chat: chat.create("grok-4", **options).sample())
+    code, details = run(
+        lambda client, *_: refusal(client.chat.create("grok-4", **options).sample())
+    )
     assert code is grpc.StatusCode.UNIMPLEMENTED
     assert details.endswith(f"it does not support {name}.")
 
 
 @pytest.mark.filterwarnings("ignore:chat.sample_batch:PendingDeprecationWarning")
 def test_several_replies_are_refused() -> None:
-    chat = {"messages": [user("a fox")]}
-    code, details = ask(lambda client: client.create("grok-4", **chat).sample_batch(2))
+    options = {"messages": [user("a fox")]}
+    code, details = run(
+        lambda client, *_: refusal(client.chat.create("grok-4", **options).sample_batch(2))
+    )
     assert code is grpc.StatusCode.UNIMPLEMENTED
     assert details.endswith("support n.")

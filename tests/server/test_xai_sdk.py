@@ -39,8 +39,8 @@ async def main():
     print(json.dumps({
         "file": xai_sdk.__file__,
         "prompt": one.prompt,
-        "prompts": [each.prompt for each in many],
-        "starts": [(await each.image)[:2].hex() for each in (one, *many)],
+        "prompts": [response.prompt for response in many],
+        "starts": [(await response.image)[:2].hex() for response in (one, *many)],
     }))
 
 asyncio.run(main())
@@ -62,37 +62,26 @@ def run(address: str, use: Callable[[Any], Awaitable[Any]]) -> Any:
 
 
 @pytest.mark.parametrize("image_format", ["base64", "url"])
-def test_sample(server_process: str, image_format: str) -> None:
+def test_ten_different_images_are_made(server_process: str, image_format: str) -> None:
     async def use(client: Any) -> Any:
-        response = await client.image.sample(
-            "a red fox", MODEL, image_format=image_format, aspect_ratio="16:9", resolution="1k"
+        responses = await client.image.sample_batch(
+            "a red fox", MODEL, 10, image_format=image_format, aspect_ratio="16:9", resolution="1k"
         )
-        return response.model, response.cost_usd, await response.image
+        return responses[0], [await response.image for response in responses]
 
-    model, cost, data = run(server_process, use)
-    assert model == "local-preview"
-    assert cost == 0
-    assert data[:2] == b"\xff\xd8"
-
-
-@pytest.mark.parametrize("image_format", ["base64", "url"])
-def test_sample_batch(server_process: str, image_format: str) -> None:
-    async def use(client: Any) -> Any:
-        batch = await client.image.sample_batch("a fox", MODEL, 10, image_format=image_format)
-        return [await response.image for response in batch]
-
-    images = run(server_process, use)
+    response, images = run(server_process, use)
+    assert (response.model, response.cost_usd) == ("local-preview", 0)
     assert len(set(images)) == 10
     assert all(data[:2] == b"\xff\xd8" for data in images)
 
 
-def test_models(server_process: str) -> None:
+def test_models_are_listed_and_found_by_name(server_process: str) -> None:
     async def use(client: Any) -> Any:
         models = await client.models.list_image_generation_models()
         return models, await client.models.get_image_generation_model(models[0].name)
 
     models, model = run(server_process, use)
-    assert MODEL in [each.name for each in models]
+    assert MODEL in [model.name for model in models]
     assert model == models[0]
 
 
@@ -115,8 +104,10 @@ class Blocking:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._part, name)
-        if name == "prepare" or not callable(value):
-            return Blocking(value) if not callable(value) else value
+        if not callable(value):
+            return Blocking(value)
+        if name == "prepare":
+            return value
 
         async def call(*args: Any, **options: Any) -> Any:
             return await asyncio.to_thread(value, *args, **options)
@@ -151,32 +142,30 @@ def test_a_batch_from_end_to_end(use_sdk: Callable[..., Any]) -> None:
             for i, prompt in enumerate(prompts)
         ]
         await client.batch.add(batch.batch_id, requests)
-        while (  # noqa: ASYNC110  # polling is what is tested
-            state := (await client.batch.get(batch.batch_id)).state
-        ).num_pending:
+        get = client.batch.get
+        while (state := (await get(batch.batch_id)).state).num_pending:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         results, token = [], None
         while not results or token:
             page = await client.batch.list_batch_results(batch.batch_id, 2, token)
             results += page.results
             token = page.pagination_token
-        known = await client.batch.list(limit=100)
+        batches = (await client.batch.list(limit=100)).batches
         metadata = await client.batch.list_batch_requests(batch.batch_id)
-        return batch, state, results, known, metadata.batch_request_metadata
+        return batch, state, results, batches, metadata.batch_request_metadata
 
-    batch, state, results, known, metadata = use_sdk(use)
+    batch, state, results, batches, metadata = use_sdk(use)
     assert (state.num_requests, state.num_success, state.num_error) == (5, 4, 1)
-    assert [one.batch_request_id for one in results] == [f"r{i}" for i in range(5)]
-    assert [one.is_success for one in results] == [True, True, False, True, True]
+    assert [result.is_success for result in results] == [True, True, False, True, True]
     assert results[2].error_message == "Prompt must not be empty."
     assert results[0].image_response.base64.startswith("data:image/jpeg;base64,")
     assert results[0].image_response.model == "local-preview"
-    assert batch.batch_id in [one.batch_id for one in known.batches]
-    assert [one.batch_request_id for one in metadata] == [f"r{i}" for i in range(5)]
+    assert batch.batch_id in [batch.batch_id for batch in batches]
+    for items in (results, metadata):
+        assert [item.batch_request_id for item in items] == [f"r{i}" for i in range(5)]
 
 
 def test_a_file_from_end_to_end(use_sdk: Callable[..., Any], tmp_path: Path) -> None:
-    """Uploaded in pieces, listed, described, fetched, published, revoked, deleted."""
     path = tmp_path / "big.png"
     path.write_bytes(png("red") + os.urandom(7_000_000))
 
@@ -186,59 +175,52 @@ def test_a_file_from_end_to_end(use_sdk: Callable[..., Any], tmp_path: Path) -> 
         public = await client.files.create_public_url(stored.id)
         shared, _ = await asyncio.to_thread(fetch, public.public_url)
         revoked = await client.files.revoke_public_url(stored.id)
-        got = await client.files.get(stored.id)
+        described = await client.files.get(stored.id)
         content = await client.files.content(stored.id)
         deleted = await client.files.delete(stored.id)
         with pytest.raises(grpc.RpcError, match="does not exist"):
             await client.files.get(stored.id)
-        return stored, listed, shared, revoked, got, content, deleted
+        return stored, listed, shared, revoked, described, content, deleted
 
-    stored, listed, shared, revoked, got, content, deleted = use_sdk(use)
+    stored, listed, shared, revoked, described, content, deleted = use_sdk(use)
     assert stored.filename == "big.png"
     assert stored.expires_at.seconds - stored.created_at.seconds == 7200
-    assert [one.id for one in listed.data] == [stored.id]
-    assert got == stored
+    assert [file.id for file in listed.data] == [stored.id]
+    assert described == stored
     assert content == shared == path.read_bytes()
     assert revoked.revoked
     assert deleted.deleted
 
 
-def test_stored_images_are_edited(use_sdk: Callable[..., Any]) -> None:
-    """By id, one or several; ids come before URLs."""
-
+def test_stored_images_are_edited_before_those_given_by_url(use_sdk: Callable[..., Any]) -> None:
     async def use(client: Any) -> Any:
-        red, blue = (png(colour) for colour in ("red", "blue"))
-        stored = await client.files.upload(red, filename="a.png")
-        made = []
-        for options in (
-            {"image_url": uri(red)},
+        stored = await client.files.upload(png("red"), filename="a.png")
+        red, blue = uri(png("red")), uri(png("blue"))
+        inputs: list[dict[str, Any]] = [
+            {"image_url": red},
             {"image_file_id": stored.id},
-            {"image_urls": [uri(red), uri(blue)]},
-            {"image_urls": [uri(blue)], "image_file_ids": [stored.id]},
-            {"image_urls": [uri(blue), uri(red)]},
-        ):
-            response = await client.image.sample(
-                "at night", MODEL, image_format="base64", **options
-            )
-            made.append(response.base64)
-        return made
+            {"image_urls": [red, blue]},
+            {"image_urls": [blue], "image_file_ids": [stored.id]},
+            {"image_urls": [blue, red]},
+        ]
+        return [
+            (await client.image.sample("at night", MODEL, image_format="base64", **images)).base64
+            for images in inputs
+        ]
 
-    made = use_sdk(use)
-    assert made[0] == made[1]
-    assert made[2] == made[3]
-    assert made[2] != made[4]
+    images = use_sdk(use)
+    assert images[0] == images[1]
+    assert images[2] == images[3]
+    assert images[2] != images[4]
 
 
-def test_a_result_is_stored_and_shared(use_sdk: Callable[..., Any]) -> None:
+def test_an_image_is_stored_and_shared(use_sdk: Callable[..., Any]) -> None:
     async def use(client: Any) -> Any:
+        storage = {"filename": "fox.jpg", "public_url": {"expires_after": 3600}}
         response = await client.image.sample(
-            "a red fox",
-            MODEL,
-            image_format="base64",
-            storage_options={"filename": "fox.jpg", "public_url": {"expires_after": 3600}},
+            "a red fox", MODEL, image_format="base64", storage_options=storage
         )
-        content = await client.files.content(response.file_output.file_id)
-        return response, content
+        return response, await client.files.content(response.file_output.file_id)
 
     response, content = use_sdk(use)
     assert fetch(response.public_url) == (content, "image/jpeg")
@@ -247,11 +229,8 @@ def test_a_result_is_stored_and_shared(use_sdk: Callable[..., Any]) -> None:
     assert response.storage_error is None
 
 
-def test_key_info_reveals_nothing(use_sdk: Callable[..., Any]) -> None:
-    async def use(client: Any) -> Any:
-        return await client.auth.get_api_key_info()
-
-    info = use_sdk(use)
+def test_key_info_does_not_contain_the_key(use_sdk: Callable[..., Any]) -> None:
+    info = use_sdk(lambda client: client.auth.get_api_key_info())
     assert info.acls
     assert "right" not in str(info)
 
@@ -259,19 +238,14 @@ def test_key_info_reveals_nothing(use_sdk: Callable[..., Any]) -> None:
 @pytest.fixture(scope="module")
 def early_sdk() -> Path:
     """Return a folder with the early SDK, downloaded once per machine."""
-    folder = (
-        Path(tempfile.gettempdir())
-        / f"xai-notebook-tests-{getpass.getuser()}-sdk-{EARLY}-protobuf-6"
-    )
+    name = f"xai-notebook-tests-{getpass.getuser()}-sdk-{EARLY}-protobuf-6"
+    folder = Path(tempfile.gettempdir()) / name
     if not (folder / "complete").exists():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade"]
         done = subprocess.run(
-            [*command, "--target", str(folder), f"xai-sdk=={EARLY}", PROTOBUF],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+            [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade",
+             "--target", str(folder), f"xai-sdk=={EARLY}", PROTOBUF],
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
         if done.returncode:
             reason = f"pip could not fetch xai-sdk {EARLY}: {done.stderr.strip()[-200:]}"
             if os.environ.get("CI"):
@@ -282,18 +256,15 @@ def early_sdk() -> Path:
 
 
 def test_the_early_sdk_sees_the_rewritten_prompt(server_process: str, early_sdk: Path) -> None:
-    """SDK 1.2.0, from the time when servers rewrote prompts, has them in `.prompt`."""
+    """SDK 1.2.0 has rewritten prompts in `.prompt`."""
     done = subprocess.run(
         [sys.executable, "-c", EARLY_CLIENT, server_process],
         env={**os.environ, "PYTHONPATH": str(early_sdk)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
-    assert seen["file"].startswith(str(early_sdk))
-    assert seen["prompt"].startswith("A red fox, in ")
-    assert len(set(seen["prompts"])) == 3
-    assert seen["starts"] == ["ffd8"] * 4
+    output = json.loads(done.stdout)
+    assert output["file"].startswith(str(early_sdk))
+    assert output["prompt"].startswith("A red fox, in ")
+    assert len(set(output["prompts"])) == 3
+    assert output["starts"] == ["ffd8"] * 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import shutil
 from typing import TYPE_CHECKING, cast
 
@@ -40,7 +41,7 @@ def is_magenta(red: int, green: int, blue: int) -> bool:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Let the painter read a copy of its records, to which tests add some."""
+    """Let the painter read a copy of its records; tests can add others."""
     copy = tmp_path / "figures"
     shutil.copytree(figures.FOLDER, copy)
     monkeypatch.setattr(figures, "FOLDER", copy)
@@ -75,8 +76,8 @@ def test_no_word_means_two_figures() -> None:
         assert sum(meaning.kind == "subject" for meaning in meanings) <= 1
 
 
-def test_a_new_figure_is_one_record(folder: Path) -> None:
-    """A record suffices for vocabulary, counts, colours, settings and painting."""
+def test_one_record_adds_a_figure(folder: Path) -> None:
+    """It suffices for vocabulary, counts, colours, settings and painting."""
     (folder / "snails.ini").write_text(SNAIL)
     scene = read_scene("two blue snails and a Schnecke")
     assert [subject.name for subject in scene.subjects] == ["snail", "snail"]
@@ -129,13 +130,10 @@ def test_an_invalid_record_is_an_error_with_file_and_cause(
         ("0,0.5 0.44", "0,0.5 wide", "could not convert string to float: 'wide'"),
         ("0.44", "0.44 | spin 3", "'spin' is not a change: use mirror, turn or at"),
         ("colour:", "color:", "'color' is not a colour: write it as #rrggbb"),
-        (
-            "colour: circle",
-            "figure shell in colour\n    colour: circle",
-            "The figure 'shell' does not exist",
-        ),
+        ("colour: circle", "figure shell in colour\n    colour: circle",
+         "The figure 'shell' does not exist"),
     ],
-)
+)  # fmt: skip
 def test_an_invalid_line_is_an_error_with_record_and_cause(
     folder: Path, old: str, new: str, message: str
 ) -> None:
@@ -158,10 +156,6 @@ def test_an_invalid_build_is_an_error(folder: Path, build: str, message: str) ->
 
 
 def test_words_and_records_have_the_same_settings() -> None:
-    named = {
-        meaning.value
-        for meanings in vocabulary().meanings.values()
-        for meaning in meanings
-        if meaning.kind == "setting"
-    }
+    meanings = itertools.chain.from_iterable(vocabulary().meanings.values())
+    named = {meaning.value for meaning in meanings if meaning.kind == "setting"}
     assert named == set(figures.SETTINGS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import itertools
 import subprocess
@@ -21,23 +20,14 @@ SIZES = {
     "2:1": (1456, 720),
 }  # fmt: skip
 PROMPTS = [
-    "a red fox in fresh snow, golden hour",
-    "a lighthouse in a storm at night",
-    "a green bicycle against a yellow wall",
-    "an astronaut cat on the moon, watercolor",
-    "Tokyo street in the rain, neon",
-    "a calm lake in autumn mountains",
-    "a pencil sketch of a castle with a dragon",
-    "a whale under water, oil painting",
-    "a city skyline at night",
-    "a field of tulips",
-    "a tower by the sea in winter",
-    "a rocket in space",
-    "ein Haus im Wald, vintage",
-    "a rainbow and an aurora over the desert, pixel art",
-    "幸せ",
-    "🦊",
-]
+    "a red fox in fresh snow, golden hour", "a lighthouse in a storm at night",
+    "a green bicycle against a yellow wall", "an astronaut cat on the moon, watercolor",
+    "Tokyo street in the rain, neon", "a calm lake in autumn mountains",
+    "a pencil sketch of a castle with a dragon", "a whale under water, oil painting",
+    "a city skyline at night", "a field of tulips", "a tower by the sea in winter",
+    "a rocket in space", "ein Haus im Wald, vintage",
+    "a rainbow and an aurora over the desert, pixel art", "幸せ", "🦊",
+]  # fmt: skip
 
 
 def opened(data: bytes) -> Image.Image:
@@ -59,8 +49,8 @@ def ratio(name: str) -> float:
 
 @pytest.mark.parametrize("name", settings.ASPECT_RATIOS)
 @pytest.mark.parametrize("resolution", settings.RESOLUTIONS)
-def test_sizes(name: str, resolution: str) -> None:
-    """Every ratio has about 1 or 4 megapixels and sides that are multiples of 16."""
+def test_pictures_of_every_ratio_have_about_1_or_4_megapixels(name: str, resolution: str) -> None:
+    """Their sides are multiples of 16."""
     width, height = picture_size(ratio(name), resolution)
     assert width % 16 == 0
     assert height % 16 == 0
@@ -76,24 +66,17 @@ def test_pictures_have_the_requested_size(name: str, resolution: str) -> None:
     assert opened(data).size == picture_size(ratio(name), resolution)
 
 
-def test_same_bytes_in_every_process() -> None:
+def test_a_picture_has_the_same_bytes_in_every_process() -> None:
     """The hash seed of the process changes no picture."""
     prompt = "a red fox in the snow, watercolor"
     code = (
-        "import hashlib; from xai_notebook.server.painting.painter import paint;"
-        f"print(hashlib.sha256(paint({prompt!r}, index=1)).hexdigest())"
+        "import sys; from xai_notebook.server.painting.painter import paint;"
+        f"sys.stdout.buffer.write(paint({prompt!r}, index=1))"
     )
-    prints = [
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={"PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        for seed in ("1", "2")
-    ]
-    assert prints == [hashlib.sha256(paint(prompt, index=1)).hexdigest()] * 2
+    picture = paint(prompt, index=1)
+    for seed in ("1", "2"):
+        command = [sys.executable, "-c", code]
+        assert subprocess.check_output(command, env={"PYTHONHASHSEED": seed}) == picture
 
 
 def test_pictures_of_a_prompt_differ_by_more_than_noise() -> None:
@@ -129,8 +112,7 @@ def test_night_is_darker_than_day() -> None:
     "prompt",
     ["make it night", "snow", "watercolor", "paint it red", "foggy", "add a dragon", "zzz"],
 )
-def test_edits_change_the_input(prompt: str) -> None:
-    """An edit shows the input, visibly changed."""
+def test_an_edit_shows_the_input_visibly_changed(prompt: str) -> None:
     base = paint("a house in a meadow at noon")
     edited = paint(prompt, inputs=[opened(base)])
     assert 1.5 < difference(base, edited) < 110
@@ -145,8 +127,7 @@ def test_two_inputs_are_side_by_side() -> None:
     assert left[0] - left[2] > right[0] - right[2] + 60  # type: ignore[index]
 
 
-def test_pictures_are_small() -> None:
-    """A few hundred kilobytes; the bound is loose."""
+def test_a_picture_has_less_than_400_kilobytes() -> None:
     assert len(paint("a calm lake in autumn mountains")) < 400_000
 
 

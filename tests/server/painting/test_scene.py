@@ -13,31 +13,27 @@ from xai_notebook.server.painting.scene import read_scene, rewrite, vocabulary
 
 def test_a_colour_belongs_to_the_next_subject_or_surface() -> None:
     scene = read_scene("a green bicycle against a yellow wall")
-    assert [(s.name, s.colour) for s in scene.subjects] == [
-        ("bicycle", vocabulary().colours["green"])
-    ]
+    (bicycle,) = scene.subjects
+    assert (bicycle.name, bicycle.colour) == ("bicycle", vocabulary().colours["green"])
     assert scene.backdrop == vocabulary().colours["yellow"]
     assert scene.colours == ()
 
 
 @pytest.mark.parametrize(
-    ("prompt", "expected"),
+    ("prompt", "setting", "weather", "time"),
     [
-        ("a lighthouse in a storm at night", ("sea", "storm", "night")),
-        ("ein Wald im Nebel, Morgen", ("forest", "fog", "dawn")),
-        ("un faro en la nieve al atardecer", ("sea", "snow", "dusk")),
-        ("un renard dans le désert à midi", ("desert", None, "day")),
-        ("a cat on the moon", ("moonscape", None, "night")),
+        ("a lighthouse in a storm at night", "sea", "storm", "night"),
+        ("ein Wald im Nebel, Morgen", "forest", "fog", "dawn"),
+        ("un faro en la nieve al atardecer", "sea", "snow", "dusk"),
+        ("un renard dans le désert à midi", "desert", None, "day"),
+        ("a cat on the moon", "moonscape", None, "night"),
     ],
 )
-def test_words_set_setting_weather_and_time(
-    prompt: str, expected: tuple[str, str | None, str]
+def test_words_of_four_languages_set_setting_weather_and_time(
+    prompt: str, setting: str, weather: str | None, time: str
 ) -> None:
-    """In English, German, French and Spanish."""
     scene = read_scene(prompt)
-    place, weather, when = expected
-    assert scene.setting == place
-    assert scene.time == when
+    assert (scene.setting, scene.time) == (setting, time)
     assert weather is None or scene.weather == weather
 
 
@@ -112,15 +108,16 @@ def test_edits_are_rewritten_as_instructions() -> None:
         ("two weeks with a cat and a dog", ["cat", "dog"], "meadow"),
     ],
 )
-def test_phrases_of_several_words(prompt: str, subjects: list[str], place: str) -> None:
+def test_subjects_are_counted_and_phrases_understood(
+    prompt: str, subjects: list[str], place: str
+) -> None:
     scene = read_scene(prompt)
     assert [subject.name for subject in scene.subjects] == subjects
     if len(subjects) == 1:
         assert scene.setting == place
 
 
-def test_rewriting_needs_no_pillow() -> None:
-    """Cold starts stay fast."""
+def test_rewriting_imports_neither_pillow_nor_ipython() -> None:
     code = (
         "import sys; from xai_notebook.server import EmbeddedServer;"
         "from xai_notebook.server.painting import rewrite; rewrite('a fox');"
@@ -130,22 +127,22 @@ def test_rewriting_needs_no_pillow() -> None:
 
 
 KNOWN = Path(__file__).with_name("known_words.txt")
-"""Lines of a meaning, then its words."""
+"""Each line has a meaning, a colon and the words with this meaning."""
 
 
 def meanings(word: str) -> set[str]:
     """Return all meanings of a word in the notation of the file."""
     known = vocabulary()
-    found = {f"{meaning.kind} {meaning.value}" for meaning in known.look_up(word)}
+    result = {f"{meaning.kind} {meaning.value}" for meaning in known.look_up(word)}
     if word in known.colours:
-        found.add("colour #{:02x}{:02x}{:02x}".format(*known.colours[word]))
+        result.add("colour #{:02x}{:02x}{:02x}".format(*known.colours[word]))
     if word in known.surfaces:
-        found.add(f"surface {known.surfaces[word]}")
+        result.add(f"surface {known.surfaces[word]}")
     if word in known.numbers:
-        found.add(f"number {known.numbers[word]}")
+        result.add(f"number {known.numbers[word]}")
     if word in known.negations:
-        found.add("negation -")
-    return found
+        result.add("negation -")
+    return result
 
 
 def test_every_known_word_keeps_its_meaning() -> None:
