@@ -2,7 +2,7 @@
 
 Usage: python .ci/contents.py WHEEL SDIST
 
-What a build adds to the wheel is let in by `BUILT`; what it leaves out is `SOURCES`.
+Exceptions: `BUILT` lists files that the build adds, `SOURCES` files that a wheel leaves out.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ NEEDED = (
 HEAVIEST_WHEEL = 1_500_000
 HEAVIEST_SDIST = 8_000_000
 HEAVIEST_FILE = 700_000
-"""Bytes. A larger file in a wheel is a picture or a source map by mistake."""
+"""Limits in bytes. A larger file in a wheel is probably a picture or a source map."""
 
 
 def tracked(*folders: str) -> set[str]:
-    """Return the files below `folders` that git tracks, `/` between names."""
+    """Return the paths of the files below `folders` that git tracks."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--", *folders], check=True, capture_output=True, text=True
     )
@@ -68,8 +68,8 @@ def sdist_faults(path: Path) -> list[str]:
     ours = tracked() - hidden
     faults = [f"{name} is missing" for name in ours - names]
     built = {name for name in names if any(fnmatch(name, pattern) for pattern in BUILT)}
-    made = {"PKG-INFO", ".gitignore"}  # by hatchling
-    faults += [f"{name} does not belong here" for name in names - ours - built - made]
+    added = {"PKG-INFO", ".gitignore"}  # by hatchling
+    faults += [f"{name} does not belong here" for name in names - ours - built - added]
     if path.stat().st_size > HEAVIEST_SDIST:
         faults.append(f"{path.stat().st_size:,} bytes are over {HEAVIEST_SDIST:,}")
     return faults

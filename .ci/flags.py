@@ -1,4 +1,4 @@
-"""Write `flags.json`, from which the browser tells options from a prompt.
+"""Write `flags.json`, with which the browser distinguishes options from the prompt.
 
 Usage: python .ci/flags.py
 """
@@ -15,7 +15,7 @@ TABLE: Final = Path(__file__).parents[1] / "xai_notebook/notebook/browser/lab/fl
 
 
 def flags() -> dict[str, str | None]:
-    """Return what a value begins with, by flag; None: a switch, which takes none."""
+    """Map each flag to `Option.begins`; None for a switch, which takes no value."""
     return {
         flag: None if option.metavar is None else option.begins
         for option in OPTIONS

@@ -1,7 +1,7 @@
 """Run the tutorials and save their outputs: `python notebooks/regenerate.py [FILE ...]`.
 
-Each runs in a folder of its own, with an empty library and without a key: what is saved is what a
-reader without a key sees, and nothing of the machine it ran on.
+Each tutorial runs in a temporary folder, with an empty library and without a key. So the saved
+outputs are those that a reader without a key sees, and contain nothing of this machine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def regenerate(path: Path) -> None:
         nbformat.write(notebook, Path(folder) / path.name)  # one tutorial converts itself
         profile = Path(home) / "profile_default"
         profile.mkdir()
-        # Progress would be an output, too, on a busy machine.
+        # On a busy machine, progress lines would be saved as outputs.
         (profile / "ipython_config.py").write_text("c.XaiImage.patience = 600")
         client = NotebookClient(
             notebook,

@@ -1,8 +1,9 @@
-"""The documentation says what the code does: its cells run, and it leaves out nothing public."""
+"""The documentation: its cells run, and it covers options, messages and public names."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -34,25 +35,22 @@ for page, cells in json.load(sys.stdin):
         if not result.success:
             sys.exit(f"{page}: {cell}\\n{result.error_before_exec or result.error_in_exec!r}")
 """
-"""Pages are run one after the other in one process, each with a namespace of its own."""
+"""Runs the pages one after the other in one process, each in its own namespace."""
 
 
-def load(name: str) -> ModuleType:
-    """Return a module of `docs/_ext`."""
+def load_module(name: str) -> ModuleType:
+    """Load a module of `docs/_ext`."""
     spec = importlib.util.spec_from_file_location(name, DOCS / "_ext" / f"{name}.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look there
+    sys.modules[name] = module  # dataclasses need it
     spec.loader.exec_module(module)
     return module
 
 
 @pytest.mark.timeout(300)
 def test_every_cell_of_the_documentation_runs(tmp_path: Path) -> None:
-    """Copied as they stand, from top to bottom of a page, without a key or a network."""
-    import json
-
     pages = [[page.name, CELL.findall(page.read_text(encoding="utf-8"))] for page in PAGES]
     assert sum(len(cells) for _, cells in pages) > 40
     done = subprocess.run(
@@ -65,20 +63,20 @@ def test_every_cell_of_the_documentation_runs(tmp_path: Path) -> None:
 
 
 def test_the_page_of_options_is_up_to_date(tmp_path: Path) -> None:
-    """After a change of the table: `.ci/docs` writes it."""
-    load("option_page").write(tmp_path / "options.md")
+    """`.ci/docs` writes the page."""
+    load_module("option_page").write(tmp_path / "options.md")
     written = (tmp_path / "options.md").read_text(encoding="utf-8")
     assert (DOCS / "reference/options.md").read_text(encoding="utf-8") == written
 
 
 def test_every_message_is_on_the_page(tmp_path: Path) -> None:
-    """Wherever an error is made, its sentence can be read from the code, and is an anchor."""
-    errors = load("error_page")
-    found = errors.collect()
-    assert found.unresolved == []
+    """The page is generated from literals in the code, and each message has an anchor."""
+    errors = load_module("error_page")
+    collected = errors.collect()
+    assert collected.unresolved == []
     errors.write(tmp_path / "messages.md")
     page = (tmp_path / "messages.md").read_text(encoding="utf-8")
-    messages = [message for told in found.messages.values() for message in told]
+    messages = [text for texts in collected.messages.values() for text in texts]
     assert len(messages) > 200
     assert all(f"`{message}`" in page for message in messages)
     anchors = re.findall(r"^\((error-[^)]+)\)=$", page, re.MULTILINE)
@@ -86,19 +84,16 @@ def test_every_message_is_on_the_page(tmp_path: Path) -> None:
 
 
 def test_every_public_name_has_a_page() -> None:
-    """Of the package, its client and its errors."""
     pages = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*"))
-    named = set(re.findall(r"^\.\. auto\w+:: (?:[\w.]+\.)?(\w+)$", pages, re.MULTILINE))
-    public = {
-        *xai_notebook.__all__, *xai_notebook.client.__all__, *xai_notebook.errors.__all__
-    }  # fmt: skip
-    assert {name for name in public - named if not name.startswith("_")} == set()
+    documented = set(re.findall(r"^\.\. auto\w+:: (?:[\w.]+\.)?(\w+)$", pages, re.MULTILINE))
+    faces = (xai_notebook, xai_notebook.client, xai_notebook.errors)
+    public = {name for face in faces for name in face.__all__}
+    assert {name for name in public - documented if not name.startswith("_")} == set()
 
 
-def test_links_and_paths_lead_somewhere() -> None:
-    """Links of pages, and files that the pages for developers name."""
+def test_links_and_paths_of_pages_exist() -> None:
     root = DOCS.parent
-    for page in [*DOCS.glob("*.md"), *DOCS.glob("[hr]*/*.md"), root / "CONTRIBUTING.md"]:
+    for page in [*DOCS.glob("*.md"), *DOCS.glob("[hr]*/*.md"), *root.glob("*.md")]:
         text = page.read_text(encoding="utf-8")
         links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text)
         dead = [link for link in links if "://" not in link and not (page.parent / link).exists()]
@@ -107,12 +102,11 @@ def test_links_and_paths_lead_somewhere() -> None:
         paths = re.findall(r"`([\w./]+\.(?:py|js|toml|md))`", page.read_text(encoding="utf-8"))
         browser = root / "xai_notebook/notebook/browser"
         folders = (root, root / "xai_notebook", browser, browser / "library")
-        dead = [path for path in paths if not any((each / path).exists() for each in folders)]
+        dead = [path for path in paths if not any((base / path).exists() for base in folders)]
         assert (page.name, dead) == (page.name, [])
 
 
 def test_every_page_is_in_the_table_of_contents() -> None:
-    """A reader finds it in the menu."""
     contents = (DOCS / "index.md").read_text(encoding="utf-8")
     pages = [page.relative_to(DOCS).with_suffix("") for page in DOCS.rglob("*/*.md")]
     pages = [page for page in pages if not page.parts[0].startswith("_")]

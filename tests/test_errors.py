@@ -1,4 +1,4 @@
-"""The error tree: complete, as the docstring shows it, with short messages."""
+"""The error tree, and how errors are rendered."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from xai_notebook import errors
 
 
-def drawn() -> dict[str, str]:
-    """Return child -> parent as the module's docstring draws it."""
+def documented_parents() -> dict[str, str]:
+    """Return the parent of each error in the tree of the module's docstring."""
     parents: dict[str, str] = {}
     stack: list[tuple[int, str]] = []
     for line in (errors.__doc__ or "").splitlines():
@@ -26,7 +26,7 @@ def drawn() -> dict[str, str]:
 
 
 def classes() -> dict[str, type[BaseException]]:
-    """Return every exception class of the module."""
+    """Return the exceptions of the module by name."""
     return {
         name: value
         for name, value in vars(errors).items()
@@ -43,11 +43,11 @@ def test_the_docstring_shows_the_tree() -> None:
         name: kind.__bases__[0].__name__ if kind is not errors.XaiError else ""
         for name, kind in classes().items()
     }
-    tree = drawn()
+    tree = documented_parents()
     assert set(tree) == set(bases)
     for name, parent in tree.items():
         assert issubclass(classes()[name], classes().get(parent, errors.XaiError))
-        # An input image is an option as well; the tree shows it at the top, to be found.
+        # Its base is OptionError; the tree shows it at the top level, where users look for it.
         assert bases[name] == parent or name == "InputImageError"
 
 
@@ -58,8 +58,8 @@ def test_a_message_is_shown_unchanged(kind: type[errors.XaiError]) -> None:
     assert error._render_traceback_() == [f"{kind.__name__}: cause.\ncure."]
 
 
-def test_the_second_rendering_has_the_whole_chain() -> None:
-    """As `%tb` shows it."""
+def test_tb_shows_the_causes_of_an_error() -> None:
+    """IPython renders the error a second time for `%tb`."""
 
     def fail() -> None:
         try:

@@ -1,4 +1,4 @@
-"""The notebook, its folder and its cells, as front ends name them."""
+"""Name and folder of the notebook, and ids of cells, as frontends report them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from xai_notebook.frontend import notebook_folder, remember_folder
 
 
 @pytest.fixture(autouse=True)
-def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No front end has named a notebook."""
+def unknown_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No frontend has reported a notebook."""
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     monkeypatch.setattr(frontend, "_loaded_in", None)
 
 
-def test_sources_of_the_notebook_s_folder_in_order(
+def test_the_notebooks_folder_is_from_vscode_jupyter_or_the_extension(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vscode, lab, loaded = (tmp_path / name for name in ("vscode", "lab", "loaded"))

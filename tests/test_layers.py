@@ -23,7 +23,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("generation",),
     ("notebook",),
 )
-"""Lowest level first. A part imports itself and lower levels, never its own level."""
+"""Lowest layer first. A part imports itself and lower layers, not other parts of its layer."""
 OF_THE_SERVER = (
     "client.wire", "client.messages", "client.media",
     "client.addresses", "client.http", "client.transport.scrubbing",
@@ -32,32 +32,34 @@ OF_THE_SERVER = (
 engines."""
 NOTEBOOK = {"IPython", "ipywidgets", "traitlets", "anywidget", "ipykernel", "jupyter_client"}
 """Packages that only `frontend` and `notebook` may import."""
-MOST_MODULES = 18
-"""In one folder, so that its list is readable at a glance."""
+MAX_MODULES = 18
+"""Maximum number of modules in a folder."""
 
 
 class Import(NamedTuple):
-    """One import of one module.
+    """An import statement.
 
     Attributes:
+        module: The module with the statement, without `xai_notebook.`.
         name: The imported module; for our own modules, without `xai_notebook.`.
-        own: Whether it is one of our own modules.
+        own: Whether the imported module is one of our own.
         line: Line number.
-        late: Whether it is inside a function.
+        late: Whether the statement is inside a function.
         typed: Whether only type checkers see it.
     """
 
+    module: str
     name: str
     own: bool
     line: int
     late: bool
     typed: bool
 
+    def __str__(self) -> str:
+        return f"{MODULES[self.module].relative_to(ROOT)}:{self.line} imports {self.name}"
 
-Imports = dict[str, list[Import]]
 
-
-def modules() -> dict[str, Path]:
+def find_modules() -> dict[str, Path]:
     """Return the file of every module, by the module's name without `xai_notebook.`."""
     found = {}
     for path in ROOT.rglob("*.py"):
@@ -67,21 +69,18 @@ def modules() -> dict[str, Path]:
     return found
 
 
-NAMES = modules()
+MODULES = find_modules()
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
 
 
-def parsed(name: str) -> ast.Module:
-    """Return the syntax tree of a module."""
-    return ast.parse(NAMES[name].read_text(encoding="utf-8"))
-
-
-def imports(path: Path) -> list[Import]:
-    """Return all imports of a file, including those in functions and for type checkers."""
+def find_imports(module: str) -> list[Import]:
+    """Return all imports of a module, including those in functions and for type checkers."""
     found: list[Import] = []
 
     def note(name: str, node: ast.stmt, *, late: bool, typed: bool) -> None:
         own = name.partition(".")[0] == PACKAGE
-        found.append(Import(name.removeprefix(f"{PACKAGE}."), own, node.lineno, late, typed))
+        name = name.removeprefix(f"{PACKAGE}.")
+        found.append(Import(module, name, own, node.lineno, late, typed))
 
     def visit(node: ast.AST, *, late: bool, typed: bool) -> None:
         if isinstance(node, ast.Import):
@@ -89,22 +88,20 @@ def imports(path: Path) -> list[Import]:
                 note(alias.name, node, late=late, typed=typed)
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                known = whole.removeprefix(f"{PACKAGE}.") in NAMES
-                note(whole if known else node.module or "", node, late=late, typed=typed)
+                name = f"{node.module}.{alias.name}"
+                is_module = name.removeprefix(f"{PACKAGE}.") in MODULES
+                note(name if is_module else node.module or "", node, late=late, typed=typed)
         late = late or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
         typed = typed or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
         for child in ast.iter_child_nodes(node):
             visit(child, late=late, typed=typed)
 
-    visit(ast.parse(path.read_text(encoding="utf-8")), late=False, typed=False)
+    visit(TREES[module], late=False, typed=False)
     return list(dict.fromkeys(found))
 
 
-@pytest.fixture(scope="module")
-def everything() -> Imports:
-    """Return the imports of every module."""
-    return {name: imports(path) for name, path in NAMES.items()}
+IMPORTS = [found for module in MODULES for found in find_imports(module)]
+OWN = [found for found in IMPORTS if found.own and found.module != PACKAGE]
 
 
 def part(name: str) -> str:
@@ -112,132 +109,93 @@ def part(name: str) -> str:
     return name.partition(".")[0]
 
 
-def level(name: str) -> int:
+def layer(name: str) -> int:
+    """Return the number of a module's layer, from the lowest."""
     return next((i for i, parts in enumerate(ORDER) if part(name) in parts), len(ORDER))
 
 
-def where(name: str, one: Import) -> str:
-    return f"{NAMES[name].relative_to(ROOT)}:{one.line} imports {one.name}"
+def test_every_module_is_in_a_layer() -> None:
+    parts = {name for parts in ORDER for name in parts}
+    assert {part(name) for name in MODULES} - {PACKAGE, "__main__"} <= parts
 
 
-def test_every_module_is_in_a_room() -> None:
-    assert {part(name) for name in NAMES} - {PACKAGE, "__main__"} <= {
-        name for parts in ORDER for name in parts
-    }
-
-
-def test_no_room_knows_one_above_or_beside_it(everything: Imports) -> None:
+def test_modules_import_only_lower_layers() -> None:
     """Imports inside functions and for type checkers count, too."""
-    offenders = [
-        where(name, one)
-        for name, found in everything.items()
-        if name != PACKAGE
-        for one in found
-        if one.own
-        and part(one.name) != part(name)
-        and (level(one.name) > level(name) or (level(one.name) == level(name)))
-    ]
-    assert offenders == []
+    outside = [found for found in OWN if part(found.name) != part(found.module)]
+    assert [str(f) for f in outside if layer(f.name) >= layer(f.module)] == []
 
 
-def test_the_server_imports_only_the_wire_of_the_client(everything: Imports) -> None:
-    offenders = [
-        where(name, one)
-        for name, found in everything.items()
-        if part(name) == "server"
-        for one in found
-        if one.own and part(one.name) == "client" and not one.name.startswith(OF_THE_SERVER)
-    ]
-    assert offenders == []
+def test_the_server_imports_only_the_wire_of_the_client() -> None:
+    of_client = [f for f in OWN if part(f.module) == "server" and part(f.name) == "client"]
+    assert [str(f) for f in of_client if not f.name.startswith(OF_THE_SERVER)] == []
 
 
-def test_only_one_module_starts_the_server(everything: Imports) -> None:
-    """Everything else uses it over gRPC."""
-    users = {
-        name
-        for name, found in everything.items()
-        for one in found
-        if one.own and part(one.name) == "server" and part(name) != "server"
-    }
-    assert users == {"generation.backends"}
+def test_only_one_module_starts_the_server() -> None:
+    """All others use it over gRPC."""
+    importers = {f.module for f in IMPORTS if f.own and part(f.name) == "server"}
+    assert {name for name in importers if part(name) != "server"} == {"generation.backends"}
 
 
-@pytest.mark.parametrize("parts", [{"client", "server", "library"}])
-def test_client_server_and_library_do_not_import_ipython(
-    parts: set[str], everything: Imports
-) -> None:
-    offenders = [
-        where(name, one)
-        for name, found in everything.items()
-        if part(name) in parts
-        for one in found
-        if one.name.partition(".")[0] in NOTEBOOK
-    ]
-    assert offenders == []
+def test_client_server_and_library_do_not_import_ipython() -> None:
+    of_notebook = [found for found in IMPORTS if part(found.name) in NOTEBOOK]
+    parts = {"client", "server", "library"}
+    assert [str(found) for found in of_notebook if part(found.module) in parts] == []
 
 
-def test_imports_have_no_cycle(everything: Imports) -> None:
-    graph = {
-        name: {one.name for one in found if one.own and one.name != name}
-        for name, found in everything.items()
-        if name != PACKAGE
-    }
+def test_imports_have_no_cycle() -> None:
+    graph: dict[str, set[str]] = {}
+    for found in OWN:
+        if found.name != found.module:
+            graph.setdefault(found.module, set()).add(found.name)
     try:
         assert list(TopologicalSorter(graph).static_order())
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
 
 
-def test_a_module_with_one_importer_says_why(everything: Imports) -> None:
+def test_a_module_with_one_importer_says_why() -> None:
     """Modules that a package exports are exempt: they have users outside of the package."""
-    importers: dict[str, set[str]] = {name: set() for name in NAMES}
-    for name, found in everything.items():
-        for one in found:
-            if one.name in importers and one.name != name:
-                importers[one.name].add(name)
-    packages = {name for name, path in NAMES.items() if path.name == "__init__.py"}
-    silent = [
+    importers: dict[str, set[str]] = {name: set() for name in MODULES}
+    for found in IMPORTS:
+        if found.name in importers and found.name != found.module:
+            importers[found.name].add(found.module)
+    packages = {name for name, path in MODULES.items() if path.name == "__init__.py"}
+    assert [
         name
         for name, users in importers.items()
-        if len(users - packages) == 1
+        if len(users) == 1
         and users.isdisjoint(packages)
         and name not in packages
-        and "Separate because" not in (ast.get_docstring(parsed(name)) or "")
-    ]
-    assert silent == []
+        and "Separate because" not in (ast.get_docstring(TREES[name]) or "")
+    ] == []
 
 
 def test_no_folder_is_crowded() -> None:
-    folders = Counter(path.parent for path in NAMES.values())
-    crowded = {
-        str(folder.relative_to(ROOT)): n for folder, n in folders.items() if n > MOST_MODULES
-    }
-    assert crowded == {}
+    counts = Counter(path.parent for path in MODULES.values())
+    assert {str(folder) for folder, count in counts.items() if count > MAX_MODULES} == set()
 
 
-def test_late_imports_give_a_reason(everything: Imports) -> None:
-    """A comment gives the reason for each import inside a function."""
+def test_late_imports_give_a_reason() -> None:
+    """In a comment behind the import or above it."""
     silent = []
-    for name, found in everything.items():
-        lines = NAMES[name].read_text(encoding="utf-8").splitlines()
-        for one in found:
-            if one.own and one.late and not one.typed:
-                line = lines[one.line - 1]
-                if line.count("#") < 2 and not lines[one.line - 2].lstrip().startswith("#"):
-                    silent.append(where(name, one))
+    for found in IMPORTS:
+        if found.own and found.late and not found.typed:
+            lines = MODULES[found.module].read_text(encoding="utf-8").splitlines()
+            above, line = lines[found.line - 2 : found.line]
+            if line.count("#") < 2 and not above.lstrip().startswith("#"):
+                silent.append(str(found))
     assert silent == []
 
 
-def test_no_module_prints_or_patches(everything: Imports) -> None:
+def test_no_module_prints_or_patches() -> None:
     """Output uses displays and errors; only command-line programs and `--help` print."""
-    printing = {"__main__", "server.__main__", "notebook.magics"}
-    for name, path in NAMES.items():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        prints = any(
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Name)
-            and node.func.id == "print"
-            for node in ast.walk(tree)
-        )
-        assert not prints or name in printing, path
-        assert not {one.name for one in everything[name]} & {"nest_asyncio", "uvloop"}, path
+    printing = {
+        name
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "print"
+    }
+    assert printing <= {"__main__", "server.__main__", "notebook.magics"}
+    assert not {found.name for found in IMPORTS} & {"nest_asyncio", "uvloop"}

@@ -1,21 +1,19 @@
-"""The notebooks run, show what was saved, become pages, and can be read without a kernel.
+"""The tutorials: their saved outputs, and runs by nbval, nbconvert and papermill.
 
-Whole runs take their time, so two threads share the notebooks. Each first has nbval compare them,
-then makes pages of them: some are executed once more with the library that this filled, and make no
-picture again; the others become pages as they were saved.
+Two threads share the tutorials. Each compares its tutorials with nbval, then converts them to pages
+with nbconvert, which runs some of them again with the library that nbval has filled.
 """
 
 from __future__ import annotations
 
 import base64
+import html
 import io
 import re
 import shutil
 import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,59 +32,24 @@ FOLDER = TESTS.parent / "notebooks"
 NOTEBOOKS = sorted(path.name for path in FOLDER.glob("*.ipynb"))
 MANY, CHAINS = "03_many_prompts.ipynb", "04_editing_chains.ipynb"
 TWICE = ("01_quickstart.ipynb", CHAINS)
-"""Run by nbconvert after nbval."""
+"""Tutorials that nbconvert runs again."""
 LARGEST = 1_000_000
 PROMPTS = ["a pear on a table", "a plum tree in spring"]
 PATHS = re.compile(r"/(?:home|root|tmp|Users|private|var|work)/\w|[A-Z]:\\\\")
 DATA = re.compile(r"base64,[A-Za-z0-9+/=]+")
 REPLAYED = " · replayed"
 PATIENCE = 240
-"""Seconds that one process may take on a busy machine."""
+"""Maximum seconds of a process, on a busy machine."""
 
 pytestmark = pytest.mark.timeout(2 * PATIENCE)
 
 
-@dataclass
-class Figure:
-    """A picture on a page, and the words that belong to it."""
+class Figure(NamedTuple):
+    """A picture on a page, with its alternative text and its caption."""
 
-    source: str = ""
-    alternative: str = ""
-    caption: str = ""
-
-
-@dataclass
-class Figures(HTMLParser):
-    """Reads the figures of a page that show a picture; cards without one are left out."""
-
-    page: str
-    found: list[Figure] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Read the page."""
-        super().__init__()
-        self.captioned = False
-        self.feed(self.page)
-        self.found = [figure for figure in self.found if figure.source]
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Enter a figure, its picture or its caption."""
-        given = {name: value or "" for name, value in attrs}
-        if tag == "figure":
-            self.found.append(Figure())
-        elif tag == "img" and self.found and not self.found[-1].source:
-            self.found[-1].source = given["src"]
-            self.found[-1].alternative = given.get("alt", "")
-        self.captioned |= tag == "figcaption"
-
-    def handle_endtag(self, tag: str) -> None:
-        """Leave a caption."""
-        self.captioned &= tag != "figcaption"
-
-    def handle_data(self, data: str) -> None:
-        """Take the words of a caption."""
-        if self.captioned:
-            self.found[-1].caption += data
+    source: str
+    alternative: str
+    caption: str
 
 
 def saved(name: str) -> Any:
@@ -94,37 +57,39 @@ def saved(name: str) -> Any:
     return nbformat.read(FOLDER / name, as_version=4)
 
 
-def shown(notebook: Any) -> str:
-    """Return everything a notebook shows as HTML."""
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+def html_of(cells: list[Any]) -> str:
+    """Return the HTML outputs of cells."""
+    outputs = [output for cell in cells for output in cell.get("outputs", ())]
     return "\n".join(output.get("data", {}).get("text/html", "") for output in outputs)
 
 
-class Cells(NamedTuple):
-    """Some cells of a notebook."""
-
-    cells: list[Any]
-
-
 def figures(page: str) -> list[Figure]:
-    """Return the pictures of a page with their captions."""
-    return Figures(page).found
+    """Return the pictures of a page; cards without a picture are left out."""
+    found = []
+    for figure in re.findall(r"<figure\b.*?</figure>", page, re.DOTALL):
+        image = re.search(r"<img\b[^>]*>", figure)
+        if image:
+            source, alternative = (
+                html.unescape(re.search(f'{name}="(.*?)"', image[0])[1]) for name in ("src", "alt")
+            )
+            caption = "".join(re.findall("<figcaption.*?</figcaption>", figure, re.DOTALL))
+            found.append(Figure(source, alternative, html.unescape(re.sub("<.*?>", "", caption))))
+    return found
 
 
-@dataclass
-class Run:
-    """Notebooks that were run, and what became of them.
+class Run(NamedTuple):
+    """Notebooks that were run.
 
     Attributes:
-        folder: Where the copies are.
-        compared: What nbval said of each.
+        folder: The folder of the copies.
+        reports: The output of nbval for each notebook.
     """
 
     folder: Path
-    compared: dict[str, str]
+    reports: dict[str, str]
 
     def page(self, name: str) -> str:
-        """Return a notebook as it was converted after it was compared."""
+        """Return the page that nbconvert made of a notebook."""
         return (self.folder / name).with_suffix(".html").read_text(encoding="utf-8")
 
 
@@ -138,7 +103,7 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def start(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def run_module(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """Run a module of this Python in a folder, to its end."""
     return subprocess.run(
         [sys.executable, "-m", *command],
@@ -153,38 +118,38 @@ def start(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 def compare(folder: Path, names: list[str]) -> dict[str, str]:
-    """Return what nbval says of notebooks that it runs."""
-    said = start(
+    """Run notebooks with nbval; return its output for each notebook."""
+    report = run_module(
         folder, "pytest", "--nbval", "--color=no", "--nbval-current-env",
         f"--nbval-cell-timeout={PATIENCE}", "--nbval-sanitize-with", str(TESTS / "nbval.cfg"),
         "-p", "no:cacheprovider", "-q", "-o", "addopts=", "-c", "/dev/null", "--rootdir", ".",
         *names,
     ).stdout  # fmt: skip
-    return dict.fromkeys(names, said)
+    return dict.fromkeys(names, report)
 
 
 def compare_and_convert(folder: Path, names: list[str]) -> Run:
-    """Run copies of notebooks twice: compared with what was saved, then made into pages."""
+    """Copy notebooks, compare them with their saved outputs, and convert them to pages."""
     profile = folder / "ipython" / "profile_default"
     profile.mkdir(parents=True)
-    # Progress is an output too, but only on a busy machine.
+    # On a busy machine, progress lines would be outputs, too.
     (profile / "ipython_config.py").write_text(f"c.XaiImage.patience = {PATIENCE}")
     for name in names:
         shutil.copy(FOLDER / name, folder)
-    compared = compare(folder, names)
+    reports = compare(folder, names)
     # Jupyter chooses a kernel's ports before it binds them: another process may be faster.
-    for name in [name for name in names if f"setup of {name}::" in compared[name]]:
-        compared |= compare(folder, [name])
+    for name in [name for name in names if f"setup of {name}::" in reports[name]]:
+        reports |= compare(folder, [name])
     twice, once = ([n for n in names if (n in TWICE) is again] for again in (True, False))
     for command in (["--execute", *twice], once):
-        converted = start(folder, "nbconvert", "--to", "html", *command)
+        converted = run_module(folder, "nbconvert", "--to", "html", *command)
         assert converted.returncode == 0, converted.stdout[-3000:]
-    return Run(folder, compared)
+    return Run(folder, reports)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Run]]]:
-    """What became of each notebook; of all at the same time."""
+    """The run of each notebook; all start at once."""
     halves = [NOTEBOOKS[::2], NOTEBOOKS[1::2]]
     with ThreadPoolExecutor(len(halves)) as pool:
         futures = [
@@ -195,9 +160,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_every_picture_is_saved_with_its_words(name: str) -> None:
-    """A reader without a kernel sees each picture and its caption, or hears its words."""
-    found = figures(shown(saved(name)))
+def test_every_picture_is_saved_with_caption_and_alternative_text(name: str) -> None:
+    found = figures(html_of(saved(name).cells))
     assert len(found) >= 2
     for figure in found:
         data = base64.b64decode(figure.source.partition("base64,")[2])
@@ -207,8 +171,7 @@ def test_every_picture_is_saved_with_its_words(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_saved_notebook_is_small_and_whole(name: str) -> None:
-    """Under a megabyte; every cell has run, in order and without an error."""
+def test_a_saved_notebook_is_small_and_has_run_without_errors(name: str) -> None:
     notebook = saved(name)
     nbformat.validate(notebook)
     assert (FOLDER / name).stat().st_size < LARGEST
@@ -219,7 +182,7 @@ def test_a_saved_notebook_is_small_and_whole(name: str) -> None:
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_nothing_of_the_machine_is_saved(name: str) -> None:
-    """No path, key, version, time or state of a widget."""
+    """No path, key, version, time or widget state."""
     notebook = saved(name)
     text = DATA.sub("", (FOLDER / name).read_text(encoding="utf-8"))
     assert PATHS.search(text) is None
@@ -230,58 +193,53 @@ def test_nothing_of_the_machine_is_saved(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_links_lead_somewhere(name: str) -> None:
-    """Every relative link names a file beside the notebook."""
+def test_relative_links_exist(name: str) -> None:
     prose = [cell.source for cell in saved(name).cells if cell.cell_type == "markdown"]
     links = re.findall(r"\]\(([^)]+)\)", "\n".join(prose))
-    near = [link for link in links if not link.startswith(("https://", "attachment:"))]
-    assert [link for link in near if not (FOLDER / link).exists()] == []
+    relative = [link for link in links if not link.startswith(("https://", "attachment:"))]
+    assert [link for link in relative if not (FOLDER / link).exists()] == []
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_gives_what_it_was_saved_with(name: str, runs: dict[str, Future[Run]]) -> None:
-    """Every output of a fresh kernel is compared with the saved one; pixels and dates are not."""
-    said = runs[name].result().compared[name]
-    assert f"{name}::" not in said, said[-6000:]
-    assert re.search(r"^\d+ passed", said, re.MULTILINE), said[-6000:]
+def test_a_run_gives_the_saved_outputs(name: str, runs: dict[str, Future[Run]]) -> None:
+    """Pixels and dates may differ."""
+    report = runs[name].result().reports[name]
+    assert f"{name}::" not in report, report[-6000:]
+    assert re.search(r"^\d+ passed", report, re.MULTILINE), report[-6000:]
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_becomes_a_page(name: str, runs: dict[str, Future[Run]]) -> None:
-    """`nbconvert --to html` shows every picture and caption that was saved, or made again."""
-    expected, found = figures(shown(saved(name))), figures(runs[name].result().page(name))
+def test_an_html_page_has_all_pictures_and_captions(
+    name: str, runs: dict[str, Future[Run]]
+) -> None:
+    expected, found = figures(html_of(saved(name).cells)), figures(runs[name].result().page(name))
     captions = [figure.caption.replace(REPLAYED, "") for figure in found]
     assert captions == [figure.caption.replace(REPLAYED, "") for figure in expected]
     assert [figure.alternative for figure in found] == [figure.alternative for figure in expected]
     assert all(figure.source.startswith("data:image/") for figure in found)
 
 
-def test_pictures_reach_paper() -> None:
-    """`nbconvert --to latex`, and so PDF, sets a picture for each output that shows some."""
+def test_latex_has_a_picture_for_each_output_with_pictures() -> None:
     notebook = saved("02_options_and_captions.ipynb")
     notebook.cells = [cell for cell in notebook.cells if cell.cell_type == "code"]  # no pandoc
     body, resources = LatexExporter().from_notebook_node(notebook)
-    drawn = [name for name in resources["outputs"] if name.endswith(".jpg")]
-    showing = [cell for cell in notebook.cells if figures(shown(Cells([cell])))]
-    assert len(drawn) == len(showing) > 3
-    assert all(name in body for name in drawn)
+    files = [name for name in resources["outputs"] if name.endswith(".jpg")]
+    assert len(files) == sum(bool(figures(html_of([cell]))) for cell in notebook.cells) > 3
+    assert all(name in body for name in files)
 
 
 def test_a_chain_is_replayed_by_a_new_kernel(runs: dict[str, Future[Run]]) -> None:
-    """Its ten pictures and all others come back from the library."""
-    run = runs[CHAINS].result()
-    found = figures(run.page(CHAINS))
-    made = [figure for figure in found if not figure.caption.startswith("Before:")]
-    assert len(made) > 10
-    assert all(figure.caption.endswith(REPLAYED) for figure in made)
+    found = figures(runs[CHAINS].result().page(CHAINS))
+    captions = [f.caption for f in found if not f.caption.startswith("Before:")]
+    assert len(captions) > 10
+    assert all(caption.endswith(REPLAYED) for caption in captions)
 
 
 def test_papermill_runs_other_prompts(tmp_path: Path) -> None:
-    """The notebook on many prompts takes another list."""
-    given = ("-y", f"prompts: {PROMPTS}")
-    done = start(tmp_path, "papermill", "--no-progress-bar", str(FOLDER / MANY), "x.ipynb", *given)
+    options = ("--no-progress-bar", "-y", f"prompts: {PROMPTS}")
+    done = run_module(tmp_path, "papermill", *options, str(FOLDER / MANY), "x.ipynb")
     assert done.returncode == 0, done.stdout[-3000:]
-    found = figures(shown(nbformat.read(tmp_path / "x.ipynb", as_version=4)))
+    found = figures(html_of(nbformat.read(tmp_path / "x.ipynb", as_version=4).cells))
     captions = " ".join(figure.caption.lower() for figure in found)
     assert all(prompt in captions for prompt in PROMPTS)
     assert "a fox in the snow" not in captions

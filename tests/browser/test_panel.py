@@ -508,7 +508,7 @@ def test_template_syntax_in_server_text_is_never_rendered(panel: Driver) -> None
     panel.make("a harmless word")
     assert panel.served.last.prompt == evil
     panel.root.get_by_label("Rewrite the prompt first").uncheck()
-    panel.choose_from_menu("Use the rewritten words")
+    panel.choose_from_menu("Use the rewritten prompt")
     until(lambda: panel.field("Prompt").input_value().startswith("{{ '{{' }} get_ipython()"))
     calls_before = len(panel.served.calls)
     panel.root.locator(".xai-primary").click()

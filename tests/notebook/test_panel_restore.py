@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import sqlite3
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from harness import KEY, Kernel, without_xai
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 LOAD = """
@@ -41,256 +43,239 @@ os.seteuid(user)
 """
 PANEL = "panel = xai.panel('a barn')"
 ABOVE = "1 + 1"
+NBCONVERT = ["jupyter", "nbconvert", "--execute", "--to=notebook", "--output=done", "other.ipynb"]
+PAPERMILL = ["papermill", "--no-progress-bar", "other.ipynb", "done.ipynb"]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """The folder of the notebooks; their library is beside it."""
-    made = tmp_path / "notebooks"
-    made.mkdir()
-    return made
-
-
-class Opened(Kernel):
+class Notebook(Kernel):
     """A kernel as JupyterLab starts it: notebook and cells have names."""
 
-    def __init__(self, folder: Path, name: str = "story.ipynb") -> None:
+    def __init__(self, folder: Path, name: str) -> None:
         """Start it, and load the extension."""
         super().__init__(folder, JPY_SESSION_NAME=str(folder / name), XAI_NOTEBOOK_BACKEND="local")
-        self.ask(LOAD, "load")
+        self.run_cell("load", LOAD)
 
-    def ask(self, code: str, cell: str) -> Any:
-        """Run a cell, which must succeed, and return what it showed."""
-        outcome = self.collect(self.start(code, cell))
+    def run_cell(self, cell: str, code: str) -> str:
+        """Run a cell, which must succeed, and return what it prints."""
+        return str(self._collect(cell, code).stdout)
+
+    def pictures(self, cell: str, code: str = PANEL) -> list[int]:
+        """Run a cell, and return the number of pictures in each output that has some."""
+        html = [out["data"].get("text/html", "") for out in self._collect(cell, code).outputs]
+        return [page.count("<img ") for page in html if "<img " in page]
+
+    def _collect(self, cell: str, code: str) -> Any:
+        outcome = self.run(code, cell=cell)
         assert outcome.error is None, outcome.error
         return outcome
 
 
-@pytest.fixture
-def made(folder: Path) -> Path:
-    """A notebook whose panel has made two pictures and then one."""
-    kernel = Opened(folder)
+@contextlib.contextmanager
+def open_notebook(folder: Path, name: str = "story.ipynb") -> Iterator[Notebook]:
+    """Open a notebook with a kernel of its own until the block ends."""
+    kernel = Notebook(folder, name)
     try:
-        kernel.ask(PANEL, "aa")
-        kernel.ask("ask(panel, n=2); ask(panel, n=1, prompt='a {{ 1 + 1 }} mill')", "bb")
-        kernel.ask("import xai_notebook; xai_notebook.history()", "cc")
+        yield kernel
     finally:
         kernel.stop()
+
+
+def home_of(folder: Path) -> Path:
+    """Return the folder of the library that the notebooks of a folder use."""
+    return folder.parent / f"{folder.name}-home"
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A notebook whose panel has made two pictures and then one, and a copy of its library."""
+    folder = tmp_path_factory.mktemp("stories") / "notebooks"
+    folder.mkdir()
+    with open_notebook(folder) as notebook:
+        notebook.run_cell("aa", PANEL)
+        notebook.run_cell("bb", "ask(panel, n=2); ask(panel, n=1, prompt='a {{ 1 + 1 }} mill')")
+        notebook.run_cell("cc", "import xai_notebook; xai_notebook.history()")
+    shutil.copytree(home_of(folder), folder.parent / "copy")
     return folder
 
 
-def pictures(outcome: Any) -> list[int]:
-    """Return the number of pictures in each output that has some."""
-    found = [output["data"].get("text/html", "").count("<img ") for output in outcome.outputs]
-    return [number for number in found if number]
+@pytest.fixture
+def story(original: Path) -> Path:
+    """The notebook's folder; the library is as the notebook left it."""
+    shutil.rmtree(home_of(original))
+    shutil.copytree(original.parent / "copy", home_of(original))
+    return original
 
 
-def paid(folder: Path) -> int:
-    """Return how many requests were answered by a server."""
-    file = folder.parent / f"{folder.name}-home" / "library.sqlite3"
-    with contextlib.closing(sqlite3.connect(file)) as library:
+def count_requests(folder: Path) -> int:
+    """Return how many requests a server has answered."""
+    with contextlib.closing(sqlite3.connect(home_of(folder) / "library.sqlite3")) as library:
         (count,) = library.execute("SELECT count(*) FROM requests").fetchone()
     return int(count)
 
 
-def test_a_panel_is_restored_after_a_restart(made: Path) -> None:
-    """Pictures and form; nothing is ordered."""
-    before = paid(made)
-    kernel = Opened(made)
-    try:
-        assert pictures(kernel.ask(PANEL, "aa")) == [2, 1]
-        told = kernel.ask(
+def test_a_restart_restores_pictures_and_form_at_no_cost(story: Path) -> None:
+    before = count_requests(story)
+    with open_notebook(story) as notebook:
+        assert notebook.pictures("aa") == [2, 1]
+        printed = notebook.run_cell(
+            "cc",
             "print(panel.form['prompt'], panel.form['n'], len(panel.cards), len(panel.images), "
             "'--replay' in panel.cell, panel.spent)",
-            "cc",
         )
-        assert told.stdout == "a {{ 1 + 1 }} mill 1 3 3 True \n"
-        # Running the cell once more in the same kernel is the same.
-        assert pictures(kernel.ask(PANEL, "aa")) == [2, 1]
-        kernel.ask("panel.images[0].delete()", "dd")
-        assert pictures(kernel.ask(PANEL, "aa")) == [1, 1]
-        # Another cell has nothing of it, nor has the second panel of this one.
-        assert pictures(kernel.ask(PANEL, "ee")) == []
-        assert pictures(kernel.ask(f"{PANEL}\nxai.panel('a second one')", "aa")) == [1, 1]
-    finally:
-        kernel.stop()
-    assert paid(made) == before
+        assert printed == "a {{ 1 + 1 }} mill 1 3 3 True \n"
+        assert notebook.pictures("aa") == [2, 1]  # the same kernel runs the cell again
+        notebook.run_cell("dd", "panel.images[0].delete()")
+        assert notebook.pictures("aa") == [1, 1]
+        # Other cells, and the second panel of this cell, do not restore the pictures.
+        assert notebook.pictures("ee") == []
+        assert notebook.pictures("aa", f"{PANEL}\nxai.panel('a second one')") == [1, 1]
+    assert count_requests(story) == before
 
 
-def estrange(folder: Path) -> Path:
-    """Replace the library by a copy that seems to come from another computer; return its folder."""
-    library = folder.parent / f"{folder.name}-home"
-    shutil.copytree(library, folder.parent / "copied")
-    shutil.rmtree(library)
-    (folder.parent / "copied").rename(library)
-    with contextlib.closing(sqlite3.connect(library / "library.sqlite3")) as connection, connection:
-        connection.execute("UPDATE identity SET id = 'a stranger'")
-    return library
+def make_foreign(folder: Path) -> Path:
+    """Give the library an id that was never trusted here; return its folder."""
+    home = home_of(folder)
+    with contextlib.closing(sqlite3.connect(home / "library.sqlite3")) as library, library:
+        library.execute("UPDATE identity SET id = ?", (secrets.token_hex(8),))
+    return home
 
 
-def test_forms_of_an_untrusted_library_are_not_restored(made: Path) -> None:
+def test_forms_of_an_untrusted_library_are_not_restored(story: Path) -> None:
     """Their templates would read variables, and their inputs files."""
-    estrange(made)
-    told = "print(panel.form['prompt'], panel.prompts)"
-    kernel = Opened(made)
-    try:
-        assert pictures(kernel.ask(PANEL, "aa")) == [2, 1]
-        assert kernel.ask(told, "cc").stdout == "a barn []\n"
-        kernel.ask("xai.trust_library()", "dd")
-        kernel.ask(PANEL, "aa")
-        assert kernel.ask(told, "cc").stdout.startswith("a {{ 1 + 1 }} mill ['")
-    finally:
-        kernel.stop()
+    make_foreign(story)
+    show = "print(panel.form['prompt'], panel.prompts)"
+    with open_notebook(story) as notebook:
+        assert notebook.pictures("aa") == [2, 1]
+        assert notebook.run_cell("cc", show) == "a barn []\n"
+        notebook.run_cell("dd", "xai.trust_library()")
+        notebook.run_cell("aa", PANEL)
+        assert notebook.run_cell("cc", show).startswith("a {{ 1 + 1 }} mill ['")
 
 
-def test_a_notice_explains_a_missing_form(made: Path) -> None:
-    estrange(made)
-    kernel = Opened(made)
-    try:
-        kernel.ask(f"{PANEL}\nother = xai.panel('a second one')", "aa")
-        told = kernel.ask("print(other.notice or panel.notice, panel.trouble)", "cc").stdout
-        assert told.startswith("This library was made on another computer, ")
-        assert told.endswith("xai_notebook.trust_library() \n")  # and no trouble
-        kernel.ask("ask(panel, n=1)", "dd")
-        assert kernel.ask("print([panel.notice])", "cc").stdout == "['']\n"
-        kernel.ask("xai.trust_library()", "ee")
-        kernel.ask(PANEL, "aa")
-        assert kernel.ask("print([panel.notice])", "cc").stdout == "['']\n"
-    finally:
-        kernel.stop()
+def test_a_notice_explains_a_missing_form(story: Path) -> None:
+    make_foreign(story)
+    with open_notebook(story) as notebook:
+        notebook.run_cell("aa", f"{PANEL}\nother = xai.panel('a second one')")
+        notice = notebook.run_cell("cc", "print(other.notice or panel.notice, panel.trouble)")
+        assert notice.startswith("This library was made on another computer, ")
+        assert notice.endswith("xai_notebook.trust_library() \n")  # and no trouble
+        notebook.run_cell("dd", "ask(panel, n=1)")
+        assert notebook.run_cell("cc", "print([panel.notice])") == "['']\n"
+        notebook.run_cell("ee", "xai.trust_library()")
+        notebook.run_cell("aa", PANEL)
+        assert notebook.run_cell("cc", "print([panel.notice])") == "['']\n"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
 def test_a_read_only_library_can_be_trusted(unprivileged_folder: Path) -> None:
     folder = unprivileged_folder / "notebooks"
     folder.mkdir()
-    kernel = Opened(folder)
-    try:
-        kernel.ask(PANEL, "aa")
-        kernel.ask("ask(panel, n=1, prompt='a mill')", "bb")
-    finally:
-        kernel.stop()
-    subprocess.run(["chmod", "-R", "a-w,a+rX", estrange(folder)], check=True)
-    told = "print(panel.form['prompt'], bool(panel.notice), current_session().library().read_only)"
-    kernel = Opened(folder)
-    try:
-        kernel.ask(READ_ONLY, "cc")
-        assert pictures(kernel.ask(PANEL, "aa")) == [1]
-        assert kernel.ask(told, "dd").stdout == "a barn True True\n"
-        kernel.ask("xai.trust_library()", "ee")
-        kernel.ask(PANEL, "aa")
-        assert kernel.ask(told, "dd").stdout == "a mill False True\n"
-    finally:
-        kernel.stop()
+    with open_notebook(folder) as notebook:
+        notebook.run_cell("aa", PANEL)
+        notebook.run_cell("bb", "ask(panel, n=1, prompt='a mill')")
+    subprocess.run(["chmod", "-R", "a-w,a+rX", make_foreign(folder)], check=True)
+    show = "print(panel.form['prompt'], bool(panel.notice), current_session().library().read_only)"
+    with open_notebook(folder) as notebook:
+        notebook.run_cell("cc", READ_ONLY)
+        assert notebook.pictures("aa") == [1]
+        assert notebook.run_cell("dd", show) == "a barn True True\n"
+        notebook.run_cell("ee", "xai.trust_library()")
+        notebook.run_cell("aa", PANEL)
+        assert notebook.run_cell("dd", show) == "a mill False True\n"
 
 
-def test_jobs_and_input_images_are_restored(folder: Path) -> None:
-    kernel = Opened(folder)
-    try:
-        kernel.ask(PANEL, "aa")
-        kernel.ask(
-            "ask(panel); first = panel.cards[0]['id']\n"
-            "panel._receive(None, {'kind': 'edit', 'id': first, 'name': 'it'}, [])\n"
-            "while first not in panel._tray.images: time.sleep(0.02)\n"
-            "form = {**panel.form, 'n': 2, 'inputs': [{'id': first, 'name': 'it'}]}\n"
-            "panel._receive(None, {'kind': 'hand_over', 'form': form}, [])\n"
-            "while not panel.said['text'].startswith('Submitted as'): time.sleep(0.02)\n"
-            "xai.jobs()[0].wait()",
-            "bb",
-        )
-    finally:
-        kernel.stop()
-    kernel = Opened(folder)
-    try:
-        assert pictures(kernel.ask(PANEL, "aa")) == [1, 2]
-        told = kernel.ask("print(panel.cell, panel.trouble)", "cc").stdout
-        assert "-n 2 --image=@" in told
-        assert "No longer available" not in told
-        kernel.ask("panel.images[0].delete()", "dd")
-        kernel.ask(PANEL, "aa")
-        told = kernel.ask("print(panel.cell, panel.trouble)", "cc").stdout
-        assert "--image" not in told
-        assert "No longer available as input images: @" in told
-    finally:
-        kernel.stop()
+def test_jobs_and_input_images_are_restored(story: Path) -> None:
+    show = "print(panel.cell, panel.trouble)"
+    hand_over = (
+        "edited = panel.cards[-1]['id']\n"
+        "panel._receive(None, {'kind': 'edit', 'id': edited, 'name': 'it'}, [])\n"
+        "while edited not in panel._tray.images: time.sleep(0.02)\n"
+        "form = {**panel.form, 'n': 2, 'inputs': [{'id': edited, 'name': 'it'}]}\n"
+        "panel._receive(None, {'kind': 'hand_over', 'form': form}, [])\n"
+        "while not panel.said.get('text', '').startswith('Submitted as'): time.sleep(0.02)\n"
+        "xai.jobs()[0].wait()"
+    )
+    with open_notebook(story) as notebook:
+        notebook.run_cell("aa", PANEL)
+        notebook.run_cell("bb", hand_over)
+    with open_notebook(story) as notebook:
+        assert notebook.pictures("aa") == [2, 1, 2]
+        printed = notebook.run_cell("cc", show)
+        assert "-n 2 --image=@" in printed
+        assert "No longer available" not in printed
+        notebook.run_cell("dd", "panel.images[2].delete()")
+        notebook.run_cell("aa", PANEL)
+        printed = notebook.run_cell("cc", show)
+        assert "--image" not in printed
+        assert "No longer available as input images: @" in printed
 
 
-def test_options_of_a_changed_cell_win_over_the_stored_form(made: Path) -> None:
-    kernel = Opened(made, "renamed.ipynb")
-    try:
-        assert pictures(kernel.ask("panel = xai.panel('a horse', n=4)", "aa")) == [2, 1]
-        assert kernel.ask("print(panel.form['prompt'], panel.form['n'])", "cc").stdout == (
-            "a horse 4\n"
-        )
-        kernel.ask("ask(panel, n=1)", "cc")
-        assert pictures(kernel.ask("panel = xai.panel('a horse', n=4)", "aa")) == [2, 1, 1]
-    finally:
-        kernel.stop()
-    kernel = Opened(made)  # the one it was copied from goes its own way
-    try:
-        assert pictures(kernel.ask(PANEL, "aa")) == [2, 1]
-    finally:
-        kernel.stop()
+def test_options_of_a_changed_cell_win_over_the_stored_form(story: Path) -> None:
+    panel = "panel = xai.panel('a horse', n=4)"
+    with open_notebook(story, "renamed.ipynb") as notebook:
+        assert notebook.pictures("aa", panel) == [2, 1]
+        show = "print(panel.form['prompt'], panel.form['n'])"
+        assert notebook.run_cell("cc", show) == "a horse 4\n"
+        notebook.run_cell("cc", "ask(panel, n=1)")
+        assert notebook.pictures("aa", panel) == [2, 1, 1]
+    with open_notebook(story) as notebook:  # a copy does not change the original notebook
+        assert notebook.pictures("aa") == [2, 1]
 
 
-def test_visitors_get_no_stored_state(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_visitors_get_no_stored_state(story: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VOILA_PREHEAT", "False")
-    kernel = Opened(made)
-    try:
-        assert pictures(kernel.ask(PANEL, "aa")) == []
-        told = kernel.ask("print(panel.form['prompt'], panel.prompts, panel.cards)", "bb")
-        assert told.stdout == "a barn [] []\n"
-        kernel.ask("ask(panel, prompt='a secret of a visitor')", "bb")
-    finally:
-        kernel.stop()
+    with open_notebook(story) as notebook:
+        assert notebook.pictures("aa") == []
+        show = "print(panel.form['prompt'], panel.prompts, panel.cards)"
+        assert notebook.run_cell("bb", show) == "a barn [] []\n"
+        notebook.run_cell("bb", "ask(panel, prompt='a secret of a visitor')")
     monkeypatch.delenv("VOILA_PREHEAT")
-    kernel = Opened(made)
-    try:
-        assert pictures(kernel.ask(PANEL, "aa")) == [2, 1]
-        assert "secret" not in kernel.ask("print(panel.prompts)", "bb").stdout
-    finally:
-        kernel.stop()
+    with open_notebook(story) as notebook:
+        assert notebook.pictures("aa") == [2, 1]
+        assert "secret" not in notebook.run_cell("bb", "print(panel.prompts)")
 
 
-@pytest.mark.parametrize("tool", ["nbconvert", "papermill"])
-def test_unattended_notebooks_are_found_by_their_code(made: Path, tool: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "above", "panel", "expected"),
+    [
+        (NBCONVERT, ABOVE, PANEL, 3),
+        (PAPERMILL, ABOVE, PANEL, 3),
+        (NBCONVERT, "2 + 2", PANEL, 0),
+        (PAPERMILL, ABOVE, "panel = xai.panel('a stable')\nask(panel)", 1),
+    ],
+    ids=["nbconvert", "papermill", "other code above", "other panel"],
+)
+def test_unattended_notebooks_are_found_by_their_code(
+    story: Path, command: list[str], above: str, panel: str, expected: int
+) -> None:
     """The tools name neither notebook nor cell. A notebook with other code starts anew."""
-    before = paid(made)
-    command = {
-        "nbconvert": ["jupyter", "nbconvert", "--execute", "--to=notebook", "--output=done"],
-        "papermill": ["papermill", "--no-progress-bar"],
-    }[tool]
+    before = count_requests(story)
     variables = without_xai(os.environ) | {
         "XAI_API_KEY": KEY,
         "XAI_NOTEBOOK_BACKEND": "local",
-        "XAI_NOTEBOOK_HOME": str(made.parent / f"{made.name}-home"),
-        "IPYTHONDIR": str(made.parent / "ipython"),
+        "XAI_NOTEBOOK_HOME": str(home_of(story)),
+        "IPYTHONDIR": str(story.parent / "ipython"),
     }
-    for name, above, panel, expected in (
-        ("story", ABOVE, PANEL, 3),
-        ("stranger", "2 + 2", PANEL, 0),
-        ("new", ABOVE, "panel = xai.panel('a stable')\nask(panel)", 1),
-    ):
-        cells = {"load": LOAD, "above": above, "aa": panel}
+    for name, codes in (("story", (LOAD, ABOVE, PANEL)), ("other", (LOAD, above, panel))):
+        cells = zip(("load", "above", "aa"), codes, strict=True)
         notebook = nbformat.v4.new_notebook(
-            cells=[nbformat.v4.new_code_cell(code, id=cell) for cell, code in cells.items()],
+            cells=[nbformat.v4.new_code_cell(code, id=cell) for cell, code in cells],
             metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
         )
-        nbformat.write(notebook, made / f"{name}.ipynb")
-        files = [f"{name}.ipynb"] + (["done.ipynb"] if tool == "papermill" else [])
-        for _ in range(2):
-            run = subprocess.run(
-                [sys.executable, "-m", *command, *files],
-                env=variables, cwd=made, capture_output=True, text=True, timeout=100, check=False,
-            )  # fmt: skip
-            # Jupyter chooses a kernel's ports before it binds them: another process may be faster.
-            if "Address already in use" not in run.stderr:
-                break
-        assert run.returncode == 0, run.stderr
-        text = (made / "done.ipynb").read_text()
-        assert KEY not in text
-        done = nbformat.reads(text, as_version=4)
-        assert "widgets" in done.metadata
-        html = "".join(output.data.get("text/html", "") for output in done.cells[2].outputs)
-        assert html.count("<img ") == expected
-    assert paid(made) == before + 1
+        nbformat.write(notebook, story / f"{name}.ipynb")
+    for _ in range(2):
+        run = subprocess.run(
+            [sys.executable, "-m", *command],
+            env=variables, cwd=story, capture_output=True, text=True, timeout=100, check=False,
+        )  # fmt: skip
+        # Jupyter chooses a kernel's ports before it binds them: another process may be faster.
+        if "Address already in use" not in run.stderr:
+            break
+    assert run.returncode == 0, run.stderr
+    text = (story / "done.ipynb").read_text()
+    assert KEY not in text
+    done = nbformat.reads(text, as_version=4)
+    assert "widgets" in done.metadata
+    html = "".join(output.data.get("text/html", "") for output in done.cells[2].outputs)
+    assert html.count("<img ") == expected
+    assert count_requests(story) == before + ("ask(" in panel)

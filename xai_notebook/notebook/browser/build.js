@@ -35,7 +35,7 @@ const shared = {
 
 /**
  * Write the files that describe the extension to JupyterLab.
- * @param {string} load Its module. Browsers cache it for ever, so its name has a hash of its content.
+ * @param {string} load Its module. Browsers cache it permanently, so its name contains a hash of its content.
  */
 async function describe(load) {
   const project = await readFile("../../../pyproject.toml", "utf8");

@@ -24,7 +24,7 @@ export const COMMANDS = [
     command: "xai-notebook:library",
     magic: "xai_library",
     label: "xAI image library",
-    caption: "Search and tidy all your images, in this notebook or in a new one",
+    caption: "Search and organize all your images, in this notebook or in a new one",
     icon: libraryIcon,
   },
 ];
@@ -35,7 +35,7 @@ const SOURCES = new Set(COMMANDS.map(({ magic }) => `${LOAD}\n%${magic}`));
 const permits = new Permits();
 
 /**
- * Return whether a kernel has the magic. A busy one cannot answer: then the notebook's cells tell.
+ * Return whether a kernel has the magic. A busy kernel cannot answer: then look for the cell that loads it.
  * @param {NotebookPanel} panel
  * @param {Kernel} kernel
  * @param {string} magic
@@ -51,7 +51,7 @@ async function isLoaded({ content }, kernel, magic) {
 }
 
 /**
- * Put the magic into a new cell below the active one, or into that if it is empty, and run it.
+ * Put the magic into a new cell below the active one, or into the active cell if it is empty, and run it.
  * @param {NotebookPanel} panel
  * @param {string} magic
  */
@@ -64,7 +64,7 @@ async function runBelow(panel, magic) {
     NotebookActions.insertBelow(content);
   content.deselectAll(); // otherwise other selected cells would run, too
   content.activeCell?.model.sharedModel.setSource(`${load}%${magic}`);
-  await NotebookActions.run(content, sessionContext); // of this notebook, even if another is in front by now
+  await NotebookActions.run(content, sessionContext); // runs in this notebook, even if another is active by now
 }
 
 /**
@@ -125,7 +125,7 @@ async function runInNew(app, magic, folder) {
  * Add the commands.
  * @param {App} app
  * @param {Notebooks} notebooks
- * @param {() => string | undefined} folder Where notebooks are made by default.
+ * @param {() => string | undefined} folder Default folder of new notebooks.
  */
 export function addCommands(app, notebooks, folder) {
   for (const { command, magic, ...shown } of COMMANDS) {

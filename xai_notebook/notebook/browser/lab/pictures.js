@@ -1,4 +1,4 @@
-// Pictures in outputs open in the viewer, from what the page holds, without a kernel.
+// Pictures in outputs open in the viewer, without a kernel: the viewer shows what is in the page.
 
 import shared from "../shared/shared.css";
 import frame from "../shared/viewer.css";
@@ -39,7 +39,7 @@ function textUnder(elements, label) {
     for (const name of element.querySelectorAll("strong, summary")) {
       if (name.textContent?.trim().replace(/:$/, "") !== label) continue;
       const box = name.closest("summary")?.parentElement ?? name.parentElement;
-      // A folded text is complete behind its first lines.
+      // A folded text follows its first lines in full.
       const words = box?.querySelector(":scope > div bdi") ?? box?.querySelector("bdi");
       return words?.textContent ?? "";
     }
@@ -47,7 +47,7 @@ function textUnder(elements, label) {
 }
 
 /**
- * Return what the page has about a picture.
+ * Read a picture and its caption from the page.
  * @param {HTMLImageElement} image
  * @returns {Picture & { url: string }}
  */
@@ -71,7 +71,7 @@ function glance(image) {
     prompt: textUnder(elements, "Prompt") || textUnder(elements, "Prompt as written"),
     rewritten: textUnder(elements, "Rewritten prompt"),
     facts: facts.split(" · ").filter((fact) => fact && !/^\[[\d:]+\]$/.test(fact)),
-    error: Number(width) > size[0] ? "This is the preview that the notebook holds." : "",
+    error: Number(width) > size[0] ? "This is the preview in the notebook." : "",
     created: 0,
     starred: false,
     tags: [],
@@ -129,7 +129,7 @@ export function openPictures() {
   document.addEventListener("click", (event) => {
     if (!event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey) open(event);
   });
-  // Captured before the notebook, where Enter edits the cell.
+  // Handled before the notebook handles it, where Enter edits the cell.
   const keys = new Set(["Enter", " "]);
   window.addEventListener("keydown", (event) => keys.has(event.key) && open(event), true);
 }

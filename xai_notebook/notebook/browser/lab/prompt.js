@@ -18,7 +18,7 @@ const STRING = /^(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")/;
 /**
  * The state of the tokenizer.
  * @typedef {object} State
- * @property {"start" | "line" | "text"} region Before the magic; behind it on its line; in the prompt.
+ * @property {"start" | "line" | "text"} region Before the magic; after it on its line; in the prompt.
  * @property {string | null} value Pattern of the value that the last option takes.
  * @property {number | null} depth Brackets open in an expression; null: outside.
  */
@@ -62,13 +62,13 @@ function word(stream, state) {
   const begins = state.value;
   state.value = null;
   if (stream.match(/^--(?!\S)/)) {
-    state.region = "text"; // until the line's end, and behind it as well
+    state.region = "text"; // on this line and on the next ones
     return "option";
   }
   const [flag] = /** @type {RegExpMatchArray | null} */ (stream.match(FLAG, false)) ?? [];
   if (flag !== undefined && flag in FLAGS) {
     stream.match(flag);
-    // Behind `--flag=` and `-n` stands the value; else it may be the next word.
+    // The value follows `--flag=` or `-n` directly; otherwise it may be the next word.
     const joined = !stream.eol() && !/\s/.test(stream.peek() ?? "");
     state.value = joined ? "" : FLAGS[flag];
     return "option";

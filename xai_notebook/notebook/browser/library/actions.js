@@ -1,4 +1,4 @@
-// The actions on chosen pictures.
+// The actions on selected pictures.
 
 import { button, h } from "../shared/elements.js";
 import { counted } from "../shared/words.js";
@@ -30,7 +30,7 @@ export class Actions {
     ];
     const use = button("Use as variable", () => this.use());
     this.delete = button("Delete", () => act("delete"));
-    this.restore = button("Bring back", () => act("restore"));
+    this.restore = button("Restore", () => act("restore"));
     this.any = [this.star, ...tag, ...keep, use, this.delete, this.restore];
     this.undo = button("Undo", undo, { hidden: true });
     this.message = h("span", { class: "xai-quiet", role: "status" });
@@ -39,7 +39,7 @@ export class Actions {
       {
         class: "xai-row xai-actions",
         role: "group",
-        "aria-label": "What to do with the chosen pictures",
+        "aria-label": "Actions on the selected pictures",
       },
       group(...this.one, ...this.two, ...(writes ? [this.star] : [])),
       ...(writes
@@ -61,14 +61,14 @@ export class Actions {
 
   /**
    * @param {number} count
-   * @param {{ starred: boolean, trash: boolean }} of  all chosen ones have a star; the trash is shown
+   * @param {{ starred: boolean, trash: boolean }} of  all selected pictures have a star; the trash is shown
    */
   enable(count, { starred, trash }) {
     this.count.textContent = count ? `${counted(count)} selected` : "Nothing selected";
     for (const one of this.any) one.disabled = count === 0;
     for (const one of this.one) one.disabled = count !== 1;
     for (const one of this.two) one.disabled = count !== 2;
-    this.star.textContent = starred ? "Take the star away" : "Star";
+    this.star.textContent = starred ? "Remove star" : "Star";
     this.delete.hidden = trash;
     this.restore.hidden = !trash;
   }

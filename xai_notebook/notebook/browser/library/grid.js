@@ -12,7 +12,7 @@ import { extended, led, nothing, toggled } from "./selection.js";
  *   act: (name: string) => void }} Handlers
  */
 
-/** Keys of actions on the chosen pictures. @type {Record<string, string>} */
+/** Keys of actions on the selected pictures. @type {Record<string, string>} */
 const ACTS = { Delete: "delete", "*": "star", s: "export" };
 
 export class Grid {
@@ -125,7 +125,7 @@ export class Grid {
     this.#drawnAt = first;
   }
 
-  /** Lay out for the width of the frame, if that changes anything. @param {number} width */
+  /** Update the layout for the width of the frame. @param {number} width */
   #measure(width) {
     const { count } = this.store;
     const layout = layOut(width, count);
@@ -139,7 +139,7 @@ export class Grid {
   }
 
   /**
-   * Have tiles for these positions only; tiles that are no longer visible are reused.
+   * Keep tiles for these positions only; tiles of other positions are reused.
    * @param {number} first
    * @param {number} last
    */
@@ -220,7 +220,7 @@ export class Grid {
     }
   }
 
-  /** Mark the current tile and the chosen ones. */
+  /** Mark the current tile and the selected ones. */
   #mark() {
     const focused = document.activeElement === this.element;
     const { current, ids } = this.choice;

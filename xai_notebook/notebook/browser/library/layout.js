@@ -2,8 +2,8 @@
 
 export const GAP = 8;
 const TILE = 168; // least side in pixels
-const NARROW = 84; // the same where fewer than three of these fit
-const OVER = 2; // rows above and below the visible ones that are in the page, too
+const NARROW = 84; // least side where fewer than three tiles of that size fit
+const OVER = 2; // additional rows in the page, above and below the visible ones
 
 /**
  * @typedef {{ columns: number, side: number, step: number, height: number }} Layout
@@ -35,7 +35,7 @@ export function offsetOf({ columns, step }, position) {
 }
 
 /**
- * The positions to have in the page, from `first` up to but not including `last`.
+ * The positions that are in the page, from `first` up to but not including `last`.
  * @param {Layout} layout
  * @param {number} top  how far it is scrolled
  * @param {number} height  of the frame

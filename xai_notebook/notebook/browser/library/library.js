@@ -10,7 +10,7 @@ import { Search } from "./search.js";
 
 const COLLECT = 120; // milliseconds in which changes gather before the query is repeated
 
-const KEYS = "Enter opens, Space chooses, Shift and arrows choose more";
+const KEYS = "Enter opens, Space selects, Shift and arrows extend the selection";
 const WRITES = "* stars, S exports, Delete deletes";
 
 export class LibraryView {
@@ -156,7 +156,7 @@ export class LibraryView {
     this.total.textContent = `${counted(result.count)} ${noun}${size}`;
     const none = this.search.narrowed
       ? "No pictures match. Remove words or filters."
-      : `There is nothing here yet. What you make ${this.visitors ? "" : "with %xai_image "}will appear here.`;
+      : `No pictures yet. Pictures that you make ${this.visitors ? "" : "with %xai_image "}appear here.`;
     setText(this.empty, result.count ? "" : none);
     this.grid.element.hidden = result.count === 0;
     this.grid.reset({ keep });
@@ -196,7 +196,7 @@ export class LibraryView {
   }
 
   /**
-   * Apply an action to the chosen pictures; the star is removed if all have one.
+   * Apply an action to the selected pictures; the star is removed if all have one.
    * @param {string} name
    * @param {Record<string, unknown>} [more]
    */
@@ -245,7 +245,7 @@ export class LibraryView {
   }
 
   /**
-   * Move by so many pictures from the viewer's; returns the id.
+   * Move the viewer by a number of pictures; returns the id of the new picture.
    * @param {number} by
    */
   async walk(by) {

@@ -21,19 +21,19 @@ const TIMES = [
 /** @type {Offer[]} */
 const ORDERS = [
   ["newest", "Newest first"],
-  ["cost", "Dearest first"],
+  ["cost", "Most expensive first"],
   ["model", "By model"],
 ];
 /** @type {Offer[]} */
 const BACKENDS = [
-  ["", "Everyone"],
+  ["", "Any server"],
   ["xai", "xAI"],
   ["local", "Local preview"],
 ];
 const STATUSES = {
   ok: "Pictures",
   moderated: "Withheld",
-  pending: "On their way",
+  pending: "Pending",
   failed: "Failed",
   trash: "Trash",
   all: "Everything",
@@ -83,7 +83,7 @@ export class Search {
       { class: "xai-search", role: "search" },
       field("Search", this.words, { className: "xai-words" }).element,
       field("Order", this.order).element,
-      model.get("visitors") ? [] : filters, // they have few pictures
+      model.get("visitors") ? [] : filters, // visitors have few pictures
     );
   }
 
@@ -132,7 +132,7 @@ export class Search {
 }
 
 /**
- * Fill a list of choices; the selected one stays, also if no picture has it any more.
+ * Fill a list of choices. The selected choice stays, even if no picture has it any more.
  * @param {HTMLSelectElement} control
  * @param {Offer[]} options
  */

@@ -28,7 +28,7 @@ export class LibraryStore extends Kernel {
    * @param {string} words
    * @param {string} order
    * @param {Record<string, unknown>} filters
-   * The event "result" tells all views: they share the list.
+   * The event "result" informs all views, which share the list.
    * @param {boolean} [keep]  passed on: the same query is repeated
    * @returns {Promise<import("../messages.js").Result | null>} null: another query has been sent
    */

@@ -51,10 +51,10 @@ export class CellBox {
     const at = cells.findIndex((/** @type {{ id: string }} */ cell) => cell.id === id);
     const source = this.code.textContent ?? "";
     this.notebook.insertCell(at < 0 ? cells.length : at + 1, { cell_type: "code", source });
-    this.announce("The cell stands below this one.", true);
+    this.announce("The cell is below this one.", true);
   }
 
-  /** @param {string} said  the error shown elsewhere, which is not repeated here */
+  /** @param {string} said  an error that is shown elsewhere and not repeated here */
   show(said = "") {
     const text = this.model.get("cell");
     this.code.textContent = text;

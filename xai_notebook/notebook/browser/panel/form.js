@@ -66,7 +66,7 @@ export class Form {
     this.prompt = field("Prompt", area, { hint: this.hint });
     recall(area, () => model.get("prompts"), changed);
     this.modelField = field("Model", h("select", on));
-    this.again = link("Ask again", () => store.send({ kind: "models" }));
+    this.again = link("Reload models", () => store.send({ kind: "models" }));
     this.modelField.element.append(this.again);
     this.#makeFields(on);
     const where = {
@@ -87,7 +87,7 @@ export class Form {
       type: "file",
       multiple: true,
       hidden: true,
-      accept: "image/*,.heic,.heif,.tif,.tiff,.avif", // some systems have no media type for these
+      accept: "image/*,.heic,.heif,.tif,.tiff,.avif", // some systems know no media type for these extensions
       onchange: () => {
         this.addFiles(this.file.files ?? []);
         this.file.value = "";
@@ -189,7 +189,7 @@ export class Form {
   }
 
   /**
-   * Take the kernel's reply to a file: one that it refuses is removed.
+   * Handle the kernel's reply to a file: a refused file is removed.
    * @param {Answer} answer
    */
   answered({ id, error }) {
@@ -285,7 +285,7 @@ export class Form {
     select.value = this.values.model;
     const asking = this.model.get("asking");
     const note = this.model.get("models_note");
-    setText(this.modelField.note, asking ? "Asking the server for its models …" : note);
+    setText(this.modelField.note, asking ? "Loading the server's models …" : note);
     this.again.hidden = asking || note === "";
     this.show();
   }

@@ -1,4 +1,4 @@
-// The gallery: a grid of cards in groups by prompt. A card shows a picture, or why it is missing.
+// The gallery: a grid of cards, grouped by prompt. A card shows a picture, or the reason why there is none.
 
 import { makeFace, showFace } from "../shared/card.js";
 import {
@@ -29,14 +29,10 @@ const TILE = { least: 150, most: 480, usual: 200 }; // pixels of a card's width
  * @type {[Action, (card: Card) => string, (card: Card) => boolean][]} */
 const MORE = [
   ["use", () => "Use all", () => true],
-  ["words", () => "Use the rewritten words", (card) => card.written],
+  ["words", () => "Use the rewritten prompt", (card) => card.written],
   ["more", () => "More like this", () => true],
   ["reference", () => "Add as reference", (card) => card.ok],
-  [
-    "star",
-    (card) => (card.starred ? "Take the star away" : "Star"),
-    (card) => card.picture !== null,
-  ],
+  ["star", (card) => (card.starred ? "Remove star" : "Star"), (card) => card.picture !== null],
   ["compare", () => "Compare", (card) => card.ok],
   ["full", () => "Full size", (card) => card.ok],
 ];

@@ -18,8 +18,7 @@ import { sourceOf } from "./source.js";
 
 const DEBOUNCE = 150; // milliseconds from a keystroke to the update of the cell
 const PATIENCE = 2000; // milliseconds without an answer before the user is told
-const HANDED_OVER =
-  "The images are made by a job of the server's, which goes on without this kernel.";
+const HANDED_OVER = "A job at the server makes the images. It continues without this kernel.";
 
 const MOST_WORDS = 60; // characters of a prompt in the name of an input
 
@@ -168,7 +167,7 @@ export class View {
     return h(
       "p",
       { class: "xai-quiet xai-kept" },
-      "The pictures are outputs of this cell, too: they stay when the notebook is saved. ",
+      "The pictures are also outputs of this cell, so they are saved with the notebook. ",
       turn,
       this.older,
     );
@@ -244,7 +243,7 @@ export class View {
   }
 
   /**
-   * Escape leaves the choice of a second picture, not the cell.
+   * While the second picture of a comparison is chosen, Escape cancels the choice and stays in the cell.
    * @param {KeyboardEvent} event
    */
   #stopComparing(event) {
@@ -376,7 +375,7 @@ export class View {
     this.#showEstimate();
   }
 
-  /** Show everything, and follow changes; returns a function that stops it. */
+  /** Show everything, and follow changes; returns a function that stops this. */
   start() {
     const { model, store } = this;
     const answered = (/** @type {() => void} */ show) => () => {

@@ -55,7 +55,7 @@ export class Store extends Kernel {
   }
 
   /**
-   * Send a file. `restore`: the request in its metadata, if any, is to fill the form.
+   * Send a file. `restore`: the request in its metadata, if any, fills the form.
    * @param {string} id
    * @param {File} file
    */

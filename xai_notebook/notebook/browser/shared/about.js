@@ -8,14 +8,14 @@ import { button, copyButton, h, link, unique } from "./elements.js";
  * @param {Partial<Picture> & { prompt: string }} picture
  * @param {object} how
  * @param {(said: string) => unknown} how.say
- * @param {string} [how.side]  of two
+ * @param {string} [how.side]  heading, if two pictures are compared
  * @param {(tag: string, value: boolean) => unknown} [how.tag]
  */
 export function about(picture, { say, side, tag }) {
   const { prompt, rewritten, facts = [], created, inputs = [], tags = [], cell, lineage } = picture;
   const made = created ? [new Date(created * 1000).toLocaleString(undefined, WHEN)] : [];
   const said = rewritten
-    ? [titled("Rewritten prompt", words(rewritten)), titled("Prompt as asked", words(prompt))]
+    ? [titled("Rewritten prompt", words(rewritten)), titled("Prompt as written", words(prompt))]
     : [titled("Prompt", words(prompt))];
   const list = { class: "xai-factlist", role: "list", "aria-label": "Facts" };
   said.push(
@@ -88,7 +88,7 @@ function tagged(tags, change) {
       { class: "xai-chip" },
       word,
       " ",
-      link("×", () => change(word, false), { "aria-label": `Take the tag ${word} away` }),
+      link("×", () => change(word, false), { "aria-label": `Remove the tag ${word}` }),
     ),
   );
   return titled("Tags", h("div", { class: "xai-row xai-tags" }, chips, field, button("Add", add)));
@@ -104,7 +104,7 @@ export function kinOf({ id, lineage: { ancestors, descendants } }, { show, thumb
   if (kin.length < 2) return [];
   return kin.map((each, index) => {
     const role =
-      each === id ? "This picture" : index < ancestors.length ? "Made from this" : "An edit of it";
+      each === id ? "This picture" : index < ancestors.length ? "Source" : "Edit of this picture";
     const image = h("img", { alt: "", hidden: true });
     thumbnail(each).then((url) => {
       image.src = url;

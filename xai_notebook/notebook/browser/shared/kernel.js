@@ -3,7 +3,7 @@
 /**
  * @typedef {{ on(event: string, listener: (...args: any[]) => void): void,
  *   send(content: any, callbacks?: any, buffers?: any[]): void }} Messages
- * @typedef {{ detail: any }} News  a message without a request, as an event of its `kind`
+ * @typedef {{ detail: any }} News  event of a message that answers no request; its name is the message's `kind`
  */
 
 const MOST_THUMBNAILS = 600;
@@ -12,7 +12,8 @@ const PATIENCE = 4000; // milliseconds without an answer before the user is told
 export const GONE =
   "The kernel has restarted or stopped. Run this cell again to continue; the generated pictures are in the library.";
 
-export const SILENT = "No answer from the kernel. It is busy, or gone: then run this cell again.";
+export const SILENT =
+  "No answer from the kernel. It is busy or has stopped. If it has stopped, run this cell again.";
 
 export class Kernel extends EventTarget {
   alive = false;
@@ -89,7 +90,7 @@ export class Kernel extends EventTarget {
     else this.dispatchEvent(new CustomEvent(content.kind, { detail: reply }));
   }
 
-  /** Check for a kernel: a saved page keeps its widgets without one. */
+  /** Check for a kernel: a saved page shows its widgets without a kernel. */
   knock() {
     clearTimeout(this.#silence);
     this.alive = false;
@@ -161,7 +162,7 @@ export class Kernel extends EventTarget {
 }
 
 /**
- * Listen to several events; returns a function that stops it.
+ * Listen to several events; returns a function that removes the listeners.
  * @param {EventTarget} target
  * @param {Record<string, (event: any) => void>} listeners
  */

@@ -20,7 +20,7 @@ export class Stage {
   /** Positions of the pointers that are down. @type {Map<number, { x: number, y: number }>} */
   #pointers = new Map();
 
-  /** @param {(percent: number) => void} changed  of the picture's own size, in screen pixels */
+  /** @param {(percent: number) => void} changed  called with the zoom in percent of the full size */
   constructor(changed) {
     this.changed = changed;
     this.handle = h("span", { class: "xai-handle", hidden: true, "aria-hidden": "true" });
@@ -32,7 +32,7 @@ export class Stage {
       max: 100,
       step: "any",
       value: 50,
-      "aria-label": "How much of the first picture is seen",
+      "aria-label": "Visible part of the first picture",
       oninput: () => this.#cut(),
       onkeydown: (event) => this.#slide(event),
     });

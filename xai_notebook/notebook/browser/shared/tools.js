@@ -5,8 +5,8 @@ import { button, h } from "./elements.js";
 /**
  * @typedef {object} Doer
  * @property {(by: number) => unknown} step
- * @property {(key: string) => unknown} press  as if the key was pressed
- * @property {() => unknown} turn  to the comparison with the parent, and back
+ * @property {(key: string) => unknown} press  does what the key does
+ * @property {() => unknown} turn  switches to the comparison with the parent, and back
  * @property {() => unknown} close
  */
 
@@ -18,8 +18,8 @@ export class Tools {
   constructor({ step, press, turn, close }, offered) {
     /** @param {string} label @param {string} key @param {string} name */
     const tool = (label, key, name) => button(label, () => press(key), { "aria-label": name });
-    this.before = button("←", () => step(-1), { "aria-label": "Picture before (←)" });
-    this.after = button("→", () => step(1), { "aria-label": "Picture after (→)" });
+    this.before = button("←", () => step(-1), { "aria-label": "Previous picture (←)" });
+    this.after = button("→", () => step(1), { "aria-label": "Next picture (→)" });
     this.percent = h("span", { class: "xai-quiet xai-percent" });
     this.star = tool("☆ Star", "*", "Star (*)");
     this.turn = button("Before and after", turn, { hidden: true });
@@ -38,7 +38,7 @@ export class Tools {
       this.percent,
       tool("+", "+", "Larger (+)"),
       tool("Fit", "0", "Fit (0)"),
-      tool("1:1", "1", "1:1, a pixel on one of the screen (1)"),
+      tool("1:1", "1", "Full size, one image pixel per screen pixel (1)"),
     );
     this.acts = h("div", { class: "xai-row xai-tools" }, this.turn, this.single.slice(2));
     this.close = button("✕", close, { class: "xai-small xai-close", "aria-label": "Close" });
@@ -46,7 +46,7 @@ export class Tools {
 
   /**
    * @param {boolean} two
-   * @param {boolean} turned  the comparison began with one of the two
+   * @param {boolean} turned  the comparison was opened from one of the two pictures
    */
   show(two, turned) {
     for (const one of this.single) one.hidden = two;
@@ -60,6 +60,6 @@ export class Tools {
     this.turn.textContent = "Before and after";
     this.star.disabled = id === null;
     this.star.textContent = starred ? "★ Starred" : "☆ Star";
-    this.star.setAttribute("aria-label", `${starred ? "Take the star away" : "Star"} (*)`);
+    this.star.setAttribute("aria-label", `${starred ? "Remove star" : "Star"} (*)`);
   }
 }

@@ -9,12 +9,12 @@ import { Tools } from "./tools.js";
  * @typedef {import("../messages.js").Picture} Picture
  * @typedef {Partial<Picture> & { prompt: string, url?: string }} Glance  what is known without asking the kernel
  *
- * Where pictures come from, by any kind of key, and the actions on one: those left out are not
- * offered. Relatives are named by their ids in the library.
+ * Where the viewer gets pictures, by a key of any type, and the actions on a picture. The viewer does
+ * not offer actions that are left out. Sources and edits are named by their ids in the library.
  * @typedef {object} Source
  * @property {(key: any) => Glance | undefined} glance
  * @property {(key: any) => Promise<Picture & { url: string }>} load  the viewer revokes the URL
- * @property {(key: any, by: number) => unknown} next  the key so many pictures on, or a promise of it; undefined: past the end
+ * @property {(key: any, by: number) => unknown} next  the key of the picture `by` positions further, or a promise of the key; undefined past the end
  * @property {(key: any) => string} [position]  such as "3 of 24"
  * @property {(id: number) => Promise<string>} [thumbnail]  its URL
  * @property {(key: any) => unknown} [save]
@@ -38,7 +38,7 @@ export class Viewer {
   #staged = [];
   /** @type {string[]} */
   #urls = [];
-  /** Settles when what is shown is loaded. */
+  /** Settles when the shown pictures are loaded. */
   #coming = Promise.resolve();
 
   /** @param {Source} source */
@@ -58,7 +58,7 @@ export class Viewer {
     const kin = {
       class: "xai-strip",
       role: "list",
-      "aria-label": "Where it comes from",
+      "aria-label": "Sources and edits",
       hidden: true,
     };
     this.strip = h("ul", kin);
@@ -120,7 +120,7 @@ export class Viewer {
   }
 
   /**
-   * Move the focus into the dialog; on a visible button it stays.
+   * Move the focus into the dialog; a focused visible button keeps it.
    * @param {boolean} two
    */
   #focus(two) {
@@ -157,7 +157,7 @@ export class Viewer {
   }
 
   /**
-   * Draw pictures; when their originals are loaded, elements and zoom stay.
+   * Draw pictures. If they are drawn again with their originals, elements and zoom stay.
    * @param {(Glance | undefined)[]} pictures
    */
   #draw(pictures) {
