@@ -34,6 +34,7 @@ class Press:
         short: Number of images missing from each reply.
         status: HTTP status of every image's URL.
         failures: gRPC status codes with which the next calls fail.
+        answer: The bytes of each reply; None: a reply with new pictures.
     """
 
     def __init__(self) -> None:
@@ -44,6 +45,7 @@ class Press:
         self.short = 0
         self.status = 200
         self.failures: list[grpc.StatusCode] = []
+        self.answer: bytes | None = None
         self.loop = BackgroundLoop()
         self._numbers = itertools.count()
         self._web = _web(self)
@@ -52,6 +54,10 @@ class Press:
     def host(self) -> str:
         """Its host and port."""
         return f"localhost:{self._port}"
+
+    def url(self, number: int) -> str:
+        """Return the address of the picture with this number."""
+        return f"http://127.0.0.1:{self._web.server_address[1]}/{number}"
 
     async def _generate(self, message: bytes, context: Any) -> bytes:
         request = wire.GenerateImageRequest.FromString(message)
@@ -66,21 +72,23 @@ class Press:
         if self.left is not None:
             self.left -= 1
         self.orders.append(request.n)
+        if self.answer is not None:
+            return self.answer
         reply = wire.ImageResponse(model="grok-test")
         reply.usage.cost_in_usd_ticks = 200_000_000 * request.n
         for _ in range(request.n - self.short):
             number = next(self._numbers)
             image = reply.images.add(respect_moderation=True)
             if request.format == wire.ImageFormat.Value("IMG_FORMAT_URL"):
-                image.url = f"http://127.0.0.1:{self._web.server_address[1]}/{number}"
+                image.url = self.url(number)
             else:
-                image.base64 = base64.b64encode(_picture(number)).decode()
+                image.base64 = base64.b64encode(numbered(number)).decode()
         return bytes(reply.SerializeToString())
 
     async def _start(self) -> None:
         service, name = GENERATE.strip("/").split("/")
         method = grpc.unary_unary_rpc_method_handler(self._generate)
-        self._server = grpc.aio.server()
+        self._server = grpc.aio.server(options=[("grpc.max_send_message_length", -1)])
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(service, {name: method}),)
         )
@@ -105,8 +113,9 @@ def press() -> Iterator[Press]:
         made._stop()
 
 
-def _picture(number: int) -> bytes:
-    return tiny() + b"%d" % number  # what stands after its end does not trouble a JPEG
+def numbered(number: int) -> bytes:
+    """Return the picture with this number; decoders ignore bytes after the end of a JPEG."""
+    return tiny() + b"%d" % number
 
 
 def _web(owner: Press) -> ThreadingHTTPServer:
@@ -114,7 +123,7 @@ def _web(owner: Press) -> ThreadingHTTPServer:
         def do_GET(self) -> None:
             self.send_response(owner.status)
             self.end_headers()
-            self.wfile.write(_picture(int(self.path[1:])))
+            self.wfile.write(numbered(int(self.path[1:])))
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             pass
