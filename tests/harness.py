@@ -30,8 +30,11 @@ if TYPE_CHECKING:
 
     from jupyter_client.blocking.client import BlockingKernelClient
 
+    from xai_notebook.generation.session import Session
     from xai_notebook.server import SeenCall
 
+    Kernels = Callable[[], Session]
+    """Makes sessions, each like a fresh kernel with the same library."""
     Shoot = Callable[[Any, str], None]
     """Takes a screenshot of a page, with a name."""
 

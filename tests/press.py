@@ -1,4 +1,4 @@
-"""An image server whose pictures all differ, and notebooks in this process."""
+"""An image server whose pictures all differ, and notebooks in this process and in a kernel."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
+import nbformat
+from nbclient import NotebookClient
 
 from harness import GENERATE, tiny
 from xai_notebook.client import wire
 from xai_notebook.generation.event_loop import BackgroundLoop
-from xai_notebook.generation.session import close_session
+from xai_notebook.generation.session import close_session, current_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from IPython.core.interactiveshell import InteractiveShell
+
+    Notebooks = Callable[..., "Notebook"]
+    """Makes notebooks of cells."""
 
 
 class Press:
@@ -162,6 +168,24 @@ class Notebook:
         """Restart and run all cells."""
         self.restart()
         return self.run()
+
+
+def execute(folder: Path, *cells: str, client: type[Any] = NotebookClient) -> Any:
+    """Run cells in a kernel of their own, without cell ids; return the client."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    resources = {"metadata": {"path": str(folder)}}
+    started = client(notebook, timeout=60, kernel_name="python3", resources=resources)
+    started.execute()
+    return started
+
+
+def generate_in_panel() -> str | None:
+    """Request a fox as a panel does; return its digest."""
+    session = current_session()
+    call = session.prepare("a fox", {})
+    with session.cells.ask("a panel") as claims:
+        session.loop.run(session.run(call, claims))
+        return session.finish(call)[0].sha256
 
 
 def reuse(prompts: list[str]) -> list[str | None]:

@@ -9,14 +9,11 @@ import pytest
 from harness import CENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from harness import Served
-    from xai_notebook.generation.session import Session
+    from harness import Kernels, Served
 
 
 @pytest.fixture
-def kernels(keyed: Served, new_session: Callable[[], Session]) -> Callable[[], Session]:
+def kernels(keyed: Served, new_session: Kernels) -> Kernels:
     """Make sessions that use `server`, each like a fresh kernel with the same library."""
     return new_session
 

@@ -209,15 +209,6 @@ def test_an_unknown_cost_is_shown_as_unknown(session: Session, quick: Served) ->
     assert table._repr_html_().count("1 unknown") == 2
 
 
-def test_replays_cost_nothing(session: Session, quick: Served) -> None:
-    """Their cost is 0 in the batch and in the ledger."""
-    quick.faults.cost_ticks = 2 * CENT
-    first = session.generate("a fox")
-    again = session.generate("a fox", replay=True)
-    assert (first.cost_usd, again.cost_usd) == (0.02, 0)
-    assert session.history.costs().total_usd == pytest.approx(0.02)
-
-
 def test_moderated_images_were_paid_for(session: Session, quick: Served) -> None:
     """Their cost is in the ledger; they are not counted as pictures."""
     quick.faults.cost_ticks = 2 * CENT

@@ -11,10 +11,8 @@ import xai_notebook as xai
 from xai_notebook.errors import OptionError, XaiError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from harness import Served
-    from press import Notebook, Press
+    from press import Notebooks, Press
 
 EACH = 'shown += (pages := xai.generate(each=["a", "b", "b", "c"], n=2{}))'
 REDO = "shown += (pages := pages.redo(3, 6))"
@@ -25,9 +23,7 @@ def changed(before: list[str], after: list[str]) -> list[int]:
     return [i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
 
 
-def test_the_option_makes_only_those_of_the_cell(
-    notebook: Callable[..., Notebook], orders: Press
-) -> None:
+def test_the_option_makes_only_those_of_the_cell(notebook: Notebooks, orders: Press) -> None:
     """Each run makes them anew; a restart is free; without the option nothing is new."""
     made = notebook(EACH.format(""))
     first = made.run()
@@ -51,7 +47,7 @@ def test_the_option_makes_only_those_of_the_cell(
 
 @pytest.mark.parametrize("ids", [True, False], ids=["with cell ids", "without"])
 def test_the_method_makes_only_those_of_the_batch(
-    notebook: Callable[..., Notebook], orders: Press, *, ids: bool
+    notebook: Notebooks, orders: Press, *, ids: bool
 ) -> None:
     """The new batch has them in place of the old ones; so does the cell from then on."""
     made = notebook(EACH.format(""), "shown += pages.redo(3, -2)", ids=ids)
@@ -65,18 +61,14 @@ def test_the_method_makes_only_those_of_the_batch(
     assert made.errors == [None, None]
 
 
-def test_two_of_one_request_are_one_request(
-    notebook: Callable[..., Notebook], orders: Press
-) -> None:
+def test_two_of_one_request_are_one_request(notebook: Notebooks, orders: Press) -> None:
     made = notebook(EACH.format(""), "shown += pages.redo(1, 0)")
     both = made.run()
     assert changed(both[:8], both[8:]) == [0, 1]
     assert orders.orders[4:] == [2]
 
 
-def test_the_same_one_twice_in_a_pass_is_made_twice(
-    notebook: Callable[..., Notebook], orders: Press
-) -> None:
+def test_the_same_one_twice_in_a_pass_is_made_twice(notebook: Notebooks, orders: Press) -> None:
     """A restart shows the last of them and costs nothing."""
     made = notebook(
         "pages = xai.generate('a fox')", "for _ in range(2): shown += (pages := pages.redo(0))"
@@ -87,9 +79,7 @@ def test_the_same_one_twice_in_a_pass_is_made_twice(
     assert orders.orders == [1, 1, 1]
 
 
-def test_what_was_made_and_not_shown_answers(
-    notebook: Callable[..., Notebook], orders: Press
-) -> None:
+def test_what_was_made_and_not_shown_answers(notebook: Notebooks, orders: Press) -> None:
     """An error further down in the cell does not cost the picture again."""
     made = notebook("pages = xai.generate('a fox')", "shown += pages.redo(0)\nif broken: 1 / 0")
     made.shell.user_ns["broken"] = False
@@ -103,9 +93,7 @@ def test_what_was_made_and_not_shown_answers(
     assert orders.orders == [1, 1, 1, 1]
 
 
-def test_a_request_that_fails_leaves_the_picture(
-    notebook: Callable[..., Notebook], orders: Press
-) -> None:
+def test_a_request_that_fails_leaves_the_picture(notebook: Notebooks, orders: Press) -> None:
     """The cell shows the old picture, and the next try makes a new one."""
     made = notebook("pages = xai.generate('a fox')\nshown += pages", "shown += pages.redo(0)")
     (before,) = made.run(0)
@@ -148,7 +136,7 @@ def test_a_missing_image_cannot_be_made_anew(orders: Press) -> None:
 
 
 def test_a_plan_counts_what_will_be_made_anew(
-    notebook: Callable[..., Notebook], quick: Served, monkeypatch: pytest.MonkeyPatch
+    notebook: Notebooks, quick: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XAI_API_HOST", quick.address)
     quick.faults.image_price, quick.faults.cost_ticks = 2, 2 * 10**8

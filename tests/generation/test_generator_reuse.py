@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
-import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
 from multiprocessing import get_context
-from subprocess import PIPE, Popen
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -26,11 +23,11 @@ from xai_notebook.library import Library
 from xai_notebook.library.storage.database import FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from harness import Served
-    from press import Notebook, Press
+    from harness import Kernels, Served, Victims
+    from press import Notebooks, Press
 
 PROMPTS = ["a fox", "an owl", "a hare"]
 
@@ -50,7 +47,7 @@ def digests(batch: Any) -> list[str | None]:
 
 
 def test_any_stored_picture_answers(
-    notebook: Callable[..., Notebook], orders: Press, monkeypatch: pytest.MonkeyPatch
+    notebook: Notebooks, orders: Press, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another notebook's picture at another place; also when the cell is run again."""
     monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
@@ -65,7 +62,7 @@ def test_any_stored_picture_answers(
     assert orders.orders == [1, 1]
 
 
-def test_it_takes_no_place_in_the_pass(notebook: Callable[..., Notebook], orders: Press) -> None:
+def test_it_takes_no_place_in_the_pass(notebook: Notebooks, orders: Press) -> None:
     """Cells around it show the same as without it."""
     ask = "shown += xai.generate('a fox'{})"
     made = notebook(ask.format(""), ask.format(""))
@@ -75,9 +72,7 @@ def test_it_takes_no_place_in_the_pass(notebook: Callable[..., Notebook], orders
     assert orders.orders == [1, 1]
 
 
-def test_what_is_missing_is_made_and_displaces_nothing(
-    notebook: Callable[..., Notebook], orders: Press
-) -> None:
+def test_what_is_missing_is_made_and_displaces_nothing(notebook: Notebooks, orders: Press) -> None:
     """Two of four are stored in two slots: two are made, and the same four answer again."""
     made = notebook(*["shown += xai.generate('a fox')"] * 2)
     two = made.run()
@@ -90,7 +85,7 @@ def test_what_is_missing_is_made_and_displaces_nothing(
     assert orders.orders == [1, 1, 2]
 
 
-def test_what_was_replaced_answers_too(notebook: Callable[..., Notebook], orders: Press) -> None:
+def test_what_was_replaced_answers_too(notebook: Notebooks, orders: Press) -> None:
     """Nothing is made while enough images are stored."""
     made = notebook("shown += xai.generate('a fox')")
     first, second = made.run(), made.run()
@@ -175,48 +170,36 @@ def test_processes_of_a_home_make_it_once(orders: Press, tmp_path: Path) -> None
     assert [*(tmp_path / "home" / "locks").iterdir()] == []
 
 
-MAKER = """
-import sys, time
-import xai_notebook as xai
-from xai_notebook.library import Library
-if sys.argv[1] == "arrived":
-    def save(self, replies):
-        print("arrived", flush=True)
-        time.sleep(600)
-    Library.add_replies = save
-xai.generate("a fox", reuse=True)
+GENERATE = 'import xai_notebook as xai; xai.generate("a fox", reuse=True)'
+STOP_AT_THE_REPLY = """
+def save(self, replies):
+    report("arrived")
+    time.sleep(600)
+xai_notebook.library.Library.add_replies = save
 """
 
 
-@contextlib.contextmanager
-def maker(when: str) -> Iterator[Popen[str]]:
-    """Run a process that asks for a fox."""
-    with Popen([sys.executable, "-c", MAKER, when], stdout=PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-@pytest.mark.parametrize("when", ["asking", "arrived"])
-def test_a_killed_maker_is_followed_by_the_next(orders: Press, when: str) -> None:
-    """A waiting call makes the image; if it had arrived, it is not requested again."""
-    current_session().library()  # what waits for a library is put in when one is opened
+@pytest.mark.parametrize("when", ["requested", "arrived"])
+def test_a_waiting_call_continues_for_a_killed_one(
+    orders: Press, victims: Victims, when: str
+) -> None:
+    """It makes the image; if the image had arrived, it is not requested again."""
+    current_session().library()  # opening a library imports replies of killed processes
     orders.left = 1 if when == "arrived" else 0
-    with maker(when) as process, ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool:
         if when == "arrived":
-            assert process.stdout is not None
-            assert process.stdout.readline() == "arrived\n"
+            victim = victims.start(STOP_AT_THE_REPLY + GENERATE)
+            assert victim.reports.read(7) == b"arrived"
         else:
+            victim = victims.start(GENERATE)
             until(lambda: orders.waiting == 1)
-        waits = pool.submit(reuse, ["a fox"])
-        assert wait([waits], 0.3).not_done
-        process.kill()
-        process.wait()
+        waiting = pool.submit(reuse, ["a fox"])
+        assert wait([waiting], 0.3).not_done
+        victim.kill()
         orders.left = None
-        assert waits.result(60) is not None
-    # A server may go on with the request of a client that is gone.
-    assert len(orders.orders) <= (2 if when == "asking" else 1)
+        assert waiting.result(60) is not None
+    # A server may continue the request of a killed client.
+    assert len(orders.orders) <= (2 if when == "requested" else 1)
 
 
 def test_a_maker_that_fails_is_followed_by_the_next(orders: Press) -> None:
@@ -232,33 +215,33 @@ def test_a_maker_that_fails_is_followed_by_the_next(orders: Press) -> None:
     assert orders.orders == [1]
 
 
-def test_waiting_for_another_process_can_be_interrupted(orders: Press) -> None:
+def test_waiting_for_another_process_can_be_interrupted(orders: Press, victims: Victims) -> None:
     """The kernel is free at once, and the other process continues."""
     orders.left = 0
-    with maker("asking") as process:
-        until(lambda: orders.waiting == 1)
-        timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
-        with pytest.raises(KeyboardInterrupt):
-            xai.generate("a fox", reuse=True)
-        assert orders.orders == []
-        orders.left = None
-        assert process.wait(60) == 0
+    process = victims.start(GENERATE)
+    until(lambda: orders.waiting == 1)
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        xai.generate("a fox", reuse=True)
+    assert orders.orders == []
+    orders.left = None
+    assert process.wait() == ""
     assert xai.generate("a fox", reuse=True)[0].replayed
     assert orders.orders == [1]
 
 
-def test_a_prompt_is_rewritten_once(keyed: Served) -> None:
+def test_a_prompt_is_rewritten_once(keyed: Served, victims: Victims) -> None:
     """In tasks and in processes; its picture is made once, too."""
-    ask = "import xai_notebook as xai; xai.generate('a fox', rewrite='chat', reuse=True)"
-    makers = [Popen([sys.executable, "-c", ask]) for _ in range(3)]
+    code = GENERATE.replace("reuse", "rewrite='chat', reuse")
+    processes = [victims.start(code) for _ in range(3)]
 
     async def tasks() -> None:
         calls = (xai.agenerate("a fox", rewrite="chat", reuse=True) for _ in range(4))
         await asyncio.gather(*calls)
 
     asyncio.run(tasks())
-    assert [maker.wait(60) for maker in makers] == [0] * 3
+    assert [process.wait() for process in processes] == [""] * 3
     rewrites = [call for call in keyed.server.requests if "Chat" in call.method]
     assert (len(rewrites), len(keyed.calls)) == (1, 1)
 
@@ -303,7 +286,7 @@ def test_without_a_library_it_is_made_once_at_a_time(
 
 
 def test_a_job_takes_what_is_stored_and_follows_what_is_open(
-    keyed: Served, monkeypatch: pytest.MonkeyPatch, new_session: Callable[[], Session]
+    keyed: Served, monkeypatch: pytest.MonkeyPatch, new_session: Kernels
 ) -> None:
     """Each distinct request is submitted once, by whichever notebook."""
     sessions = [new_session(), new_session()]
@@ -366,7 +349,7 @@ def test_contradictions_are_refused(orders: Press, other: dict[str, Any]) -> Non
     assert orders.orders == []
 
 
-def test_the_default_can_be_configured(notebook: Callable[..., Notebook], orders: Press) -> None:
+def test_the_default_can_be_configured(notebook: Notebooks, orders: Press) -> None:
     made = notebook(
         "%config XaiImage.reuse = True\nshown += xai.generate('a fox')",
         "%xai_image --as one a fox\nshown += one",

@@ -16,13 +16,8 @@ from xai_notebook.library import Library
 from xai_notebook.library.catalog import Query
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from harness import Served
+    from harness import Kernels, Served
     from press import Press
-    from xai_notebook.generation.session import Session
-
-    Kernels = Callable[[], Session]
 
 
 def reply(*images: dict[str, Any], cost_ticks: int = 2 * CENT) -> bytes:

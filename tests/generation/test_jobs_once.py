@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -28,24 +26,16 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from harness import Kernels, Victims
     from xai_notebook.generation.jobs.job import BatchJob
     from xai_notebook.generation.session import Session
 
 PROMPTS = [f"fox {number}" for number in range(12)]
 MANY = [f"fox {number}" for number in range(200)]
 KERNEL = """
-import sys
-from xai_notebook.client.transport import retry
-from xai_notebook.generation.jobs import poller, submitter
-from xai_notebook.generation.session import Session
-poller._BACKOFF = retry.Backoff(0.02, 0.1)
+from xai_notebook.generation.jobs import submitter
 submitter._CALL_REQUESTS = 4
-prompts = [f"fox {number}" for number in range(int(sys.argv[1]))]
-options = eval(sys.argv[2])
-session = Session()
-print("ready", flush=True)
-sys.stdin.readline()
-session.generate(each=prompts, batch=True, **options)
+Session().generate(each={prompts}, batch=True, **{options})
 """
 
 
@@ -61,8 +51,8 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchService]:
 
 
 @pytest.fixture
-def kernels(service: BatchService, new_session: Callable[[], Session]) -> Callable[[], Session]:
-    """Start kernels that share a library."""
+def kernels(service: BatchService, new_session: Kernels) -> Kernels:
+    """Make sessions that use `service`, each like a fresh kernel with the same library."""
     return new_session
 
 
@@ -215,32 +205,16 @@ def test_an_interrupt_ends_the_looking(
 
 @pytest.mark.parametrize("call", ["creates", "adds"])
 def test_a_call_that_outlives_its_kernel_is_waited_for(
-    kernels: Any, service: BatchService, call: str
+    kernels: Any, service: BatchService, victims: Victims, call: str
 ) -> None:
     """The kernel is killed during the call, and the service lists it three looks later."""
     service.counts, service.late = False, 3
     getattr(service, call).append(Failure(SILENCE))
-    with kernel() as process:
-        go(process)
-        until(lambda: service.arrived[call.removesuffix("s")])
-        process.kill()
+    kernel = victims.start(KERNEL.format(prompts=PROMPTS, options={}))
+    until(lambda: service.arrived[call.removesuffix("s")])
+    kernel.kill()
     check(kernels(), service)
     assert len(service.batches) == 1
-
-
-def kernel(prompts: int = 12, **options: Any) -> subprocess.Popen[str]:
-    """Start a process that runs the cell when it gets `go`."""
-    command = [sys.executable, "-c", KERNEL, str(prompts), repr(options)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    assert process.stdout.readline() == "ready\n"
-    return process
-
-
-def go(process: subprocess.Popen[str]) -> None:
-    assert process.stdin
-    process.stdin.write("\n")
-    process.stdin.flush()
 
 
 # The same cell again while its results come in
@@ -297,20 +271,18 @@ def test_fresh_orders_once_more_while_it_runs(kernels: Any, service: BatchServic
     assert service.ordered == Counter(dict.fromkeys(PROMPTS, 2))
 
 
-def test_five_processes_run_the_cell_at_once(kernels: Any, service: BatchService) -> None:
+def test_five_processes_run_the_cell_at_once(
+    kernels: Any, service: BatchService, victims: Victims
+) -> None:
     """Also if the chat model answers differently each time."""
     service.rate = 60
-    count, options = 40, {"rewrite": "chat", "n": 2}
-    with ThreadPoolExecutor() as pool:
-        processes = [*pool.map(lambda _: kernel(count, **options), range(5))]
-    for process in processes:
-        go(process)
-    for process in processes:
-        process.communicate(timeout=60)
-        assert process.returncode == 0
+    prompts, options = MANY[:40], {"rewrite": "chat", "n": 2}
+    code = KERNEL.format(prompts=prompts, options=options)
+    processes = [victims.start(code) for _ in range(5)]
+    assert [process.wait() for process in processes] == [""] * 5
     last = kernels()
-    assert len(run_cell(last, MANY[:count], **options).wait().ok) == 2 * count
-    assert sum(service.ordered.values()) == 2 * count
+    assert len(run_cell(last, prompts, **options).wait().ok) == 80
+    assert sum(service.ordered.values()) == 80
     assert spent(last) == pytest.approx(service.cost_usd)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness import Served
-    from press import Notebook, Press
+    from press import Notebooks, Press
 
     Rerun = Callable[..., list[str]]
 
@@ -28,9 +28,7 @@ CALLS = {
 
 
 @pytest.fixture
-def rerun(
-    notebook: Callable[..., Notebook], monkeypatch: pytest.MonkeyPatch, orders: Press
-) -> Rerun:
+def rerun(notebook: Notebooks, monkeypatch: pytest.MonkeyPatch, orders: Press) -> Rerun:
     """Run all cells of the notebook with this name in a fresh kernel; return the digests shown."""
 
     def rerun(name: str | None, *cells: str) -> list[str]:

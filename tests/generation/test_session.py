@@ -20,10 +20,10 @@ from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from harness import Served
+    from harness import Kernels, Served
 
 NO_LIMIT = {"rate": 0, "concurrency": 4}
 
@@ -34,7 +34,7 @@ def batch(made: Any) -> ImageBatch:
 
 
 @pytest.fixture
-def another(keyed: Served, new_session: Callable[[], Session]) -> Session:
+def another(keyed: Served, new_session: Kernels) -> Session:
     """A second kernel with the same library and server."""
     return new_session()
 
@@ -200,24 +200,6 @@ def test_costs_are_what_the_server_says(session: Session, server: Served) -> Non
 
 
 # The library answers
-
-
-def test_a_restarted_kernel_replays_for_nothing(
-    session: Session, another: Session, server: Served
-) -> None:
-    server.faults.cost_ticks = 700_000_000
-    made = batch(session.generate("a red fox", n=2))
-    replayed = batch(another.generate("a red fox", n=2))
-    assert [image.data for image in replayed] == [image.data for image in made]
-    assert all(image.replayed for image in replayed)
-    assert replayed.cost_usd == 0
-    assert len(server.calls) == 1
-
-
-def test_replay_can_be_switched_off(session: Session, another: Session, server: Served) -> None:
-    session.generate("a red fox")
-    another.configured = lambda: {"replay": False}
-    assert not batch(another.generate("a red fox"))[0].replayed
 
 
 def test_a_failed_export_loses_no_images(session: Session, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from harness import Kernels
     from press import Press
     from xai_notebook.generation.session import Session
 
@@ -233,7 +234,7 @@ def prompts() -> Iterator[str]:
 
 
 @pytest.fixture
-def kernel(orders: Press, new_session: Callable[[], Session]) -> Session:
+def kernel(orders: Press, new_session: Kernels) -> Session:
     return new_session()
 
 

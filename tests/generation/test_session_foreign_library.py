@@ -19,8 +19,7 @@ from xai_notebook.library.storage.database import FILE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness import Served
-    from xai_notebook.generation.session import Session
+    from harness import Kernels, Served
 
 PROMPTS = [f"p{i}" for i in range(8)]
 ADDED = "/xai_api.BatchMgmt/AddBatchRequests"
@@ -38,7 +37,7 @@ def priced(keyed: Served) -> Served:
 @pytest.fixture
 def copied(
     priced: Served,
-    new_session: Callable[[], Session],
+    new_session: Kernels,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
@@ -73,9 +72,7 @@ ACTS: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.usefixtures("copied")
-def test_a_strangers_job_is_left_alone(
-    priced: Served, new_session: Callable[[], Session], act: str
-) -> None:
+def test_a_strangers_job_is_left_alone(priced: Served, new_session: Kernels, act: str) -> None:
     """It is listed with the reason."""
     session = new_session()
     with pytest.raises(errors.LibraryError, match=r"trust_library\(\)"):
@@ -97,7 +94,7 @@ def test_consent_of_the_user_submits_it(priced: Served) -> None:
 @pytest.mark.parametrize("options", [{}, {"replay": True}])
 def test_a_strangers_pictures_answer_a_job(
     priced: Served,
-    new_session: Callable[[], Session],
+    new_session: Kernels,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     options: dict[str, Any],
@@ -117,7 +114,7 @@ def test_a_strangers_pictures_answer_a_job(
 def test_no_job_of_the_list_passes_a_limit(
     copied: Path,
     priced: Served,
-    new_session: Callable[[], Session],
+    new_session: Kernels,
     monkeypatch: pytest.MonkeyPatch,
     budget: str,
 ) -> None:
@@ -138,7 +135,7 @@ def test_no_job_of_the_list_passes_a_limit(
 
 
 def test_an_old_job_counts_beside_what_was_spent_since(
-    priced: Served, new_session: Callable[[], Session], copied: Path, monkeypatch: Any
+    priced: Served, new_session: Kernels, copied: Path, monkeypatch: Any
 ) -> None:
     """It is too old for the ledger, so its own costs are not in there."""
     monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", "0.20/total")
@@ -169,7 +166,7 @@ def test_an_old_job_counts_beside_what_was_spent_since(
 def test_a_damaged_job_is_no_raw_error(
     copied: Path,
     priced: Served,
-    new_session: Callable[[], Session],
+    new_session: Kernels,
     table: str,
     column: str,
     value: object,
@@ -197,7 +194,7 @@ def test_a_damaged_job_is_no_raw_error(
 def test_what_a_job_says_of_itself_passes_no_limit(
     copied: Path,
     priced: Served,
-    new_session: Callable[[], Session],
+    new_session: Kernels,
     monkeypatch: pytest.MonkeyPatch,
     column: str,
     value: object,
@@ -216,9 +213,7 @@ def test_what_a_job_says_of_itself_passes_no_limit(
 
 
 @pytest.fixture
-def rewritten(
-    priced: Served, new_session: Callable[[], Session], tmp_path: Path, monkeypatch: Any
-) -> Path:
+def rewritten(priced: Served, new_session: Kernels, tmp_path: Path, monkeypatch: Any) -> Path:
     """A home from somewhere else with pictures of a rewritten prompt."""
     theirs = new_session()
     theirs.generate("a fox", rewrite=True, n=2)
@@ -233,9 +228,7 @@ def rewritten(
 
 
 @pytest.mark.usefixtures("rewritten")
-def test_a_strangers_rewrite_finds_its_pictures(
-    priced: Served, new_session: Callable[[], Session]
-) -> None:
+def test_a_strangers_rewrite_finds_its_pictures(priced: Served, new_session: Kernels) -> None:
     """Restart and Run All is free: nothing is sent."""
     for _ in range(2):
         batch = new_session().generate("a fox", rewrite=True, n=2)
@@ -246,7 +239,7 @@ def test_a_strangers_rewrite_finds_its_pictures(
 
 
 def test_a_strangers_rewrite_is_not_sent(
-    rewritten: Path, priced: Served, new_session: Callable[[], Session]
+    rewritten: Path, priced: Served, new_session: Kernels
 ) -> None:
     """For a missing picture, the prompt is rewritten anew."""
     with closing(sqlite3.connect(rewritten / FILE)) as connection, connection:
@@ -256,7 +249,7 @@ def test_a_strangers_rewrite_is_not_sent(
     assert priced.calls[-1].message.prompt not in {"an advertisement", "a fox"}
 
 
-def test_the_notice_is_given_once(copied: Path, new_session: Callable[[], Session]) -> None:
+def test_the_notice_is_given_once(copied: Path, new_session: Kernels) -> None:
     session = new_session()
     first, second = session.generate("a fox"), session.generate("an owl")
     assert sum("trust_library()" in note for note in first.notes) == 1
