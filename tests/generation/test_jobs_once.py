@@ -1,4 +1,4 @@
-"""A job is submitted once, whatever the service answers and however late it lists requests."""
+"""Each request of a job is submitted once, whatever the service answers or lists late."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def spent(session: Session) -> float:
     return sum(row.cost_usd for row in session.history.costs())
 
 
-# What the service answers
+# Answers of the service
 
 
 @pytest.mark.parametrize("call", ["creates", "adds"])
@@ -120,8 +120,8 @@ def test_requests_that_are_listed_late_are_not_added_again(
     assert service.arrived["add"] == 1
 
 
-def test_the_count_of_a_batch_is_enough(kernels: Any, service: BatchService) -> None:
-    """A batch that counts all requests has them, even if it does not list them."""
+def test_a_complete_count_proves_that_requests_arrived(kernels: Any, service: BatchService) -> None:
+    """Even if the batch does not list them."""
     service.lists = False
     service.adds.append(Failure("UNAVAILABLE"))
     check(kernels(), service)
@@ -131,7 +131,7 @@ def test_the_count_of_a_batch_is_enough(kernels: Any, service: BatchService) -> 
 def test_a_count_that_the_list_does_not_explain_stops_the_job(
     kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is unknown which requests are there: none is added until they are listed."""
+    """It is unknown which requests arrived: none is added until they are listed."""
     monkeypatch.setattr(submitter, "_CALL_REQUESTS", 4)
     service.lists, service.ready = False, 0
     service.adds.append(Failure("UNAVAILABLE"))
@@ -146,7 +146,7 @@ def test_a_count_that_the_list_does_not_explain_stops_the_job(
 def test_a_confirmed_request_is_not_added_again(
     kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next kernel knows what was confirmed to this one, though it is not listed yet."""
+    """Nor by the next kernel, even if the service does not list it yet."""
     service.counts, service.late = False, 100
     service.adds.extend([None, Failure("UNAUTHENTICATED", served=False)])
     with monkeypatch.context() as patch:
@@ -157,7 +157,9 @@ def test_a_confirmed_request_is_not_added_again(
     check(kernels(), service)
 
 
-def test_of_two_batches_of_one_name_one_gets_requests(kernels: Any, service: BatchService) -> None:
+def test_one_of_two_batches_with_the_same_name_gets_requests(
+    kernels: Any, service: BatchService
+) -> None:
     """The one with requests, or else the older."""
     service.creates.append(Failure("UNAUTHENTICATED", served=False))
     with pytest.raises(errors.AuthenticationError):
@@ -171,7 +173,7 @@ def test_of_two_batches_of_one_name_one_gets_requests(kernels: Any, service: Bat
     assert [len(batch.requests) for batch in service.batches.values()] == [12, 0]
 
 
-def test_an_interrupt_ends_the_looking(
+def test_an_interrupt_ends_the_wait_for_late_requests(
     kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until then the card names the reason for the wait."""
@@ -179,18 +181,18 @@ def test_an_interrupt_ends_the_looking(
     service.adds.append(Failure("UNAVAILABLE", served=False))
     session = kernels()
 
-    def watch() -> tuple[str, str]:
+    def interrupt() -> tuple[str, str]:
         until(lambda: service.arrived["look"] >= 2)
         (job,) = session.jobs()
-        shown = until(lambda: job.cause), job.card.title
+        card = until(lambda: job.cause), job.card.title
         os.kill(os.getpid(), signal.SIGINT)
-        return shown
+        return card
 
     with ThreadPoolExecutor() as pool:
-        watching = pool.submit(watch)
+        interrupted = pool.submit(interrupt)
         with pytest.raises(KeyboardInterrupt):
             run_cell(session)
-        cause, title = watching.result()
+        cause, title = interrupted.result()
     assert "asked which requests it has before anything is sent again" in cause
     assert title == "Submitting"
     (job,) = session.jobs()
@@ -204,10 +206,10 @@ def test_an_interrupt_ends_the_looking(
 
 
 @pytest.mark.parametrize("call", ["creates", "adds"])
-def test_a_call_that_outlives_its_kernel_is_waited_for(
+def test_a_call_of_a_killed_kernel_is_not_repeated(
     kernels: Any, service: BatchService, victims: Victims, call: str
 ) -> None:
-    """The kernel is killed during the call, and the service lists it three looks later."""
+    """The service lists what the call added three looks later."""
     service.counts, service.late = False, 3
     getattr(service, call).append(Failure(SILENCE))
     kernel = victims.start(KERNEL.format(prompts=PROMPTS, options={}))
@@ -256,8 +258,7 @@ def test_one_kernel_runs_the_cell_again(cell: Any, service: BatchService) -> Non
     assert sum(service.ordered.values()) == 200
 
 
-def test_fresh_orders_once_more_while_it_runs(kernels: Any, service: BatchService) -> None:
-    """While new images come in, `fresh` orders no others."""
+def test_fresh_orders_once_while_its_job_runs(kernels: Any, service: BatchService) -> None:
     run_cell(kernels()).wait()
     service.ready = 0
     run_cell(kernels(), fresh=True)
@@ -289,7 +290,7 @@ def test_five_processes_run_the_cell_at_once(
 # Clocks
 
 
-def test_a_clock_that_is_ahead_ends_no_job(
+def test_a_fast_clock_ends_no_job(
     kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.ready = 0
@@ -303,10 +304,10 @@ def test_a_clock_that_is_ahead_ends_no_job(
 
 
 @pytest.mark.parametrize("ahead", [0, 2 * DAY])
-def test_a_job_whose_results_are_gone_has_expired(
+def test_a_job_with_deleted_results_has_expired(
     kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch, ahead: int
 ) -> None:
-    """The service says so, whether or not the clock agrees; the rest is ordered again."""
+    """The service reports it, whatever the clock says; the images are ordered again."""
     service.ready = 0
     job = run_cell(kernels())
     monkeypatch.setattr(time, "time", lambda: REAL_TIME() + ahead)
@@ -319,7 +320,7 @@ def test_a_job_whose_results_are_gone_has_expired(
     assert service.ordered == Counter(dict.fromkeys(PROMPTS, 2))
 
 
-def test_a_batch_that_is_unknown_has_not_expired(kernels: Any, service: BatchService) -> None:
+def test_an_unknown_batch_has_not_expired(kernels: Any, service: BatchService) -> None:
     """Another key may be in use: nothing is ordered again."""
     service.ready = 0
     job = run_cell(kernels())
@@ -330,7 +331,7 @@ def test_a_batch_that_is_unknown_has_not_expired(kernels: Any, service: BatchSer
     check(kernels(), service)
 
 
-def test_a_dry_run_knows_what_a_running_job_holds(kernels: Any, service: BatchService) -> None:
+def test_a_dry_run_counts_the_images_of_a_running_job(kernels: Any, service: BatchService) -> None:
     """Running the cell again orders nothing, and a longer cell only what is new."""
     service.ready = 0
     run_cell(kernels())
@@ -408,7 +409,7 @@ def test_a_library_that_disappears_is_an_error(
     assert {service.ordered[prompt] for prompt in PROMPTS} == {2}
 
 
-def test_a_library_that_comes_back_has_its_job(
+def test_a_restored_library_has_its_job(
     kernels: Any, service: BatchService, tmp_path: Path
 ) -> None:
     service.ready = 0
