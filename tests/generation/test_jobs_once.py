@@ -157,9 +157,7 @@ def test_a_confirmed_request_is_not_added_again(
     check(kernels(), service)
 
 
-def test_one_of_two_batches_with_the_same_name_gets_requests(
-    kernels: Any, service: BatchService
-) -> None:
+def test_one_of_two_equally_named_batches_is_used(kernels: Any, service: BatchService) -> None:
     """The one with requests, or else the older."""
     service.creates.append(Failure("UNAUTHENTICATED", served=False))
     with pytest.raises(errors.AuthenticationError):
