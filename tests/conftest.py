@@ -16,7 +16,16 @@ import hypothesis
 import pytest
 
 import xai_notebook as xai
-from harness import KEY, serve, small_disk_at, start_kernel, tiny, without_xai
+from harness import (
+    KEY,
+    Victims,
+    fork_server,
+    serve,
+    small_disk_at,
+    start_kernel,
+    tiny,
+    without_xai,
+)
 from openai_stub import run_stub
 from press import Notebook, press
 from xai_notebook import frontend
@@ -26,6 +35,7 @@ from xai_notebook.generation.session import Session, close_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from subprocess import Popen
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -164,6 +174,22 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of one megabyte."""
     with small_disk_at(tmp_path / "disk", "1m") as disk:
         yield disk
+
+
+@pytest.fixture(scope="session")
+def _fork_server() -> Iterator[Popen[str]]:
+    with fork_server() as process:
+        yield process
+
+
+@pytest.fixture
+def victims(
+    _fork_server: Popen[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Victims]:
+    """Start processes to be killed; they end with the test."""
+    victims = Victims(_fork_server, tmp_path_factory.mktemp("victims"))
+    yield victims
+    victims.close()
 
 
 @pytest.fixture

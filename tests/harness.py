@@ -15,7 +15,6 @@ import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import pytest
 from jupyter_client.manager import KernelManager
 from PIL import Image
@@ -31,8 +30,11 @@ if TYPE_CHECKING:
 
     from jupyter_client.blocking.client import BlockingKernelClient
 
+    from xai_notebook.generation.session import Session
     from xai_notebook.server import SeenCall
 
+    Kernels = Callable[[], Session]
+    """Makes sessions, each like a fresh kernel with the same library."""
     Shoot = Callable[[Any, str], None]
     """Takes a screenshot of a page, with a name."""
 
@@ -57,26 +59,6 @@ def settings_of(**variables: str) -> Configuration:
         for name, value in variables.items():
             patch.setenv(name, value)
         return Configuration.from_environment()
-
-
-async def start_images(generate: Any, options: Any = ()) -> tuple[grpc.aio.Server, int]:
-    """Start a server of image calls that answers with given bytes.
-
-    Args:
-        generate: Takes the bytes of a request and the context, and returns the reply's.
-        options: Of gRPC.
-
-    Returns:
-        The server and its port.
-    """
-    server = grpc.aio.server(options=options)
-    handlers = {"GenerateImage": grpc.unary_unary_rpc_method_handler(generate)}
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler("xai_api.Image", handlers),)
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    return server, port
 
 
 @dataclass
@@ -155,69 +137,103 @@ def reading_child(source: str, *arguments: str) -> Iterator[subprocess.Popen[str
         yield process
 
 
-VICTIMS = """
-import json, os, signal, sys
+FORK_SERVER = """
+import json, os, signal, sys, time, traceback
+from pathlib import Path
 import grpc, requests, xai_notebook.library, xai_notebook.pictures.pixels, xai_notebook.client
 import xai_notebook.arguments.options, xai_notebook.generation.jobs.manager
 from xai_notebook.generation.session import Session
 
-exec(sys.argv[1])
+def report(text):
+    os.write(reports, text.encode())
+
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # a victim that has ended leaves no zombie
 for line in sys.stdin:
-    child = os.fork()
-    if child:
+    if child := os.fork():
         print(child, flush=True)
         continue
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    environment, code = json.loads(line)
+    os.dup2(2, 1)  # `print` would disturb the answers of this process
+    pipe, environment, code = json.loads(line)
+    os.environ.clear()
     os.environ.update(environment)
-    exec(code)
+    reports = os.open(pipe, os.O_WRONLY)
+    try:
+        exec(code)
+    except BaseException:
+        report(traceback.format_exc())
     os._exit(0)
 """
 
 
-class Victims:
-    """Processes to be killed. They are forked before gRPC is used, which takes milliseconds."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        """Fork nothing yet; use `victims`."""
-        self._process = process
-
-    def start(self, code: str, **variables: str) -> int:
-        """Run code in a new process with these environment variables; return its id."""
-        assert self._process.stdin
-        assert self._process.stdout
-        print(json.dumps([variables, code]), file=self._process.stdin, flush=True)
-        return int(self._process.stdout.readline())
-
-    def kill(self, process: int) -> float:
-        """Kill a process with SIGKILL; return when, on the monotonic clock."""
-        killed = time.monotonic()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
-        until(lambda: not is_alive(process))  # a write to the disk is finished first
-        return killed
-
-
 @contextlib.contextmanager
-def victims(setup: str = "") -> Iterator[Victims]:
-    """Make victims until the block ends, or skip the test where processes cannot be forked.
+def fork_server() -> Iterator[subprocess.Popen[str]]:
+    """Run a process that forks others, or skip the test where processes cannot be forked.
 
-    Args:
-        setup: Code that runs once, before the first fork.
+    It forks before it uses gRPC, so that a process with all imports starts in milliseconds.
     """
     if not hasattr(os, "fork"):
         pytest.skip("no fork on this platform")
     with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", VICTIMS, setup],
+        [sys.executable, "-W", "ignore", "-c", FORK_SERVER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     ) as process:
-        yield Victims(process)
-        assert process.stdin
-        process.stdin.close()
+        yield process
+
+
+class Victim:
+    """A process to be killed.
+
+    Attributes:
+        reports: The text that its code passes to `report`; ends when the process ends.
+    """
+
+    def __init__(self, process: int, pipe: Path) -> None:
+        """Wait until the process runs."""
+        self.process = process
+        self.reports = pipe.open("rb", buffering=0)
+
+    def wait(self) -> str:
+        """Wait for its end; return the rest of its reports, and the traceback of an error."""
+        return self.reports.read().decode()
+
+    def kill(self) -> float:
+        """Kill it with SIGKILL; return when, on the monotonic clock."""
+        killed = time.monotonic()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.process, signal.SIGKILL)
+        until(lambda: not is_alive(self.process))  # a write to the disk is finished first
+        return killed
+
+
+class Victims:
+    """Starts processes to be killed."""
+
+    def __init__(self, server: subprocess.Popen[str], folder: Path) -> None:
+        """Start nothing yet; use the fixture `victims`."""
+        self._server = server
+        self._folder = folder
+        self._started: list[Victim] = []
+
+    def start(self, code: str, **variables: str) -> Victim:
+        """Run code in a new process; environment variables may differ from this process'."""
+        assert self._server.stdin
+        assert self._server.stdout
+        pipe = self._folder / f"{len(self._started)}"
+        os.mkfifo(pipe)
+        task = [str(pipe), {**os.environ, **variables}, code]
+        print(json.dumps(task), file=self._server.stdin, flush=True)
+        self._started.append(Victim(int(self._server.stdout.readline()), pipe))
+        return self._started[-1]
+
+    def close(self) -> None:
+        """Kill all processes."""
+        for victim in self._started:
+            victim.kill()
+            victim.reports.close()
 
 
 @contextlib.contextmanager

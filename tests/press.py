@@ -1,4 +1,4 @@
-"""An image server whose pictures all differ, and notebooks in this process."""
+"""An image server whose pictures all differ, and notebooks in this process and in a kernel."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
+import nbformat
+from nbclient import NotebookClient
 
 from harness import GENERATE, tiny
 from xai_notebook.client import wire
 from xai_notebook.generation.event_loop import BackgroundLoop
-from xai_notebook.generation.session import close_session
+from xai_notebook.generation.session import close_session, current_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from IPython.core.interactiveshell import InteractiveShell
+
+    Notebooks = Callable[..., "Notebook"]
+    """Makes notebooks of cells."""
 
 
 class Press:
@@ -34,6 +40,7 @@ class Press:
         short: Number of images missing from each reply.
         status: HTTP status of every image's URL.
         failures: gRPC status codes with which the next calls fail.
+        answer: The bytes of each reply; None: a reply with new pictures.
     """
 
     def __init__(self) -> None:
@@ -44,6 +51,7 @@ class Press:
         self.short = 0
         self.status = 200
         self.failures: list[grpc.StatusCode] = []
+        self.answer: bytes | None = None
         self.loop = BackgroundLoop()
         self._numbers = itertools.count()
         self._web = _web(self)
@@ -52,6 +60,10 @@ class Press:
     def host(self) -> str:
         """Its host and port."""
         return f"localhost:{self._port}"
+
+    def url(self, number: int) -> str:
+        """Return the address of the picture with this number."""
+        return f"http://127.0.0.1:{self._web.server_address[1]}/{number}"
 
     async def _generate(self, message: bytes, context: Any) -> bytes:
         request = wire.GenerateImageRequest.FromString(message)
@@ -66,21 +78,23 @@ class Press:
         if self.left is not None:
             self.left -= 1
         self.orders.append(request.n)
+        if self.answer is not None:
+            return self.answer
         reply = wire.ImageResponse(model="grok-test")
         reply.usage.cost_in_usd_ticks = 200_000_000 * request.n
         for _ in range(request.n - self.short):
             number = next(self._numbers)
             image = reply.images.add(respect_moderation=True)
             if request.format == wire.ImageFormat.Value("IMG_FORMAT_URL"):
-                image.url = f"http://127.0.0.1:{self._web.server_address[1]}/{number}"
+                image.url = self.url(number)
             else:
-                image.base64 = base64.b64encode(_picture(number)).decode()
+                image.base64 = base64.b64encode(numbered(number)).decode()
         return bytes(reply.SerializeToString())
 
     async def _start(self) -> None:
         service, name = GENERATE.strip("/").split("/")
         method = grpc.unary_unary_rpc_method_handler(self._generate)
-        self._server = grpc.aio.server()
+        self._server = grpc.aio.server(options=[("grpc.max_send_message_length", -1)])
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(service, {name: method}),)
         )
@@ -105,8 +119,9 @@ def press() -> Iterator[Press]:
         made._stop()
 
 
-def _picture(number: int) -> bytes:
-    return tiny() + b"%d" % number  # what stands after its end does not trouble a JPEG
+def numbered(number: int) -> bytes:
+    """Return the picture with this number; decoders ignore bytes after the end of a JPEG."""
+    return tiny() + b"%d" % number
 
 
 def _web(owner: Press) -> ThreadingHTTPServer:
@@ -114,7 +129,7 @@ def _web(owner: Press) -> ThreadingHTTPServer:
         def do_GET(self) -> None:
             self.send_response(owner.status)
             self.end_headers()
-            self.wfile.write(_picture(int(self.path[1:])))
+            self.wfile.write(numbered(int(self.path[1:])))
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             pass
@@ -153,6 +168,24 @@ class Notebook:
         """Restart and run all cells."""
         self.restart()
         return self.run()
+
+
+def execute(folder: Path, *cells: str, client: type[Any] = NotebookClient) -> Any:
+    """Run cells in a kernel of their own, without cell ids; return the client."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    resources = {"metadata": {"path": str(folder)}}
+    started = client(notebook, timeout=60, kernel_name="python3", resources=resources)
+    started.execute()
+    return started
+
+
+def generate_in_panel() -> str | None:
+    """Request a fox as a panel does; return its digest."""
+    session = current_session()
+    call = session.prepare("a fox", {})
+    with session.cells.ask("a panel") as claims:
+        session.loop.run(session.run(call, claims))
+        return session.finish(call)[0].sha256
 
 
 def reuse(prompts: list[str]) -> list[str | None]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import KEY, serve, tiny, until, victims
+from harness import KEY, serve, tiny, until
 from xai_notebook.generation.session import Session
 from xai_notebook.library.storage.spool import Spool
 from xai_notebook.server import Faults
@@ -26,7 +26,7 @@ from xai_notebook.server import Faults
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness import Served
+    from harness import Victims
 
 KILLS = int(os.environ.get("KILLS", "20"))
 GRACE = float(os.environ.get("GRACE", "0.3"))
@@ -48,8 +48,8 @@ prompts = [f"{{tag}} {{i}}" for i in range(2000)]
 
 
 @dataclass
-class Numbered(Faults):
-    """Every picture is a different one."""
+class DifferentPictures(Faults):
+    """Each picture differs from all others."""
 
     garbage: Any = field(init=False, default=None)
     sent: set[str] = field(init=False, default_factory=set)
@@ -63,15 +63,11 @@ class Numbered(Faults):
         return data
 
 
-def wait_for_call(served: Served, tag: str) -> None:
-    until(lambda: any(of(call, tag) for call in served.calls))
-
-
-def of(call: Any, tag: str) -> bool:
+def has_tag(call: Any, tag: str) -> bool:
     return f"{tag} " in call.message.prompt
 
 
-def stored(session: Session) -> Counter[str]:
+def count_stored(session: Session) -> Counter[str]:
     """Return the number of pictures of each prompt that the library has or can still download."""
     session.history.search()
     with session.library().database.reading() as connection:
@@ -83,38 +79,38 @@ def stored(session: Session) -> Counter[str]:
 
 
 @pytest.mark.timeout(30 * KILLS)
-def test_nothing_that_came_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_loses_no_received_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, victims: Victims
+) -> None:
     """Single calls, many prompts, URLs and rewrites, killed at random moments."""
     chance = random.Random(1)
-    came, lost, early = 0, [], 0
-    numbered = Numbered()
-    with serve(faults=numbered) as served:
+    received, lost, too_late = 0, [], 0
+    faults = DifferentPictures()
+    with serve(faults=faults) as served:
         monkeypatch.setenv("XAI_API_KEY", KEY)
         monkeypatch.setenv("XAI_API_HOST", served.address)
-        with victims() as rig:
-            for number, mode in zip(range(KILLS), itertools.cycle(MODES)):
-                tag, home = f"Fox{number}", tmp_path / f"{number}"
-                code = VICTIM.format(tag=tag, mode=MODES[mode])
-                victim = rig.start(code, XAI_NOTEBOOK_HOME=str(home))
-                wait_for_call(served, tag)
-                time.sleep(chance.uniform(0, 0.6))
-                killed = rig.kill(victim)
-                until(lambda: all(call.ended for call in served.calls))
-                calls = [call for call in served.calls if of(call, tag) and call.status == "OK"]
-                monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
-                with contextlib.closing(Session()) as session:
-                    found = stored(session)
-                    shown = {image.sha256 for image in session.history.search(n=100_000)}
-                assert shown <= numbered.sent
-                assert not list(Spool(home / "spool").waiting())  # what is left, is half a file
-                for call in calls:
-                    assert call.ended is not None
-                    missing = call.message.n - found[call.message.prompt]
-                    if call.ended <= killed - GRACE:
-                        came += call.message.n
-                        lost += [(mode, round(killed - call.ended, 3))] * missing
-                    else:
-                        early += missing
-    print(f"{KILLS} kills: {came} pictures, lost: {lost}; {early} came too late to count")
-    assert came >= KILLS
+        for number, mode in zip(range(KILLS), itertools.cycle(MODES)):
+            tag, home = f"Fox{number}", tmp_path / f"{number}"
+            monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
+            victim = victims.start(VICTIM.format(tag=tag, mode=MODES[mode]))
+            until(lambda tag=tag: any(has_tag(call, tag) for call in served.calls))  # type: ignore[misc]
+            time.sleep(chance.uniform(0, 0.6))
+            killed = victim.kill()
+            until(lambda: all(call.ended for call in served.calls))
+            calls = [call for call in served.calls if has_tag(call, tag) and call.status == "OK"]
+            with contextlib.closing(Session()) as session:
+                stored = count_stored(session)
+                shown = {image.sha256 for image in session.history.search(n=100_000)}
+            assert shown <= faults.sent
+            assert not list(Spool(home / "spool").waiting())  # incomplete entries do not count
+            for call in calls:
+                assert call.ended is not None
+                missing = call.message.n - stored[call.message.prompt]
+                if call.ended <= killed - GRACE:
+                    received += call.message.n
+                    lost += [(mode, round(killed - call.ended, 3))] * missing
+                else:
+                    too_late += missing
+    print(f"{KILLS} kills: {received} pictures, lost: {lost}; {too_late} came too late to count")
+    assert received >= KILLS
     assert lost == []

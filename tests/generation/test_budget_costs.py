@@ -10,18 +10,23 @@ import grpc
 import pytest
 from xai_sdk.proto import models_pb2
 
-from harness import CENT, KEY, tiny
+from harness import CENT, tiny
 from raw_server import Call, raw_server
 from xai_notebook import errors
-from xai_notebook.generation.session import Session
 from xai_notebook.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from harness import Served
+    from xai_notebook.generation.session import Session
 
-UNTHROTTLED = {"rate": 0, "concurrency": 10}
+
+@pytest.fixture
+def session(session: Session) -> Session:
+    """A session that sends ten requests at once."""
+    session.configured = lambda: {"rate": 0, "concurrency": 10}
+    return session
 
 
 # Limits
@@ -29,46 +34,45 @@ UNTHROTTLED = {"rate": 0, "concurrency": 10}
 
 @pytest.mark.parametrize("reported", [2 * CENT, None], ids=["reported", "unreported"])
 def test_max_cost_includes_requests_in_flight(
-    session: Session, quick: Served, reported: int | None
+    session: Session, priced: Served, reported: int | None
 ) -> None:
     """Ten prompts at once, two cents each, ten cents allowed: exactly five requests."""
-    session.configured = lambda: UNTHROTTLED
-    quick.faults.image_price, quick.faults.cost_ticks, quick.faults.delay = 2 * CENT, reported, 0.1
+    priced.faults.cost_ticks, priced.faults.delay = reported, 0.1
     batch = session.generate(each=[f"p{i}" for i in range(10)], max_cost=0.10)
-    assert len(quick.calls) == 5
+    assert len(priced.calls) == 5
     assert Counter(image.status for image in batch) == {"ok": 5, "unsent": 5}
     assert [image.prompt for image in batch] == [f"p{i}" for i in range(10)]
 
 
-def test_free_failures_do_not_use_up_a_limit(session: Session, quick: Served) -> None:
-    session.configured = lambda: UNTHROTTLED
-    quick.faults.image_price, quick.faults.cost_ticks, quick.faults.delay = 2 * CENT, 2 * CENT, 0.05
-    quick.faults.failures = [grpc.StatusCode.INVALID_ARGUMENT] * 3
+def test_free_failures_do_not_use_up_a_limit(session: Session, priced: Served) -> None:
+    priced.faults.delay = 0.05
+    priced.faults.failures = [grpc.StatusCode.INVALID_ARGUMENT] * 3
     batch = session.generate(each=[f"p{i}" for i in range(10)], max_cost=0.10)
     assert Counter(image.status for image in batch) == {"ok": 5, "failed": 3, "unsent": 2}
 
 
 @pytest.mark.parametrize("reported", [-2 * CENT, (1 << 62)], ids=["negative", "implausibly large"])
 def test_an_invalid_cost_counts_at_list_price(
-    session: Session, quick: Served, reported: int
+    session: Session, priced: Served, reported: int
 ) -> None:
-    """It neither extends nor exhausts the limit; the ledger shows the cost as unknown."""
-    session.configured = lambda: UNTHROTTLED
-    quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, reported
+    """It neither extends nor exhausts the limit; in the ledger it is unknown."""
+    priced.faults.cost_ticks = reported
     session.generate(each=[f"p{i}" for i in range(12)], max_cost=0.10)
-    assert len(quick.calls) == 5
+    assert len(priced.calls) == 5
     assert (session.history.costs().total_usd, session.history.costs().unknown) == (0, 5)
 
 
 @pytest.mark.parametrize("price", [-2 * CENT, 1 << 62], ids=["negative", "implausibly large"])
-def test_a_limit_needs_a_valid_list_price(session: Session, quick: Served, price: int) -> None:
-    quick.faults.image_price = price
+def test_a_limit_needs_a_valid_list_price(session: Session, priced: Served, price: int) -> None:
+    priced.faults.image_price = price
     with pytest.raises(errors.BudgetError, match="has no list price"):
         session.generate("a fox", max_cost=0.10)
-    assert quick.calls == []
+    assert priced.calls == []
 
 
-def test_possibly_billed_requests_count_against_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_possibly_billed_requests_count_against_the_limit(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A proxy drops every reply; only five of twenty prompts are sent, each once."""
     prices = models_pb2.ListImageGenerationModelsResponse(
         models=[models_pb2.ImageGenerationModel(name=DEFAULT_MODEL, image_price=2 * CENT)]
@@ -82,16 +86,9 @@ def test_possibly_billed_requests_count_against_the_limit(monkeypatch: pytest.Mo
 
     async def main() -> None:
         async with raw_server(handle) as server:
-            monkeypatch.setenv("XAI_API_KEY", KEY)
             monkeypatch.setenv("XAI_API_HOST", server.host)
-            session = Session()
-            session.configured = lambda: UNTHROTTLED
-            try:
-                batch = await asyncio.to_thread(
-                    session.generate, each=[f"p{i}" for i in range(20)], max_cost=0.10
-                )
-            finally:
-                await asyncio.to_thread(session.close)
+            batch = await session.agenerate(each=[f"p{i}" for i in range(20)], max_cost=0.10)
+            await asyncio.to_thread(session.close)
         assert Counter(image.status for image in batch) == {"failed": 5, "unsent": 15}
         assert all("billed" in (image.error or "") for image in batch if image.status == "failed")
         assert len(server.orders) == 1 + 5
@@ -109,11 +106,10 @@ def test_possibly_billed_requests_count_against_the_limit(monkeypatch: pytest.Mo
     ids=["reported", "unreported", "free"],
 )
 def test_the_summary_states_the_cost(
-    session: Session, quick: Served, reported: int | None, summary: str
+    session: Session, priced: Served, reported: int | None, summary: str
 ) -> None:
     """A cost that was not reported is unknown; stored pictures cost nothing."""
-    session.configured = lambda: UNTHROTTLED
-    quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, reported
+    priced.faults.cost_ticks = reported
     batches = [session.generate(each=["a", "b"], replay=again) for again in (None, True)]
     assert [batch.summary for batch in batches] == [
         summary,
@@ -121,10 +117,8 @@ def test_the_summary_states_the_cost(
     ]
 
 
-def test_unsent_prompts_are_summarized_in_one_line(session: Session, quick: Served) -> None:
+def test_unsent_prompts_are_summarized_in_one_line(session: Session, priced: Served) -> None:
     """`to_frame()` still has a row per prompt."""
-    session.configured = lambda: UNTHROTTLED
-    quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, 2 * CENT
     batch = session.generate(each=[f"p{i}" for i in range(10)], max_cost=0.10)
     assert batch.summary == (
         "5 of 10 prompts, $0.10 spent, 5 not sent: --max-cost $0.10 would be exceeded. "
@@ -138,22 +132,18 @@ def test_unsent_prompts_are_summarized_in_one_line(session: Session, quick: Serv
     assert sorted(frame["status"].value_counts().items()) == [("ok", 5), ("unsent", 5)]
 
 
-def test_a_raised_limit_sends_only_the_unsent_prompts(session: Session, quick: Served) -> None:
-    """Running the cell again does not send the other prompts again."""
-    session.configured = lambda: UNTHROTTLED
-    quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, 2 * CENT
+def test_a_raised_limit_sends_only_the_unsent_prompts(session: Session, priced: Served) -> None:
     prompts = [f"p{i}" for i in range(10)]
     session.generate(each=prompts, max_cost=0.10)
     batch = session.generate(each=prompts, max_cost=0.20)
     assert len(batch.ok) == 10
-    assert set(Counter(call.message.prompt for call in quick.calls).values()) == {1}
+    assert set(Counter(call.message.prompt for call in priced.calls).values()) == {1}
 
 
 def test_reading_a_generator_stops_when_the_limit_is_reached(
-    session: Session, quick: Served
+    session: Session, priced: Served
 ) -> None:
     session.configured = lambda: {"rate": 0, "concurrency": 2}
-    quick.faults.image_price, quick.faults.cost_ticks = 2 * CENT, 2 * CENT
     read = []
 
     def endless_prompts() -> Any:
@@ -162,28 +152,26 @@ def test_reading_a_generator_stops_when_the_limit_is_reached(
             yield f"prompt {len(read)}"
 
     batch = session.generate(each=endless_prompts(), max_cost=0.10)
-    assert len(batch.ok) == len(quick.calls) == 5
+    assert len(batch.ok) == len(priced.calls) == 5
     assert len(read) < 15
 
 
-def test_concurrent_requests_fetch_the_price_list_once(session: Session, quick: Served) -> None:
-    session.configured = lambda: UNTHROTTLED
+def test_concurrent_requests_fetch_the_price_list_once(session: Session, priced: Served) -> None:
     session.generate(each=[f"p{i}" for i in range(10)], max_cost=1)
-    assert quick.server.counts["/xai_api.Models/ListImageGenerationModels"] == 1
+    assert priced.server.counts["/xai_api.Models/ListImageGenerationModels"] == 1
 
 
 # The ledger
 
 
-def test_costs_are_summed_by_day_and_model(session: Session, quick: Served) -> None:
+def test_costs_are_summed_by_day_and_model(session: Session, priced: Served) -> None:
     """The table starts with the newest day and has a total."""
-    quick.faults.cost_ticks = 2 * CENT
     session.generate("a fox", n=3)
-    quick.faults.model_name = "grok-imagine-image"
+    priced.faults.model_name = "grok-imagine-image"
     session.generate("a hare")
     table = session.history.costs()
-    found = {row.model: (row.requests, row.images, row.cost_usd, row.unknown) for row in table}
-    assert found == {
+    rows = {row.model: (row.requests, row.images, row.cost_usd, row.unknown) for row in table}
+    assert rows == {
         "grok-imagine-image": (1, 1, 0.02, 0),
         "local-preview": (1, 3, pytest.approx(0.06), 0),
     }
@@ -195,11 +183,11 @@ def test_costs_are_summed_by_day_and_model(session: Session, quick: Served) -> N
     assert [row.model for row in session.history.costs()] == ["grok-imagine-image", "local-preview"]
 
 
-def test_an_unknown_cost_is_shown_as_unknown(session: Session, quick: Served) -> None:
+def test_an_unknown_cost_is_shown_as_unknown(session: Session, priced: Served) -> None:
     """Its row and the total both say so."""
-    quick.faults.cost_ticks = None
+    priced.faults.cost_ticks = None
     session.generate("a fox")
-    quick.faults.cost_ticks = 2 * CENT
+    priced.faults.cost_ticks = 2 * CENT
     session.generate("a hare")
     table = session.history.costs()
     assert (table.total_usd, table.unknown) == (0.02, 1)
@@ -209,18 +197,8 @@ def test_an_unknown_cost_is_shown_as_unknown(session: Session, quick: Served) ->
     assert table._repr_html_().count("1 unknown") == 2
 
 
-def test_replays_cost_nothing(session: Session, quick: Served) -> None:
-    """Their cost is 0 in the batch and in the ledger."""
-    quick.faults.cost_ticks = 2 * CENT
-    first = session.generate("a fox")
-    again = session.generate("a fox", replay=True)
-    assert (first.cost_usd, again.cost_usd) == (0.02, 0)
-    assert session.history.costs().total_usd == pytest.approx(0.02)
-
-
-def test_moderated_images_were_paid_for(session: Session, quick: Served) -> None:
-    """Their cost is in the ledger; they are not counted as pictures."""
-    quick.faults.cost_ticks = 2 * CENT
+def test_moderated_images_have_a_cost(session: Session, priced: Served) -> None:
+    """They do not count as pictures."""
     session.generate("a fox [moderated]", n=2)
     (row,) = session.history.costs()
     assert (row.images, row.requests) == (0, 1)

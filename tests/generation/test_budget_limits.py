@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -28,11 +26,10 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from harness import Served
+    from harness import Kernels, Served, Victims
     from xai_notebook.generation.session import Session
 
     Limited = Callable[[Session, float], dict[str, Any]]
-    Sessions = Callable[[], Session]
 
 FAST = {"rate": 0, "concurrency": 32}
 CHAT = "/xai_api.Chat/GetCompletion"
@@ -61,14 +58,6 @@ def spent(server: Served) -> float:
         len(call.message.images) or call.message.HasField("image") for call in server.calls
     )
     return (images + inputs * faults.input_ticks + chats(server) * (faults.chat_ticks or 0)) / 1e10
-
-
-@pytest.fixture
-def priced(quick: Served) -> Served:
-    """A server that lists and charges two cents an image, and 0.1 cents a rewrite."""
-    quick.faults.image_price = quick.faults.cost_ticks = 2 * CENT
-    quick.faults.chat_ticks = CENT // 10
-    return quick
 
 
 def limit_of_a_call(session: Session, usd: float) -> dict[str, Any]:
@@ -127,7 +116,7 @@ def test_a_replay_pays_no_rewrite(session: Session, priced: Served) -> None:
 
 @pytest.mark.parametrize("text", ["", "A fox."])
 def test_a_rewrite_with_or_without_text_is_in_the_ledger(
-    session: Session, priced: Served, text: str, new_session: Sessions
+    session: Session, priced: Served, text: str, new_session: Kernels
 ) -> None:
     """An answer without text was paid for as well; it is asked for again."""
     priced.faults.chat_text = text
@@ -160,7 +149,7 @@ def test_input_images_are_within_the_limit(
 
 
 def test_what_was_reported_last_is_expected_next(
-    session: Session, priced: Served, tmp_path: Path, new_session: Sessions
+    session: Session, priced: Served, tmp_path: Path, new_session: Kernels
 ) -> None:
     """In a plan and under a limit, in this process and in the next one."""
     priced.faults.input_ticks = CENT
@@ -222,7 +211,7 @@ def test_several_images_a_request(session: Session, priced: Served) -> None:
 
 
 def test_a_budget_holds_over_kernels(
-    session: Session, priced: Served, new_session: Sessions
+    session: Session, priced: Served, new_session: Kernels
 ) -> None:
     configured(session, budget="0.10/day")
     session.generate("a fox", n=3)
@@ -286,62 +275,48 @@ def test_a_cost_counts_once(session: Session, priced: Served, reported: int | No
 
 
 SPEND = """
-import sys
 import xai_notebook as xai
 xai.configure(budget="{budget}", rate=0, concurrency=8)
 try:
-    xai.generate(each=[f"{{sys.argv[1]}} {{i}}" for i in range(30)]{options})
-except xai.XaiError as error:
-    print(type(error).__name__, error)
+    xai.generate(each=[f"{name} {{i}}" for i in range(30)]{options})
+except xai.errors.BudgetError:
+    report("refused")
 """
-
-
-def start(name: str, budget: str, options: str = "") -> subprocess.Popen[str]:
-    """Start a process that tries to spend 60 cents."""
-    script = SPEND.format(budget=budget, options=options)
-    return subprocess.Popen(
-        [sys.executable, "-c", script, name],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+"""Tries to spend 60 cents."""
 
 
 @pytest.mark.parametrize(
     ("cost", "options"), [(2, ""), (8, ""), (2, ', rewrite="chat"')], ids=["list", "4x", "rewrite"]
 )
-def test_four_processes_keep_one_budget(keyed: Served, cost: int, options: str) -> None:
+def test_four_processes_keep_one_budget(
+    keyed: Served, priced: Served, victims: Victims, cost: int, options: str
+) -> None:
     """Together they exceed it by at most one difference."""
-    faults = keyed.faults
-    faults.garbage, faults.image_price, faults.cost_ticks = tiny(), 2 * CENT, cost * CENT
-    faults.chat_ticks, faults.delay = CENT // 10, 0.02
-    running = [start(name, "0.50/day", options) for name in "abcd"]
-    for process in running:
-        output, _ = process.communicate(timeout=120)
-        assert not output or output.startswith("BudgetError"), output
-    assert 0.38 <= spent(keyed) <= 0.50 + (cost - 2) / 100 + 1e-9
+    priced.faults.cost_ticks, priced.faults.delay = cost * CENT, 0.02
+    processes = [
+        victims.start(SPEND.format(name=name, budget="0.50/day", options=options))
+        for name in "abcd"
+    ]
+    assert {process.wait() for process in processes} <= {"", "refused"}
+    assert 0.38 <= spent(priced) <= 0.50 + (cost - 2) / 100 + 1e-9
 
 
 def test_reservations_of_a_killed_process_are_released(
-    keyed: Served, new_session: Sessions
+    session: Session, priced: Served, victims: Victims
 ) -> None:
-    faults = keyed.faults
-    faults.garbage, faults.image_price, faults.cost_ticks = tiny(), 2 * CENT, 2 * CENT
-    faults.delay = 60
-    process = start("a", "0.02/day")
-    keyed.wait_for_call(1)
-    session = new_session()
+    priced.faults.delay = 60
+    process = victims.start(SPEND.format(name="a", budget="0.02/day", options=""))
+    priced.wait_for_call(1)
     configured(session, budget="0.02/day")
     assert left(session) == 0
     process.kill()
-    process.communicate()
-    faults.delay = 0.0
+    priced.faults.delay = 0.0
     until(lambda: left(session))
     session.generate("an owl")
 
 
 def test_a_shared_budget_needs_the_library(
-    keyed: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_session: Sessions
+    keyed: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_session: Kernels
 ) -> None:
     keyed.faults.image_price = 2 * CENT
     (tmp_path / FILE).write_bytes(b"no database" * 1000)
@@ -374,7 +349,7 @@ def test_a_job_counts_until_its_results_are_there(
 
 @EVERY_LIMIT
 def test_a_job_is_rewritten_only_if_all_of_it_fits(
-    session: Session, priced: Served, limited: Limited, new_session: Sessions
+    session: Session, priced: Served, limited: Limited, new_session: Kernels
 ) -> None:
     """Eight prompts cost 16.8 cents with their rewrites: below that none is rewritten."""
     prompts = [f"p{i}" for i in range(8)]
@@ -437,7 +412,7 @@ def test_a_job_that_could_not_be_recorded_counts_for_nothing(
 
 @EVERY_LIMIT
 def test_a_job_that_was_recorded_earlier_is_within_the_limit(
-    session: Session, priced: Served, limited: Limited, new_session: Sessions
+    session: Session, priced: Served, limited: Limited, new_session: Kernels
 ) -> None:
     """It could not be submitted then; now it costs more than is left."""
     configured(session)
@@ -475,9 +450,7 @@ def test_a_call_whose_end_could_not_be_written_blocks_no_other(
     assert left(session) == pytest.approx(4.96)
 
 
-def test_free_pictures_set_no_price(
-    session: Session, priced: Served, new_session: Sessions
-) -> None:
+def test_free_pictures_set_no_price(session: Session, priced: Served, new_session: Kernels) -> None:
     """An unpacked picture was free, and the next one costs the list price."""
     session.generate("a fox")
     with session.library().database.writing() as connection:
@@ -613,7 +586,7 @@ def test_a_dry_run_of_a_job_expects_what_the_job_sets_aside(
 
 
 def test_a_call_that_is_under_way_when_the_session_is_closed_counts(
-    session: Session, priced: Served, new_session: Sessions
+    session: Session, priced: Served, new_session: Kernels
 ) -> None:
     """Its picture may be billed; the caller gets an error."""
     priced.faults.delay = 30.0
@@ -630,7 +603,7 @@ def test_a_call_that_is_under_way_when_the_session_is_closed_counts(
 
 
 def test_a_dry_run_of_a_replay_says_what_is_not_stored(
-    new_session: Sessions, priced: Served, keyed: Served
+    new_session: Kernels, priced: Served, keyed: Served
 ) -> None:
     new_session().generate("a fox", n=2)
     again: Any = new_session().generate("a fox", n=2, replay=True, dry_run=True)
@@ -692,7 +665,7 @@ def test_a_dry_run_says_that_a_limit_needs_a_price(session: Session, priced: Ser
 
 
 def test_a_dry_run_of_what_is_stored_needs_no_prices(
-    new_session: Sessions, priced: Served, keyed: Served
+    new_session: Kernels, priced: Served, keyed: Served
 ) -> None:
     new_session().generate("a fox", n=2)
     priced.faults.models_failure = grpc.StatusCode.INVALID_ARGUMENT

@@ -8,21 +8,22 @@ import json
 import zipfile
 from typing import TYPE_CHECKING, Any
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 import xai_notebook as xai
-from harness import without_xai
+from press import execute
 from xai_notebook import __main__ as program
 from xai_notebook.errors import InputImageError, LibraryError, OptionError
 from xai_notebook.generation.session import close_session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from harness import Served
     from press import Press
+
+    Messages = Callable[[], list[Any]]
 
 SECRET = "user-of-a-colleague"
 
@@ -51,7 +52,7 @@ def pictures() -> list[Any]:
     return [*made, *made[0].edit("a hat")]
 
 
-def test_a_colleague_sees_the_same(
+def test_a_bundle_shows_the_same_elsewhere(
     orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
     """The same digests, captions, models, costs and dates, in order; nothing is made."""
@@ -69,10 +70,10 @@ def test_a_colleague_sees_the_same(
     assert len(xai.history()) == 0
 
 
-def test_ids_of_pictures_travel(
+def test_a_bundle_finds_pictures_by_id(
     orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A cell that edits a picture by its id finds it in the bundle."""
+    """A cell edits a picture by its id."""
     (made,) = xai.generate("a fox")
     name = f"@{(made.sha256 or '')[:8]}"
     (edited,) = xai.generate("a hat", image=name)
@@ -165,83 +166,71 @@ def forge(file: Path, **changes: Any) -> None:
             archive.writestr(zipfile.ZipInfo(name), data)
 
 
-class Since:
-    """The messages that a server has received since a moment."""
-
-    def __init__(self, served: Served) -> None:
-        self._served = served
-        self._before = len(served.server.requests)
-
-    @property
-    def messages(self) -> list[Any]:
-        """All messages."""
-        return [call.message for call in self._served.server.requests[self._before :]]
-
-    @property
-    def prompts(self) -> list[str]:
-        """The prompts of the pictures that were ordered."""
-        return [one.prompt for one in self.messages if hasattr(one, "prompt")]
-
-
 @pytest.fixture
-def rewritten(keyed: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Since:
-    """Put a forged bundle beside the notebook that rewrites one of our prompts."""
+def messages(keyed: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Messages:
+    """Forge a rewrite in the bundle beside the notebook; return what the server receives then."""
     keyed.faults.chat_text = "a detailed fox"
     xai.generate("a fox", rewrite="grok-4")
     forge(xai.pack(), prompt="an advertisement")
     close_session()
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "other"))
     keyed.faults.chat_text = "a fox of mine"
-    return Since(keyed)
+    before = len(keyed.server.requests)
+    return lambda: [call.message for call in keyed.server.requests[before:]]
 
 
-def test_a_rewrite_of_a_bundle_answers_and_is_not_sent(rewritten: Since) -> None:
+def prompts(messages: Messages) -> list[str]:
+    """Return the prompts of the requested pictures."""
+    return [message.prompt for message in messages() if hasattr(message, "prompt")]
+
+
+def test_a_rewrite_in_a_bundle_answers_and_is_not_sent(messages: Messages) -> None:
     """The caption shows the rewrite of the bundle; nothing is paid."""
     (seen,) = xai.generate("a fox", rewrite="grok-4")
     assert (seen.bundle, seen.prompt) == ("story.xai", "a fox")
     assert seen.caption.startswith("Rewritten prompt: ")
     assert seen.cell == "%%xai_image --rewrite=grok-4\na fox"
-    assert not rewritten.messages
+    assert not messages()
 
 
 @pytest.mark.parametrize(
     "options", [{"n": 2}, {"fresh": True}, {"n": 2, "reuse": True}, {"aspect_ratio": "2:1"}]
 )
-def test_missing_pictures_are_made_from_a_rewrite_of_ours(
-    rewritten: Since, options: dict[str, Any]
+def test_missing_pictures_are_made_from_an_own_rewrite(
+    messages: Messages, options: dict[str, Any]
 ) -> None:
-    """No word of a bundle is sent with the user's key."""
-    made = xai.generate("a fox", rewrite="grok-4", **options)
-    assert rewritten.prompts == ["a fox of mine"]
-    assert str(made[-1].rewritten_prompt).startswith("A fox of mine")
-    assert made[-1].bundle is None
-    assert "advertisement" not in str(rewritten.messages)
+    """No text of a bundle is sent with the user's key."""
+    batch = xai.generate("a fox", rewrite="grok-4", **options)
+    assert prompts(messages) == ["a fox of mine"]
+    assert str(batch[-1].rewritten_prompt).startswith("A fox of mine")
+    assert batch[-1].bundle is None
+    assert "advertisement" not in str(messages())
 
 
-def test_a_second_run_beside_such_a_bundle_is_free(rewritten: Since) -> None:
+def test_a_second_run_with_a_rewrite_in_a_bundle_is_free(messages: Messages) -> None:
     """Equal requests keep their order, though only the first is answered by the bundle."""
     first = [xai.generate("a fox", rewrite="grok-4")[0] for _ in range(3)]
-    assert [one.bundle for one in first] == ["story.xai", None, None]
-    assert len(rewritten.prompts) == 2
+    assert [image.bundle for image in first] == ["story.xai", None, None]
+    assert len(prompts(messages)) == 2
     close_session()
     again = [xai.generate("a fox", rewrite="grok-4")[0] for _ in range(3)]
-    assert [one.sha256 for one in again] == [one.sha256 for one in first]
-    assert len(rewritten.prompts) == 2
+    assert [image.sha256 for image in again] == [image.sha256 for image in first]
+    assert len(prompts(messages)) == 2
 
 
-def test_a_job_beside_such_a_bundle_orders_what_it_lacks(rewritten: Since) -> None:
-    """It sends no word of the bundle either."""
+def test_a_job_submits_what_a_bundle_lacks(messages: Messages) -> None:
+    """It sends no text of the bundle either."""
     job = xai.generate(each=["a fox", "an owl"], rewrite="grok-4", batch=True)
     assert len(job.wait(60)) == 2
-    assert "an owl" in str(rewritten.messages)
-    assert "a fox" not in rewritten.prompts
-    assert "advertisement" not in str(rewritten.messages)
+    assert "an owl" in str(messages())
+    assert "a fox" not in prompts(messages)
+    assert "advertisement" not in str(messages())
 
 
-def test_unpacking_sets_no_price_and_spends_nothing(
-    rewritten: Since, story: Path, monkeypatch: pytest.MonkeyPatch
+def test_unpacked_costs_do_not_count(
+    messages: Messages, story: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Costs in a bundle are shown and do not count; its rewrite is not remembered."""
+    """Neither for prices nor for the budget; the rewrite of the bundle is not stored."""
     file = (story / "story.xai").rename(story / "gift")
     with zipfile.ZipFile(file) as archive:
         line = json.loads(archive.read("requests.jsonl").splitlines()[1])
@@ -251,7 +240,7 @@ def test_unpacking_sets_no_price_and_spends_nothing(
     assert (row.cost_usd, row.unknown) == (0.0, 0)
     monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", "1/total")
     xai.generate("a fox", rewrite="grok-4")
-    assert rewritten.prompts == ["a fox of mine"]
+    assert prompts(messages) == ["a fox of mine"]
 
 
 def test_a_bundle_holds_no_private_data(orders: Press, story: Path, tmp_path: Path) -> None:
@@ -270,17 +259,16 @@ def test_a_bundle_holds_no_private_data(orders: Press, story: Path, tmp_path: Pa
         assert len(archive.namelist()) == 3
 
 
-def test_a_user_of_another_name_is_answered(
+def test_a_bundle_answers_another_user(
     orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The user is not in the bundle, and does not matter to it."""
     (made,) = xai.generate("a fox", user=SECRET)
     xai.pack()
     elsewhere(monkeypatch, tmp_path)
     assert xai.generate("a fox", user="me", replay=True)[0].sha256 == made.sha256
 
 
-def test_packing_again_keeps_and_adds(
+def test_packing_again_adds_pictures(
     orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Equal pictures make an equal file; new pictures are added to an existing bundle."""
@@ -294,8 +282,8 @@ def test_packing_again_keeps_and_adds(
     (owl,) = xai.generate("an owl")
     xai.pack()
     elsewhere(monkeypatch, tmp_path, "third")
-    found = [xai.generate(prompt, replay=True)[0].sha256 for prompt in ("a fox", "an owl")]
-    assert found == [fox.sha256, owl.sha256]
+    packed = [xai.generate(prompt, replay=True)[0].sha256 for prompt in ("a fox", "an owl")]
+    assert packed == [fox.sha256, owl.sha256]
 
 
 def test_other_notebooks_are_not_packed(orders: Press, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,10 +302,10 @@ def test_other_notebooks_are_not_packed(orders: Press, monkeypatch: pytest.Monke
     assert str(gone.sha256) not in str(file.read_bytes())
 
 
-def test_a_name_is_needed_and_another_file_is_left_alone(
+def test_only_a_bundle_is_overwritten(
     orders: Press, monkeypatch: pytest.MonkeyPatch, story: Path
 ) -> None:
-    """Only a bundle is overwritten."""
+    """Its name is needed if the notebook has none."""
     xai.generate("a fox")
     (story / "story.xai").write_text("my notes")
     with pytest.raises(LibraryError, match=r"story\.xai is damaged or not a bundle"):
@@ -337,19 +325,19 @@ def test_unpacked_pictures_are_in_the_library(
     made = pictures()
     file = xai.pack().rename(tmp_path / "gift.xai")
     elsewhere(monkeypatch, tmp_path)
-    taken = xai.unpack(file)
-    assert {p.sha256 for p in taken} == {p.sha256 for p in made}
+    unpacked = xai.unpack(file)
+    assert {p.sha256 for p in unpacked} == {p.sha256 for p in made}
     assert len(xai.unpack(file)) == 0
     assert {p.sha256 for p in xai.history()} == {p.sha256 for p in made}
     assert sum(row.cost_usd for row in xai.costs()) == 0
-    edited = next(p for p in taken if p.request.inputs)
+    edited = next(p for p in unpacked if p.request.inputs)
     assert "--image=" in edited.cell
     assert "choose:image 1" in edited.cell
     with pytest.raises(OptionError, match="choose"):
         xai.generate("a hat", image=edited.request.inputs[0].label)
 
 
-def test_the_program_packs(
+def test_the_command_line_packs(
     orders: Press,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -376,7 +364,7 @@ def test_the_bundle_of_the_notebook_answers_first(
     """Then the others by name; a deleted bundle does not answer."""
     (ours,) = xai.generate("a fox")
     xai.pack()
-    (theirs,) = xai.generate("a fox", fresh=True)
+    (other,) = xai.generate("a fox", fresh=True)
     (story / "story.xai").rename(story / "keep")
     xai.pack("another.xai")
     (story / "keep").rename(story / "story.xai")
@@ -384,36 +372,23 @@ def test_the_bundle_of_the_notebook_answers_first(
     assert xai.generate("a fox", replay=True)[0].sha256 == ours.sha256
     (story / "story.xai").unlink()
     assert xai.generate("a fox", replay=True)[0].bundle == "another.xai"
-    assert theirs.sha256 != ours.sha256
+    assert other.sha256 != ours.sha256
 
 
 def test_a_notebook_without_a_name_shows_the_same(
     orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
-    """With nbclient: packed in the last cell, run with another library."""
+    """In nbclient: the last cell packs, and the notebook runs with another library."""
     monkeypatch.delenv("JPY_SESSION_NAME")
     head = "%load_ext xai_notebook\nimport xai_notebook as xai"
     cells = [head, "%%xai_image -n 2 --as one\na fox", "two = xai.generate('a fox')\ntwo"]
     tail = "print([(i.sha256, i.caption, i.model) for i in [*one, *two]])"
 
-    def run(last: str, **environment: str) -> Any:
-        code = [nbformat.v4.new_code_cell(cell) for cell in [*cells, tail, last]]
-        made = nbformat.v4.new_notebook(cells=code)
-        client = NotebookClient(
-            made, kernel_name="python3", resources={"metadata": {"path": str(story)}}
-        )
-        client.execute(env=without_xai() | environment)
-        return made
-
-    first = run(
-        "%xai_pack story.xai",
-        XAI_NOTEBOOK_HOME=str(tmp_path / "home"),
-        XAI_API_KEY="xai-key-of-a-test",
-        XAI_API_HOST=orders.host,
-    )
+    first = execute(story, *cells, tail, "%xai_pack story.xai").nb
     paid = len(orders.orders)
-    second = run("0", XAI_NOTEBOOK_HOME=str(tmp_path / "other"))
-    shown = [ast.literal_eval(made.cells[-2].outputs[0].text) for made in (first, second)]
+    elsewhere(monkeypatch, tmp_path)
+    second = execute(story, *cells, tail, "0").nb
+    shown = [ast.literal_eval(book.cells[-2].outputs[0].text) for book in (first, second)]
     assert shown[0] == shown[1]
     assert len(shown[0]) == 3
     assert len(orders.orders) == paid

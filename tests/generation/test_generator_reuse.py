@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
-import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
 from multiprocessing import get_context
-from subprocess import PIPE, Popen
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -26,11 +23,11 @@ from xai_notebook.library import Library
 from xai_notebook.library.storage.database import FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from harness import Served
-    from press import Notebook, Press
+    from harness import Kernels, Served, Victims
+    from press import Notebooks, Press
 
 PROMPTS = ["a fox", "an owl", "a hare"]
 
@@ -46,16 +43,16 @@ def digests(batch: Any) -> list[str | None]:
     return [image.sha256 for image in batch]
 
 
-# Who made it, and where, does not matter
+# Other notebooks and slots
 
 
 def test_any_stored_picture_answers(
-    notebook: Callable[..., Notebook], orders: Press, monkeypatch: pytest.MonkeyPatch
+    notebook: Notebooks, orders: Press, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another notebook's picture at another place; also when the cell is run again."""
+    """Also another notebook's, in another slot, and when the cell runs again."""
     monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
-    made = notebook("xai.generate('a fox')", "shown += xai.generate('a fox')")
-    (second,) = made.run()
+    book = notebook("xai.generate('a fox')", "shown += xai.generate('a fox')")
+    (second,) = book.run()
     monkeypatch.setenv("JPY_SESSION_NAME", "b.ipynb")
     other = notebook("shown += xai.generate('a fox', reuse=True)")
     assert other.rerun() == other.run() == other.run() == [second]
@@ -65,41 +62,36 @@ def test_any_stored_picture_answers(
     assert orders.orders == [1, 1]
 
 
-def test_it_takes_no_place_in_the_pass(notebook: Callable[..., Notebook], orders: Press) -> None:
-    """Cells around it show the same as without it."""
+def test_reuse_takes_no_slot(notebook: Notebooks, orders: Press) -> None:
     ask = "shown += xai.generate('a fox'{})"
-    made = notebook(ask.format(""), ask.format(""))
-    first, second = made.run()
-    made.cells.insert(1, ask.format(", reuse=True"))
-    assert made.rerun() == [first, second, second]
+    book = notebook(ask.format(""), ask.format(""))
+    first, second = book.run()
+    book.cells.insert(1, ask.format(", reuse=True"))
+    assert book.rerun() == [first, second, second]
     assert orders.orders == [1, 1]
 
 
-def test_what_is_missing_is_made_and_displaces_nothing(
-    notebook: Callable[..., Notebook], orders: Press
-) -> None:
-    """Two of four are stored in two slots: two are made, and the same four answer again."""
-    made = notebook(*["shown += xai.generate('a fox')"] * 2)
-    two = made.run()
+def test_only_missing_images_are_made(notebook: Notebooks, orders: Press) -> None:
+    """Two of four are stored in two slots; later the same four answer."""
+    book = notebook(*["shown += xai.generate('a fox')"] * 2)
+    two = book.run()
     four = notebook("shown += xai.generate('a fox', n=4, reuse=True)")
-    found = four.rerun()
-    assert {*two} < {*found}
-    assert len({*found}) == 4
-    assert four.run() == four.rerun() == found
-    assert made.rerun() == two
+    images = four.rerun()
+    assert {*two} < {*images}
+    assert len({*images}) == 4
+    assert four.run() == four.rerun() == images
+    assert book.rerun() == two
     assert orders.orders == [1, 1, 2]
 
 
-def test_what_was_replaced_answers_too(notebook: Callable[..., Notebook], orders: Press) -> None:
-    """Nothing is made while enough images are stored."""
-    made = notebook("shown += xai.generate('a fox')")
-    first, second = made.run(), made.run()
+def test_replaced_images_answer(notebook: Notebooks, orders: Press) -> None:
+    book = notebook("shown += xai.generate('a fox')")
+    first, second = book.run(), book.run()
     assert digests(xai.generate("a fox", n=2, reuse=True)) == second + first
     assert orders.orders == [1, 1]
 
 
-def test_what_is_in_the_trash_does_not_answer(orders: Press) -> None:
-    """It is made again, once."""
+def test_images_in_the_trash_do_not_answer(orders: Press) -> None:
     first = xai.generate("a fox", reuse=True)
     first.delete()
     second, third = (xai.generate("a fox", reuse=True) for _ in range(2))
@@ -133,93 +125,81 @@ def test_an_edit_is_made_once(orders: Press) -> None:
     assert orders.orders == [1, 1]
 
 
-# At the same moment
+# Concurrent calls
 
 
-def answer_once_one_waits(orders: Press) -> None:
-    """Let the server answer once a call waits; any other call would have come by then."""
+def release_the_first_call(orders: Press) -> None:
+    """Let the server answer when a call waits; other calls would have arrived by then."""
     until(lambda: orders.waiting == 1)
     orders.left = None
 
 
-def test_threads_make_it_once(orders: Press) -> None:
+def test_threads_share_an_image(orders: Press) -> None:
     orders.left = 0
     with ThreadPoolExecutor(8) as pool:
-        found = [pool.submit(reuse, PROMPTS) for _ in range(8)]
-        answer_once_one_waits(orders)
-        assert len({tuple(one.result()) for one in found}) == 1
+        futures = [pool.submit(reuse, PROMPTS) for _ in range(8)]
+        release_the_first_call(orders)
+        assert len({tuple(future.result()) for future in futures}) == 1
     assert orders.orders == [1] * 3
 
 
-def test_tasks_make_it_once(orders: Press) -> None:
-    """The tasks that waited count as replayed."""
+def test_tasks_share_an_image(orders: Press) -> None:
+    """Waiting tasks get it as replayed."""
     orders.left = 0
 
     async def ask() -> list[Any]:
-        found = asyncio.gather(*(xai.agenerate("a fox", reuse=True) for _ in range(20)))
-        await asyncio.to_thread(answer_once_one_waits, orders)
-        return list(await found)
+        batches = asyncio.gather(*(xai.agenerate("a fox", reuse=True) for _ in range(20)))
+        await asyncio.to_thread(release_the_first_call, orders)
+        return list(await batches)
 
-    found = asyncio.run(ask())
-    assert len({batch[0].sha256 for batch in found}) == 1
-    assert sum(batch[0].replayed for batch in found) == 19
+    batches = asyncio.run(ask())
+    assert len({batch[0].sha256 for batch in batches}) == 1
+    assert sum(batch[0].replayed for batch in batches) == 19
     assert orders.orders == [1]
 
 
-def test_processes_of_a_home_make_it_once(orders: Press, tmp_path: Path) -> None:
+def test_processes_share_an_image(orders: Press, tmp_path: Path) -> None:
     """Four spawned processes, as with Dask and Ray; they leave no lock behind."""
     with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
-        found = list(pool.map(reuse, [PROMPTS, PROMPTS[::-1], PROMPTS, PROMPTS[::-1]]))
-    assert found[0] == found[1][::-1] == found[2] == found[3][::-1]
+        shown = list(pool.map(reuse, [PROMPTS, PROMPTS[::-1], PROMPTS, PROMPTS[::-1]]))
+    assert shown[0] == shown[1][::-1] == shown[2] == shown[3][::-1]
     assert orders.orders == [1] * 3
     assert [*(tmp_path / "home" / "locks").iterdir()] == []
 
 
-MAKER = """
-import sys, time
-import xai_notebook as xai
-from xai_notebook.library import Library
-if sys.argv[1] == "arrived":
-    def save(self, replies):
-        print("arrived", flush=True)
-        time.sleep(600)
-    Library.add_replies = save
-xai.generate("a fox", reuse=True)
+GENERATE = 'import xai_notebook as xai; xai.generate("a fox", reuse=True)'
+STOP_AT_THE_REPLY = """
+def save(self, replies):
+    report("arrived")
+    time.sleep(600)
+xai_notebook.library.Library.add_replies = save
 """
 
 
-@contextlib.contextmanager
-def maker(when: str) -> Iterator[Popen[str]]:
-    """Run a process that asks for a fox."""
-    with Popen([sys.executable, "-c", MAKER, when], stdout=PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-@pytest.mark.parametrize("when", ["asking", "arrived"])
-def test_a_killed_maker_is_followed_by_the_next(orders: Press, when: str) -> None:
-    """A waiting call makes the image; if it had arrived, it is not requested again."""
-    current_session().library()  # what waits for a library is put in when one is opened
+@pytest.mark.parametrize("when", ["requested", "arrived"])
+def test_a_waiting_call_continues_for_a_killed_one(
+    orders: Press, victims: Victims, when: str
+) -> None:
+    """It makes the image; if the image had arrived, it is not requested again."""
+    current_session().library()  # opening a library imports replies of killed processes
     orders.left = 1 if when == "arrived" else 0
-    with maker(when) as process, ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool:
         if when == "arrived":
-            assert process.stdout is not None
-            assert process.stdout.readline() == "arrived\n"
+            victim = victims.start(STOP_AT_THE_REPLY + GENERATE)
+            assert victim.reports.read(7) == b"arrived"
         else:
+            victim = victims.start(GENERATE)
             until(lambda: orders.waiting == 1)
-        waits = pool.submit(reuse, ["a fox"])
-        assert wait([waits], 0.3).not_done
-        process.kill()
-        process.wait()
+        waiting = pool.submit(reuse, ["a fox"])
+        assert wait([waiting], 0.3).not_done
+        victim.kill()
         orders.left = None
-        assert waits.result(60) is not None
-    # A server may go on with the request of a client that is gone.
-    assert len(orders.orders) <= (2 if when == "asking" else 1)
+        assert waiting.result(60) is not None
+    # A server may continue the request of a killed client.
+    assert len(orders.orders) <= (2 if when == "requested" else 1)
 
 
-def test_a_maker_that_fails_is_followed_by_the_next(orders: Press) -> None:
+def test_a_waiting_call_continues_for_a_failed_one(orders: Press) -> None:
     """The first call raises, the second makes the picture, the third replays it."""
     orders.failures = [grpc.StatusCode.INVALID_ARGUMENT]
 
@@ -227,51 +207,51 @@ def test_a_maker_that_fails_is_followed_by_the_next(orders: Press) -> None:
         calls = (xai.agenerate("a fox", reuse=True) for _ in range(3))
         return list(await asyncio.gather(*calls, return_exceptions=True))
 
-    found = asyncio.run(ask())
-    assert sum(isinstance(one, Exception) for one in found) == 1
+    results = asyncio.run(ask())
+    assert sum(isinstance(result, Exception) for result in results) == 1
     assert orders.orders == [1]
 
 
-def test_waiting_for_another_process_can_be_interrupted(orders: Press) -> None:
+def test_waiting_for_another_process_can_be_interrupted(orders: Press, victims: Victims) -> None:
     """The kernel is free at once, and the other process continues."""
     orders.left = 0
-    with maker("asking") as process:
-        until(lambda: orders.waiting == 1)
-        timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
-        with pytest.raises(KeyboardInterrupt):
-            xai.generate("a fox", reuse=True)
-        assert orders.orders == []
-        orders.left = None
-        assert process.wait(60) == 0
+    process = victims.start(GENERATE)
+    until(lambda: orders.waiting == 1)
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        xai.generate("a fox", reuse=True)
+    assert orders.orders == []
+    orders.left = None
+    assert process.wait() == ""
     assert xai.generate("a fox", reuse=True)[0].replayed
     assert orders.orders == [1]
 
 
-def test_a_prompt_is_rewritten_once(keyed: Served) -> None:
+def test_a_prompt_is_rewritten_once(keyed: Served, victims: Victims) -> None:
     """In tasks and in processes; its picture is made once, too."""
-    ask = "import xai_notebook as xai; xai.generate('a fox', rewrite='chat', reuse=True)"
-    makers = [Popen([sys.executable, "-c", ask]) for _ in range(3)]
+    code = GENERATE.replace("reuse", "rewrite='chat', reuse")
+    processes = [victims.start(code) for _ in range(3)]
 
     async def tasks() -> None:
         calls = (xai.agenerate("a fox", rewrite="chat", reuse=True) for _ in range(4))
         await asyncio.gather(*calls)
 
     asyncio.run(tasks())
-    assert [maker.wait(60) for maker in makers] == [0] * 3
+    assert [process.wait() for process in processes] == [""] * 3
     rewrites = [call for call in keyed.server.requests if "Chat" in call.method]
     assert (len(rewrites), len(keyed.calls)) == (1, 1)
 
 
-# A library that cannot be had
+# Without a library
 
 
-@pytest.mark.parametrize("trouble", ["it is damaged", "it cannot be read or written"])
-def test_without_a_library_it_is_made_once_at_a_time(
-    orders: Press, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+@pytest.mark.parametrize("library", ["damaged", "unavailable"])
+def test_tasks_share_an_image_without_a_library(
+    orders: Press, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
-    """Waiting calls get the maker's picture, with a note that it is not in the library."""
-    if trouble == "it is damaged":
+    """A note says that it is not in the library."""
+    if library == "damaged":
         (tmp_path / "home").mkdir()
         (tmp_path / "home" / FILE).write_bytes(b"no database" * 1000)
     else:
@@ -285,50 +265,46 @@ def test_without_a_library_it_is_made_once_at_a_time(
     orders.left = 0
 
     async def ask() -> list[Any]:
-        found = asyncio.gather(*(xai.agenerate("a fox", reuse=True) for _ in range(5)))
-        await asyncio.to_thread(answer_once_one_waits, orders)
-        return list(await found)
+        batches = asyncio.gather(*(xai.agenerate("a fox", reuse=True) for _ in range(5)))
+        await asyncio.to_thread(release_the_first_call, orders)
+        return list(await batches)
 
-    found = asyncio.run(ask())
-    assert len({batch[0].data for batch in found}) == 1
-    said = [" ".join(batch.notes) for batch in found]
-    assert sum("equal request" in line for line in said) == 4
-    assert sum("library" in line for line in said) == 5
-    assert orders.orders == [1]
+    batches = asyncio.run(ask())
+    assert len({batch[0].data for batch in batches}) == 1
+    notes = [" ".join(batch.notes) for batch in batches]
+    assert sum("equal request" in note for note in notes) == 4
+    assert sum("library" in note for note in notes) == 5
     xai.generate("a fox", reuse=True)
-    assert orders.orders == [1]  # this process remembers it
+    assert orders.orders == [1]  # this process remembers the image
 
 
 # Jobs and plans
 
 
-def test_a_job_takes_what_is_stored_and_follows_what_is_open(
-    keyed: Served, monkeypatch: pytest.MonkeyPatch, new_session: Callable[[], Session]
+def test_jobs_of_two_notebooks_submit_a_request_once(
+    keyed: Served, monkeypatch: pytest.MonkeyPatch, kernels: Kernels
 ) -> None:
-    """Each distinct request is submitted once, by whichever notebook."""
-    sessions = [new_session(), new_session()]
+    """They share stored images and open jobs."""
+    sessions = [kernels(), kernels()]
     stored = sessions[0].generate("a fox")
     monkeypatch.setenv("JPY_SESSION_NAME", "b.ipynb")
     asks: dict[str, Any] = {"each": ["a fox", "an owl", "an owl"], "reuse": True}
     keyed.faults.delay = 0.5
     first = sessions[0].generate("an owl", batch=True)
     jobs = [session.generate(batch=True, **asks) for session in sessions]
-    found = [[image.id for image in job.wait()] for job in jobs]
-    assert found[0] == found[1]
-    assert [image.id for image in first.wait()] == found[0][1:2]
-    assert found[0][0] == stored[0].id
-    assert found[0][1] == found[0][2] != stored[0].id
-    assert [image.id for image in sessions[0].generate(**asks)] == found[0]
-    handed = [
-        request.batch_request_id
-        for call in keyed.server.requests
-        if call.method.endswith("AddBatchRequests")
-        for request in call.message.batch_requests
+    ids, other_ids = [[image.id for image in job.wait()] for job in jobs]
+    assert ids == other_ids
+    assert [image.id for image in first.wait()] == ids[1:2]
+    assert ids[0] == stored[0].id
+    assert ids[1] == ids[2] != stored[0].id
+    assert [image.id for image in sessions[0].generate(**asks)] == ids
+    (added,) = [
+        call.message for call in keyed.server.requests if call.method.endswith("AddBatchRequests")
     ]
-    assert len(handed) == 1
+    assert len(added.batch_requests) == 1
 
 
-def test_cancelling_leaves_the_job_of_others_alone(session: Session, keyed: Served) -> None:
+def test_cancelling_a_job_leaves_the_requests_of_others(session: Session, keyed: Served) -> None:
     """A job that shares images with another cancels only those it submitted itself."""
     keyed.faults.batches.pace = 0.001
     first: Any = session.generate(each=["a fox", "an owl"], batch=True)
@@ -353,11 +329,11 @@ def test_a_plan_counts_equal_requests_once(keyed: Served) -> None:
     assert sorted(call.message.n for call in keyed.calls) == [1, 1, 2]
 
 
-# What cannot be meant
+# Options
 
 
 @pytest.mark.parametrize("other", [{"fresh": True}, {"replay": True}, {"redo": [0]}], ids=str)
-def test_contradictions_are_refused(orders: Press, other: dict[str, Any]) -> None:
+def test_contradicting_options_are_refused(orders: Press, other: dict[str, Any]) -> None:
     """Unless `reuse` is only the default."""
     with pytest.raises(OptionError, match=f"--reuse and --{next(iter(other))} contradict"):
         xai.generate("a fox", reuse=True, **other)
@@ -366,23 +342,22 @@ def test_contradictions_are_refused(orders: Press, other: dict[str, Any]) -> Non
     assert orders.orders == []
 
 
-def test_the_default_can_be_configured(notebook: Callable[..., Notebook], orders: Press) -> None:
-    made = notebook(
+def test_the_default_can_be_configured(notebook: Notebooks, orders: Press) -> None:
+    book = notebook(
         "%config XaiImage.reuse = True\nshown += xai.generate('a fox')",
         "%xai_image --as one a fox\nshown += one",
         "shown += xai.generate('a fox', reuse=False)",
     )
-    first, second, third = made.run()
+    first, second, third = book.run()
     assert first == second == third
-    assert made.run(2) != [third]
-    made.cells[2] = "shown += xai.generate('a fox', fresh=True)"
-    assert made.run(2) not in ([first], [third])
+    assert book.run(2) != [third]
+    book.cells[2] = "shown += xai.generate('a fox', fresh=True)"
+    assert book.run(2) not in ([first], [third])
 
 
-def test_replay_of_more_than_a_place_holds_sends_nothing(orders: Press) -> None:
-    """Two slots with one picture each have two pictures."""
+def test_replay_takes_images_of_several_slots(orders: Press) -> None:
     session = current_session()
     two = [session.generate("a fox") for _ in range(2)]
-    found = session.generate("a fox", n=2, replay=True)
-    assert {*digests(found)} == {*digests(two[0]), *digests(two[1])}
+    both = session.generate("a fox", n=2, replay=True)
+    assert {*digests(both)} == {*digests(two[0]), *digests(two[1])}
     assert orders.orders == [1, 1]

@@ -1,4 +1,4 @@
-"""A library that cannot be used: images are saved elsewhere, or not requested, with a note."""
+"""Without a usable library, images are saved elsewhere or not requested, with a note."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import small_disk_at, start_kernel, tiny, unprivileged
+from harness import small_disk_at, tiny, unprivileged
 from xai_notebook.errors import LibraryError, NotKeptError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from harness import Served
+    from harness import Kernels, Served
     from xai_notebook.generation.session import Session
 
 
-def test_without_a_home_previews_still_work(tmp_path: Path) -> None:
-    """With a file in place of the home, each cell has a note; pictures are shown and exported."""
-    home = tmp_path / "home-file"
+def test_previews_work_without_a_home(
+    new_session: Kernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each batch has a note; pictures are shown and exported."""
+    home = tmp_path / "file"
     home.write_text("I am a file")
-    with start_kernel(tmp_path / "k", XAI_NOTEBOOK_HOME=str(home)) as kernel:
-        kernel.run("%load_ext xai_notebook")
-        first = kernel.run("%xai_image -n 2 --as foxes a red fox")
-        second = kernel.run("%xai_image --export . --as hare a hare")
-        sizes = kernel.run("[len(i.data) > 99 for i in foxes] + [hare[0].path.suffix]")
-    assert (first.error, second.error, sizes.error) == (None, None, None)
-    for shown in (first, second):
-        assert shown.html[0].count("Not kept anywhere") == 1
-        assert "XAI_NOTEBOOK_HOME" in shown.html[0]
-    assert first.html[0].count("<img") == 2
-    assert sizes.text == [str([True, True, ".jpg"])]
-    assert (first.stderr, second.stderr) == ("", "")
+    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
+    session = new_session()
+    for prompt, options in (("a fox", {"n": 2}), ("a hare", {"export": tmp_path / "exported"})):
+        batch: Any = session.generate(prompt, **options)
+        html = batch._repr_mimebundle_()["text/html"]
+        assert html.count("Not kept anywhere") == 1
+        assert "XAI_NOTEBOOK_HOME" in html
+        assert html.count("<img") == len(batch) == options.get("n", 1)
+        assert all(len(image.data) > 99 for image in batch)
+    assert batch[0].path.suffix == ".jpg"
     assert home.read_text() == "I am a file"
 
 
-def test_without_a_home_nothing_is_ordered(
+def test_nothing_is_requested_without_a_home(
     session: Session, quick: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Images that cost money and cannot be saved are not requested."""
@@ -101,7 +101,7 @@ def test_a_full_disk(
     assert kept(session) == len(quick.calls)
 
 
-def test_a_disk_without_any_room_is_called_full(
+def test_an_entirely_full_disk_is_reported_as_full(
     session: Session, quick: Served, disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SQLite reports an I/O error, because it cannot create its files."""
@@ -123,7 +123,7 @@ def kept(session: Session) -> int:
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
 @pytest.mark.parametrize("format_", ["base64", "url"])
-def test_a_quota_that_no_look_at_the_disk_tells(
+def test_a_quota_that_the_free_space_does_not_show(
     session: Session, quick: Served, format_: str
 ) -> None:
     """No image is requested after the first that cannot be saved, in later calls too."""
@@ -133,7 +133,7 @@ def test_a_quota_that_no_look_at_the_disk_tells(
     with limited(900_000):
         batch: Any = session.generate(each=[f"p{i}" for i in range(9)], format=format_)
         assert [image.data for image in batch.ok] == [quick.faults.garbage] * len(batch.ok)
-        assert len(batch.ok) <= 3  # others are under way while the first is saved
+        assert len(batch.ok) <= 3  # others are in flight while the first is saved
         assert len(quick.calls) == 1 + len(batch.ok)
         assert len(batch.notes) == 1
         assert "Not kept anywhere" in batch.notes[0]
@@ -177,20 +177,13 @@ def outdate(home: Path) -> bytes:
 
 @pytest.mark.parametrize(
     ("spoil", "cause"),
-    [
-        (damage, "is damaged and was not changed"),
-        (outdate, "newer xai-notebook"),
-    ],
+    [(damage, "is damaged and was not changed"), (outdate, "newer xai-notebook")],
 )
 @pytest.mark.parametrize("format_", ["base64", "url"])
 def test_a_library_that_cannot_be_opened(
-    session: Session,
-    quick: Served,
-    spoil: Callable[[Path], bytes],
-    cause: str,
-    format_: str,
+    session: Session, quick: Served, spoil: Callable[[Path], bytes], cause: str, format_: str
 ) -> None:
-    """It is left alone, each batch has a note, and new images go into it once it can be opened."""
+    """It is not changed, each batch has a note, and new images are stored when it can be opened."""
     home = session.library().home
     session.close()
     file = home / "library.sqlite3"
@@ -221,10 +214,10 @@ def test_a_library_that_cannot_be_opened(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_a_library_of_others(
+def test_a_read_only_library(
     session: Session, quick: Served, unprivileged_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A read-only home answers; paid images are refused, and previews have a note."""
+    """It answers; paid images are refused, and previews have a note."""
     home = unprivileged_folder / "course"
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
     session.generate("a fox", n=2)

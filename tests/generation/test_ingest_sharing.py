@@ -4,38 +4,30 @@ from __future__ import annotations
 
 import urllib.request
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import GENERATE
 from xai_notebook.arguments.options import resolve
 from xai_notebook.client import bounds, wire
 from xai_notebook.errors import OptionError
-from xai_notebook.generation.session import Session
 from xai_notebook.library import Library
 from xai_notebook.pictures.render.grid import plain_text, to_html
 
 if TYPE_CHECKING:
-    from harness import Served
+    from harness import Kernels, Served
 
 
-def fetched(url: str) -> bytes:
-    """Return the bytes at an address."""
+def download(url: str) -> bytes:
     with urllib.request.urlopen(url) as reply:
         return bytes(reply.read())
 
 
-def orders(server: Served) -> list[Any]:
-    """Return the image requests in order."""
-    return [call.message for call in server.server.requests if call.method == GENERATE]
-
-
-def test_a_shared_picture_has_a_link(session: Session, quick: Served) -> None:
+def test_a_shared_picture_has_a_link(kernels: Kernels, quick: Served) -> None:
     """It leads to the original; its last day is in the caption."""
-    batch = session.generate("a <fox>", n=2, share=2)
-    assert [fetched(image.public_url or "") for image in batch] == [i.data for i in batch]
-    storage = orders(quick)[0].storage_options
+    batch = kernels().generate("a <fox>", n=2, share=2)
+    assert [download(image.public_url or "") for image in batch] == [i.data for i in batch]
+    storage = quick.last.storage_options
     assert storage.filename == "a-fox.jpg"
     assert storage.expires_after == storage.public_url.expires_after == 2 * 24 * 3600
     image = batch[0]
@@ -48,44 +40,33 @@ def test_a_shared_picture_has_a_link(session: Session, quick: Served) -> None:
     assert f"public link until {day}: {image.public_url}" in plain_text(batch)
 
 
-def test_a_replayed_picture_keeps_its_link(session: Session, quick: Served) -> None:
+def test_a_replayed_picture_keeps_its_link(kernels: Kernels, quick: Served) -> None:
     """In another kernel, too; nothing is sent."""
-    first = session.generate("a fox", share=True)
-    other = Session()
-    try:
-        again = other.generate("a fox", share=True)
-    finally:
-        other.close()
+    first = kernels().generate("a fox", share=True)
+    again = kernels().generate("a fox", share=True)
     assert again[0].replayed
     assert again[0].public_url == first[0].public_url
     assert again[0].public_url_expires == first[0].public_url_expires
-    assert len(orders(quick)) == 1
-    assert not [c for c in quick.server.requests if c.method == wire.UPLOAD_FILE]
+    assert len(quick.calls) == 1
+    assert not quick.server.counts[wire.UPLOAD_FILE]
 
 
-def test_what_is_stored_is_shared_without_being_made_again(session: Session, quick: Served) -> None:
-    session.generate("a fox")
-    other = Session()
-    try:
-        (image,) = other.generate("a fox", share=1)
-        (later,) = other.history.search("fox")
-    finally:
-        other.close()
+def test_a_stored_picture_is_shared(kernels: Kernels, quick: Served) -> None:
+    kernels().generate("a fox")
+    other = kernels()
+    (image,) = other.generate("a fox", share=1)
+    (later,) = other.history.search("fox")
     assert image.replayed
-    assert fetched(image.public_url or "") == image.data
+    assert download(image.public_url or "") == image.data
     assert later.public_url == image.public_url
-    assert len(orders(quick)) == 1
+    assert len(quick.calls) == 1
 
 
-def test_the_usual_time_is_the_longest(session: Session, quick: Served) -> None:
+def test_the_default_time_is_the_longest(kernels: Kernels, quick: Served) -> None:
     """For new and for stored pictures: a link ends with its file."""
-    (made,) = session.generate("a fox", share=True)
-    session.generate("a wolf")
-    other = Session()
-    try:
-        (stored,) = other.generate("a wolf", share=True)
-    finally:
-        other.close()
+    (made,) = kernels().generate("a fox", share=True)
+    kernels().generate("a wolf")
+    (stored,) = kernels().generate("a wolf", share=True)
     for image in (made, stored):
         assert image.public_url_expires is not None
         left = image.public_url_expires - datetime.now(timezone.utc)
@@ -96,24 +77,21 @@ def test_the_usual_time_is_the_longest(session: Session, quick: Served) -> None:
 
 @pytest.mark.parametrize("stored", [True, False])
 @pytest.mark.parametrize("fault", ["storage_error", "public_url_error"])
-def test_a_failure_is_a_note(session: Session, quick: Served, fault: str, *, stored: bool) -> None:
+def test_a_failure_is_a_note(kernels: Kernels, quick: Served, fault: str, *, stored: bool) -> None:
     """The picture itself is shown."""
     if stored:
-        session.generate("a fox")
+        kernels().generate("a fox")
     setattr(quick.faults.files, fault, "no room for that")
-    other = Session()
-    try:
-        (image,) = other.generate("a fox", share=1)
-    finally:
-        other.close()
+    (image,) = kernels().generate("a fox", share=1)
     assert image.status == "ok"
     assert image.public_url is None or (stored and fault == "storage_error")
     if image.public_url is None:
         assert any("Not shared" in note and "no room" in note for note in image.notes)
 
 
-def test_an_expired_link_is_not_shown(session: Session, quick: Served) -> None:
-    """The caption shows when it ended, and asking again makes a new one."""
+def test_an_expired_link_is_not_shown(kernels: Kernels, quick: Served) -> None:
+    """The caption shows when it expired, and the next `share` makes a new one."""
+    session = kernels()
     (image,) = session.generate("a fox", share=1)
     past = datetime.now(timezone.utc) - timedelta(days=3)
     object.__setattr__(image.picture, "public_url_expires", past)
@@ -123,17 +101,13 @@ def test_an_expired_link_is_not_shown(session: Session, quick: Served) -> None:
     library = Library.open(session.library().home)
     library.share(image.picture)
     library.close()
-    other = Session()
-    try:
-        (again,) = other.generate("a fox", share=1)
-    finally:
-        other.close()
+    (again,) = kernels().generate("a fox", share=1)
     assert again.is_public
     assert again.public_url != image.public_url
 
 
 @pytest.mark.parametrize("value", ["0", "31", "0.01", "never", "-1"])
-def test_impossible_days_are_refused(value: str) -> None:
+def test_a_time_out_of_bounds_is_refused(value: str) -> None:
     """The store accepts an hour to 30 days."""
     with pytest.raises(OptionError, match="--share"):
         resolve({"share": value})
@@ -151,5 +125,5 @@ def test_impossible_days_are_refused(value: str) -> None:
         ("https://" + "a" * 2000, False),
     ],
 )
-def test_only_addresses_are_links(url: str, *, good: bool) -> None:
+def test_only_safe_addresses_are_links(url: str, *, good: bool) -> None:
     assert (bounds.link(url) == url) is good

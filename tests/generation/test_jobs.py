@@ -1,9 +1,8 @@
-"""Batch jobs at the embedded server: submit, collect, end, and find again."""
+"""Batch jobs with the embedded server: submit, collect, end, and find again."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import threading
@@ -19,34 +18,27 @@ from harness import CENT, serve, tiny, until
 from xai_notebook import errors
 from xai_notebook.client.transport import retry
 from xai_notebook.generation.jobs import poller, submitter
-from xai_notebook.generation.session import Session
 from xai_notebook.server import BatchFaults, Faults
 from xai_notebook.server.batches import Batches
-from xai_notebook.server.faults import Refusal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness import Served
+    from harness import Kernels, Served
     from xai_notebook.generation.jobs.job import BatchJob
+    from xai_notebook.generation.session import Session
 
 PROMPTS = [f"fox {number}" for number in range(12)]
 
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch, server: Served) -> None:
-    """Poll often, and have everything made at once."""
+    """Poll often, and make all images at once."""
     monkeypatch.setattr(poller, "_BACKOFF", retry.Backoff(0.02, 0.1))
     monkeypatch.setattr(submitter, "LOOK_PAUSES", (0.01, 0.02, 0.04))
     server.faults.garbage = tiny()
     server.faults.batches.pace = 10_000
     server.faults.cost_ticks = server.faults.image_price = CENT
-
-
-@pytest.fixture
-def kernels(keyed: Served, new_session: Any) -> Any:
-    """Start kernels that share a library and a server."""
-    return new_session
 
 
 def submit(session: Session, prompt: str | None = None, **options: Any) -> BatchJob:
@@ -58,23 +50,28 @@ def sent(server: Served, method: str) -> list[Any]:
     return [call.message for call in server.server.requests if call.method.endswith(f"/{method}")]
 
 
-def held(server: Served) -> Counter[str]:
-    """Count each prompt that the service has, over all batches."""
+def requests(server: Served) -> list[Any]:
+    """Return the requests that were added to batches."""
+    return [item for call in sent(server, "AddBatchRequests") for item in call.batch_requests]
+
+
+def ordered(server: Served) -> Counter[str]:
+    """Count each prompt of all batches."""
     batches = server.server._service._batches._batches.values()
     entries = [entry for batch in batches for entry in batch.entries.values()]
     return Counter(entry.request.image_request.prompt for entry in entries)
 
 
 def stop(server: Served) -> None:
-    """Let the service make no more results."""
+    """Let the server make no more results."""
     server.faults.batches.pace = 1e-6
 
 
 # Submit and collect
 
 
-def test_a_job_brings_every_image(session: Session, server: Served) -> None:
-    """One base64 request with a key per image; the images are stored, in order."""
+def test_a_job_makes_and_stores_all_images(session: Session, server: Served) -> None:
+    """It has a request with a key of its own for each image; the images are in order."""
     job = submit(session, each=PROMPTS, n=2)
     batch = job.wait()
     assert [image.prompt for image in batch] == [prompt for prompt in PROMPTS for _ in range(2)]
@@ -82,9 +79,9 @@ def test_a_job_brings_every_image(session: Session, server: Served) -> None:
     assert {image.status for image in batch} == {"ok"}
     assert (job.state, job.counts.succeeded) == ("done", 24)
     assert job.cost_usd == pytest.approx(0.24)
-    added = [one for call in sent(server, "AddBatchRequests") for one in call.batch_requests]
-    assert len({one.batch_request_id for one in added}) == len(added) == 24
-    assert {(one.image_request.n, one.image_request.format) for one in added} == {(1, 1)}
+    added = requests(server)
+    assert len({request.batch_request_id for request in added}) == len(added) == 24
+    assert {(item.image_request.n, item.image_request.format) for item in added} == {(1, 1)}
     assert len(session.history.search(n=100)) == 24
     assert not server.calls
 
@@ -114,19 +111,19 @@ def test_calls_stay_small(session: Session, server: Served) -> None:
     job.cancel()
 
 
-def test_an_input_image_is_stored_once(session: Session, server: Served) -> None:
-    """The requests name the stored file and do not carry the image."""
+def test_an_input_image_is_uploaded_once(session: Session, server: Served) -> None:
+    """The requests name the file and do not contain the image."""
     photo = Image.effect_noise((200, 200), 90)
     batch = submit(session, each=PROMPTS, image=[photo]).wait()
-    added = [one for call in sent(server, "AddBatchRequests") for one in call.batch_requests]
+    added = requests(server)
     assert len(sent(server, "UploadFile")) == 1
-    assert len({one.image_request.image.file_id for one in added}) == 1
-    assert not any(one.image_request.image.image_url for one in added)
+    assert len({item.image_request.image.file_id for item in added}) == 1
+    assert not any(item.image_request.image.image_url for item in added)
     assert len(batch.ok) == 12
 
 
-def test_an_input_image_that_is_gone_is_stored_again(session: Session, server: Served) -> None:
-    """Requests that failed because the file was deleted are submitted with a new one."""
+def test_a_deleted_input_image_is_uploaded_again(session: Session, server: Served) -> None:
+    """Requests that failed without the file are submitted with a new one."""
     photo = Image.effect_noise((200, 200), 90)
     server.faults.batches.pace = 5
     job = submit(session, each=PROMPTS[:2], image=[photo])
@@ -137,10 +134,9 @@ def test_an_input_image_that_is_gone_is_stored_again(session: Session, server: S
     assert len(sent(server, "UploadFile")) == 2
 
 
-def test_an_interrupted_submission_looks_for_its_input_image(
-    kernels: Any, server: Served, monkeypatch: pytest.MonkeyPatch
+def test_an_interrupted_submission_uploads_a_deleted_input_image(
+    kernels: Kernels, server: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may be deleted before the rest is submitted; the cell uploads it again."""
     photo = Image.effect_noise((200, 200), 90)
     with monkeypatch.context() as patch:
         broken = errors.LibraryError("as the test wants it")
@@ -167,27 +163,18 @@ def test_results_are_fetched_while_it_runs(session: Session, server: Served) -> 
     assert len(job.wait().ok) == 12
 
 
-def test_a_result_with_nothing_in_it_has_failed(session: Session, server: Served) -> None:
-    """It is a card with the reason; all others are there."""
+def test_an_empty_result_has_failed(session: Session, kernels: Kernels, server: Served) -> None:
+    """A card has the reason."""
+    stop(server)
     job = submit(session, each=PROMPTS)
     job.cancel()
     session.close()
-    keys = [
-        one.batch_request_id
-        for call in sent(server, "AddBatchRequests")
-        for one in call.batch_requests
-    ]
-    server.faults.batches.neither = frozenset(keys[:1])
-    other = Session()
-    try:
-        job = submit(other, each=PROMPTS)
-        batch = job.wait()
-        missing = [image for image in batch if image.status == "failed"]
-        if len(missing) == 1:  # unless the first job was done before it was cancelled
-            assert "neither an answer nor a reason" in (missing[0].error or "")
-            assert (job.state, job.counts.failed) == ("done", 1)
-    finally:
-        other.close()
+    server.faults.batches.pace = 10_000
+    server.faults.batches.neither = frozenset([requests(server)[0].batch_request_id])
+    job = submit(kernels(), each=PROMPTS)
+    (failed,) = [image for image in job.wait() if image.status == "failed"]
+    assert "neither an answer nor a reason" in str(failed.error)
+    assert (job.state, job.counts.failed) == ("done", 1)
 
 
 # Money
@@ -201,7 +188,7 @@ def test_a_job_over_the_limit_is_not_submitted(session: Session, server: Served)
     assert not session.jobs()
 
 
-# Once
+# One submission
 
 
 def test_a_job_is_recorded_before_the_first_call(session: Session, server: Served) -> None:
@@ -213,38 +200,9 @@ def test_a_job_is_recorded_before_the_first_call(session: Session, server: Serve
     assert sent(server, "CreateBatch")[0].name == job.name
 
 
-@pytest.mark.parametrize("name", ["create", "add"])
-@pytest.mark.parametrize("work", ["before", "after"])
-def test_a_call_of_unknown_fate_is_looked_into(
-    keyed: Served, monkeypatch: pytest.MonkeyPatch, name: str, work: str
-) -> None:
-    """The reply breaks off; the service did all of the work, or none."""
-    method, broken = getattr(Batches, name), [True] * 3
-
-    async def break_off(self: Any, *request: Any) -> Any:
-        if broken and work == "before":
-            broken.pop()
-            raise Refusal(grpc.StatusCode.INTERNAL, "cut", begun=True)
-        reply = await method(self, *request)
-        if broken:
-            broken.pop()
-            raise Refusal(grpc.StatusCode.INTERNAL, "cut", begun=True)
-        return reply
-
-    monkeypatch.setattr(Batches, name, break_off)
-    monkeypatch.setattr(submitter, "_CALL_REQUESTS", 4)
-    faults = Faults(garbage=tiny(), batches=BatchFaults(pace=10_000))
-    with serve(faults=faults) as served:
-        monkeypatch.setenv("XAI_API_HOST", served.address)
-        with contextlib.closing(Session()) as session:
-            assert len(submit(session, each=PROMPTS).wait().ok) == 12
-        assert len(broken) < 3
-        assert held(served) == Counter(PROMPTS)
-
-
 @pytest.mark.parametrize("name", ["get", "list_results"])
 def test_a_poll_without_an_answer_is_repeated(
-    keyed: Served, monkeypatch: pytest.MonkeyPatch, name: str
+    session: Session, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     method, hanging = getattr(Batches, name), [True]
 
@@ -259,15 +217,14 @@ def test_a_poll_without_an_answer_is_repeated(
     monkeypatch.setattr(poller, "ANSWER_SECONDS", 1.0)
     monkeypatch.setattr(poller, "_PAGE_SECONDS", 1.0)
     faults = Faults(garbage=tiny(), batches=BatchFaults(pace=10_000))
-    with serve(faults=faults) as served:
+    with serve(faults=faults) as served:  # started with the replaced method
         monkeypatch.setenv("XAI_API_HOST", served.address)
-        with contextlib.closing(Session()) as session:
-            assert len(submit(session, each=PROMPTS).wait().ok) == 12
+        assert len(submit(session, each=PROMPTS).wait().ok) == 12
         assert not hanging
-        assert held(served) == Counter(PROMPTS)
+        assert ordered(served) == Counter(PROMPTS)
 
 
-def test_a_finished_job_is_replayed(kernels: Any, server: Served) -> None:
+def test_a_finished_job_is_replayed(kernels: Kernels, server: Served) -> None:
     """The same call in a new kernel is free, with or without `batch`."""
     first = submit(kernels(), each=PROMPTS)
     first.wait()
@@ -275,50 +232,50 @@ def test_a_finished_job_is_replayed(kernels: Any, server: Served) -> None:
     assert (again.state, again.id, again.counts.succeeded) == ("done", first.id, 12)
     assert all(image.replayed for image in again.images)
     assert all(image.replayed for image in kernels().generate(each=PROMPTS))
-    assert held(server) == Counter(PROMPTS)
+    assert ordered(server) == Counter(PROMPTS)
     assert not server.calls
 
 
-def test_what_is_stored_is_not_submitted(kernels: Any, server: Served) -> None:
+def test_stored_images_are_not_submitted(kernels: Kernels, server: Served) -> None:
     kernels().generate(each=PROMPTS[:5])
     job = submit(kernels(), each=PROMPTS)
     assert len(job.wait().ok) == 12
-    assert held(server) == Counter(PROMPTS[5:])
+    assert ordered(server) == Counter(PROMPTS[5:])
 
 
-def test_more_prompts_are_a_second_job(kernels: Any, server: Served) -> None:
-    """While the first runs, only new prompts are submitted; the job has all images."""
+def test_more_prompts_are_a_second_job(kernels: Kernels, server: Served) -> None:
+    """While the first job runs, only new prompts are submitted; the second has all images."""
     server.faults.batches.pace = 10
     submit(kernels(), each=PROMPTS[:8])
     job = submit(kernels(), each=PROMPTS)
     assert len(job.pollers) == 2
     assert len(job.wait().ok) == 12
-    assert held(server) == Counter(PROMPTS)
+    assert ordered(server) == Counter(PROMPTS)
 
 
-def test_only_what_is_stored_is_no_job(kernels: Any, server: Served) -> None:
-    """`replay` submits nothing: all images are stored, or it is an error."""
-    kernels().generate(each=PROMPTS)
-    job = submit(kernels(), each=PROMPTS, replay=True)
-    assert len(job.wait().ok) == 12
+def test_replay_submits_nothing(kernels: Kernels, server: Served) -> None:
+    """It is an error if an image is not stored."""
+    kernels().generate(each=PROMPTS[:2])
+    job = submit(kernels(), each=PROMPTS[:2], replay=True)
+    assert len(job.wait().ok) == 2
     with pytest.raises(errors.LibraryError, match="Leave it out"):
         submit(kernels(), "a wolf", replay=True)
     assert not sent(server, "CreateBatch")
     assert not kernels().jobs()
 
 
-def test_what_is_stored_is_shared_with_the_rest(kernels: Any, server: Served) -> None:
-    """With `share`, every picture has a link, and no stored one is made again."""
+def test_a_job_shares_stored_images(kernels: Kernels, server: Served) -> None:
+    """None of them is made again."""
     kernels().generate("fox 0")
     images = submit(kernels(), each=PROMPTS[:2], share=1).wait()
     assert [image.is_public for image in images] == [True, True]
-    assert held(server) == Counter(PROMPTS[1:2])
+    assert ordered(server) == Counter(PROMPTS[1:2])
 
 
-def test_a_second_kernel_and_a_cancellation_wait_for_the_first_kernel(
-    kernels: Any, server: Served, monkeypatch: pytest.MonkeyPatch
+def test_another_kernel_waits_until_the_job_is_submitted(
+    kernels: Kernels, server: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One kernel submits the job once and completely; then all of it is cancelled."""
+    """So does a cancellation, which then cancels all requests."""
     adding, waiting = threading.Event(), threading.Event()
     run, add = submitter.JobSubmitter.run, submitter.JobSubmitter._add
 
@@ -347,7 +304,7 @@ def test_a_second_kernel_and_a_cancellation_wait_for_the_first_kernel(
     assert job.state == "cancelled"
     assert len(sent(server, "CreateBatch")) == 1
     assert len(sent(server, "AddBatchRequests")) == 3
-    assert held(server) == Counter(PROMPTS)
+    assert ordered(server) == Counter(PROMPTS)
     (batch,) = server.server._service._batches._batches.values()
     assert batch.cancelled is not None
 
@@ -355,22 +312,21 @@ def test_a_second_kernel_and_a_cancellation_wait_for_the_first_kernel(
 # Ends
 
 
-def test_a_model_that_cannot_be_batched_is_one_clear_error(
-    session: Session, server: Served
-) -> None:
+def test_a_model_that_cannot_be_batched_is_refused(session: Session, server: Served) -> None:
     """The same call without `batch` works."""
     server.faults.batches.unbatchable = frozenset({"grok-imagine-image"})
     with pytest.raises(errors.InvalidRequestError, match="Leave --batch out"):
         submit(session, each=PROMPTS)
-    assert not held(server)
+    assert not ordered(server)
     assert session.jobs()[0].state == "refused"
+    session.configured = lambda: {"rate": 0}
     assert len(session.generate(each=PROMPTS)) == 12
 
 
-def test_an_unknown_model_is_one_clear_error(session: Session, server: Served) -> None:
+def test_an_unknown_model_is_refused(session: Session, server: Served) -> None:
     with pytest.raises(errors.NotFoundError, match="Those that do: grok-imagine-image"):
         submit(session, each=PROMPTS, model="grok-nothing")
-    assert not held(server)
+    assert not ordered(server)
     assert session.jobs()[0].state == "refused"
 
 
@@ -395,8 +351,8 @@ def test_a_job_that_xai_cancels_ends_with_the_reason(
     assert len(submit(session, each=PROMPTS).wait(60).ok) == 12
 
 
-def test_a_repeated_page_ends_the_wait(session: Session, server: Served) -> None:
-    """Readable results are kept; the others are not submitted again, and come later."""
+def test_a_page_that_repeats_ends_the_wait(session: Session, server: Served) -> None:
+    """Readable results are kept; the others are not submitted again, and are read later."""
     server.faults.batches.repeat_token = True
     job = submit(session, each=PROMPTS)
     with pytest.raises(errors.JobError, match="cannot be read"):
@@ -404,15 +360,15 @@ def test_a_repeated_page_ends_the_wait(session: Session, server: Served) -> None
     assert len(job.images.ok) == 10
     server.faults.batches.repeat_token = False
     assert len(job.wait(30).ok) == 12
-    assert held(server) == Counter(PROMPTS)
+    assert ordered(server) == Counter(PROMPTS)
 
 
-def test_a_batch_without_its_state_is_collected(session: Session, server: Served) -> None:
+def test_a_batch_without_a_state_is_collected(session: Session, server: Served) -> None:
     server.faults.batches.stateless = True
     assert len(submit(session, each=PROMPTS).wait(30).ok) == 12
 
 
-def test_cancelling_keeps_what_is_done(session: Session, server: Served) -> None:
+def test_cancelling_keeps_finished_images(session: Session, server: Served) -> None:
     server.faults.batches.pace = 10
     job = submit(session, each=PROMPTS)
     until(lambda: job.counts.succeeded)
@@ -441,10 +397,10 @@ def test_a_timeout_ends_the_wait(session: Session, server: Served) -> None:
         submit(session, each=PROMPTS).wait(0.2)
 
 
-def test_a_full_disk_loses_nothing(
+def test_a_full_disk_loses_no_result(
     session: Session, server: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The results are still at the service, and are fetched later."""
+    """The results stay on the server, and are fetched later."""
     with monkeypatch.context() as patch:
         error = errors.LibraryError("The disk is full.")
         patch.setattr(
@@ -454,7 +410,7 @@ def test_a_full_disk_loses_nothing(
         with pytest.raises(errors.LibraryError, match="full"):
             job.wait(30)
     assert len(job.wait(30).ok) == 12
-    assert held(server) == Counter(PROMPTS)
+    assert ordered(server) == Counter(PROMPTS)
 
 
 def test_an_unreachable_service_is_polled_again(session: Session, server: Served) -> None:
@@ -481,10 +437,10 @@ def test_an_unexpected_error_is_raised(
         job.wait(30)
 
 
-# Found again
+# Jobs of other kernels
 
 
-def test_jobs_lists_those_of_every_kernel(kernels: Any, server: Served) -> None:
+def test_jobs_of_all_kernels_are_listed(kernels: Kernels, server: Served) -> None:
     """The newest first, each up to date; they can be cancelled."""
     submit(kernels(), "a fox").wait()
     stop(server)
@@ -506,15 +462,9 @@ def test_a_job_needs_a_library(session: Session, tmp_path: Path) -> None:
         submit(session, "a fox")
 
 
-def test_a_job_of_a_stopped_embedded_server_is_submitted_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_job_of_a_stopped_embedded_server_is_submitted_again(new_session: Kernels) -> None:
     """Its jobs end with its kernel and are free: the next run makes the previews."""
-    first = Session()
+    first = new_session()
     submit(first, each=PROMPTS)
     first.close()
-    second = Session()
-    try:
-        assert len(submit(second, each=PROMPTS).wait(60).ok) == 12
-    finally:
-        second.close()
+    assert len(submit(new_session(), each=PROMPTS).wait(60).ok) == 12

@@ -1,12 +1,10 @@
-"""A job is submitted once, whatever the service answers and however late it lists requests."""
+"""Each request of a job is submitted once, whatever the service answers or lists late."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -28,24 +26,16 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from harness import Kernels, Victims
     from xai_notebook.generation.jobs.job import BatchJob
     from xai_notebook.generation.session import Session
 
 PROMPTS = [f"fox {number}" for number in range(12)]
 MANY = [f"fox {number}" for number in range(200)]
 KERNEL = """
-import sys
-from xai_notebook.client.transport import retry
-from xai_notebook.generation.jobs import poller, submitter
-from xai_notebook.generation.session import Session
-poller._BACKOFF = retry.Backoff(0.02, 0.1)
+from xai_notebook.generation.jobs import submitter
 submitter._CALL_REQUESTS = 4
-prompts = [f"fox {number}" for number in range(int(sys.argv[1]))]
-options = eval(sys.argv[2])
-session = Session()
-print("ready", flush=True)
-sys.stdin.readline()
-session.generate(each=prompts, batch=True, **options)
+Session().generate(each={prompts}, batch=True, **{options})
 """
 
 
@@ -61,8 +51,8 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchService]:
 
 
 @pytest.fixture
-def kernels(service: BatchService, new_session: Callable[[], Session]) -> Callable[[], Session]:
-    """Start kernels that share a library."""
+def kernels(service: BatchService, new_session: Kernels) -> Kernels:
+    """Make sessions that use `service`, each like a fresh kernel with the same library."""
     return new_session
 
 
@@ -82,7 +72,7 @@ def spent(session: Session) -> float:
     return sum(row.cost_usd for row in session.history.costs())
 
 
-# What the service answers
+# Answers of the service
 
 
 @pytest.mark.parametrize("call", ["creates", "adds"])
@@ -130,8 +120,8 @@ def test_requests_that_are_listed_late_are_not_added_again(
     assert service.arrived["add"] == 1
 
 
-def test_the_count_of_a_batch_is_enough(kernels: Any, service: BatchService) -> None:
-    """A batch that counts all requests has them, even if it does not list them."""
+def test_a_complete_count_proves_that_requests_arrived(kernels: Any, service: BatchService) -> None:
+    """Even if the batch does not list them."""
     service.lists = False
     service.adds.append(Failure("UNAVAILABLE"))
     check(kernels(), service)
@@ -141,7 +131,7 @@ def test_the_count_of_a_batch_is_enough(kernels: Any, service: BatchService) -> 
 def test_a_count_that_the_list_does_not_explain_stops_the_job(
     kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is unknown which requests are there: none is added until they are listed."""
+    """It is unknown which requests arrived: none is added until they are listed."""
     monkeypatch.setattr(submitter, "_CALL_REQUESTS", 4)
     service.lists, service.ready = False, 0
     service.adds.append(Failure("UNAVAILABLE"))
@@ -156,7 +146,7 @@ def test_a_count_that_the_list_does_not_explain_stops_the_job(
 def test_a_confirmed_request_is_not_added_again(
     kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next kernel knows what was confirmed to this one, though it is not listed yet."""
+    """Nor by the next kernel, even if the service does not list it yet."""
     service.counts, service.late = False, 100
     service.adds.extend([None, Failure("UNAUTHENTICATED", served=False)])
     with monkeypatch.context() as patch:
@@ -167,7 +157,7 @@ def test_a_confirmed_request_is_not_added_again(
     check(kernels(), service)
 
 
-def test_of_two_batches_of_one_name_one_gets_requests(kernels: Any, service: BatchService) -> None:
+def test_one_of_two_equally_named_batches_is_used(kernels: Any, service: BatchService) -> None:
     """The one with requests, or else the older."""
     service.creates.append(Failure("UNAUTHENTICATED", served=False))
     with pytest.raises(errors.AuthenticationError):
@@ -181,7 +171,7 @@ def test_of_two_batches_of_one_name_one_gets_requests(kernels: Any, service: Bat
     assert [len(batch.requests) for batch in service.batches.values()] == [12, 0]
 
 
-def test_an_interrupt_ends_the_looking(
+def test_an_interrupt_ends_the_wait_for_late_requests(
     kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until then the card names the reason for the wait."""
@@ -189,18 +179,18 @@ def test_an_interrupt_ends_the_looking(
     service.adds.append(Failure("UNAVAILABLE", served=False))
     session = kernels()
 
-    def watch() -> tuple[str, str]:
+    def interrupt() -> tuple[str, str]:
         until(lambda: service.arrived["look"] >= 2)
         (job,) = session.jobs()
-        shown = until(lambda: job.cause), job.card.title
+        card = until(lambda: job.cause), job.card.title
         os.kill(os.getpid(), signal.SIGINT)
-        return shown
+        return card
 
     with ThreadPoolExecutor() as pool:
-        watching = pool.submit(watch)
+        interrupted = pool.submit(interrupt)
         with pytest.raises(KeyboardInterrupt):
             run_cell(session)
-        cause, title = watching.result()
+        cause, title = interrupted.result()
     assert "asked which requests it has before anything is sent again" in cause
     assert title == "Submitting"
     (job,) = session.jobs()
@@ -214,33 +204,17 @@ def test_an_interrupt_ends_the_looking(
 
 
 @pytest.mark.parametrize("call", ["creates", "adds"])
-def test_a_call_that_outlives_its_kernel_is_waited_for(
-    kernels: Any, service: BatchService, call: str
+def test_a_call_of_a_killed_kernel_is_not_repeated(
+    kernels: Any, service: BatchService, victims: Victims, call: str
 ) -> None:
-    """The kernel is killed during the call, and the service lists it three looks later."""
+    """The service lists what the call added three looks later."""
     service.counts, service.late = False, 3
     getattr(service, call).append(Failure(SILENCE))
-    with kernel() as process:
-        go(process)
-        until(lambda: service.arrived[call.removesuffix("s")])
-        process.kill()
+    kernel = victims.start(KERNEL.format(prompts=PROMPTS, options={}))
+    until(lambda: service.arrived[call.removesuffix("s")])
+    kernel.kill()
     check(kernels(), service)
     assert len(service.batches) == 1
-
-
-def kernel(prompts: int = 12, **options: Any) -> subprocess.Popen[str]:
-    """Start a process that runs the cell when it gets `go`."""
-    command = [sys.executable, "-c", KERNEL, str(prompts), repr(options)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    assert process.stdout.readline() == "ready\n"
-    return process
-
-
-def go(process: subprocess.Popen[str]) -> None:
-    assert process.stdin
-    process.stdin.write("\n")
-    process.stdin.flush()
 
 
 # The same cell again while its results come in
@@ -282,8 +256,7 @@ def test_one_kernel_runs_the_cell_again(cell: Any, service: BatchService) -> Non
     assert sum(service.ordered.values()) == 200
 
 
-def test_fresh_orders_once_more_while_it_runs(kernels: Any, service: BatchService) -> None:
-    """While new images come in, `fresh` orders no others."""
+def test_fresh_orders_once_while_its_job_runs(kernels: Any, service: BatchService) -> None:
     run_cell(kernels()).wait()
     service.ready = 0
     run_cell(kernels(), fresh=True)
@@ -297,27 +270,25 @@ def test_fresh_orders_once_more_while_it_runs(kernels: Any, service: BatchServic
     assert service.ordered == Counter(dict.fromkeys(PROMPTS, 2))
 
 
-def test_five_processes_run_the_cell_at_once(kernels: Any, service: BatchService) -> None:
+def test_five_processes_run_the_cell_at_once(
+    kernels: Any, service: BatchService, victims: Victims
+) -> None:
     """Also if the chat model answers differently each time."""
     service.rate = 60
-    count, options = 40, {"rewrite": "chat", "n": 2}
-    with ThreadPoolExecutor() as pool:
-        processes = [*pool.map(lambda _: kernel(count, **options), range(5))]
-    for process in processes:
-        go(process)
-    for process in processes:
-        process.communicate(timeout=60)
-        assert process.returncode == 0
+    prompts, options = MANY[:40], {"rewrite": "chat", "n": 2}
+    code = KERNEL.format(prompts=prompts, options=options)
+    processes = [victims.start(code) for _ in range(5)]
+    assert [process.wait() for process in processes] == [""] * 5
     last = kernels()
-    assert len(run_cell(last, MANY[:count], **options).wait().ok) == 2 * count
-    assert sum(service.ordered.values()) == 2 * count
+    assert len(run_cell(last, prompts, **options).wait().ok) == 80
+    assert sum(service.ordered.values()) == 80
     assert spent(last) == pytest.approx(service.cost_usd)
 
 
 # Clocks
 
 
-def test_a_clock_that_is_ahead_ends_no_job(
+def test_a_fast_clock_ends_no_job(
     kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.ready = 0
@@ -331,10 +302,10 @@ def test_a_clock_that_is_ahead_ends_no_job(
 
 
 @pytest.mark.parametrize("ahead", [0, 2 * DAY])
-def test_a_job_whose_results_are_gone_has_expired(
+def test_a_job_with_deleted_results_has_expired(
     kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch, ahead: int
 ) -> None:
-    """The service says so, whether or not the clock agrees; the rest is ordered again."""
+    """The service reports it, whatever the clock says; the images are ordered again."""
     service.ready = 0
     job = run_cell(kernels())
     monkeypatch.setattr(time, "time", lambda: REAL_TIME() + ahead)
@@ -347,7 +318,7 @@ def test_a_job_whose_results_are_gone_has_expired(
     assert service.ordered == Counter(dict.fromkeys(PROMPTS, 2))
 
 
-def test_a_batch_that_is_unknown_has_not_expired(kernels: Any, service: BatchService) -> None:
+def test_an_unknown_batch_has_not_expired(kernels: Any, service: BatchService) -> None:
     """Another key may be in use: nothing is ordered again."""
     service.ready = 0
     job = run_cell(kernels())
@@ -358,7 +329,7 @@ def test_a_batch_that_is_unknown_has_not_expired(kernels: Any, service: BatchSer
     check(kernels(), service)
 
 
-def test_a_dry_run_knows_what_a_running_job_holds(kernels: Any, service: BatchService) -> None:
+def test_a_dry_run_counts_the_images_of_a_running_job(kernels: Any, service: BatchService) -> None:
     """Running the cell again orders nothing, and a longer cell only what is new."""
     service.ready = 0
     run_cell(kernels())
@@ -436,7 +407,7 @@ def test_a_library_that_disappears_is_an_error(
     assert {service.ordered[prompt] for prompt in PROMPTS} == {2}
 
 
-def test_a_library_that_comes_back_has_its_job(
+def test_a_restored_library_has_its_job(
     kernels: Any, service: BatchService, tmp_path: Path
 ) -> None:
     service.ready = 0

@@ -1,4 +1,4 @@
-"""Progress under a cell: what is shown while it runs, and that none of it is saved."""
+"""Progress under a running cell, which is not saved."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import nbformat
 import pytest
 from nbclient import NotebookClient
 
 from harness import start_kernel, tiny
+from press import execute
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.generation.progress import Progress
 from xai_notebook.notebook.progress import CallProgress
@@ -44,17 +44,14 @@ def run(quick: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("XAI_API_HOST", quick.address)
 
     def run(cell: str) -> tuple[Any, list[str]]:
-        cells = ["%load_ext xai_notebook\n%config XaiImage.rate = 0", cell]
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
-        resources = {"metadata": {"path": str(tmp_path)}}
-        client = Recorder(notebook, timeout=60, kernel_name="python3", resources=resources)
-        client.execute()
-        return notebook.cells[1].outputs, client.shown
+        load = "%load_ext xai_notebook\n%config XaiImage.rate = 0"
+        client = execute(tmp_path, load, cell, client=Recorder)
+        return client.nb.cells[1].outputs, client.shown
 
     return run
 
 
-def test_a_console_gets_lines_and_the_result(quick: Served, tmp_path: Path) -> None:
+def test_a_console_shows_lines_and_the_result(quick: Served, tmp_path: Path) -> None:
     """`jupyter console` ignores updates of an output, so the result is a new output."""
     quick.faults.delay = 1.2
     with start_kernel(tmp_path / "console", XAI_API_HOST=quick.address) as kernel:
@@ -64,7 +61,7 @@ def test_a_console_gets_lines_and_the_result(quick: Served, tmp_path: Path) -> N
     assert output["kind"] == "execute_result"
     assert "a red fox" in output["data"]["text/plain"].lower()
     assert "Making an image: 1 s" in done.stderr
-    assert done.stderr.rpartition("\r")[2] == ""  # and the line is gone
+    assert done.stderr.rpartition("\r")[2] == ""  # the line is erased
 
 
 def saved(outputs: Any) -> str:
@@ -74,8 +71,8 @@ def saved(outputs: Any) -> str:
     return output["data"]["text/html"] + output["data"]["text/plain"]
 
 
-def test_placeholders_turn_into_the_pictures(quick: Served, run: Any) -> None:
-    """One per image, in its shape, under seconds and attempts; none is saved."""
+def test_placeholders_are_replaced_by_pictures(quick: Served, run: Any) -> None:
+    """One per image, in its shape, with seconds and attempts above."""
     busy = (grpc.StatusCode.UNAVAILABLE, "busy", [("retry-after", "1.6")])
     quick.faults.failures = [busy]
     quick.faults.delay = 1.2
@@ -94,8 +91,8 @@ def test_placeholders_turn_into_the_pictures(quick: Served, run: Any) -> None:
     assert not re.search(r"xai-waiting|attempt|Making|To make|<style", final)
 
 
-def test_a_bar_turns_into_one_line(quick: Served, run: Any) -> None:
-    """Done, total, seconds, time left, cost and retries; a summary is saved."""
+def test_a_bar_is_replaced_by_a_summary(quick: Served, run: Any) -> None:
+    """It shows done, total, seconds, time left, cost and retries."""
     quick.faults.delay = 0.4
     quick.faults.image_price, quick.faults.cost_ticks = 2, 2 * 10**8
     quick.faults.failures = [grpc.StatusCode.UNAVAILABLE]
@@ -111,12 +108,12 @@ def test_a_bar_turns_into_one_line(quick: Served, run: Any) -> None:
     values = [int(re.findall(r'aria-valuenow="(\d+)"', html)[0]) for html in bars]
     assert values == sorted(values)
     final = saved(outputs)
-    told = final.replace("<span>$</span>", "$")
-    assert told.count("20 of 20 prompts, $0.40 spent.") == 2  # in the HTML and in the text
+    summary = final.replace("<span>$</span>", "$")
+    assert summary.count("20 of 20 prompts, $0.40 spent.") == 2  # in the HTML and in the text
     assert not re.search(r"progressbar|left|tried again|Making|To make", final)
 
 
-def test_pictures_appear_while_the_rest_is_made(quick: Served, run: Any) -> None:
+def test_pictures_appear_while_others_are_made(quick: Served, run: Any) -> None:
     """Each in its position, the others as placeholders; the final grid is saved."""
     quick.faults.delay = 0.5
     outputs, shown = run(
@@ -152,8 +149,8 @@ def test_no_preview_is_made_twice(tmp_path: Path) -> None:
     assert final[0] is some[0]
 
 
-def test_a_bar_without_a_total_claims_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a generator still yields, the bar is empty and the total a question mark."""
+def test_a_bar_without_a_total_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a generator yields prompts, the total is a question mark."""
     shown: list[str] = []
     monkeypatch.setattr(
         "IPython.display.display", lambda bundle, **_: shown.append(bundle["text/html"])

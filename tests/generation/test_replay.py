@@ -1,4 +1,4 @@
-"""Which requests stored images answer, and how replayed images look. Slots: `test_replay_slots`."""
+"""Which requests stored images answer. Slots: `test_replay_slots`."""
 
 from __future__ import annotations
 
@@ -10,35 +10,39 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import KEY, serve, settings_of, tiny, until
-from xai_notebook.errors import LibraryError
+from harness import CENT, serve, tiny
 from xai_notebook.generation.backends import INSTRUCTION
-from xai_notebook.generation.session import Session
 from xai_notebook.library import Library
 from xai_notebook.library.storage.database import FILE
 from xai_notebook.library.storage.schema import _LINE_ENDS, MIGRATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from harness import Served
+    from harness import Kernels, Served
 
 
-@pytest.fixture
-def sessions(quick: Served) -> Iterator[Any]:
-    """Make sessions, each like a fresh kernel with the same library."""
-    made = []
+def test_another_kernel_shows_what_is_stored(kernels: Kernels, quick: Served) -> None:
+    """At no cost, and marked as replayed; the kernel may be running when the image is stored."""
+    quick.faults.cost_ticks = 7 * CENT
+    first, second = kernels(), kernels()
+    second.generate("a hare")
+    made: Any = first.generate("a fox", n=2)
+    again: Any = second.generate("a fox", n=2)
+    assert [image.data for image in again] == [image.data for image in made] == [tiny()] * 2
+    assert [image.replayed for image in again] == [True, True]
+    assert (made.cost_usd, again.cost_usd) == (pytest.approx(0.14), 0)
+    assert second.history.costs().total_usd == pytest.approx(0.21)
+    html = [batch._repr_mimebundle_()["text/html"] for batch in (made, again)]
+    assert ["replayed</span>" in text for text in html] == [False, True]
+    assert len(quick.calls) == 2
 
-    def make(**variables: str) -> Session:
-        variables = {"XAI_API_HOST": quick.address, "XAI_API_KEY": KEY, **variables}
-        session = Session(settings_of(**variables))
-        made.append(session)
-        return session
 
-    yield make
-    for session in made:
-        session.close()
+def test_replay_can_be_switched_off(kernels: Kernels, quick: Served) -> None:
+    kernels().generate("a fox")
+    other = kernels()
+    other.configured = lambda: {"replay": False}
+    assert not other.generate("a fox")[0].replayed
 
 
 @pytest.mark.parametrize(
@@ -55,7 +59,7 @@ def sessions(quick: Served) -> Iterator[Any]:
     ids=str,
 )
 def test_other_requests_are_not_answered(
-    sessions: Any, quick: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: Any
+    kernels: Kernels, quick: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: Any
 ) -> None:
     """Another model, option or input image makes another request."""
     from PIL import Image
@@ -64,43 +68,43 @@ def test_other_requests_are_not_answered(
     for name, colour in (("one.png", "red"), ("other.png", "blue")):
         Image.new("RGB", (4, 4), colour).save(name)
     for options in ({}, {"image": "one.png"}, {"image": ["one.png", "other.png", "one.png"]}):
-        sessions().generate("a fox", **options)
-    assert not sessions().generate("a fox", **other)[0].replayed
+        kernels().generate("a fox", **options)
+    assert not kernels().generate("a fox", **other)[0].replayed
     assert len(quick.calls) == 4
 
 
-def test_other_hosts_are_not_answered(sessions: Any, quick: Served) -> None:
-    """Neither another server's nor the embedded server's pictures answer."""
-    sessions().generate("a fox")
+def test_pictures_of_other_hosts_do_not_answer(
+    kernels: Kernels, quick: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither another server's nor the embedded server's."""
+    kernels().generate("a fox")
+    (image,) = kernels().generate("a fox", local=True)
+    assert not image.replayed
     with serve() as second:
         second.faults.garbage = tiny(7)
-        (image,) = sessions(XAI_API_HOST=second.address).generate("a fox")
-        assert not image.replayed
+        monkeypatch.setenv("XAI_API_HOST", second.address)
+        (image,) = kernels().generate("a fox")
         assert image.data == tiny(7)
-    (image,) = sessions().generate("a fox", local=True)
     assert not image.replayed
     assert len(quick.calls) == 1
 
 
-def test_the_way_it_travels_does_not_count(sessions: Any, quick: Served) -> None:
-    """An image that came as base64 answers a request for URLs."""
-    (first,) = sessions().generate("a fox", format="base64")
-    (again,) = sessions().generate("a fox", format="url")
-    assert again.replayed
-    assert again.data == first.data == tiny()
+def test_an_image_in_base64_answers_a_request_for_a_url(kernels: Kernels, quick: Served) -> None:
+    kernels().generate("a fox", format="base64")
+    (again,) = kernels().generate("a fox", format="url")
+    assert (again.data, again.replayed) == (tiny(), True)
     assert len(quick.calls) == 1
 
 
-def test_what_earlier_versions_stored_with_other_line_ends_answers(
-    sessions: Any, quick: Served, tmp_path: Path
-) -> None:
-    r"""Earlier versions distinguished `\\r\\n` from `\\n`, in requests and rewrites."""
-    before = sessions(XAI_NOTEBOOK_HOME=str(tmp_path))
+def test_line_ends_of_earlier_versions_do_not_matter(kernels: Kernels, quick: Served) -> None:
+    r"""They distinguished `\\r\\n` from `\\n`, in requests and rewrites."""
+    before = kernels()
     made = before.generate("a fox\nin snow", n=2)
     owl = before.generate("an owl\nat night", rewrite=True)
+    file = before.library().home / FILE
     before.close()
     calls = len(quick.calls)
-    with closing(sqlite3.connect(tmp_path / FILE)) as connection, connection:
+    with closing(sqlite3.connect(file)) as connection, connection:
         (host,) = connection.execute("SELECT DISTINCT host FROM requests").fetchone()
         model = owl[0].request.rewrite_model
         for prompt in ("a fox\r\nin snow", owl[0].request.prompt):
@@ -112,7 +116,7 @@ def test_what_earlier_versions_stored_with_other_line_ends_answers(
         key = digest_of(["xai", host, model, INSTRUCTION, "an owl\r\nat night"])
         connection.execute("UPDATE rewrites SET key = ?", (key,))
         connection.execute(f"PRAGMA user_version = {MIGRATIONS.index(_LINE_ENDS)}")
-    after = sessions(XAI_NOTEBOOK_HOME=str(tmp_path))
+    after = kernels()
     again = after.generate("a fox\nin snow", n=2, replay=True)
     assert [image.sha256 for image in again] == [image.sha256 for image in made]
     again = after.generate("an owl\nat night", rewrite=True)
@@ -125,67 +129,19 @@ def digest_of(parts: list[Any]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def test_a_replayed_image_says_so(sessions: Any, quick: Served) -> None:
-    """With a badge on its card."""
-    first = sessions().generate("a fox")._repr_mimebundle_()["text/html"]
-    again = sessions().generate("a fox")._repr_mimebundle_()["text/html"]
-    assert ("replayed</span>" in first, "replayed</span>" in again) == (False, True)
-
-
-def test_a_download_that_a_kill_cut_short_is_made_up_for(sessions: Any, quick: Served) -> None:
-    """The next kernel downloads the image from its URL, without a new call."""
-    quick.faults.download_delay = 30
-    killed = sessions()
-    call = killed.prepare("a fox", {"format": "url"})
-    future = killed.loop.submit(killed.run(call))
-    library = killed.library()
-    until(lambda: library.find(_fingerprint(quick)))
-    future.cancel()
-    quick.faults.download_delay = 0
-    (image,) = sessions().generate("a fox", format="url")
-    assert image.data == tiny()
-    assert image.replayed
-    assert len(quick.calls) == 1
-
-
-def test_a_download_that_another_kernel_ends_meanwhile(
-    sessions: Any, quick: Served, monkeypatch: pytest.MonkeyPatch
+def test_another_kernel_completes_a_download_after_the_look_up(
+    kernels: Kernels, quick: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is pending when looked up, but not a moment later: nothing is made again."""
+    """The image is not made again."""
     quick.faults.download_status = 503
-    sessions().generate("a fox", format="url")
+    kernels().generate("a fox", format="url")
     url_of = Library.url_of
 
-    def late(self: Library, image: Any) -> str | None:
+    def complete_before(self: Library, image: Any) -> str | None:
         self.complete(image, tiny())
         return url_of(self, image)
 
-    monkeypatch.setattr(Library, "url_of", late)
-    (image,) = sessions().generate("a fox", format="url")
+    monkeypatch.setattr(Library, "url_of", complete_before)
+    (image,) = kernels().generate("a fox", format="url")
     assert (image.data, image.replayed) == (tiny(), True)
     assert len(quick.calls) == 1
-
-
-def _fingerprint(server: Served) -> str:
-    from xai_notebook.client.request import ImageRequest
-    from xai_notebook.settings import DEFAULT_MODEL
-
-    return ImageRequest("a fox", DEFAULT_MODEL).fingerprint("xai", server.address)
-
-
-def test_two_kernels_share_what_either_made(sessions: Any, quick: Served, tmp_path: Path) -> None:
-    """A running kernel replays what another has just stored."""
-    first, second = sessions(), sessions()
-    second.generate("a hare")
-    first.generate("a fox")
-    assert second.generate("a fox")[0].replayed
-    library = Library.open(first.library().home)
-    assert len(library.history()) == 2
-    library.close()
-
-
-def test_replay_without_stored_images_is_an_error(sessions: Any, quick: Served) -> None:
-    """The message names both cures."""
-    with pytest.raises(LibraryError, match=r"holds 0 of the 1 .* Leave it out, or give --reuse"):
-        sessions().generate("never made", replay=True)
-    assert quick.calls == []

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness import unprivileged
-from xai_notebook.generation.session import Session, current_session
+from press import generate_in_panel
+from xai_notebook.generation.session import current_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from harness import Served
-    from press import Notebook, Press
+    from harness import Kernels, Served
+    from press import Notebooks, Press
+    from xai_notebook.generation.session import Session
 
     Rerun = Callable[..., list[str]]
 
@@ -28,30 +30,28 @@ CALLS = {
 
 
 @pytest.fixture
-def rerun(
-    notebook: Callable[..., Notebook], monkeypatch: pytest.MonkeyPatch, orders: Press
-) -> Rerun:
+def rerun(notebook: Notebooks, monkeypatch: pytest.MonkeyPatch, orders: Press) -> Rerun:
     """Run all cells of the notebook with this name in a fresh kernel; return the digests shown."""
 
     def rerun(name: str | None, *cells: str) -> list[str]:
         monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
         if name is not None:
             monkeypatch.setenv("JPY_SESSION_NAME", name)
-        made = notebook(*cells)
-        made.shell.run_line_magic("config", "XaiImage.rate = 0")
-        shown = made.rerun()
-        assert made.errors == [None] * len(cells)
+        book = notebook(*cells)
+        book.shell.run_line_magic("config", "XaiImage.rate = 0")
+        shown = book.rerun()
+        assert book.errors == [None] * len(cells)
         return shown
 
     return rerun
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_a_third_notebook_changes_nothing(rerun: Rerun, orders: Press, call: str) -> None:
-    """Neither the pictures that a notebook made nor those it showed of another change."""
+def test_new_pictures_of_a_notebook_change_no_other(rerun: Rerun, orders: Press, call: str) -> None:
+    """A notebook keeps what it made, and what it showed of another."""
     plain, fresh = call.format(""), call.format(", fresh=True")
     first = rerun("a.ipynb", plain)
-    assert rerun("b.ipynb", plain) == first  # a copy: it shows what there is
+    assert rerun("b.ipynb", plain) == first  # a copy
     paid = len(orders.orders)
     assert len(set(first)) == len(first) > 1
     other = rerun("c.ipynb", fresh)
@@ -76,8 +76,7 @@ def test_a_notebook_without_a_name_shows_what_was_stored_last(rerun: Rerun, orde
     assert len(orders.orders) == 3
 
 
-def test_a_cell_run_again_counts_for_its_notebook(rerun: Rerun, orders: Press) -> None:
-    """A copy's new pictures are the copy's; the original keeps its own."""
+def test_new_pictures_of_a_copy_leave_the_original_unchanged(rerun: Rerun, orders: Press) -> None:
     call = "shown += xai.generate('a fox')"
     first = rerun("a.ipynb", call)
     rerun("copy.ipynb", call)
@@ -88,7 +87,7 @@ def test_a_cell_run_again_counts_for_its_notebook(rerun: Rerun, orders: Press) -
     assert len(orders.orders) == 2
 
 
-def test_two_grown_to_four_keeps_the_two(rerun: Rerun, orders: Press) -> None:
+def test_a_raised_n_keeps_the_own_images(rerun: Rerun, orders: Press) -> None:
     """Only missing positions come from other notebooks, or are made."""
     call = "shown += xai.generate('a fox', n={}{})"
     two = rerun("a.ipynb", call.format(2, ""))
@@ -103,8 +102,8 @@ def test_two_grown_to_four_keeps_the_two(rerun: Rerun, orders: Press) -> None:
     assert orders.orders == [2, 3, 1, 4]
 
 
-def test_what_is_in_the_trash_answers_no_notebook(rerun: Rerun, orders: Press) -> None:
-    """Then others' pictures answer, also after the picture is restored."""
+def test_images_in_the_trash_answer_no_notebook(rerun: Rerun, orders: Press) -> None:
+    """Those of others do, also after the image is restored."""
     call = "shown += (batch := xai.generate('a fox'{}))"
     first = rerun("a.ipynb", call.format(""))
     assert rerun("copy.ipynb", call.format("") + "; batch.delete()") == first
@@ -117,8 +116,8 @@ def test_what_is_in_the_trash_answers_no_notebook(rerun: Rerun, orders: Press) -
     assert len(orders.orders) == 2
 
 
-def test_a_picture_made_anew_is_its_notebooks(rerun: Rerun, orders: Press) -> None:
-    """Each notebook has its own `redo`; a copy's Run All is free."""
+def test_each_notebook_has_its_own_redo(rerun: Rerun, orders: Press) -> None:
+    """A copy's Run All is free."""
     call = "shown += (batch := xai.generate('a fox'{}))"
     redo = "shown += batch.redo(0)"
     rerun("a.ipynb", call.format(""))
@@ -134,8 +133,8 @@ def test_a_picture_made_anew_is_its_notebooks(rerun: Rerun, orders: Press) -> No
     assert len(orders.orders) == 4
 
 
-def test_replay_shows_the_notebooks_own(rerun: Rerun, orders: Press) -> None:
-    """With `--replay`, others' pictures answer where this notebook has not shown any."""
+def test_replay_prefers_the_pictures_of_the_notebook(rerun: Rerun, orders: Press) -> None:
+    """Those of others answer where this notebook has not shown any."""
     call = "shown += xai.generate('a fox'{})"
     first = rerun("a.ipynb", call.format(""))
     other = rerun("c.ipynb", call.format(", fresh=True"))
@@ -149,7 +148,6 @@ def test_replay_shows_the_notebooks_own(rerun: Rerun, orders: Press) -> None:
 def test_a_bundle_answers_before_other_notebooks(
     rerun: Rerun, orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A bundle holds what its notebook showed."""
     call = "shown += xai.generate('a fox'{})"
     first = rerun("a.ipynb", call.format(""), "xai.pack()")
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "another"))
@@ -162,7 +160,7 @@ def test_a_bundle_answers_before_other_notebooks(
 
 
 @pytest.mark.parametrize("packs", ["this kernel", "a later one"])
-def test_a_bundle_holds_what_the_notebook_shows(
+def test_a_bundle_holds_what_its_notebook_shows(
     rerun: Rerun, orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, packs: str
 ) -> None:
     """Of another notebook's four pictures, only those that complete its own two."""
@@ -179,18 +177,18 @@ def test_a_bundle_holds_what_the_notebook_shows(
     assert orders.orders == [2, 4]
 
 
-def test_a_library_opened_for_reading_answers_alike(
+def test_a_read_only_library_answers_each_notebook(
     rerun: Rerun, orders: Press, monkeypatch: pytest.MonkeyPatch, unprivileged_folder: Path
 ) -> None:
-    """A course's, say: it shows each notebook its own, and notes nothing."""
+    """It records nothing."""
     home = unprivileged_folder / "home"
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
     call = "shown += xai.generate('a fox'{})"
     first = rerun("a.ipynb", call.format(""))
     last = rerun("c.ipynb", call.format(", fresh=True"))
     current_session().close()
-    for each in (*home.rglob("*"), home):
-        each.chmod(0o755 if each.is_dir() else 0o644)
+    for path in (*home.rglob("*"), home):
+        path.chmod(0o755 if path.is_dir() else 0o644)
     with unprivileged():
         assert rerun("a.ipynb", call.format("")) == first
         assert rerun("b.ipynb", call.format("")) == last
@@ -198,37 +196,35 @@ def test_a_library_opened_for_reading_answers_alike(
     assert len(orders.orders) == 2
 
 
-# Jobs, which the embedded server has
+# Jobs and plans, with the embedded server
 
 
 @pytest.fixture
-def kernel_of(keyed: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Session]]:
+def kernel_of(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Session]:
     """Make sessions, each like a fresh kernel of the notebook with this name."""
-    made: list[Session] = []
 
     def make(name: str) -> Session:
         monkeypatch.setenv("JPY_SESSION_NAME", name)
-        made.append(Session())
-        return made[-1]
+        return kernels()
 
-    yield make
-    for session in made:
-        session.close()
+    return make
 
 
-def test_a_job_is_not_handed_over_for_what_its_notebook_showed(
+def test_a_job_submits_nothing_that_its_notebook_showed(
     kernel_of: Callable[[str], Session], keyed: Served
 ) -> None:
-    """`--batch` shows the pictures that the notebook showed, as without it."""
     prompts = ["a fox", "an owl"]
 
     def run(name: str, **options: Any) -> list[int | None]:
-        found: Any = kernel_of(name).generate(each=prompts, **options)
-        images = found.wait() if options.get("batch") else found
+        batch: Any = kernel_of(name).generate(each=prompts, **options)
+        images = batch.wait() if options.get("batch") else batch
         return [image.id for image in images]
 
+    def submissions() -> int:
+        return keyed.server.counts["/xai_api.BatchMgmt/AddBatchRequests"]
+
     first = run("a.ipynb", batch=True)
-    handed = sum(call.method.endswith("AddBatchRequests") for call in keyed.server.requests)
+    submitted = submissions()
     assert run("b.ipynb", batch=True) == first
     other = run("c.ipynb", fresh=True)
     assert other != first
@@ -236,23 +232,14 @@ def test_a_job_is_not_handed_over_for_what_its_notebook_showed(
     for options in ({}, {"batch": True}):
         assert run("a.ipynb", **options) == run("b.ipynb", **options) == first
         assert run("c.ipynb", **options) == other
-    again = sum(call.method.endswith("AddBatchRequests") for call in keyed.server.requests)
-    assert (len(keyed.calls), again) == (calls, handed)
+    assert (len(keyed.calls), submissions()) == (calls, submitted)
 
 
-def test_the_panel_shows_its_notebooks_own(rerun: Rerun, orders: Press) -> None:
-
-    def generate() -> str | None:
-        session = current_session()
-        call = session.prepare("a fox", {})
-        with session.cells.ask("a panel") as claims:
-            session.loop.run(session.run(call, claims))
-            return session.finish(call)[0].sha256
-
+def test_the_panel_prefers_the_pictures_of_its_notebook(rerun: Rerun, orders: Press) -> None:
     first = rerun("a.ipynb", "shown += xai.generate('a fox')")
     rerun("c.ipynb", "shown += xai.generate('a fox', fresh=True)")
     rerun("a.ipynb", "import xai_notebook")
-    assert [generate()] == first
+    assert [generate_in_panel()] == first
     assert len(orders.orders) == 2
 
 

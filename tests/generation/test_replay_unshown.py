@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import signal
 import threading
@@ -11,44 +10,36 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from harness import KEY, until
 from xai_notebook import errors
-from xai_notebook.generation.session import Session, current_session
+from xai_notebook.generation.session import current_session
 from xai_notebook.library import Library, store
 from xai_notebook.pictures import results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness import Kernel
-    from press import Notebook, Press
+    from harness import Kernel, Kernels
+    from press import Notebooks, Press
 
 
-@pytest.fixture
-def kernels(orders: Press, new_session: Callable[[], Session]) -> Callable[[], Session]:
-    """Make sessions, each like a fresh kernel without cells."""
-    return new_session
-
-
-BREAK = {
+FAILURES = {
     "an error below": ("1 / 0", ""),
     "an interrupt below": ("raise KeyboardInterrupt", ""),
     "a failed export": ("", ", export='file'"),
     "a failed display": ("drawing.fail = RuntimeError; shown[-1]", ""),
     "an interrupt while drawing": ("drawing.fail = KeyboardInterrupt; shown[-1]", ""),
 }
-ASKS = {
+CALLS = {
     "generate": "shown += (batch := xai.generate('a fox', n=2{}))",
     "agenerate": "shown += (batch := await xai.agenerate('a fox', n=2{}))",
 }
 
 
 @pytest.fixture
-def drawing(monkeypatch: pytest.MonkeyPatch, notebook: Callable[..., Notebook]) -> Any:
+def drawing(monkeypatch: pytest.MonkeyPatch, notebook: Notebooks) -> Any:
     """`drawing.fail` is raised the next time that pictures are drawn."""
     state = SimpleNamespace(fail=None)
     real = results.mimebundle  # type: ignore[attr-defined]
@@ -64,28 +55,28 @@ def drawing(monkeypatch: pytest.MonkeyPatch, notebook: Callable[..., Notebook]) 
     return state
 
 
-@pytest.mark.parametrize("asks", ASKS.values(), ids=ASKS)
-@pytest.mark.parametrize(("ending", "option"), BREAK.values(), ids=BREAK)
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(("ending", "option"), FAILURES.values(), ids=FAILURES)
 @pytest.mark.parametrize("ids", [True, False], ids=["with cell ids", "without"])
-def test_what_was_not_shown_answers_the_next_run(
-    notebook: Callable[..., Notebook],
+def test_images_that_were_not_shown_answer_the_next_run(
+    notebook: Notebooks,
     drawing: Any,
     orders: Press,
-    asks: str,
+    call: str,
     ending: str,
     option: str,
     *,
     ids: bool,
 ) -> None:
-    """It is paid for once, whatever kept it from being shown; then the cell makes new ones."""
+    """They are paid for once; once they are shown, the next run of the cell makes new ones."""
     Path("file").write_text("no folder")
     ending = ending.replace("shown[-1]", "batch")
-    made = notebook(asks.format(option) + "\n" + ending, ids=ids)
+    made = notebook(call.format(option) + "\n" + ending, ids=ids)
     made.run()
     made.run()
     assert drawing.fail is None
     assert orders.orders == [2]
-    made.cells[0] = asks.format("") + "\nbatch"
+    made.cells[0] = call.format("") + "\nbatch"
     first = made.run()
     assert orders.orders == [2]
     if ids:
@@ -96,11 +87,10 @@ def test_what_was_not_shown_answers_the_next_run(
     assert made.rerun() == first
 
 
-def test_a_new_picture_that_was_not_shown_answers(
-    notebook: Callable[..., Notebook], orders: Press
+def test_new_images_of_a_repeated_cell_answer_until_they_are_shown(
+    notebook: Notebooks, orders: Press
 ) -> None:
-    """Also in a cell run again: neither the picture seen before nor another new one."""
-    made = notebook("shown += xai.generate('a fox')" + "\nif broken: 1 / 0")
+    made = notebook("shown += xai.generate('a fox')\nif broken: 1 / 0")
     made.shell.user_ns["broken"] = False
     first = made.run()
     made.shell.user_ns["broken"] = True
@@ -113,8 +103,9 @@ def test_a_new_picture_that_was_not_shown_answers(
     assert len(orders.orders) == 3
 
 
-def test_a_magic_whose_export_failed(notebook: Callable[..., Notebook], orders: Press) -> None:
-    """The next run exports the same pictures."""
+def test_a_magic_whose_export_failed_exports_the_same_pictures(
+    notebook: Notebooks, orders: Press
+) -> None:
     blocked = Path("pictures")
     blocked.write_text("no folder")
     made = notebook("%%xai_image -n 4 --fresh --export pictures --as foxes\na fox")
@@ -141,7 +132,7 @@ def interrupt_when(condition: Callable[[], Any]) -> threading.Thread:
 
 @pytest.mark.parametrize("ids", [True, False], ids=["with cell ids", "without"])
 def test_thirty_prompts_interrupted_until_they_are_complete(
-    notebook: Callable[..., Notebook], orders: Press, *, ids: bool
+    notebook: Notebooks, orders: Press, *, ids: bool
 ) -> None:
     """Each is paid for once, however often the run is interrupted."""
     made = notebook("%xai_image --each prompts --as made", ids=ids)
@@ -171,10 +162,10 @@ def test_thirty_prompts_interrupted_until_they_are_complete(
     assert len(orders.orders) == 30
 
 
-def test_a_run_waits_for_what_the_one_before_still_stores(
-    notebook: Callable[..., Notebook], orders: Press, monkeypatch: pytest.MonkeyPatch
+def test_a_run_waits_until_the_interrupted_one_has_stored(
+    notebook: Notebooks, orders: Press, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Interrupted while the library is slow, and run again at once: nothing is requested twice."""
+    """Run again while the library is slow, a cell requests nothing twice."""
     saving, go = threading.Event(), threading.Event()
     real = store.Library.add_replies
 
@@ -195,9 +186,9 @@ def test_a_run_waits_for_what_the_one_before_still_stores(
 
 
 @pytest.mark.parametrize("ids", [True, False], ids=["a cell", "a program"])
-def test_only_what_is_missing_is_asked_for(
-    notebook: Callable[..., Notebook],
-    kernels: Callable[[], Session],
+def test_only_missing_images_are_requested(
+    notebook: Notebooks,
+    new_session: Kernels,
     orders: Press,
     *,
     ids: bool,
@@ -205,7 +196,7 @@ def test_only_what_is_missing_is_asked_for(
     """Two of four images came: the next run requests two."""
     orders.short = 2
     made = notebook('shown += xai.generate("a fox", n=4)')
-    session = kernels()
+    session = new_session()
 
     def ask() -> list[str | None]:
         if ids:
@@ -222,20 +213,18 @@ def test_only_what_is_missing_is_asked_for(
     assert orders.orders == [4, 2]
 
 
-EACH = "shown += (batch := xai.generate(each=[f'fox {i}' for i in range(20)]))"
-
-
 @pytest.mark.parametrize("where", ["cells with ids", "cells without ids", "a program"])
-def test_the_same_call_again_orders_only_what_is_missing(
-    notebook: Callable[..., Notebook],
-    kernels: Callable[[], Session],
+def test_only_missing_prompts_are_requested(
+    notebook: Notebooks,
+    new_session: Kernels,
     orders: Press,
     where: str,
 ) -> None:
     """17 of 20 came: the next run requests three, and the run after that twenty others."""
-    made = notebook(EACH, ids=where == "cells with ids")
+    cell = "shown += xai.generate(each=[f'fox {i}' for i in range(20)])"
+    made = notebook(cell, ids=where == "cells with ids")
     made.shell.run_line_magic("config", "XaiImage.rate = 0")
-    session = kernels()
+    session = new_session()
 
     def ask() -> list[Any]:
         if where == "a program":
@@ -256,14 +245,19 @@ def test_the_same_call_again_orders_only_what_is_missing(
     others = ask()
     assert len(orders.orders) == 40
     assert not {*again} & {*others}
-    assert ask() != others
+    if where != "cells without ids":
+        assert ask() != others
+        return
+    made.restart()
+    made.shell.run_line_magic("config", "XaiImage.rate = 0")
+    assert [ask(), ask()] == [again, others]
+    assert len(orders.orders) == 40
 
 
 @pytest.mark.parametrize("ids", [True, False], ids=["with cell ids", "without"])
-def test_a_cell_that_asks_twice_for_what_is_incomplete(
-    notebook: Callable[..., Notebook], orders: Press, *, ids: bool
+def test_an_equal_cell_completes_two_incomplete_calls(
+    notebook: Notebooks, orders: Press, *, ids: bool
 ) -> None:
-    """The next equal cell completes both calls, in their slot."""
     made = notebook(
         "xai.generate('a fox', n=4); orders.short = 2\nxai.generate('a fox', n=4)",
         "shown += xai.generate('a fox', n=4)",
@@ -281,33 +275,9 @@ def test_a_cell_that_asks_twice_for_what_is_incomplete(
     assert len({*shown}) == 4
 
 
-def test_machines_complete_what_a_cell_before_could_not(orders: Press, tmp_path: Path) -> None:
-    """Without cell ids (nbclient, papermill), the next equal call completes an incomplete one."""
-    cells = [
-        "%load_ext xai_notebook\nimport xai_notebook as xai\n%config XaiImage.rate = 0",
-        *["print([i.sha256 for i in xai.generate(each=[f'fox {i}' for i in range(12)])])"] * 3,
-    ]
-
-    def run() -> list[list[Any]]:
-        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
-        folder = {"metadata": {"path": str(tmp_path)}}
-        NotebookClient(book, kernel_name="python3", resources=folder).execute()
-        return [ast.literal_eval(cell.outputs[0].text) for cell in book.cells[1:]]
-
-    orders.failures = [grpc.StatusCode.INVALID_ARGUMENT] * 5
-    first, second, third = run()
-    assert (first.count(None), second.count(None), third.count(None)) == (5, 0, 0)
-    assert {*first} - {None} < {*second}
-    assert not {*second} & {*third}
-    assert len(orders.orders) == 24
-    cells.pop()
-    assert run() == [second, third]
-    assert len(orders.orders) == 24
-
-
 @pytest.mark.parametrize("ids", [True, False], ids=["with cell ids", "without"])
-def test_a_cell_that_asks_until_it_has_all(
-    notebook: Callable[..., Notebook], orders: Press, *, ids: bool
+def test_a_cell_that_repeats_a_call_until_it_is_complete(
+    notebook: Notebooks, orders: Press, *, ids: bool
 ) -> None:
     """An incomplete call is completed in its slot, in the same run only."""
     made = notebook(
@@ -327,16 +297,15 @@ def test_a_cell_that_asks_until_it_has_all(
 
 
 @pytest.mark.parametrize(
-    "asks", ["xai.generate('a fox')", "await xai.agenerate('a fox')"], ids=["generate", "agenerate"]
+    "call", ["xai.generate('a fox')", "await xai.agenerate('a fox')"], ids=["generate", "agenerate"]
 )
-def test_a_real_kernel_says_how_a_cell_ended(kernel: Kernel, orders: Press, asks: str) -> None:
+def test_a_real_kernel_reports_how_a_cell_ended(kernel: Kernel, orders: Press, call: str) -> None:
     """After an interrupt the stored image answers; after a success a new one is made."""
-    prompt = repr(f"a fox, {asks[:5]}")
-    asks = asks.replace("'a fox'", prompt)
-    wait = "while True: " + ("await asyncio" if "await" in asks else "time") + ".sleep(0.1)"
+    call = call.replace("a fox", f"a fox, {call[:5]}")
+    wait = "while True: " + ("await asyncio" if "await" in call else "time") + ".sleep(0.1)"
     connect = f"import os\nos.environ.update(XAI_API_HOST={orders.host!r}, XAI_API_KEY={KEY!r})"
     kernel.run(f"import asyncio, time\n{connect}")
-    code = f"image = ({asks})[0]\ndisplay(image.sha256)"
+    code = f"image = ({call})[0]\ndisplay(image.sha256)"
     stopped = kernel.start(f"{code}\n{wait}", cell="one")
     begun = kernel.see(stopped, "'")
     kernel.manager.interrupt_kernel()
@@ -349,11 +318,11 @@ def test_a_real_kernel_says_how_a_cell_ended(kernel: Kernel, orders: Press, asks
 # Images that wait at a URL
 
 
-def test_a_host_that_is_down_costs_nothing(kernels: Callable[[], Session], orders: Press) -> None:
+def test_a_host_that_is_down_costs_nothing(new_session: Kernels, orders: Press) -> None:
     """The image stays pending, in every kernel and with --replay, until its host is back."""
     orders.status = 503
-    session = kernels()
-    for kernel in (session, session, kernels()):
+    session = new_session()
+    for kernel in (session, session, new_session()):
         for options in ({}, {"replay": True}):
             batch: Any = kernel.generate("a fox", n=2, format="url", **options)
             assert [image.status for image in batch] == ["pending"] * 2
@@ -361,25 +330,27 @@ def test_a_host_that_is_down_costs_nothing(kernels: Callable[[], Session], order
             assert "503" in batch[0].error
             assert "run again to fetch it" in batch[0].error
     orders.status = 200
-    found: Any = session.generate("a fox", n=2, format="url")
-    assert [image.status for image in found] == ["ok"] * 2
+    complete: Any = session.generate("a fox", n=2, format="url")
+    assert [image.status for image in complete] == ["ok"] * 2
     assert orders.orders == [2]
 
 
 @pytest.mark.parametrize(("status", "age"), [(404, 0), (410, 0), (503, 3601)])
-def test_what_can_no_longer_be_fetched_is_asked_for_again(
-    kernels: Callable[[], Session], orders: Press, status: int, age: int
+def test_an_image_that_cannot_be_downloaded_is_requested_again(
+    new_session: Kernels, orders: Press, status: int, age: int
 ) -> None:
     """After 404, 410 or an hour, the image has failed."""
     orders.status = 503
-    session = kernels()
+    session = new_session()
     session.generate("a fox", format="url")
     with session.library().database.writing() as connection:
         connection.execute("UPDATE images SET created = created - ?", (age,))
     orders.status = status
-    with pytest.raises(errors.LibraryError, match="holds 0 of the 1"):
+    with pytest.raises(
+        errors.LibraryError, match=r"holds 0 of the 1 .* Leave it out, or give --reuse"
+    ):
         session.generate("a fox", format="url", replay=True)
     orders.status = 200
-    image = kernels().generate("a fox", format="url")[0]
+    image = new_session().generate("a fox", format="url")[0]
     assert (image.status, image.replayed) == ("ok", False)
     assert orders.orders == [1, 1]

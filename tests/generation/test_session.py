@@ -1,4 +1,4 @@
-"""Calls of one session: what is sent, what comes back, and what happens when something fails."""
+"""Calls of one session: requests, results, plans and failures."""
 
 from __future__ import annotations
 
@@ -12,37 +12,27 @@ import grpc
 import pytest
 
 import xai_notebook as xai
-from harness import CENT, settings_of, until
+from harness import CENT, KEY, settings_of, until
 from xai_notebook import errors
 from xai_notebook.client import wire
+from xai_notebook.client.request import ImageRequest
 from xai_notebook.generation.session import NOTICE, Session, close_session
 from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from harness import Served
+    from harness import Kernels, Served
 
 NO_LIMIT = {"rate": 0, "concurrency": 4}
 
 
-def batch(made: Any) -> ImageBatch:
-    assert isinstance(made, ImageBatch)
-    return made
+# Requests
 
 
-@pytest.fixture
-def another(keyed: Served, new_session: Callable[[], Session]) -> Session:
-    """A second kernel with the same library and server."""
-    return new_session()
-
-
-# What is sent
-
-
-def test_a_list_is_no_prompt(session: Session, server: Served) -> None:
+def test_a_list_as_a_prompt_is_refused(session: Session, server: Served) -> None:
     """The error names the option for lists."""
     with pytest.raises(errors.OptionError, match="is a list, not text"):
         session.generate(["a fox", "an owl"])  # type: ignore[arg-type]
@@ -63,7 +53,7 @@ def test_every_option_reaches_the_server(session: Session, server: Served) -> No
     assert sent.quality == wire.ImageQuality.Value("IMG_QUALITY_LOW")
 
 
-def test_nothing_is_sent_for_a_wrong_option(session: Session, server: Served) -> None:
+def test_nothing_is_sent_for_an_invalid_option(session: Session, server: Served) -> None:
     for bad in ({"n": 11}, {"image": "nope.png"}, {"resolution": "8k"}, {"colour": "red"}):
         with pytest.raises(errors.OptionError):
             session.generate("a red fox", **bad)
@@ -73,32 +63,28 @@ def test_nothing_is_sent_for_a_wrong_option(session: Session, server: Served) ->
     assert server.server.requests == []
 
 
-# Where it goes
+# Backends
 
 
-def test_without_a_key_the_embedded_server_draws_and_says_so_once() -> None:
-    """The notice is under the first pictures only."""
-    session = Session()
-    try:
-        first, second = batch(session.generate("a red fox")), batch(session.generate("an owl"))
-    finally:
-        session.close()
+def test_without_a_key_the_embedded_server_draws(new_session: Kernels) -> None:
+    """A notice is under the first pictures only."""
+    session = new_session()
+    first, second = session.generate("a red fox"), session.generate("an owl")
     assert first[0].model == "local-preview"
     assert first.notes == (NOTICE,)
     assert second.notes == ()
 
 
 def test_local_needs_no_key_and_no_notice(session: Session, server: Served) -> None:
-    """`--local` asks the embedded server, although there is a key."""
-    made = batch(session.generate("a red fox", local=True))
+    """The embedded server is used, although there is a key."""
+    made = session.generate("a red fox", local=True)
     assert (made[0].model, made.notes) == ("local-preview", ())
     assert server.calls == []
 
 
-def test_local_previews_are_made_anew(session: Session) -> None:
-    """Each preview of a prompt is a different picture."""
-    made = [batch(session.generate("a red fox", local=True, fresh=True))[0] for _ in range(3)]
-    made += batch(session.generate("a red fox", n=2, local=True, fresh=True)).redo(1)
+def test_previews_of_a_prompt_differ(session: Session) -> None:
+    made = [session.generate("a red fox", local=True, fresh=True)[0] for _ in range(3)]
+    made += session.generate("a red fox", n=2, local=True, fresh=True).redo(1)
     assert len({image.data for image in made}) == 5
 
 
@@ -110,33 +96,27 @@ def test_the_real_service_needs_a_key(host: str) -> None:
         session.generate("a red fox")
 
 
-def test_a_backend_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message lists the backends."""
     monkeypatch.setenv("XAI_NOTEBOOK_BACKEND", "cloud")
     with pytest.raises(errors.ConfigurationError, match=r"'cloud'\. Set it to one of: auto, xai"):
         Session().generate("a red fox")
 
 
-def test_a_wrong_key_is_refused_by_the_server(
-    monkeypatch: pytest.MonkeyPatch, server: Served
-) -> None:
-    """The message says where keys come from, and does not contain the key."""
-    server.faults.failures = [(grpc.StatusCode.UNAUTHENTICATED, "bad key xai-wrong-key-1")]
-    session = Session(settings_of(XAI_API_KEY="xai-wrong-key-1", XAI_API_HOST=server.address))
-    try:
-        with pytest.raises(errors.AuthenticationError, match="XAI_API_KEY") as caught:
-            session.generate("a red fox")
-    finally:
-        session.close()
-    assert "xai-wrong-key-1" not in str(caught.value)
+def test_an_error_contains_no_key(session: Session, server: Served) -> None:
+    """It names the variable with the key."""
+    server.faults.failures = [(grpc.StatusCode.UNAUTHENTICATED, f"bad key {KEY}")]
+    with pytest.raises(errors.AuthenticationError, match="XAI_API_KEY") as caught:
+        session.generate("a red fox")
+    assert KEY not in str(caught.value)
 
 
-# What comes back
+# Results
 
 
 @pytest.mark.parametrize("form", ["base64", "url"])
-def test_both_formats_give_the_same(session: Session, form: str) -> None:
-    (image,) = batch(session.generate("a red fox", format=form, aspect_ratio="16:9"))
+def test_both_formats_give_a_picture(session: Session, form: str) -> None:
+    (image,) = session.generate("a red fox", format=form, aspect_ratio="16:9")
     assert image.status == "ok"
     assert image.media_type == "image/jpeg"
     assert image.file is not None
@@ -146,16 +126,15 @@ def test_both_formats_give_the_same(session: Session, form: str) -> None:
     assert image.prompt == "a red fox"
 
 
-def test_a_caption_claims_no_rewrite_that_did_not_happen(session: Session, server: Served) -> None:
-    """Without `up_sampled_prompt` the caption is the prompt as sent."""
+def test_the_caption_without_a_rewrite_is_the_prompt(session: Session, server: Served) -> None:
     server.faults.up_sampled = False
-    (image,) = batch(session.generate("a red fox"))
+    (image,) = session.generate("a red fox")
     assert (image.caption, image.rewritten_prompt) == ("Prompt: a red fox", None)
 
 
 def test_moderated_images_are_cards(session: Session) -> None:
     """The other images are shown; the data of a moderated one raises."""
-    first, second = batch(session.generate("a red fox [moderated:2]", n=2))
+    first, second = session.generate("a red fox [moderated:2]", n=2)
     assert (first.status, second.status) == ("ok", "moderated")
     with pytest.raises(errors.ModeratedError):
         _ = second.data
@@ -163,9 +142,9 @@ def test_moderated_images_are_cards(session: Session) -> None:
 
 def test_missing_images_are_cards(session: Session, server: Served) -> None:
     server.faults.short = 2
-    assert [image.status for image in batch(session.generate("a fox", n=2))] == ["missing"] * 2
+    assert [image.status for image in session.generate("a fox", n=2)] == ["missing"] * 2
     server.faults.short = 1
-    first, second = batch(session.generate("a red fox", n=2))
+    first, second = session.generate("a red fox", n=2)
     assert (first.status, second.status) == ("ok", "missing")
     assert second.error == "The server sent 1 of 2 images."
     with pytest.raises(errors.MissingImageError):
@@ -175,52 +154,34 @@ def test_missing_images_are_cards(session: Session, server: Served) -> None:
 def test_an_empty_image_is_a_card(session: Session, server: Served) -> None:
     """With neither base64 nor a URL."""
     server.faults.empty = True
-    (image,) = batch(session.generate("a red fox"))
+    (image,) = session.generate("a red fox")
     assert image.status == "missing"
 
 
-def test_bytes_that_are_no_image_are_a_card_and_kept(session: Session, server: Served) -> None:
-    """They were paid for, so the library keeps them."""
+def test_bytes_that_are_no_image_are_kept(session: Session, server: Served) -> None:
+    """They were paid for; a card says why there is no picture."""
     server.faults.garbage = b"not an image"
-    (image,) = batch(session.generate("a red fox"))
+    (image,) = session.generate("a red fox")
     assert image.status == "failed"
     assert "not a readable image" in str(image.error)
     assert image.file is not None
     assert image.file.read_bytes() == b"not an image"
 
 
-def test_costs_are_what_the_server_says(session: Session, server: Served) -> None:
+def test_costs_are_those_the_server_reports(session: Session, server: Served) -> None:
     """The images share the request's cost; not reported is unknown, not zero."""
     server.faults.cost_ticks = 700_000_000
-    made = batch(session.generate("a red fox", n=2))
+    made = session.generate("a red fox", n=2)
     assert made[0].cost_usd == pytest.approx(0.07)
     assert made.cost_usd == pytest.approx(0.14)
     server.faults.cost_ticks = None
-    assert batch(session.generate("an owl")).cost_usd is None
+    assert session.generate("an owl").cost_usd is None
 
 
-# The library answers
+# Exports
 
 
-def test_a_restarted_kernel_replays_for_nothing(
-    session: Session, another: Session, server: Served
-) -> None:
-    server.faults.cost_ticks = 700_000_000
-    made = batch(session.generate("a red fox", n=2))
-    replayed = batch(another.generate("a red fox", n=2))
-    assert [image.data for image in replayed] == [image.data for image in made]
-    assert all(image.replayed for image in replayed)
-    assert replayed.cost_usd == 0
-    assert len(server.calls) == 1
-
-
-def test_replay_can_be_switched_off(session: Session, another: Session, server: Served) -> None:
-    session.generate("a red fox")
-    another.configured = lambda: {"replay": False}
-    assert not batch(another.generate("a red fox"))[0].replayed
-
-
-def test_a_failed_export_loses_no_images(session: Session, tmp_path: Path) -> None:
+def test_a_failed_export_loses_no_image(session: Session, tmp_path: Path) -> None:
     """The error is one line; the images are in the library."""
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(errors.ExportError) as caught:
@@ -229,7 +190,7 @@ def test_a_failed_export_loses_no_images(session: Session, tmp_path: Path) -> No
     assert session.history.search()[0].pil.size
 
 
-def test_collecting_asks_for_no_export(session: Session, tmp_path: Path) -> None:
+def test_collecting_does_not_export(session: Session, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     call = session.prepare("a red fox", {"export": str(tmp_path / "file")})
     session.loop.run(session.run(call))
@@ -252,8 +213,8 @@ def test_max_cost_is_refused_before_anything_is_sent(session: Session, server: S
     assert len(server.calls) == 1
 
 
-def test_the_kernels_budget_adds_up(session: Session, server: Served) -> None:
-    """Reported costs count against `XaiImage.budget`; refused requests cost nothing."""
+def test_reported_costs_count_against_the_budget(session: Session, server: Served) -> None:
+    """Refused requests cost nothing."""
     server.faults.image_price = 7 * CENT
     server.faults.cost_ticks = 700_000_000
     session.configured = lambda: {"budget": 0.15}
@@ -275,35 +236,32 @@ def test_a_dry_run_sends_nothing(session: Session, server: Served) -> None:
     assert server.calls == []
 
 
-def test_a_plan_tells_new_from_stored(session: Session, server: Served) -> None:
+def test_a_plan_tells_new_from_stored_images(
+    session: Session, kernels: Kernels, server: Served
+) -> None:
     """It looks up the slots that the call would claim, and claims none."""
     server.faults.image_price = 2
     session.generate(each=["a", "b"])
     for _ in range(2):
         plan = session.generate(each=["a", "b", "b", "c"], n=2, dry_run=True)
-        assert plan.stored == [0, 0, 0, 0]  # each was asked for at a place of its own
-    again = Session()
+        assert plan.stored == [0, 0, 0, 0]  # in further slots
+    again = kernels()
     plan = again.generate(each=["a", "b", "b", "c"], n=2, dry_run=True)
     assert plan.stored == [1, 1, 0, 0]
     assert plan.sentence == "To make: 6, $0.12; from your library: 2."
-    assert dict(plan.rows()) | {"images": "8 (4 × 2)", "from your library": "2"} == dict(
-        plan.rows()
-    )
+    rows = dict(plan.rows())
+    assert (rows["images"], rows["from your library"]) == ("8 (4 × 2)", "2")
     assert "price:             $0.02 an image\n" in repr(plan)
     assert again.generate(each=["a", "b"]).images[0].replayed
-    again.close()
     assert len(server.calls) == 2
 
 
-def test_a_plan_knows_prompts_that_were_rewritten(session: Session, server: Served) -> None:
-    session.generate(each=["a"], rewrite=True)
-    chats = len(server.calls)
-    again = Session()
-    plan = again.generate(each=["a", "b"], rewrite=True, dry_run=True)
-    again.close()
+def test_a_plan_uses_stored_rewrites(kernels: Kernels, server: Served) -> None:
+    kernels().generate(each=["a"], rewrite=True)
+    plan = kernels().generate(each=["a", "b"], rewrite=True, dry_run=True)
     assert plan.stored == [1, 0]
     assert "rewritten by:" in repr(plan)
-    assert len(server.calls) == chats
+    assert (server.server.counts[wire.GET_COMPLETION], len(server.calls)) == (1, 1)
 
 
 class Endless:
@@ -347,24 +305,24 @@ def test_a_dry_run_of_a_short_generator_is_exact(session: Session, server: Serve
 # Many prompts
 
 
-def test_how_many_prompts_a_generator_had_is_known_at_its_end(session: Session) -> None:
+def test_the_summary_counts_the_prompts_of_a_generator(session: Session) -> None:
     """Blank prompts of a list do not count."""
     session.configured = lambda: NO_LIMIT
-    made = batch(session.generate(each=(prompt for prompt in ("a", "", "b"))))
+    made = session.generate(each=(prompt for prompt in ("a", "", "b")))
     assert made.summary == "2 of 2 prompts."
-    assert batch(session.generate(each=["a", None, "b"])).summary == "2 of 2 prompts."
+    assert session.generate(each=["a", None, "b"]).summary == "2 of 2 prompts."
 
 
 def test_each_prompt_is_a_request_in_order(session: Session, server: Served) -> None:
     """Results are in the order of the prompts, whichever came first."""
     session.configured = lambda: NO_LIMIT
     server.faults.delay = lambda request: 0.2 if request.prompt == "p0" else 0.0
-    made = batch(session.generate(each=[f"p{i}" for i in range(6)]))
+    made = session.generate(each=[f"p{i}" for i in range(6)])
     assert [image.prompt for image in made] == [f"p{i}" for i in range(6)]
     assert made.summary == "6 of 6 prompts."
 
 
-def test_requests_under_way_are_bounded(session: Session, server: Served) -> None:
+def test_concurrency_is_limited(session: Session, server: Served) -> None:
     """At most `XaiImage.concurrency` at a time."""
     session.configured = lambda: {"rate": 0, "concurrency": 2}
     server.faults.garbage = b"\xff\xd8\xff"
@@ -373,8 +331,8 @@ def test_requests_under_way_are_bounded(session: Session, server: Served) -> Non
     calls = server.calls
     assert len(calls) == 8
     for call in calls:
-        under_way = [c for c in calls if c.started <= call.started < (c.ended or 0)]
-        assert len(under_way) <= 2
+        concurrent = [c for c in calls if c.started <= call.started < (c.ended or 0)]
+        assert len(concurrent) <= 2
 
 
 def test_the_rate_is_kept(session: Session, server: Served) -> None:
@@ -385,13 +343,13 @@ def test_the_rate_is_kept(session: Session, server: Served) -> None:
     assert starts[-1] - starts[0] >= 8 / 20 * 0.9
 
 
-def test_one_failure_stops_nothing(session: Session, server: Served) -> None:
+def test_a_failed_prompt_stops_no_other(session: Session, server: Served) -> None:
     """It is a card with its cause."""
     session.configured = lambda: NO_LIMIT
     server.faults.fail_when = lambda request, _: (
         (grpc.StatusCode.INVALID_ARGUMENT, "no owls") if "owl" in request.prompt else None
     )
-    made = batch(session.generate(each=["a fox", "an owl", "a cat"]))
+    made = session.generate(each=["a fox", "an owl", "a cat"])
     assert [image.status for image in made] == ["ok", "failed", "ok"]
     assert "no owls" in str(made[1].error)
     assert made.summary == "3 of 3 prompts, 1 failed."
@@ -415,7 +373,7 @@ def test_a_generator_is_read_as_requests_go_out(session: Session, server: Served
             ahead.append(number - len([c for c in server.calls if c.ended]))
             yield f"p{number}"
 
-    assert len(batch(session.generate(each=prompts()))) == 8
+    assert len(session.generate(each=prompts())) == 8
     assert max(ahead) <= 3
 
 
@@ -448,7 +406,7 @@ def test_each_without_prompts_is_refused(session: Session, given: dict[str, Any]
 # Async
 
 
-def test_agenerate_gives_the_same(session: Session) -> None:
+def test_agenerate_calls_run_concurrently(session: Session) -> None:
 
     async def main() -> Any:
         return await asyncio.gather(session.agenerate("a fox"), session.agenerate("an owl"))
@@ -470,20 +428,20 @@ def test_cancelling_agenerate_cancels_the_call(session: Session, server: Served)
 
     asyncio.run(main())
     server.faults.delay = 0
-    assert batch(session.generate("a fox"))[0].status == "ok"
+    assert session.generate("a fox")[0].status == "ok"
 
 
-# The end
+# Sessions
 
 
-def test_a_closed_session_leaves_nothing_and_can_start_again(session: Session) -> None:
-    """Neither thread nor server remains; closing twice is harmless."""
+def test_a_closed_session_leaves_no_thread_and_starts_again(session: Session) -> None:
+    """Closing twice is harmless."""
     session.generate("a red fox", local=True)
     session.close()
     names = [thread.name for thread in threading.enumerate()]
     assert names.count("xai-notebook") == 1  # the one of the tests' own server
     session.close()
-    assert batch(session.generate("a red fox", local=True))[0].status == "ok"
+    assert session.generate("a red fox", local=True)[0].status == "ok"
 
 
 def test_the_module_level_functions_share_one_session(keyed: Served) -> None:
@@ -496,10 +454,8 @@ def test_the_module_level_functions_share_one_session(keyed: Served) -> None:
         close_session()
 
 
-def test_a_result_reads_well() -> None:
-    """Slices are batches; an index out of range is named."""
-    from xai_notebook.client.request import ImageRequest
-
+def test_slices_of_a_batch() -> None:
+    """They are batches; an error names an index out of range."""
     request = ImageRequest(prompt="a red fox", model="m")
     made = ImageBatch([GeneratedImage(Picture(request=request), index=i) for i in range(3)])
     assert isinstance(made[1:], ImageBatch)

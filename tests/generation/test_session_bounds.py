@@ -1,7 +1,7 @@
-"""Extreme values from strangers: no raw error anywhere, and the other pictures are shown.
+"""Extreme values from foreign sources: no raw error, and the other pictures are shown.
 
-Servers, bundles, rows of the library and picture files say the strangest things of one picture,
-west and east of Greenwich; then a user does with it all that one can.
+A server, a bundle, a row of the library or a file describes a picture with extreme values, in the
+first and in the last time zone of the world; then a user uses the picture in every way.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from harness import KEY, start_images, tiny
+from harness import tiny
 from xai_notebook.arguments.inputs import load_inputs
 from xai_notebook.client import wire
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import InputImageError, LibraryError, MetadataError, XaiError
-from xai_notebook.generation.event_loop import BackgroundLoop
 from xai_notebook.library.bundles import HEADER, REQUESTS, BundleFolder, find_answers
 from xai_notebook.library.catalog import Query
+from xai_notebook.library.storage.database import FILE
 from xai_notebook.notebook.picture_widget import describe, facts_of, thumbnail
 from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from harness import Kernels
+    from press import Press
     from xai_notebook.generation.session import Session
 
 ZONES = ("Etc/GMT+12", "Pacific/Kiritimati")
@@ -157,30 +159,6 @@ def use_library(session: Session, digest: str) -> None:
 # A server's reply
 
 
-class Answering:
-    """A server that answers every image call with the same bytes."""
-
-    def __init__(self, loop: BackgroundLoop) -> None:
-        self.answer = b""
-
-        async def generate(request: bytes, context: Any) -> bytes:
-            return self.answer
-
-        self.server, self.port = loop.run(start_images(generate))
-
-
-@pytest.fixture
-def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answering]:
-    """The server, set in the environment together with a key."""
-    loop = BackgroundLoop()
-    made = Answering(loop)
-    monkeypatch.setenv("XAI_API_KEY", KEY)
-    monkeypatch.setenv("XAI_API_HOST", f"localhost:{made.port}")
-    yield made
-    loop.run(made.server.stop(None))
-    loop.stop()
-
-
 PIXELS = {kind: io.BytesIO() for kind in ("JPEG", "PNG", "GIF", "WEBP")}
 for kind, stream in PIXELS.items():
     Image.new("RGB", (24, 16), "teal").save(stream, kind)
@@ -219,8 +197,8 @@ def pictures(draw: st.DrawFn) -> bytes:
 @given(data=st.data())
 def test_replies(
     data: st.DataObject,
-    answering: Answering,
-    session_of: Session,
+    orders: Press,
+    kernel: Session,
     zone: Any,
     tmp_path: Path,
     prompts: Iterator[str],
@@ -242,11 +220,11 @@ def test_replies(
     reply.usage.cost_in_usd_ticks = data.draw(
         st.sampled_from([0, 1, -1, 2**63 - 1, -(2**63), 200_000_000])
     )
-    answering.answer = reply.SerializeToString()
-    batch = session_of.generate(next(prompts), n=2, share=30)
+    orders.answer = reply.SerializeToString()
+    batch = kernel.generate(next(prompts), n=2, share=30)
     assert batch[1].status == "ok"
     assert "<img " in use(batch, tmp_path)
-    use_library(session_of, hashlib.sha256(tiny(7)).hexdigest())
+    use_library(kernel, hashlib.sha256(tiny(7)).hexdigest())
 
 
 @pytest.fixture
@@ -256,7 +234,7 @@ def prompts() -> Iterator[str]:
 
 
 @pytest.fixture
-def session_of(answering: Answering, new_session: Callable[[], Session]) -> Session:
+def kernel(orders: Press, new_session: Kernels) -> Session:
     return new_session()
 
 
@@ -281,7 +259,7 @@ def listed(**changes: Any) -> dict[str, Any]:
 
 @examples(500)
 @given(data=st.data())
-def test_bundles(data: st.DataObject, session_of: Session, zone: Any, tmp_path: Path) -> None:
+def test_bundles(data: st.DataObject, kernel: Session, zone: Any, tmp_path: Path) -> None:
     """A bundle is refused in a sentence, or its pictures are shown and unpacked."""
     zone(data.draw(st.booleans()))
     values = TEXTS | NUMBERS | st.none() | st.just("\ud800") | st.just([1])
@@ -304,30 +282,27 @@ def test_bundles(data: st.DataObject, session_of: Session, zone: Any, tmp_path: 
         shown(sentence)
     use(ImageBatch(GeneratedImage(picture) for picture in found), tmp_path / "exported")
     try:
-        use(session_of.history.unpack(file), tmp_path / "exported")
+        use(kernel.history.unpack(file), tmp_path / "exported")
     except LibraryError:
         assert refusals
-    look(session_of.history.search(n=2))
+    look(kernel.history.search(n=2))
 
 
 # A row of the library
 
 
 @pytest.fixture
-def rows(answering: Answering, session_of: Session) -> Path:
+def rows(orders: Press, kernel: Session) -> Path:
     """The file of a library with two pictures, a job, a rewrite, a charge and a tag."""
     for number in (1, 2):
         one = wire.GeneratedImage(
             base64=base64.b64encode(tiny(number)).decode(), respect_moderation=True
         )
-        answering.answer = wire.ImageResponse(images=[one]).SerializeToString()
-        session_of.generate(f"a fox {number}")[0].tag("red")
-    library = session_of.library()
+        orders.answer = wire.ImageResponse(images=[one]).SerializeToString()
+        kernel.generate(f"a fox {number}")[0].tag("red")
+    library = kernel.library()
     library.remember_rewrite("key", "a", "b", "chat", 0.1)
-    file = library.home / "library.sqlite3"
-    (file,) = (
-        path for path in library.home.iterdir() if path.suffix in {".sqlite3", ".db", ".sqlite"}
-    )
+    file = library.home / FILE
     with contextlib.closing(sqlite3.connect(file)) as connection, connection:
         connection.execute(
             "INSERT INTO charges (process, created, ticks, open) VALUES ('0', 1800000000, 5, 0)"
@@ -343,9 +318,7 @@ def rows(answering: Answering, session_of: Session) -> Path:
 
 @examples(300)
 @given(data=st.data())
-def test_rows(
-    data: st.DataObject, rows: Path, session_of: Session, zone: Any, tmp_path: Path
-) -> None:
+def test_rows(data: st.DataObject, rows: Path, kernel: Session, zone: Any, tmp_path: Path) -> None:
     """A changed row affects its own picture at most."""
     zone(data.draw(st.booleans()))
     table = data.draw(
@@ -362,8 +335,8 @@ def test_rows(
         )
         connection.execute(statement, (value,))
     try:
-        use_library(session_of, hashlib.sha256(tiny(2)).hexdigest())
-        history = session_of.history.search(n=6)
+        use_library(kernel, hashlib.sha256(tiny(2)).hexdigest())
+        history = kernel.history.search(n=6)
         assert history[0].tags == ("red",)
         use(history, tmp_path / "exported")
     finally:

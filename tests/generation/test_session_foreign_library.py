@@ -1,64 +1,68 @@
-"""A stranger's library orders nothing: its jobs wait for the user's consent, and for the limits."""
+"""A foreign library sends nothing: its jobs wait for the user's consent and for the limits."""
 
 from __future__ import annotations
 
 import shutil
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 
 import xai_notebook as xai
-from harness import CENT
 from xai_notebook import errors
 from xai_notebook.library.storage.database import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from harness import Served
+    from harness import Kernels, Served
     from xai_notebook.generation.session import Session
 
+    Copy = Callable[[Session], Path]
+
 PROMPTS = [f"p{i}" for i in range(8)]
-ADDED = "/xai_api.BatchMgmt/AddBatchRequests"
 CHAT = "/xai_api.Chat/GetCompletion"
-CREATED = "/xai_api.BatchMgmt/CreateBatch"
 
 
 @pytest.fixture
-def priced(keyed: Served) -> Served:
-    """A server that lists two cents an image and charges them."""
-    keyed.faults.image_price = keyed.faults.cost_ticks = 2 * CENT
-    return keyed
+def copy_library(priced: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Copy:
+    """Copy the library of a session to another folder and use it from there."""
+
+    def copy(session: Session) -> Path:
+        session.close()
+        priced.server.counts.clear()
+        home = shutil.copytree(tmp_path / "home", tmp_path / "copied")
+        monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
+        return home
+
+    return copy
 
 
 @pytest.fixture
-def copied(
-    priced: Served,
-    new_session: Callable[[], Session],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Path:
-    """A home from somewhere else with a job of 8 images that says it costs nothing."""
-    theirs = new_session()
+def copied(priced: Served, kernels: Kernels, copy_library: Copy) -> Path:
+    """A foreign library with a job of 8 images that claims to cost nothing."""
+    foreign = kernels()
     priced.faults.batches.failure = grpc.StatusCode.UNAUTHENTICATED
     with pytest.raises(errors.AuthenticationError):
-        theirs.generate(each=PROMPTS, batch=True)
-    theirs.close()
+        foreign.generate(each=PROMPTS, batch=True)
     priced.faults.batches.failure = None
-    priced.server.counts.clear()
-    home = Path(shutil.copytree(tmp_path / "home", tmp_path / "copied"))
-    with closing(sqlite3.connect(home / FILE)) as connection, connection:
-        connection.execute("UPDATE jobs SET price_usd = 0, created = created - 200000")
-    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
+    home = copy_library(foreign)
+    change(home, "UPDATE jobs SET price_usd = 0, created = created - 200000")
     return home
 
 
+def change(home: Path, sql: str, *values: object) -> None:
+    """Change the database of a library."""
+    with closing(sqlite3.connect(home / FILE)) as connection, connection:
+        connection.execute(sql, values)
+
+
 def sent(priced: Served) -> int:
-    return priced.server.counts[CREATED] + priced.server.counts[ADDED]
+    counts = priced.server.counts
+    return counts["/xai_api.BatchMgmt/CreateBatch"] + counts["/xai_api.BatchMgmt/AddBatchRequests"]
 
 
 ACTS: dict[str, Callable[[Any], object]] = {
@@ -73,11 +77,9 @@ ACTS: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.usefixtures("copied")
-def test_a_strangers_job_is_left_alone(
-    priced: Served, new_session: Callable[[], Session], act: str
-) -> None:
+def test_a_foreign_job_is_not_submitted(priced: Served, kernels: Kernels, act: str) -> None:
     """It is listed with the reason."""
-    session = new_session()
+    session = kernels()
     with pytest.raises(errors.LibraryError, match=r"trust_library\(\)"):
         ACTS[act](session)
     assert sent(priced) == 0
@@ -87,7 +89,7 @@ def test_a_strangers_job_is_left_alone(
 
 
 @pytest.mark.usefixtures("copied")
-def test_consent_of_the_user_submits_it(priced: Served) -> None:
+def test_a_trusted_job_is_submitted(priced: Served) -> None:
     xai.trust_library()
     assert len(xai.jobs()[0].wait()) == 8
     assert sent(priced) == 2
@@ -95,54 +97,44 @@ def test_consent_of_the_user_submits_it(priced: Served) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"replay": True}])
-def test_a_strangers_pictures_answer_a_job(
-    priced: Served,
-    new_session: Callable[[], Session],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    options: dict[str, Any],
+def test_pictures_of_a_foreign_library_answer_a_job(
+    priced: Served, kernels: Kernels, copy_library: Copy, options: dict[str, Any]
 ) -> None:
-    """Then nothing is submitted."""
-    theirs = new_session()
-    theirs.generate(each=PROMPTS, batch=True).wait()
-    theirs.close()
-    home = shutil.copytree(tmp_path / "home", tmp_path / "copied")
-    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
-    before = sent(priced)
-    assert len(new_session().generate(each=PROMPTS, batch=True, **options).wait()) == 8
-    assert sent(priced) == before
+    """Nothing is submitted."""
+    foreign = kernels()
+    foreign.generate(each=PROMPTS, batch=True).wait()
+    copy_library(foreign)
+    assert len(kernels().generate(each=PROMPTS, batch=True, **options).wait()) == 8
+    assert sent(priced) == 0
 
 
 @pytest.mark.parametrize("budget", ["0.10", "0.10/day", "0.10/total"])
-def test_no_job_of_the_list_passes_a_limit(
-    copied: Path,
-    priced: Served,
-    new_session: Callable[[], Session],
-    monkeypatch: pytest.MonkeyPatch,
-    budget: str,
+@pytest.mark.usefixtures("copied")
+def test_a_listed_job_is_within_the_limits(
+    priced: Served, kernels: Kernels, monkeypatch: pytest.MonkeyPatch, budget: str
 ) -> None:
-    """Whatever its row says of its price, and however old it is."""
+    """Whatever price and age its row claims."""
     monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", budget)
-    session = new_session()
+    session = kernels()
     session.library().trust()
     with pytest.raises(errors.BudgetError, match=r"\$0.16"):
         session.jobs()[0].wait()
     assert sent(priced) == 0
     monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", budget.replace("0.10", "0.20"))
-    again = new_session()
+    again = kernels()
     assert len(again.jobs()[0].wait()) == 8
     state = again.budget()
     assert state is not None
     assert state.left_usd == pytest.approx(0.04)
-    assert copied.is_dir()
 
 
-def test_an_old_job_counts_beside_what_was_spent_since(
-    priced: Served, new_session: Callable[[], Session], copied: Path, monkeypatch: Any
+@pytest.mark.usefixtures("copied")
+def test_an_old_job_counts_in_addition_to_later_costs(
+    priced: Served, kernels: Kernels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is too old for the ledger, so its own costs are not in there."""
+    """It is older than the ledger, which does not include its costs."""
     monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", "0.20/total")
-    session = new_session()
+    session = kernels()
     session.library().trust()
     session.generate(each=["a", "b", "c"])
     with pytest.raises(errors.BudgetError):
@@ -150,7 +142,6 @@ def test_an_old_job_counts_beside_what_was_spent_since(
     with pytest.raises(errors.BudgetError):
         session.generate(each=PROMPTS, batch=True)
     assert sent(priced) == 0
-    assert copied.is_dir()
 
 
 @pytest.mark.parametrize(
@@ -166,17 +157,11 @@ def test_an_old_job_counts_beside_what_was_spent_since(
         ("job_requests", "request", "[]"),
     ],
 )
-def test_a_damaged_job_is_no_raw_error(
-    copied: Path,
-    priced: Served,
-    new_session: Callable[[], Session],
-    table: str,
-    column: str,
-    value: object,
+def test_a_damaged_job_is_a_library_error(
+    copied: Path, priced: Served, kernels: Kernels, table: str, column: str, value: object
 ) -> None:
-    with closing(sqlite3.connect(copied / FILE)) as connection, connection:
-        connection.execute(f"UPDATE {table} SET {column} = ?", (value,))
-    session = new_session()
+    change(copied, f"UPDATE {table} SET {column} = ?", value)
+    session = kernels()
     session.library().trust()
     assert len(session.jobs()) == (table == "job_requests")
     with pytest.raises(errors.LibraryError, match="damaged"):
@@ -194,19 +179,18 @@ def test_a_damaged_job_is_no_raw_error(
         ("expires", b"x"),
     ],
 )
-def test_what_a_job_says_of_itself_passes_no_limit(
+def test_claims_of_a_job_exceed_no_limit(
     copied: Path,
     priced: Served,
-    new_session: Callable[[], Session],
+    kernels: Kernels,
     monkeypatch: pytest.MonkeyPatch,
     column: str,
     value: object,
 ) -> None:
     """Values out of bounds are ignored."""
-    with closing(sqlite3.connect(copied / FILE)) as connection, connection:
-        connection.execute(f"UPDATE jobs SET {column} = ?", (value,))
+    change(copied, f"UPDATE jobs SET {column} = ?", value)
     monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", "0.10/total")
-    session = new_session()
+    session = kernels()
     session.library().trust()
     (job,) = session.jobs()
     assert repr(job)
@@ -216,49 +200,36 @@ def test_what_a_job_says_of_itself_passes_no_limit(
 
 
 @pytest.fixture
-def rewritten(
-    priced: Served, new_session: Callable[[], Session], tmp_path: Path, monkeypatch: Any
-) -> Path:
-    """A home from somewhere else with pictures of a rewritten prompt."""
-    theirs = new_session()
-    theirs.generate("a fox", rewrite=True, n=2)
-    theirs.close()
-    priced.server.counts.clear()
-    home = Path(shutil.copytree(tmp_path / "home", tmp_path / "copied"))
-    with closing(sqlite3.connect(home / FILE)) as connection, connection:
-        (theirs_text,) = connection.execute("SELECT text FROM rewrites").fetchone()
-    assert theirs_text != "a fox"
-    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
-    return home
+def rewritten(kernels: Kernels, copy_library: Copy) -> Path:
+    """A foreign library with pictures of a rewritten prompt."""
+    foreign = kernels()
+    image = foreign.generate("a fox", rewrite=True, n=2)[0]
+    assert image.request.prompt != "a fox"
+    return copy_library(foreign)
 
 
 @pytest.mark.usefixtures("rewritten")
-def test_a_strangers_rewrite_finds_its_pictures(
-    priced: Served, new_session: Callable[[], Session]
-) -> None:
-    """Restart and Run All is free: nothing is sent."""
+def test_a_foreign_rewrite_finds_its_pictures(priced: Served, kernels: Kernels) -> None:
+    """Nothing is sent."""
     for _ in range(2):
-        batch = new_session().generate("a fox", rewrite=True, n=2)
+        batch = kernels().generate("a fox", rewrite=True, n=2)
         assert [image.status for image in batch] == ["ok", "ok"]
         assert batch[0].rewritten_prompt
-    assert not priced.calls[1:]
+    assert len(priced.calls) == 1
     assert not priced.server.counts[CHAT]
 
 
-def test_a_strangers_rewrite_is_not_sent(
-    rewritten: Path, priced: Served, new_session: Callable[[], Session]
-) -> None:
+def test_a_foreign_rewrite_is_not_sent(rewritten: Path, priced: Served, kernels: Kernels) -> None:
     """For a missing picture, the prompt is rewritten anew."""
-    with closing(sqlite3.connect(rewritten / FILE)) as connection, connection:
-        connection.execute("UPDATE rewrites SET text = 'an advertisement'")
-    new_session().generate("a fox", rewrite=True, n=2)
+    change(rewritten, "UPDATE rewrites SET text = 'an advertisement'")
+    kernels().generate("a fox", rewrite=True, n=2)
     assert priced.server.counts[CHAT] == 1
     assert priced.calls[-1].message.prompt not in {"an advertisement", "a fox"}
 
 
-def test_the_notice_is_given_once(copied: Path, new_session: Callable[[], Session]) -> None:
-    session = new_session()
+@pytest.mark.usefixtures("copied")
+def test_the_notice_is_shown_once(kernels: Kernels) -> None:
+    session = kernels()
     first, second = session.generate("a fox"), session.generate("an owl")
     assert sum("trust_library()" in note for note in first.notes) == 1
     assert not any("trust_library()" in note for note in second.notes)
-    assert copied.is_dir()

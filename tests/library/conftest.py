@@ -7,6 +7,7 @@ import hashlib
 import io
 import itertools
 import sqlite3
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,7 @@ from xai_notebook.library.storage import database, schema
 from xai_notebook.pictures.picture import Picture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     Opens = Callable[[Path], Library]
@@ -65,45 +66,51 @@ def picture() -> Callable[[], bytes]:
 
 @pytest.fixture
 def save(library: Library) -> Save:
-    """Return a function that saves a reply to a request and returns its images."""
+    """Return a function that saves a reply, made by `make_reply`, and returns its images."""
 
-    def save(
-        prompt: str = "a red fox",
-        payloads: list[bytes | str | None] | None = None,
-        *,
-        to: Library = library,
-        start: int = 0,
-        **changes: Any,
-    ) -> list[Picture]:
-        payloads = payloads or []
-        of_reply = {
-            "fingerprint": changes.pop("fingerprint", f"fingerprint of {prompt}"),
-            "backend": changes.pop("backend", "xai"),
-            "host": changes.pop("host", "api.x.ai"),
-            "notebook": changes.pop("notebook", None),
-            "cost_usd": changes.pop("cost_usd", None),
-            "model": changes.pop("answered_by", "grok-imagine-image"),
-            "place": changes.pop("place", 0),
-        }
-        image_values = changes.pop("image", {})
-        request = ImageRequest(
-            prompt=prompt, **{"model": "grok", "n": max(len(payloads), 1), **changes}
-        )
-        images = [
-            Picture(
-                **{
-                    "request": request,
-                    "position": start + number,
-                    "model": of_reply["model"],
-                    "cached": payload if isinstance(payload, bytes) else None,
-                    **image_values,
-                }
-            )
-            for number, payload in enumerate(payloads)
-        ]
-        return to.add(Reply(request, images, payloads, **of_reply))
+    def save(*reply: Any, to: Library = library, **changes: Any) -> list[Picture]:
+        return to.add(make_reply(*reply, **changes))
 
     return save
+
+
+@pytest.fixture
+def reply() -> Callable[..., Reply]:
+    return make_reply
+
+
+def make_reply(
+    prompt: str = "a red fox",
+    payloads: Sequence[bytes | str | None] = (),
+    *,
+    start: int = 0,
+    answered_by: str = "grok-imagine-image",
+    image: Mapping[str, Any] = MappingProxyType({}),
+    **changes: Any,
+) -> Reply:
+    """Return a reply to a request.
+
+    Args:
+        prompt: Prompt of the request.
+        payloads: Bytes or URL of each image; None: it is missing.
+        start: Position of the first image.
+        answered_by: Model of the reply.
+        image: Other values of each image.
+        changes: Other values of the reply and the request.
+    """
+    values: dict[str, Any] = {
+        "fingerprint": f"fingerprint of {prompt}", "backend": "xai", "host": "api.x.ai",
+        "notebook": None, "cost_usd": None, "place": 0,
+    }  # fmt: skip
+    values |= {name: changes.pop(name) for name in values if name in changes}
+    options = {"model": "grok", "n": max(len(payloads), 1), **changes}
+    request = ImageRequest(prompt=prompt, **options)
+    images = []
+    for position, payload in enumerate(payloads, start):
+        cached = payload if isinstance(payload, bytes) else None
+        known = {"position": position, "model": answered_by, "cached": cached, **image}
+        images.append(Picture(request=request, **known))
+    return Reply(request, images, payloads, model=answered_by, **values)
 
 
 @pytest.fixture

@@ -7,10 +7,7 @@ import hashlib
 import os
 import random
 import shutil
-import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 import warnings
@@ -18,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import fork, reading_child
+from harness import fork
 from xai_notebook.errors import LibraryError
 from xai_notebook.library import Library
 from xai_notebook.library.storage import database, schema
@@ -27,14 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from harness import Victims
+
     Opens = Callable[[Path], Library]
     Raw = Callable[[Path], contextlib.AbstractContextManager[sqlite3.Connection]]
     Save = Callable[..., list[Any]]
     Picture = Callable[[], bytes]
 
 WRITER = """
-import os, sys
-from pathlib import Path
 from xai_notebook.library import Library, Reply
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.pictures.picture import Picture
@@ -48,20 +45,9 @@ def save(library, name, count=1, size=40_000):
         notebook=None, cost_usd=0.02, model="grok",
     ))
 
-library = Library.open(Path(sys.argv[1]))
-print(True, flush=True)
+library = Library.open(Path(os.environ["XAI_NOTEBOOK_HOME"]))
 """
-
-
-def run(code: str, home: Path) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
-    """Run code in a process after it has opened the library."""
-    return reading_child(f"{WRITER}{code}", str(home))
-
-
-def rest(process: subprocess.Popen[str]) -> str:
-    """Return the output of a process after its first line, which `communicate` would miss."""
-    assert process.stdout
-    return process.stdout.read()
+"""Opens the library of the test."""
 
 
 def originals(home: Path) -> list[Path]:
@@ -69,20 +55,23 @@ def originals(home: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("attempt", range(20))
-def test_a_kill_leaves_no_partial_file_or_row(home: Path, attempt: int) -> None:
+def test_a_kill_leaves_no_partial_file_or_row(home: Path, victims: Victims, attempt: int) -> None:
     """Every reply that was reported as saved is complete."""
-    code = "while True:\n  for image in save(library, 1, 2): print(image.sha256, flush=True)"
-    with run(code, home) as process:
-        time.sleep(random.Random(attempt).uniform(0, 0.06))
-        process.send_signal(signal.SIGKILL)
-        reported = rest(process)
-    # The last line may be incomplete. Output lags behind, and is never ahead.
-    complete = [line for line in reported.splitlines(keepends=True) if line.endswith("\n")]
+    code = """
+report(" ")
+while True:
+    for image in save(library, 1, 2): report(f"{image.sha256} ")
+"""
+    victim = victims.start(WRITER + code)
+    victim.reports.read(1)
+    time.sleep(random.Random(attempt).uniform(0, 0.06))
+    victim.kill()
+    saved = victim.wait().split()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         library = Library.open(home)
     stored = library.history(limit=100_000)
-    assert {line.strip() for line in complete} <= {image.sha256 for image in stored}
+    assert set(saved) <= {image.sha256 for image in stored}
     with library.database.reading() as connection:
         (rows,) = connection.execute("SELECT count(*) FROM images").fetchone()
     assert len(stored) == rows
@@ -91,30 +80,19 @@ def test_a_kill_leaves_no_partial_file_or_row(home: Path, attempt: int) -> None:
     library.close()
 
 
-def test_two_kernels_write_concurrently(home: Path, opens: Opens) -> None:
-    code = (
-        "sys.stdin.readline()\nfor i in range(500): save(library, f'{os.getpid()} {i}', size=500)"
-    )
-    with run(code, home) as first, run(code, home) as second:
-        for process in (first, second):
-            assert process.stdin
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        assert [process.wait(timeout=60) for process in (first, second)] == [0, 0]
+@pytest.mark.parametrize(("kernels", "replies"), [(2, 500), (6, 1)])
+def test_kernels_write_concurrently(
+    home: Path, opens: Opens, victims: Victims, kernels: int, replies: int
+) -> None:
+    """They also create the library concurrently."""
+    code = f"for i in range({replies}): save(library, f'{{os.getpid()}} {{i}}', size=500)"
+    started = [victims.start(WRITER + code) for _ in range(kernels)]
+    assert [victim.wait() for victim in started] == [""] * kernels
     library = opens(home)
-    assert len(library.history(limit=2000)) == len(originals(home)) == 1000
+    assert len(library.history(limit=2000)) == len(originals(home)) == kernels * replies
 
 
-def test_six_kernels_create_a_library_concurrently(home: Path, opens: Opens) -> None:
-    command = [sys.executable, "-c", WRITER + "save(library, os.getpid())", str(home)]
-    processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(6)]
-    assert [process.wait(timeout=60) for process in processes] == [0] * 6
-    library = opens(home)
-    assert len(library.history()) == 6
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
-def test_a_fork_while_a_thread_reads(home: Path, opens: Opens) -> None:
+def test_a_fork_while_a_thread_reads(home: Path, opens: Opens, victims: Victims) -> None:
     code = """
 import threading
 held, release = threading.Event(), threading.Event()
@@ -135,8 +113,7 @@ thread.join()
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 save(library, "parent")
 """
-    with run(code, home) as process:
-        assert process.wait(timeout=30) == 0
+    assert victims.start(WRITER + code).wait() == ""
     prompts = {image.request.prompt for image in opens(home).history()}
     assert prompts == {"prompt before", "prompt child", "prompt parent"}
 
@@ -168,7 +145,7 @@ def test_a_fork_waits_for_a_writing_thread(library: Library) -> None:
 
 
 LOCKED = """
-import signal, threading, time
+import threading
 from xai_notebook.library.storage import schema
 signal.signal(signal.SIGINT, signal.default_int_handler)  # not in the background
 save(library, "before")
@@ -185,21 +162,18 @@ begun = time.monotonic()
 try:
     ACTION
 except KeyboardInterrupt as error:
-    print(*error._render_traceback_(), time.monotonic() - begun < schema.BUSY_TIMEOUT / 2)
-except BaseException as error:
-    print(error)
+    (line,) = error._render_traceback_()
+    report(f"{line} {time.monotonic() - begun < schema.BUSY_TIMEOUT / 2}")
 """
 
 
-@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize(
     "action", ["save(library, 'new')", "library.history()", "library.spending.costs()"]
 )
-def test_waiting_for_a_lock_can_be_interrupted(home: Path, action: str) -> None:
+def test_waiting_for_a_lock_can_be_interrupted(victims: Victims, action: str) -> None:
     """The traceback is one line: IPython takes seconds to render a long one."""
-    output = "KeyboardInterrupt: stopped waiting for the library; nothing in it is lost. True\n"
-    with run(LOCKED.replace("ACTION", action), home) as process:
-        assert rest(process) == output
+    output = "KeyboardInterrupt: stopped waiting for the library; nothing in it is lost. True"
+    assert victims.start(WRITER + LOCKED.replace("ACTION", action)).wait() == output
 
 
 def test_a_deleted_library_is_created_again(
@@ -210,8 +184,8 @@ def test_a_deleted_library_is_created_again(
     (image,) = save("new", [data := picture()])
     assert image.data == data
     with contextlib.closing(Library.open(home)) as other:
-        assert [found.request.prompt for found in other.history()] == ["new"]
-    assert [found.request.prompt for found in library.history()] == ["new"]
+        assert [image.request.prompt for image in other.history()] == ["new"]
+    assert [image.request.prompt for image in library.history()] == ["new"]
 
 
 def test_history_ignores_the_clock(
@@ -268,7 +242,7 @@ def test_a_database_of_another_program_is_left_unchanged(home: Path) -> None:
     with pytest.raises(LibraryError, match=r"another program's.*XAI_NOTEBOOK_HOME"):
         Library.open(home)
     assert file.read_bytes() == before
-    assert [each.name for each in home.iterdir() if each.is_file()] == [database.FILE]
+    assert [file.name for file in home.iterdir() if file.is_file()] == [database.FILE]
 
 
 def test_a_newer_library_is_left_unchanged(home: Path) -> None:
@@ -350,8 +324,9 @@ def test_version_2_replays_the_same(
     assert [stored("newt", place) for place in range(3)] == [[b"13"], [b"11", b"12"], []]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
-def test_a_file_that_exceeds_a_limit_leaves_no_trace(home: Path, opens: Opens) -> None:
+def test_a_file_that_exceeds_a_limit_leaves_no_trace(
+    home: Path, opens: Opens, victims: Victims
+) -> None:
     code = """
 import resource
 from xai_notebook.errors import LibraryError
@@ -359,13 +334,11 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
 try:
     save(library, "large", size=400_000)
 except LibraryError as error:
-    print(error)
+    assert "is full. Free some space" in str(error)
+    report("refused")
 save(library, "small", size=1000)
 """
-    with run(code, home) as process:
-        output = rest(process)
-    assert process.returncode == 0
-    assert "is full. Free some space" in output
+    assert victims.start(WRITER + code).wait() == "refused"
     library = opens(home)
     assert [image.request.prompt for image in library.history()] == ["prompt small"]
     assert len(originals(home)) == 1

@@ -13,15 +13,16 @@ import pytest
 
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import LibraryError, MissingImageError, ModeratedError
-from xai_notebook.library import Library, Reply
+from xai_notebook.library import Library
 from xai_notebook.library.storage.fulltext import index_requests
 from xai_notebook.library.storage.schema import insert
-from xai_notebook.pictures import picture as pictures
 from xai_notebook.pictures.render.tables import CostRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from xai_notebook.library import Reply
 
     Opens = Callable[[Path], Library]
     Save = Callable[..., list[Any]]
@@ -97,20 +98,26 @@ def test_bytes_of_an_unknown_format_are_kept(save: Save) -> None:
     assert (image.file.suffix, image.media_type, image.size) == (".bin", None, None)
 
 
-def test_a_failed_save_changes_nothing(
-    library: Library, picture: Picture, home: Path, opens: Opens
+def test_a_closed_library_saves_nothing(
+    library: Library, save: Save, picture: Picture, home: Path, opens: Opens
 ) -> None:
-    data = picture()
     library.close()
-    request = ImageRequest(prompt="a red fox", model="grok")
-    reply = Reply(
-        request, [pictures.Picture(request=request)], [data], fingerprint="f", backend="xai",
-        host="h", notebook=None, cost_usd=None, model="m",
-    )  # fmt: skip
     with pytest.raises(LibraryError, match="closed"):
-        library.add(reply)
-    other = opens(home)
-    assert other.newest() == 0
+        save(payloads=[picture()])
+    assert opens(home).newest() == 0
+
+
+def test_a_reply_that_cannot_be_saved_affects_no_other(
+    library: Library, reply: Callable[..., Reply], picture: Picture
+) -> None:
+    good, bad = picture(), picture()
+    blocked = library.blobs.path(hashlib.sha256(bad).hexdigest(), "image/jpeg")
+    blocked.mkdir(parents=True)
+    first, second = library.add_replies([reply("good", [good]), reply("bad", [bad])])
+    assert not isinstance(first, LibraryError)
+    assert isinstance(second, LibraryError)
+    assert [image.data for image in library.find("fingerprint of good")] == [good]
+    assert library.find("fingerprint of bad") == []
 
 
 COMPLETED = ["a", "bc", ("de", 2)]
