@@ -188,19 +188,24 @@ class Bundle:
                 " xai.pack()."
             ) from error
         self._by_question: dict[Any, list[BundleEntry]] = {}
-        self._rewritten: dict[Any, list[BundleEntry]] = {}
         for entry in self.entries:
             request = entry.request
-            self._by_question.setdefault(request.question, []).append(entry)
-            if request.original_prompt is not None:
+            self._by_question.setdefault((request.question, None), []).append(entry)
+            if request.original_prompt is not None and request.rewrite_model is not None:
                 written = replace(request, prompt=request.original_prompt)
                 key = (written.question, request.rewrite_model)
-                self._rewritten.setdefault(key, []).append(entry)
+                self._by_question.setdefault(key, []).append(entry)
 
     def _entries(self, lines: Iterable[bytes], most: int) -> Iterator[BundleEntry]:
         """Yield the entries of a list of requests, with at most `most` pictures in all."""
         lines = iter(lines)
-        _check_head(next(lines, b""))
+        header = _object(next(lines, b""))
+        if header.get("format") != HEADER["format"]:
+            raise ValueError(header)
+        if bounds.count(header["version"], 1, _MAX_PLACE) > VERSION:
+            raise LibraryError(
+                "The bundle was made by a newer xai-notebook. Upgrade: pip install -U xai-notebook"
+            )
         pictures = total = 0
         for requests, line in enumerate(lines, 1):
             entry = _entry(_object(line))
@@ -212,7 +217,7 @@ class Bundle:
                 raise ValueError(total)
             yield entry
 
-    def rewrites_of(self, request: ImageRequest, model: str | None) -> set[str]:
+    def rewrites_of(self, request: ImageRequest, model: str) -> set[str]:
         """Return the rewrites of a request's prompt by a chat model, as recorded in this bundle.
 
         The prompts only serve to find pictures and must not be sent.
@@ -221,7 +226,7 @@ class Bundle:
             request: The request with the user's prompt.
             model: The chat model.
         """
-        entries = self._rewritten.get((request.question, model), ())
+        entries = self._by_question.get((request.question, model), ())
         return {entry.request.prompt for entry in entries}
 
     def find(
@@ -236,11 +241,7 @@ class Bundle:
                 prompt. None if the prompt is sent unchanged.
         """
         found: dict[int, Picture] = {}
-        if rewrite_model is None:
-            entries = self._by_question.get(request.question, ())
-        else:
-            entries = self._rewritten.get((request.question, rewrite_model), ())
-        for entry in entries:
+        for entry in self._by_question.get((request.question, rewrite_model), ()):
             if place is None or entry.place == place:
                 for image in entry.images:
                     found.setdefault(image.position, image)
@@ -338,16 +339,6 @@ def _is_valid(entry: BundleEntry) -> bool:
     except _HOSTILE:
         return False
     return True
-
-
-def _check_head(line: bytes) -> None:
-    head = _object(line)
-    if head.get("format") != HEADER["format"]:
-        raise ValueError(head)
-    if bounds.count(head["version"], 1, _MAX_PLACE) > VERSION:
-        raise LibraryError(
-            "The bundle was made by a newer xai-notebook. Upgrade: pip install -U xai-notebook"
-        )
 
 
 def _object(line: bytes) -> dict[str, Any]:
@@ -660,7 +651,8 @@ class BundleWriter:
         for key, entry in entries.items():
             images = tuple(sorted(entry.images, key=lambda image: image.position))
             entries[key] = replace(entry, images=images)
-        _write(file, sorted(entries.values(), key=lambda one: (one.created, one.place)), originals)
+        in_order = sorted(entries.values(), key=lambda entry: (entry.created, entry.place))
+        _write(file, in_order, originals)
         return sum(len(entry.images) for entry in entries.values())
 
     def _gather(
@@ -678,18 +670,15 @@ class BundleWriter:
             for row in _request_rows(connection, names, ids):
                 # If another notebook made the request, pack only the pictures that this one shows.
                 pictures = [
-                    picture
-                    for picture in self._reader.of_request(connection, row)
-                    if _can_be_packed(picture) and (row["notebook"] in names or picture.id in ids)
+                    image
+                    for image in self._reader.of_request(connection, row)
+                    if image.status == "moderated" or (image.status == "ok" and image.sha256)
+                    if row["notebook"] in names or image.id in ids
                 ]
-                originals |= {one.sha256: one for one in pictures if one.sha256 is not None}
+                originals |= {image.sha256: image for image in pictures if image.sha256}
                 if pictures and _is_valid(entry := _entry_from(row, pictures)):
                     _merge(entries, entry)
         return entries, originals
-
-
-def _can_be_packed(picture: Picture) -> bool:
-    return picture.status == "moderated" or (picture.status == "ok" and picture.sha256 is not None)
 
 
 def _request_rows(

@@ -42,7 +42,7 @@ from xai_notebook.library.storage.spool import Spool
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from xai_notebook.library.storage.spool import SpooledReply
@@ -605,17 +605,17 @@ class Library:
             limit: Maximum number of pictures.
             offset: Number of pictures to skip.
         """
+        select = "SELECT * FROM requests WHERE id = ?"
         with self.database.reading() as connection:
-            return list(islice(self._history(connection, words), offset, offset + limit))
-
-    def _history(self, connection: sqlite3.Connection, words: str) -> Iterator[Picture]:
-        query, parameters = matching_requests(words, indexed=self.database.indexed)
-        for (request_id,) in connection.execute(query, parameters):
-            select = "SELECT * FROM requests WHERE id = ?"
-            row = connection.execute(select, (request_id,)).fetchone()
-            for image in self._reader.of_request(connection, row) if row else ():
-                if image.status in {"ok", "damaged"}:
-                    yield image
+            query, parameters = matching_requests(words, indexed=self.database.indexed)
+            pictures = (
+                picture
+                for (request_id,) in connection.execute(query, parameters)
+                for row in connection.execute(select, (request_id,)).fetchall()
+                for picture in self._reader.of_request(connection, row)
+                if picture.status in {"ok", "damaged"}
+            )
+            return list(islice(pictures, offset, offset + limit))
 
     # Rewritten prompts
 
