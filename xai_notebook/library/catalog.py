@@ -96,6 +96,7 @@ class Annotations:
 
     Raises:
         LibraryError: From every method: the library is damaged, or cannot be read or written.
+        OptionError: From `tag` and `untag`: the tag is empty or too long.
     """
 
     def __init__(self, database: Database, blobs: BlobStore) -> None:
@@ -113,21 +114,13 @@ class Annotations:
         self._write("UPDATE images SET starred = ? WHERE id = ?", [(int(value), i) for i in ids])
 
     def tag(self, ids: Iterable[int], tag: str) -> None:
-        """Add a tag to pictures.
-
-        Raises:
-            OptionError: The tag is empty or too long.
-        """
+        """Add a tag to pictures."""
         statement = "INSERT OR IGNORE INTO tags SELECT ?, id FROM images WHERE id = ?"
         word = clean_tag(tag)
         self._write(statement, [(word, i) for i in ids])
 
     def untag(self, ids: Iterable[int], tag: str) -> None:
-        """Remove a tag from pictures.
-
-        Raises:
-            OptionError: The tag is empty or too long.
-        """
+        """Remove a tag from pictures."""
         word = clean_tag(tag)
         self._write("DELETE FROM tags WHERE tag = ? AND image_id = ?", [(word, i) for i in ids])
 
@@ -353,6 +346,7 @@ class Catalog:
 
     Raises:
         LibraryError: From every method: the library is damaged, or cannot be read or written.
+        OptionError: From `first` and `find`: the order or the status of the query is unknown.
     """
 
     def __init__(self, database: Database, blobs: BlobStore, reader: PictureReader) -> None:
@@ -370,9 +364,6 @@ class Catalog:
         Args:
             query: Filters and order; its words are ignored.
             limit: Maximum number of ids.
-
-        Raises:
-            OptionError: Its order or status is unknown.
         """
         query.check()
         statement, values = _selection(query)
@@ -381,11 +372,7 @@ class Catalog:
             return ids
 
     def find(self, query: Query) -> SearchResult:
-        """Return the pictures that match a query.
-
-        Raises:
-            OptionError: Its order or status is unknown.
-        """
+        """Return the pictures that match a query."""
         query.check()
         with self._database.reading() as connection:
             filtered = self._filter(connection, query)

@@ -172,7 +172,8 @@ class JobStore:
     """Jobs and their requests. Thread-safe; every method blocks for milliseconds.
 
     Raises:
-        LibraryError: From every method: the library cannot be read or written.
+        LibraryError: From every method: the library cannot be read or written, has lost the job,
+            or the row of the job is damaged.
     """
 
     def __init__(
@@ -263,20 +264,12 @@ class JobStore:
             return _by_id(connection, max(ids)) if ids else None
 
     def get(self, job: JobRecord) -> JobRecord:
-        """Return the current state of a job.
-
-        Raises:
-            LibraryError: The library has lost the job.
-        """
+        """Return the current state of a job."""
         with self._database.reading() as connection:
             return self._get(connection, job)
 
     def find_by_name(self, name: str) -> JobRecord | None:
-        """Return the job with this name, or None.
-
-        Raises:
-            LibraryError: The job's row is damaged.
-        """
+        """Return the job with this name, or None."""
         with self._database.reading() as connection:
             row = connection.execute("SELECT * FROM jobs WHERE name = ?", (name,)).fetchone()
             return None if row is None else _job(row)

@@ -134,11 +134,7 @@ class Library:
         return library
 
     def connect(self) -> None:
-        """Open the database, and check whether the spool holds replies.
-
-        Raises:
-            LibraryError: As for `open`.
-        """
+        """Open the database, and check whether the spool holds replies; see `open`."""
         try:
             with self.database.reading():
                 foreign = self.database.foreign
@@ -170,11 +166,7 @@ class Library:
         )
 
     def check_own(self) -> None:
-        """Check that the library is the user's own.
-
-        Raises:
-            LibraryError: The library may be another person's.
-        """
+        """Raise `LibraryError` if the library may be another person's."""
         if (error := self.distrust) is not None:
             raise error
 
@@ -183,9 +175,6 @@ class Library:
 
         Returns:
             A sentence about how long this lasts.
-
-        Raises:
-            LibraryError: The library cannot be opened.
         """
         self.database.mark_as_own()
         self.connect()
@@ -286,11 +275,7 @@ class Library:
             self.unsettled.pop(reply_id, None)
 
     def keep_originals(self, reply: Reply) -> list[Picture]:
-        """Write the originals of a spooled reply while the database cannot be used.
-
-        Raises:
-            LibraryError: The originals cannot be written.
-        """
+        """Write the originals of a spooled reply while the database cannot be used."""
         (written,) = self._write([reply.payloads], durable=False)
         if isinstance(written, LibraryError):
             raise written
