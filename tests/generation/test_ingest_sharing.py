@@ -121,7 +121,7 @@ def test_an_expired_link_is_not_shown(session: Session, quick: Served) -> None:
     assert f"public link expired on {past.astimezone():%Y-%m-%d}" in html
     assert "<a href" not in html
     library = Library.open(session.library().home)
-    library.share(image.picture)
+    library.store_link(image.picture)
     library.close()
     other = Session()
     try:

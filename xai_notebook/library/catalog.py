@@ -82,7 +82,7 @@ def clean_tag(tag: str) -> str:
         OptionError: The tag is empty or too long.
     """
     text = unicodedata.normalize("NFC", tag)
-    text = "".join(" " if unicodedata.category(sign)[0] in "CZ" else sign for sign in text)
+    text = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text)
     text = " ".join(text.split())
     if not text or len(text) > MAX_TAG:
         raise OptionError(f"A tag is a word or phrase of 1 to {MAX_TAG} characters.")

@@ -182,7 +182,7 @@ async def inspect_pictures(pictures: Iterable[Picture]) -> list[Picture]:
 
 
 def _inspect(picture: Picture) -> Picture:
-    from xai_notebook.pictures.pixels import inspect  # noqa: PLC0415  # PIL, in a worker thread
+    from xai_notebook.pictures.pixels import inspect  # noqa: PLC0415  # Pillow loads slowly
 
     try:
         media_type, size = inspect(picture.data)
@@ -235,7 +235,7 @@ class ReplyWriter:
                 self.sync(self.spooled)
         if len(body) > _LARGE:
             time.sleep(_START)
-        elif len(body) < _NO_IMAGE:  # otherwise, the images have the cost
+        elif len(body) < _NO_IMAGE:  # the cost of a larger reply is read from its images
             with suppress(XaiError):
                 message = parse_reply(wire.ImageResponse, body)
                 self.cost_usd, self.model = cost_usd(message.usage), bounds.line(message.model)

@@ -157,7 +157,8 @@ class Spending:
             token = self._token()
             dead = self._dead(connection)
             connection.executemany(
-                "DELETE FROM charges WHERE open > 0 AND process = ?", [(one,) for one in dead]
+                "DELETE FROM charges WHERE open > 0 AND process = ?",
+                [(process,) for process in dead],
             )
             totals = self._totals(connection, since, dead)
             for amounts in wanted:

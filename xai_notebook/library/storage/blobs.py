@@ -31,7 +31,7 @@ _FILES_PER_THREAD: Final = 8
 _MAX_THREADS: Final = 4
 _MANY: Final = 8
 """Number of files from which the file system is synced once instead of each file: every fsync waits
-for the disk and for the interpreter, which is busy receiving."""
+for the disk, and then for the interpreter lock."""
 _CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
 
 

@@ -168,7 +168,7 @@ class Database:
         return not self._own and self._id is not None
 
     def is_foreign_row(self, request_id: int) -> bool:
-        """Tell whether a request may be another person's, because it was stored before opening."""
+        """Tell whether a request may be another person's: this kernel did not store it."""
         return self.foreign and request_id <= self._before
 
     def mark_as_own(self) -> None:
@@ -325,10 +325,10 @@ class Owner:
             if (owner := self._read()) is None:
                 continue
             if not _is_dead(owner) and not self._is_torn():
-                who, where = (bounds.line(str(owner.get(name)), 80) for name in ("pid", "host"))
+                pid, host = (bounds.line(str(owner.get(name)), 80) for name in ("pid", "host"))
                 raise LibraryError(
-                    f"The file system of {self._file.parent} has no locks, and process {who} on "
-                    f"{where} uses the library. Shut that kernel down; if it has ended, "
+                    f"The file system of {self._file.parent} has no locks, and process {pid} on "
+                    f"{host} uses the library. Shut that kernel down; if it has ended, "
                     f"delete {self._file}."
                 )
             # Two processes may find a dead owner at the same time. If this one has moved the file
