@@ -50,11 +50,7 @@ class BlobStore:
         self._token = os.urandom(8).hex()
 
     def prepare(self) -> None:
-        """Create the folders and remove temporary files of killed kernels.
-
-        Raises:
-            OSError: A folder cannot be created.
-        """
+        """Create the folders and remove temporary files of killed kernels."""
         make_folder(self._temporary)
         oldest = time.time() - _STALE_AFTER
         for file in self._temporary.iterdir():
@@ -173,11 +169,7 @@ class BlobStore:
 
 
 def sync_file(file: Path) -> None:
-    """Make the content of `file` durable.
-
-    Raises:
-        OSError: The file cannot be opened or synced.
-    """
+    """Make the content of a file durable."""
     descriptor = os.open(file, os.O_RDWR)  # Windows does not sync files opened read-only
     try:
         os.fsync(descriptor)
