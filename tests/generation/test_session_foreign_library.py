@@ -262,3 +262,13 @@ def test_the_notice_is_given_once(copied: Path, new_session: Callable[[], Sessio
     assert sum("trust_library()" in note for note in first.notes) == 1
     assert not any("trust_library()" in note for note in second.notes)
     assert copied.is_dir()
+
+
+def test_a_strangers_journal_is_left_alone(
+    copied: Path, new_session: Callable[[], Session]
+) -> None:
+    journal = copied / "spool" / "00000000000000000001-1-00000000.journal"
+    journal.parent.mkdir(exist_ok=True)
+    journal.write_bytes(b"unreadable")
+    assert new_session().generate("a fox")
+    assert journal.read_bytes() == b"unreadable"
