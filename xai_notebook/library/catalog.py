@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from xai_notebook.client import bounds
 from xai_notebook.errors import OptionError
 from xai_notebook.library.storage.database import data_version
-from xai_notebook.library.storage.fulltext import index_requests, matching_requests, unindex_request
+from xai_notebook.library.storage.fulltext import index_requests, matching_requests
 from xai_notebook.library.storage.schema import rows_in
 from xai_notebook.settings import MAX_DOWNLOAD_BYTES
 
@@ -191,7 +191,8 @@ class Annotations:
             rewritten = connection.execute(
                 "SELECT rewritten_prompt FROM images WHERE request_id = ?", (request_id,)
             )
-            unindex_request(connection, row, [text for (text,) in rewritten])
+            texts = [text for (text,) in rewritten]
+            index_requests(connection, [(row, texts)], remove=True)
         connection.execute(
             "UPDATE requests SET prompt = '', original_prompt = NULL, inputs = '[]', user = NULL "
             "WHERE id = ?",

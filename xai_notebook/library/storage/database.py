@@ -89,6 +89,7 @@ class Database:
         self._own = False
         self._before = 0
         self._logged = False
+        self._synchronous = "FULL"
         self._owner = Owner(home / OWNER)
         self._file = home / FILE
         self._lock = threading.RLock()
@@ -132,15 +133,13 @@ class Database:
         """
         with self._held() as connection:
             self.check_writable()
-            relaxed = self._logged and not durable
-            if relaxed:  # with a write-ahead log, SQLite then syncs only at checkpoints
-                connection.execute("PRAGMA synchronous = NORMAL")
-            try:
-                with transaction(connection):
-                    yield connection
-            finally:
-                if relaxed:
-                    connection.execute("PRAGMA synchronous = FULL")
+            # With a write-ahead log, NORMAL syncs only at checkpoints.
+            mode = "NORMAL" if self._logged and not durable else "FULL"
+            if mode != self._synchronous:
+                connection.execute(f"PRAGMA synchronous = {mode}")
+                self._synchronous = mode
+            with transaction(connection):
+                yield connection
 
     def sync(self) -> None:
         """Make all transactions durable.
@@ -194,6 +193,7 @@ class Database:
                     connection = self._connection = None
                 if connection is None:
                     connection = self._connection = self._connect()
+                    self._synchronous = "FULL"
                     self._identity = _identity(self._file)
                     self._id = library_id(connection)
                     self._own = False
