@@ -99,7 +99,7 @@ def test_an_expired_link_is_not_shown(kernels: Kernels, quick: Served) -> None:
     assert f"public link expired on {past.astimezone():%Y-%m-%d}" in html
     assert "<a href" not in html
     library = Library.open(session.library().home)
-    library.share(image.picture)
+    library.store_link(image.picture)
     library.close()
     (again,) = kernels().generate("a fox", share=1)
     assert again.is_public

@@ -233,3 +233,11 @@ def test_the_notice_is_shown_once(kernels: Kernels) -> None:
     first, second = session.generate("a fox"), session.generate("an owl")
     assert sum("trust_library()" in note for note in first.notes) == 1
     assert not any("trust_library()" in note for note in second.notes)
+
+
+def test_a_strangers_journal_is_left_alone(copied: Path, kernels: Kernels) -> None:
+    journal = copied / "spool" / "00000000000000000001-1-00000000.journal"
+    journal.parent.mkdir(exist_ok=True)
+    journal.write_bytes(b"unreadable")
+    assert kernels().generate("a fox")
+    assert journal.read_bytes() == b"unreadable"

@@ -380,3 +380,12 @@ def test_a_damaged_original_is_written_again(library: Library, save: Save, left:
     assert again.file == file
     assert file.read_bytes() == data
     assert [one.name for one in file.parent.iterdir()] == [file.name]
+
+
+def test_only_durable_transactions_are_synced(library: Library) -> None:
+    """Level 1 syncs the write-ahead log only at checkpoints; level 2 also at each commit."""
+    levels = []
+    for durable in (True, False, False, True):
+        with library.database.writing(durable=durable) as connection:
+            levels += connection.execute("PRAGMA synchronous").fetchone()
+    assert levels == [2, 1, 1, 2]

@@ -604,8 +604,8 @@ class Backends:
             if library.failure is not None:
                 with suppress(LibraryError):
                     library.connect()
-        overdue = library.overdue or library.spool.adopt()
-        if overdue and library.failure is None and not library.database.foreign:
+        overdue = not library.database.foreign and (library.overdue or library.spool.adopt())
+        if overdue and library.failure is None:
             with suppress(XaiError):  # the call works without these replies
                 self._loop.run(recover(library, configuration.api_key))
         return library

@@ -243,7 +243,7 @@ class Ingest:
         shared = replace(picture, public_url=link, public_url_expires=expires)
         if self.library is not None and picture.id is not None:
             try:
-                await asyncio.to_thread(self.library.share, shared)
+                await asyncio.to_thread(self.library.store_link, shared)
             except LibraryError as error:
                 return replace(shared, notes=(*shared.notes, f"The link is not kept: {error}"))
         return shared

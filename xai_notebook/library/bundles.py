@@ -188,31 +188,36 @@ class Bundle:
                 " xai.pack()."
             ) from error
         self._by_question: dict[Any, list[BundleEntry]] = {}
-        self._rewritten: dict[Any, list[BundleEntry]] = {}
         for entry in self.entries:
             request = entry.request
-            self._by_question.setdefault(request.question, []).append(entry)
-            if request.original_prompt is not None:
+            self._by_question.setdefault((request.question, None), []).append(entry)
+            if request.original_prompt is not None and request.rewrite_model is not None:
                 written = replace(request, prompt=request.original_prompt)
                 key = (written.question, request.rewrite_model)
-                self._rewritten.setdefault(key, []).append(entry)
+                self._by_question.setdefault(key, []).append(entry)
 
     def _entries(self, lines: Iterable[bytes], most: int) -> Iterator[BundleEntry]:
         """Yield the entries of a list of requests, with at most `most` pictures in all."""
         lines = iter(lines)
-        _check_head(next(lines, b""))
+        header = _object(next(lines, b""))
+        if header.get("format") != HEADER["format"]:
+            raise ValueError(header)
+        if bounds.count(header["version"], 1, _MAX_PLACE) > VERSION:
+            raise LibraryError(
+                "The bundle was made by a newer xai-notebook. Upgrade: pip install -U xai-notebook"
+            )
         pictures = total = 0
         for requests, line in enumerate(lines, 1):
             entry = _entry(_object(line))
             pictures += len(entry.images)
-            originals = (self._members.get(one.sha256 or "", (0, 0)) for one in entry.images)
+            originals = (self._members.get(image.sha256 or "", (0, 0)) for image in entry.images)
             total += sum(size for _, size in originals)
             _check(max(requests, pictures), most)
             if total > MAX_BUNDLE_BYTES:  # the same original is listed many times
                 raise ValueError(total)
             yield entry
 
-    def rewrites_of(self, request: ImageRequest, model: str | None) -> set[str]:
+    def rewrites_of(self, request: ImageRequest, model: str) -> set[str]:
         """Return the rewrites of a request's prompt by a chat model, as recorded in this bundle.
 
         The prompts only serve to find pictures and must not be sent.
@@ -221,7 +226,7 @@ class Bundle:
             request: The request with the user's prompt.
             model: The chat model.
         """
-        entries = self._rewritten.get((request.question, model), ())
+        entries = self._by_question.get((request.question, model), ())
         return {entry.request.prompt for entry in entries}
 
     def find(
@@ -235,16 +240,12 @@ class Bundle:
             rewrite_model: Chat model that rewrites the prompt; `request` then has the user's
                 prompt. None if the prompt is sent unchanged.
         """
-        found: dict[int, Picture] = {}
-        if rewrite_model is None:
-            entries = self._by_question.get(request.question, ())
-        else:
-            entries = self._rewritten.get((request.question, rewrite_model), ())
-        for entry in entries:
+        pictures: dict[int, Picture] = {}
+        for entry in self._by_question.get((request.question, rewrite_model), ()):
             if place is None or entry.place == place:
                 for image in entry.images:
-                    found.setdefault(image.position, image)
-        return [found[position] for position in sorted(found)]
+                    pictures.setdefault(image.position, image)
+        return [pictures[position] for position in sorted(pictures)]
 
     def read(self, sha256: str) -> bytes:
         """Return an original after checking its digest.
@@ -281,19 +282,20 @@ def _check_directory(stream: BinaryIO, budget: ReadBudget) -> int:
 
 def _members(stream: BinaryIO) -> dict[str, tuple[int, int]]:
     """Return offset and size of each member; the keys of originals are their digests."""
-    found: dict[str, tuple[int, int]] = {}
+    members: dict[str, tuple[int, int]] = {}
     with zipfile.ZipFile(stream) as archive:
         for member in archive.infolist():
             match = _ORIGINAL.fullmatch(member.filename)
             name = match[1] if match else member.filename
             plain = member.compress_type == zipfile.ZIP_STORED and not member.flag_bits & 1
-            if not plain or name in found or (match is None and name != REQUESTS):
+            if not plain or name in members or (match is None and name != REQUESTS):
                 raise ValueError(member.filename)
-            found[name] = (member.header_offset, member.file_size)
+            members[name] = (member.header_offset, member.file_size)
     # The bytes of overlapping members would be read many times.
-    if sum(size for _, size in found.values()) > stream.seek(0, 2) or len(found) > MAX_PICTURES + 1:
-        raise ValueError(len(found))
-    return found
+    total = sum(size for _, size in members.values())
+    if total > stream.seek(0, 2) or len(members) > MAX_PICTURES + 1:
+        raise ValueError(total)
+    return members
 
 
 def _read(stream: BinaryIO, member: tuple[int, int]) -> bytes:
@@ -321,12 +323,14 @@ def _line_of(entry: BundleEntry) -> str:
         "model": request.model,
         "n": request.n,
         **{name: getattr(request, name) for name in _OPTIONS},
-        "inputs": [{"sha256": one.sha256, "parent": one.parent} for one in request.inputs],
+        "inputs": [{"sha256": image.sha256, "parent": image.parent} for image in request.inputs],
         "backend": entry.backend,
         "answered_by": entry.answered_by,
         "place": entry.place,
         "created": entry.created.timestamp(),
-        "images": [{name: getattr(one, name) for name in _PICTURE_FIELDS} for one in entry.images],
+        "images": [
+            {name: getattr(image, name) for name in _PICTURE_FIELDS} for image in entry.images
+        ],
     }
     return json.dumps(values)
 
@@ -338,16 +342,6 @@ def _is_valid(entry: BundleEntry) -> bool:
     except _HOSTILE:
         return False
     return True
-
-
-def _check_head(line: bytes) -> None:
-    head = _object(line)
-    if head.get("format") != HEADER["format"]:
-        raise ValueError(head)
-    if bounds.count(head["version"], 1, _MAX_PLACE) > VERSION:
-        raise LibraryError(
-            "The bundle was made by a newer xai-notebook. Upgrade: pip install -U xai-notebook"
-        )
 
 
 def _object(line: bytes) -> dict[str, Any]:
@@ -381,7 +375,7 @@ def _entry(values: Mapping[str, Any]) -> BundleEntry:
         original_prompt=_optional(values["original_prompt"], _prompt),
         model=_name(values["model"]),
         n=bounds.count(values["n"], 1, MAX_IMAGES),
-        inputs=tuple(_input(number, one) for number, one in inputs),
+        inputs=tuple(_input(number, image) for number, image in inputs),
         **{name: _optional(values[name], _name) for name in _OPTIONS},
     )
     images = _list_of(values["images"], _MAX_POSITION)
@@ -509,7 +503,7 @@ class BundleFolder:
 
         Args:
             file: Path of the bundle.
-            left: What the bundles before this one have left of the budget of the folder.
+            left: Part of the folder's budget that is left for this bundle.
         """
         try:
             state = file.stat()
@@ -564,16 +558,16 @@ def find_answers(
         missing: Positions to fill with pictures.
         rewrite_model: As in `Bundle.find`.
     """
-    found: dict[int, Picture] = {}
+    pictures: dict[int, Picture] = {}
     problems: list[str] = []
     for bundle in bundles:
         for image in bundle.find(request, place, rewrite_model):
-            if image.position in missing and image.position not in found:
+            if image.position in missing and image.position not in pictures:
                 try:
-                    found[image.position] = open_picture(bundle, image, request)
+                    pictures[image.position] = open_picture(bundle, image, request)
                 except LibraryError as error:
                     problems.append(str(error))
-    return [found[position] for position in sorted(found)], problems
+    return [pictures[position] for position in sorted(pictures)], problems
 
 
 def open_picture(bundle: Bundle, image: Picture, request: ImageRequest) -> Picture:
@@ -660,7 +654,8 @@ class BundleWriter:
         for key, entry in entries.items():
             images = tuple(sorted(entry.images, key=lambda image: image.position))
             entries[key] = replace(entry, images=images)
-        _write(file, sorted(entries.values(), key=lambda one: (one.created, one.place)), originals)
+        in_order = sorted(entries.values(), key=lambda entry: (entry.created, entry.place))
+        _write(file, in_order, originals)
         return sum(len(entry.images) for entry in entries.values())
 
     def _gather(
@@ -678,18 +673,15 @@ class BundleWriter:
             for row in _request_rows(connection, names, ids):
                 # If another notebook made the request, pack only the pictures that this one shows.
                 pictures = [
-                    picture
-                    for picture in self._reader.of_request(connection, row)
-                    if _can_be_packed(picture) and (row["notebook"] in names or picture.id in ids)
+                    image
+                    for image in self._reader.of_request(connection, row)
+                    if image.status == "moderated" or (image.status == "ok" and image.sha256)
+                    if row["notebook"] in names or image.id in ids
                 ]
-                originals |= {one.sha256: one for one in pictures if one.sha256 is not None}
+                originals |= {image.sha256: image for image in pictures if image.sha256}
                 if pictures and _is_valid(entry := _entry_from(row, pictures)):
                     _merge(entries, entry)
         return entries, originals
-
-
-def _can_be_packed(picture: Picture) -> bool:
-    return picture.status == "moderated" or (picture.status == "ok" and picture.sha256 is not None)
 
 
 def _request_rows(
@@ -730,19 +722,19 @@ def _entry_from(row: sqlite3.Row, pictures: list[Picture]) -> BundleEntry:
 
 def _printable(text: str) -> str:
     """Replace characters in a server's name that a bundle does not accept."""
-    return "".join(sign if sign.isprintable() else "?" for sign in bounds.line(str(text)))
+    return "".join(char if char.isprintable() else "?" for char in bounds.line(str(text)))
 
 
 def _merge(entries: _Entries, entry: BundleEntry) -> None:
     """Add an entry; its pictures fill only positions that have no picture yet."""
     key = (entry.request.question, entry.place)
-    former = entries.get(key)
-    if former is None:
+    existing = entries.get(key)
+    if existing is None:
         entries[key] = entry
         return
-    taken = {image.position for image in former.images}
-    more = tuple(image for image in entry.images if image.position not in taken)
-    entries[key] = replace(former, images=former.images + more)
+    positions = {image.position for image in existing.images}
+    added = tuple(image for image in entry.images if image.position not in positions)
+    entries[key] = replace(existing, images=existing.images + added)
 
 
 def _write(file: Path, entries: list[BundleEntry], originals: _Originals) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from xai_notebook.client import bounds
 from xai_notebook.errors import OptionError
 from xai_notebook.library.storage.database import data_version
-from xai_notebook.library.storage.fulltext import index_requests, matching_requests, unindex_request
+from xai_notebook.library.storage.fulltext import index_requests, matching_requests
 from xai_notebook.library.storage.schema import rows_in
 from xai_notebook.settings import MAX_DOWNLOAD_BYTES
 
@@ -82,7 +82,7 @@ def clean_tag(tag: str) -> str:
         OptionError: The tag is empty or too long.
     """
     text = unicodedata.normalize("NFC", tag)
-    text = "".join(" " if unicodedata.category(sign)[0] in "CZ" else sign for sign in text)
+    text = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text)
     text = " ".join(text.split())
     if not text or len(text) > MAX_TAG:
         raise OptionError(f"A tag is a word or phrase of 1 to {MAX_TAG} characters.")
@@ -96,6 +96,7 @@ class Annotations:
 
     Raises:
         LibraryError: From every method: the library is damaged, or cannot be read or written.
+        OptionError: From `tag` and `untag`: the tag is empty or too long.
     """
 
     def __init__(self, database: Database, blobs: BlobStore) -> None:
@@ -113,21 +114,13 @@ class Annotations:
         self._write("UPDATE images SET starred = ? WHERE id = ?", [(int(value), i) for i in ids])
 
     def tag(self, ids: Iterable[int], tag: str) -> None:
-        """Add a tag to pictures.
-
-        Raises:
-            OptionError: The tag is empty or too long.
-        """
+        """Add a tag to pictures."""
         statement = "INSERT OR IGNORE INTO tags SELECT ?, id FROM images WHERE id = ?"
         word = clean_tag(tag)
         self._write(statement, [(word, i) for i in ids])
 
     def untag(self, ids: Iterable[int], tag: str) -> None:
-        """Remove a tag from pictures.
-
-        Raises:
-            OptionError: The tag is empty or too long.
-        """
+        """Remove a tag from pictures."""
         word = clean_tag(tag)
         self._write("DELETE FROM tags WHERE tag = ? AND image_id = ?", [(word, i) for i in ids])
 
@@ -198,7 +191,8 @@ class Annotations:
             rewritten = connection.execute(
                 "SELECT rewritten_prompt FROM images WHERE request_id = ?", (request_id,)
             )
-            unindex_request(connection, row, [text for (text,) in rewritten])
+            texts = [text for (text,) in rewritten]
+            index_requests(connection, [(row, texts)], remove=True)
         connection.execute(
             "UPDATE requests SET prompt = '', original_prompt = NULL, inputs = '[]', user = NULL "
             "WHERE id = ?",
@@ -353,6 +347,7 @@ class Catalog:
 
     Raises:
         LibraryError: From every method: the library is damaged, or cannot be read or written.
+        OptionError: From `first` and `find`: the order or the status of the query is unknown.
     """
 
     def __init__(self, database: Database, blobs: BlobStore, reader: PictureReader) -> None:
@@ -370,9 +365,6 @@ class Catalog:
         Args:
             query: Filters and order; its words are ignored.
             limit: Maximum number of ids.
-
-        Raises:
-            OptionError: Its order or status is unknown.
         """
         query.check()
         statement, values = _selection(query)
@@ -381,11 +373,7 @@ class Catalog:
             return ids
 
     def find(self, query: Query) -> SearchResult:
-        """Return the pictures that match a query.
-
-        Raises:
-            OptionError: Its order or status is unknown.
-        """
+        """Return the pictures that match a query."""
         query.check()
         with self._database.reading() as connection:
             filtered = self._filter(connection, query)

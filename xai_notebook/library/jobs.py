@@ -172,7 +172,8 @@ class JobStore:
     """Jobs and their requests. Thread-safe; every method blocks for milliseconds.
 
     Raises:
-        LibraryError: From every method: the library cannot be read or written.
+        LibraryError: From every method: the library cannot be read or written, has lost the job,
+            or the row of the job is damaged.
     """
 
     def __init__(
@@ -194,8 +195,8 @@ class JobStore:
             requests: Its requests, without ids.
 
         Returns:
-            The job with its id. None, with nothing stored, if another open job contains one of the
-            requests by now, or if the library has an answer; then look up the requests again.
+            The job with its id. None, and nothing is stored, if another open job contains one of
+            the requests or the library has an answer to one: then look up the requests again.
         """
         with self._database.writing() as connection:
             if self._find_open(connection, requests) or self._any_stored(requests):
@@ -203,14 +204,16 @@ class JobStore:
             values = asdict(job) | {"inputs": json.dumps(job.inputs)}
             del values["id"]
             job_id = insert(connection, "jobs", values)
-            connection.executemany(
-                "INSERT INTO job_requests (job_id, key, fingerprint, place, position, request) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    (job_id, one.key, one.fingerprint, one.place, one.position, _dump_request(one))
-                    for one in requests
-                ),
+            names = ("key", "fingerprint", "place", "position")
+            rows = (
+                {
+                    "job_id": job_id,
+                    "request": _dump_request(request),
+                    **{name: getattr(request, name) for name in names},
+                }
+                for request in requests
             )
+            insert(connection, "job_requests", *rows)
         return replace(job, id=job_id)
 
     def find_open(self, requests: Sequence[JobRequest]) -> dict[str, JobRecord]:
@@ -235,20 +238,20 @@ class JobStore:
             AND (answer IS NULL OR ?) AND key IN ({{}}) GROUP BY key"""  # noqa: S608  # ours
         ids: dict[str, int] = {}
         for fresh in (False, True):
-            keys = [one.key for one in requests if (one.after is None) is fresh]
+            keys = [request.key for request in requests if (request.after is None) is fresh]
             ids.update(rows_in(connection, query, keys, fresh))
         return ids
 
     def _any_stored(self, requests: Sequence[JobRequest]) -> bool:
         """Tell whether a stored image answers one of these requests."""
         slots = {
-            (one.fingerprint, one.place): SlotQuery(
-                one.fingerprint, one.place, one.request.n, one.after
+            (request.fingerprint, request.place): SlotQuery(
+                request.fingerprint, request.place, request.request.n, request.after
             )
-            for one in requests
-            if one.after is not None
+            for request in requests
+            if request.after is not None
         }
-        keys = {one.key for one in requests}
+        keys = {request.key for request in requests}
         return any(
             request_key(*slot, picture.position) in keys
             for slot, stored in zip(slots, self._look_up([*slots.values()]), strict=True)
@@ -263,20 +266,12 @@ class JobStore:
             return _by_id(connection, max(ids)) if ids else None
 
     def get(self, job: JobRecord) -> JobRecord:
-        """Return the current state of a job.
-
-        Raises:
-            LibraryError: The library has lost the job.
-        """
+        """Return the current state of a job."""
         with self._database.reading() as connection:
             return self._get(connection, job)
 
     def find_by_name(self, name: str) -> JobRecord | None:
-        """Return the job with this name, or None.
-
-        Raises:
-            LibraryError: The job's row is damaged.
-        """
+        """Return the job with this name, or None."""
         with self._database.reading() as connection:
             row = connection.execute("SELECT * FROM jobs WHERE name = ?", (name,)).fetchone()
             return None if row is None else _job(row)
@@ -358,7 +353,7 @@ class JobStore:
             return self._get(connection, job)
 
     def forget_batch(self, job: JobRecord) -> JobRecord:
-        """Store that the service has no batch for a job, and return the job."""
+        """Store that the service has no batch of a job, and return the job."""
         with self._writing(job) as connection:
             connection.execute(
                 "UPDATE jobs SET batch_id = NULL, create_sent = 0 WHERE id = ?", (job.id,)
@@ -504,9 +499,9 @@ def _check_time(value: Any) -> float | None:
     return value if bounds.moment(value) is not None else None
 
 
-def _dump_request(one: JobRequest) -> str:
-    inputs = tuple(replace(image, url="", file_id=None) for image in one.request.inputs)
-    return json.dumps(asdict(replace(one.request, inputs=inputs)))
+def _dump_request(request: JobRequest) -> str:
+    inputs = tuple(replace(image, url="", file_id=None) for image in request.request.inputs)
+    return json.dumps(asdict(replace(request.request, inputs=inputs)))
 
 
 def _request(row: sqlite3.Row) -> JobRequest:

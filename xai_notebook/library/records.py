@@ -186,7 +186,7 @@ def make_request_row(reply: Reply) -> dict[str, Any]:
 
 
 def make_image_row(picture: Picture, request_id: int) -> dict[str, Any]:
-    """Return the row of an image, as far as it does not depend on the image's payload."""
+    """Return the row of an image, without the columns that only its payload determines."""
     width, height = picture.size or (None, None)
     expires = picture.public_url_expires
     return {

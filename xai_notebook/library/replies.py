@@ -45,8 +45,8 @@ _NO_IMAGE: Final = 1000
 """Size in bytes; a smaller reply may contain no image."""
 _LARGE: Final = 1 << 20
 """Size in bytes; parsing a larger reply would delay the start of the syncing thread."""
-_START: Final = 0.0002
-"""Seconds to wait until the syncing thread has started."""
+_SYNC_START: Final = 0.0002
+"""Seconds that the syncing thread needs to start."""
 
 
 def drop_excess(responses: Sequence[ImageResponse], requested: int) -> list[ImageResponse]:
@@ -135,12 +135,12 @@ def _picture(
 ) -> Picture:
     """Return the picture of an image, before decoding its bytes."""
     rewritten = response.prompt.strip()
-    by = None
+    rewriter = None
     if rewritten in {"", request.prompt}:  # not rewritten by the image server
         rewritten = "" if request.original_prompt is None else request.prompt
-        by = None if request.original_prompt is None else request.rewrite_model
-        if by is not None and backend == "local":  # the embedded server uses no chat model
-            by = LOCAL_MODEL if response.model == LOCAL_MODEL else LOCAL_REWRITER
+        rewriter = None if request.original_prompt is None else request.rewrite_model
+        if rewriter is not None and backend == "local":  # the embedded server uses no chat model
+            rewriter = LOCAL_MODEL if response.model == LOCAL_MODEL else LOCAL_REWRITER
     moderated = not response.respect_moderation
     return Picture(
         request=request,
@@ -148,7 +148,7 @@ def _picture(
         status="moderated" if moderated else "ok",
         model=response.model or request.model,
         rewritten_prompt=rewritten or None,
-        rewritten_by=by,
+        rewritten_by=rewriter,
         cost_usd=cost_usd,
         error=WITHHELD if moderated else None,
         **({} if request.share is None or moderated else _link_fields(response)),
@@ -182,7 +182,7 @@ async def inspect_pictures(pictures: Iterable[Picture]) -> list[Picture]:
 
 
 def _inspect(picture: Picture) -> Picture:
-    from xai_notebook.pictures.pixels import inspect  # noqa: PLC0415  # PIL, in a worker thread
+    from xai_notebook.pictures.pixels import inspect  # noqa: PLC0415  # Pillow loads slowly
 
     try:
         media_type, size = inspect(picture.data)
@@ -234,8 +234,8 @@ class ReplyWriter:
             if self.spooled.source is not None:
                 self.sync(self.spooled)
         if len(body) > _LARGE:
-            time.sleep(_START)
-        elif len(body) < _NO_IMAGE:  # otherwise, the images have the cost
+            time.sleep(_SYNC_START)
+        elif len(body) < _NO_IMAGE:  # the cost of a larger reply is read from its images
             with suppress(XaiError):
                 message = parse_reply(wire.ImageResponse, body)
                 self.cost_usd, self.model = cost_usd(message.usage), bounds.line(message.model)

@@ -133,7 +133,7 @@ class Spending:
             without: Row id of a job whose missing results do not count.
         """
         with self._database.reading() as connection:
-            return self._totals(connection, since, self._dead(connection), without)
+            return self._totals(connection, since, self._find_dead(connection), without)
 
     def reserve(
         self,
@@ -154,10 +154,11 @@ class Spending:
         """
         results: list[list[int] | Totals] = []
         with self._database.writing() as connection:
-            token = self._token()
-            dead = self._dead(connection)
+            token = self._own_token()
+            dead = self._find_dead(connection)
             connection.executemany(
-                "DELETE FROM charges WHERE open > 0 AND process = ?", [(one,) for one in dead]
+                "DELETE FROM charges WHERE open > 0 AND process = ?",
+                [(process,) for process in dead],
             )
             totals = self._totals(connection, since, dead)
             for amounts in wanted:
@@ -180,7 +181,7 @@ class Spending:
                 Once the library has stored the reply with a cost, the reply's row counts instead.
         """
         with self._database.writing() as connection:
-            token = self._token()
+            token = self._own_token()
             connection.executemany(
                 "UPDATE charges SET open = 0, ticks = ?, reply_id = ? WHERE id = ? AND process = ?",
                 [(ticks, reply_id, charge, token) for charge, ticks, reply_id in ended],
@@ -197,17 +198,14 @@ class Spending:
             self._process[1].release(remove=True)  # does nothing in the child of a fork
         self._process = None
 
-    def _token(self) -> str:
+    def _own_token(self) -> str:
         """Return the token of this process, which holds a lock of that name until it ends."""
         if self._process is None or not self._process[1].is_in_place():
             token = os.urandom(8).hex()
-            lock = self._lock(token)
+            lock = FileLock(self._database.home / "processes" / f"{token}.lock")
             lock.acquire()
             self._process = token, lock
         return self._process[0]
-
-    def _lock(self, token: str) -> FileLock:
-        return FileLock(self._database.home / "processes" / f"{token}.lock")
 
     def _is_dead(self, token: str) -> bool:
         """Tell whether the process with a token has ended, which releases its lock."""
@@ -215,9 +213,10 @@ class Spending:
             return False
         if not _TOKEN.fullmatch(token):  # the token becomes part of a path
             return True
-        if not (self._database.home / "processes" / f"{token}.lock").is_file():
+        file = self._database.home / "processes" / f"{token}.lock"
+        if not file.is_file():
             return True
-        lock = self._lock(token)
+        lock = FileLock(file)
         try:
             dead = lock.acquire()
         except LibraryError:
@@ -225,7 +224,7 @@ class Spending:
         lock.release(remove=dead)
         return dead
 
-    def _dead(self, connection: sqlite3.Connection) -> set[str]:
+    def _find_dead(self, connection: sqlite3.Connection) -> set[str]:
         """Return the tokens of processes that ended while their calls were in progress."""
         query = "SELECT process FROM charges WHERE open > 0 GROUP BY process ORDER BY max(id) DESC"
         tokens = [str(token) for (token,) in connection.execute(query)]

@@ -2,7 +2,7 @@
 
 A reply is appended to the spool's journal on arrival, and the journal is synced. Then its original
 images are written and its rows are inserted. The reply is removed from the journal once both are
-durable. After a power cut before that, the next process that opens the library writes them again.
+durable. If the power fails before that, the next process that opens the library writes both again.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ from xai_notebook.library.storage.spool import Spool
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from xai_notebook.library.storage.spool import SpooledReply
     from xai_notebook.pictures.picture import Picture, Status
 
 _ANSWERS: Final = frozenset({"ok", "moderated", "pending"})
-"""Statuses of images that were paid for: these images answer the same request again."""
+"""Statuses of images that answer their request again, because they were paid for."""
 _NO_LOCKS: Final = (
     "The file system of the library has no locks, so one kernel at a time can use it: restart or "
     "shut down this one before another makes pictures."
 )
 _SETTLED_AT_ONCE: Final = 4
-"""Number of replies up to which `add_replies` settles at once; more would wait for the disk."""
+"""Maximum number of replies that `add_replies` settles; syncing more files would take too long."""
 _ANYWHERE: Final = "SELECT * FROM requests WHERE fingerprint = :fingerprint ORDER BY id DESC"
 _AT_PLACE: Final = _ANYWHERE.replace("ORDER", "AND place = :place ORDER")
 _SHOWN: Final = """SELECT image_id, request_id FROM shown JOIN images ON images.id = image_id
@@ -134,11 +134,7 @@ class Library:
         return library
 
     def connect(self) -> None:
-        """Open the database, and check whether the spool holds replies.
-
-        Raises:
-            LibraryError: As for `open`.
-        """
+        """Open the database, and check whether the spool holds replies; see `open`."""
         try:
             with self.database.reading():
                 foreign = self.database.foreign
@@ -170,11 +166,7 @@ class Library:
         )
 
     def check_own(self) -> None:
-        """Check that the library is the user's own.
-
-        Raises:
-            LibraryError: The library may be another person's.
-        """
+        """Raise `LibraryError` if the library may be another person's."""
         if (error := self.distrust) is not None:
             raise error
 
@@ -183,9 +175,6 @@ class Library:
 
         Returns:
             A sentence about how long this lasts.
-
-        Raises:
-            LibraryError: The library cannot be opened.
         """
         self.database.mark_as_own()
         self.connect()
@@ -286,11 +275,7 @@ class Library:
             self.unsettled.pop(reply_id, None)
 
     def keep_originals(self, reply: Reply) -> list[Picture]:
-        """Write the originals of a spooled reply while the database cannot be used.
-
-        Raises:
-            LibraryError: The originals cannot be written.
-        """
+        """Write the originals of a spooled reply while the database cannot be used."""
         (written,) = self._write([reply.payloads], durable=False)
         if isinstance(written, LibraryError):
             raise written
@@ -449,7 +434,7 @@ class Library:
             connection.execute(statement, (error, picture.id))
         return replace(picture, status="failed", error=error)
 
-    def share(self, picture: Picture) -> None:
+    def store_link(self, picture: Picture) -> None:
         """Store the public link of a picture from `add` or `find`."""
         statement = "UPDATE images SET public_url = ?, public_url_expires = ? WHERE id = ?"
         expires = picture.public_url_expires
@@ -461,8 +446,8 @@ class Library:
 
     def find(self, fingerprint: str, **query: Any) -> list[Picture]:
         """Return the stored images of one request; see `SlotQuery` and `look_up`."""
-        (found,) = self.look_up([SlotQuery(fingerprint, **query)])
-        return found.pictures
+        (stored,) = self.look_up([SlotQuery(fingerprint, **query)])
+        return stored.pictures
 
     def look_up(self, queries: Sequence[SlotQuery]) -> list[StoredImages]:
         """Return the stored images of each request, in the order in which they are replayed.
@@ -516,18 +501,18 @@ class Library:
             made_here, ids = row["notebook"] == notebook, shown.get(row["id"], ())
             if len(others) == count and not made_here and not ids:
                 continue
-            images = list(self._reader.of_request(connection, row))
-            if any((image.id or 0) <= query.after for image in images):
+            pictures = list(self._reader.of_request(connection, row))
+            if any((picture.id or 0) <= query.after for picture in pictures):
                 break  # the remaining rows are older
-            for image in images:
+            for image in pictures:
                 if image.status in _ANSWERS and image.position < count:
                     target = own if made_here or image.id in ids else others
                     target.setdefault(image.position, image)
             if len(own) == count:
                 break
-        found = others | own
+        images = others | own
         return StoredImages(
-            [found[position] for position in sorted(found)],
+            [images[position] for position in sorted(images)],
             frozenset(others[position].id or 0 for position in others.keys() - own.keys()),
         )
 
@@ -605,17 +590,17 @@ class Library:
             limit: Maximum number of pictures.
             offset: Number of pictures to skip.
         """
+        select = "SELECT * FROM requests WHERE id = ?"
         with self.database.reading() as connection:
-            return list(islice(self._history(connection, words), offset, offset + limit))
-
-    def _history(self, connection: sqlite3.Connection, words: str) -> Iterator[Picture]:
-        query, parameters = matching_requests(words, indexed=self.database.indexed)
-        for (request_id,) in connection.execute(query, parameters):
-            select = "SELECT * FROM requests WHERE id = ?"
-            row = connection.execute(select, (request_id,)).fetchone()
-            for image in self._reader.of_request(connection, row) if row else ():
-                if image.status in {"ok", "damaged"}:
-                    yield image
+            query, parameters = matching_requests(words, indexed=self.database.indexed)
+            pictures = (
+                picture
+                for (request_id,) in connection.execute(query, parameters)
+                for row in connection.execute(select, (request_id,)).fetchall()
+                for picture in self._reader.of_request(connection, row)
+                if picture.status in {"ok", "damaged"}
+            )
+            return list(islice(pictures, offset, offset + limit))
 
     # Rewritten prompts
 
@@ -691,9 +676,9 @@ def _arranged(images: Sequence[Picture], count: int, first: Mapping[int, Picture
     free = [position for position in range(count) if position not in first]
     left_out = {*free[: count - len(images)]}
     unmoved = {at: image for at, image in first.items() if left_out and at < count}
-    rest = (image for image in images if not any(image is one for one in unmoved.values()))
+    moved = (image for image in images if not any(image is other for other in unmoved.values()))
     return [
-        replace(unmoved.get(position) or next(rest), position=position)
+        replace(unmoved.get(position) or next(moved), position=position)
         for position in range(count)
         if position not in left_out
     ]

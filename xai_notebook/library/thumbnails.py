@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 LIMIT: Final = 512 * MIB
 """Maximum bytes of the cache."""
 _LARGEST: Final = MIB
-"""Maximum bytes of a thumbnail; a usual one has a few thousand."""
+"""Maximum bytes of a thumbnail; most have a few thousand."""
 _NAME: Final = re.compile(r"[0-9a-f]{64}\.jpg|\.[0-9a-f]{32}")
 """Names of thumbnails, and of temporary files while a thumbnail is written."""
-_CHECKED_EVERY: Final = 500
-"""Thumbnails made between two checks of the cache's size."""
-_LEFT: Final = 0.8
+_CHECK_EVERY: Final = 500
+"""Number of thumbnails between two checks of the cache's size."""
+_REDUCE_TO: Final = 0.8
 """Fraction of the limit to which cleaning up reduces the cache."""
 
 
@@ -46,7 +46,7 @@ class Thumbnails:
         self._make = make
         self._limit = limit
         self._lock = threading.Lock()
-        self._made = 0
+        self._count = 0
 
     def get(self, sha256: str, read: Callable[[], bytes] | None = None) -> bytes | None:
         """Return the thumbnail of an original, cached or newly made.
@@ -68,19 +68,16 @@ class Thumbnails:
                 return cached
         if read is None:
             return None
-        made = self._make(read())
+        thumbnail = self._make(read())
         with suppress(OSError):
-            self._keep(file, made)
-        return made
-
-    def _keep(self, file: Path, data: bytes) -> None:
-        make_folder(file.parent)
-        write_atomically(file, data, private=True, overwrite=True, durable=False)
-        with self._lock:
-            self._made += 1
-            due = self._made % _CHECKED_EVERY == 1
-        if due:
-            self.clear_up()
+            make_folder(file.parent)
+            write_atomically(file, thumbnail, private=True, overwrite=True, durable=False)
+            with self._lock:
+                self._count += 1
+                due = self._count % _CHECK_EVERY == 1
+            if due:
+                self.clear_up()
+        return thumbnail
 
     def clear_up(self) -> None:
         """Delete the least recently used thumbnails if the cache exceeds its limit."""
@@ -95,7 +92,7 @@ class Thumbnails:
         if total <= self._limit:
             return
         for _, size, path in sorted(files):
-            if total <= self._limit * _LEFT:
+            if total <= self._limit * _REDUCE_TO:
                 return
             with suppress(OSError):
                 path.unlink()

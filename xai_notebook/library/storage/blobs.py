@@ -10,7 +10,6 @@ import shutil
 import sys
 import time
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +21,7 @@ from xai_notebook.library.storage.ownership import make_folder, open_private
 from xai_notebook.pictures.files import sync_folder, write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
 _STALE_AFTER: Final = 86400.0
 """Seconds after which a temporary file counts as abandoned."""
@@ -32,7 +31,7 @@ _FILES_PER_THREAD: Final = 8
 _MAX_THREADS: Final = 4
 _MANY: Final = 8
 """Number of files from which the file system is synced once instead of each file: every fsync waits
-for the disk and for the interpreter, which is busy receiving."""
+for the disk, and then for the interpreter lock."""
 _CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
 
 
@@ -51,11 +50,7 @@ class BlobStore:
         self._token = os.urandom(8).hex()
 
     def prepare(self) -> None:
-        """Create the folders and remove temporary files of killed kernels.
-
-        Raises:
-            OSError: A folder cannot be created.
-        """
+        """Create the folders and remove temporary files of killed kernels."""
         make_folder(self._temporary)
         oldest = time.time() - _STALE_AFTER
         for file in self._temporary.iterdir():
@@ -153,7 +148,8 @@ class BlobStore:
             with suppress(OSError):
                 os.unlink(temporary)  # noqa: PTH108
             # Windows does not replace a file that is being read; its content is the same.
-            if not (isinstance(error, PermissionError) and _has_size(path, len(data))):
+            in_use = isinstance(error, PermissionError) and os.path.isfile(path)  # noqa: PTH113
+            if not (in_use and os.path.getsize(path) == len(data)):  # noqa: PTH202
                 raise
 
     def sync(self, paths: Iterable[Path]) -> None:
@@ -172,19 +168,8 @@ class BlobStore:
             sync_folder(folder)
 
 
-def _has_size(path: str, size: int) -> bool:
-    try:
-        return os.stat(path).st_size == size  # noqa: PTH116
-    except OSError:
-        return False
-
-
 def sync_file(file: Path) -> None:
-    """Make the content of `file` durable.
-
-    Raises:
-        OSError: The file cannot be opened or synced.
-    """
+    """Make the content of a file durable."""
     descriptor = os.open(file, os.O_RDWR)  # Windows does not sync files opened read-only
     try:
         os.fsync(descriptor)
@@ -194,29 +179,21 @@ def sync_file(file: Path) -> None:
 
 def _sync_file_system(folder: Path) -> bool:
     """Make all files of a folder's file system durable; return False if not supported."""
-    if (syncfs := _syncfs()) is None:
-        return False
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if number := syncfs(descriptor):
-            raise OSError(number, os.strerror(number))
-    finally:
-        os.close(descriptor)
-    return True
-
-
-@cache
-def _syncfs() -> Callable[[int], int] | None:
-    """Return the Linux system call that syncs one file system; None if not available."""
     if not sys.platform.startswith("linux"):
-        return None
+        return False
     import ctypes  # noqa: PLC0415  # only needed to write many files
 
     try:
-        function = ctypes.CDLL(None, use_errno=True).syncfs
+        syncfs = ctypes.CDLL(None, use_errno=True).syncfs
     except (AttributeError, OSError):
-        return None
-    return lambda descriptor: ctypes.get_errno() if function(descriptor) else 0
+        return False
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if syncfs(descriptor):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    finally:
+        os.close(descriptor)
+    return True
 
 
 _IMAGE_SIZES: Final = {"2k": 8 << 20}

@@ -89,6 +89,7 @@ class Database:
         self._own = False
         self._before = 0
         self._logged = False
+        self._synchronous = "FULL"
         self._owner = Owner(home / OWNER)
         self._file = home / FILE
         self._lock = threading.RLock()
@@ -132,15 +133,13 @@ class Database:
         """
         with self._held() as connection:
             self.check_writable()
-            relaxed = self._logged and not durable
-            if relaxed:  # with a write-ahead log, SQLite then syncs only at checkpoints
-                connection.execute("PRAGMA synchronous = NORMAL")
-            try:
-                with transaction(connection):
-                    yield connection
-            finally:
-                if relaxed:
-                    connection.execute("PRAGMA synchronous = FULL")
+            # With a write-ahead log, NORMAL syncs only at checkpoints.
+            mode = "NORMAL" if self._logged and not durable else "FULL"
+            if mode != self._synchronous:
+                connection.execute(f"PRAGMA synchronous = {mode}")
+                self._synchronous = mode
+            with transaction(connection):
+                yield connection
 
     def sync(self) -> None:
         """Make all transactions durable.
@@ -168,7 +167,7 @@ class Database:
         return not self._own and self._id is not None
 
     def is_foreign_row(self, request_id: int) -> bool:
-        """Tell whether a request may be another person's, because it was stored before opening."""
+        """Tell whether a request may be another person's: this kernel did not store it."""
         return self.foreign and request_id <= self._before
 
     def mark_as_own(self) -> None:
@@ -194,6 +193,7 @@ class Database:
                     connection = self._connection = None
                 if connection is None:
                     connection = self._connection = self._connect()
+                    self._synchronous = "FULL"
                     self._identity = _identity(self._file)
                     self._id = library_id(connection)
                     self._own = False
@@ -325,10 +325,10 @@ class Owner:
             if (owner := self._read()) is None:
                 continue
             if not _is_dead(owner) and not self._is_torn():
-                who, where = (bounds.line(str(owner.get(name)), 80) for name in ("pid", "host"))
+                pid, host = (bounds.line(str(owner.get(name)), 80) for name in ("pid", "host"))
                 raise LibraryError(
-                    f"The file system of {self._file.parent} has no locks, and process {who} on "
-                    f"{where} uses the library. Shut that kernel down; if it has ended, "
+                    f"The file system of {self._file.parent} has no locks, and process {pid} on "
+                    f"{host} uses the library. Shut that kernel down; if it has ended, "
                     f"delete {self._file}."
                 )
             # Two processes may find a dead owner at the same time. If this one has moved the file

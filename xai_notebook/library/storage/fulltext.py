@@ -69,43 +69,28 @@ def _newest(connection: sqlite3.Connection, table: str) -> int:
 def index_requests(
     connection: sqlite3.Connection,
     requests: Sequence[tuple[sqlite3.Row | Mapping[str, Any], Iterable[str | None]]],
+    *,
+    remove: bool = False,
 ) -> None:
-    """Add requests to the index.
+    """Add requests to the index, or remove them from it.
 
     Args:
         connection: Connection in a transaction.
         requests: Pairs of a request's row and the rewritten prompts of its images.
+        remove: Whether to remove the requests; rows and prompts must be as they were added.
     """
-    names = ("rowid", "prompt", "original_prompt", "rewritten", "model", "notebook")
-    rows = [dict(zip(names, _entry(*request), strict=True)) for request in requests]
+    rows: list[dict[str, Any]] = []
+    for row, rewritten in requests:
+        texts = {
+            "prompt": row["prompt"],
+            "original_prompt": row["original_prompt"] or "",
+            "rewritten": "\n".join(sorted({text for text in rewritten if text})),
+            "model": " ".join(sorted({row["model"], row["answered_by"]})),
+            "notebook": row["notebook"] or "",
+        }
+        entry = {name: _SINGLE.sub(r" \1 ", text) for name, text in texts.items()}
+        rows.append({"rowid": row["id"], **entry, **({"search": "delete"} if remove else {})})
     insert(connection, "search", *rows)
-
-
-def unindex_request(
-    connection: sqlite3.Connection,
-    row: sqlite3.Row | Mapping[str, Any],
-    rewritten: Iterable[str | None],
-) -> None:
-    """Remove a request from the index; see `index_requests`."""
-    connection.execute(
-        "INSERT INTO search (search, rowid, prompt, original_prompt, rewritten, model, notebook) "
-        "VALUES ('delete', ?, ?, ?, ?, ?, ?)",
-        _entry(row, rewritten),
-    )
-
-
-def _entry(
-    row: sqlite3.Row | Mapping[str, Any], rewritten: Iterable[str | None]
-) -> tuple[int | str, ...]:
-    models = {row["model"], row["answered_by"]}
-    texts = (
-        row["prompt"],
-        row["original_prompt"] or "",
-        "\n".join(sorted({text for text in rewritten if text})),
-        " ".join(sorted(models)),
-        row["notebook"] or "",
-    )
-    return (row["id"], *(_SINGLE.sub(r" \1 ", text) for text in texts))
 
 
 def matching_requests(words: str, *, indexed: bool) -> tuple[str, list[str]]:

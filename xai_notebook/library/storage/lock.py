@@ -4,8 +4,8 @@ If the file system has no locks, only one process at a time uses the library (se
 a lock excludes only the threads of that process.
 
 The package `filelock` is not used: it cannot lock the spool's open journal, does not keep the
-content that a dead holder wrote to the file, and handles only one of the errors that mean "no
-locks".
+content that a dead holder wrote to the file, and handles only one of the errors that mean that the
+file system has no locks.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ else:
 _UNSUPPORTED: Final = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 """Errors of file systems without locks."""
 _LOCKED_BYTE: Final = 1 << 30
-"""On Windows, offset of the locked byte: after the content, because it cannot be read."""
+"""Offset of the byte that is locked on Windows: after the content, which must stay readable."""
 _HELD: Final[set[Path]] = set()
 """Files that this process has locked; some locks do not exclude threads of the same process."""
 _GUARD = threading.Lock()
@@ -51,7 +51,7 @@ class FileLock:
         self.inherited = False
         self._file = file
         self._descriptor: int | None = None
-        self._taken = False
+        self._acquired = False
         _ALL.add(self)
 
     def acquire(self) -> bool:
@@ -70,7 +70,7 @@ class FileLock:
                         return False
                     if self.is_in_place():
                         _HELD.add(self._file)
-                        self._taken = True
+                        self._acquired = True
                         break
                 # The previous holder has removed the file; other processes lock a new one.
                 os.close(self._descriptor)
@@ -92,7 +92,7 @@ class FileLock:
         """
         if self._descriptor is None:
             return
-        remove = remove and self._taken
+        remove = remove and self._acquired
         if remove:
             self._remove()  # before unlocking, so that the next holder notices
         unlock(self._descriptor)  # explicitly: forked children have the file open, too
@@ -113,8 +113,8 @@ class FileLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
-        if self._taken:
-            self._taken = False
+        if self._acquired:
+            self._acquired = False
             _HELD.discard(self._file)
 
     def _remove(self) -> None:

@@ -567,11 +567,11 @@ def insert(connection: sqlite3.Connection, table: str, *rows: dict[str, Any]) ->
     last = 0
     names = list(rows[0])
     row_parameters = f"({', '.join('?' * len(names))})"
-    most = _PARAMETERS // len(names)
-    for start in range(0, len(rows), most):
-        some = rows[start : start + most]
-        values = [storable(row[name]) for row in some for name in names]
-        parameters = ", ".join([row_parameters] * len(some))
+    count = _PARAMETERS // len(names)
+    for start in range(0, len(rows), count):
+        part = rows[start : start + count]
+        values = [storable(row[name]) for row in part for name in names]
+        parameters = ", ".join([row_parameters] * len(part))
         statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES {parameters}"  # noqa: S608  # names are ours
         last = connection.execute(statement, values).lastrowid or 0
     return last
@@ -589,9 +589,9 @@ def rows_in(
         *before: Parameters before the keys.
     """
     for start in range(0, len(keys), _KEYS):
-        some = keys[start : start + _KEYS]
-        holes = ", ".join("?" * len(some))
-        yield from connection.execute(query.format(holes), (*before, *some))
+        part = keys[start : start + _KEYS]
+        parameters = ", ".join("?" * len(part))
+        yield from connection.execute(query.format(parameters), (*before, *part))
 
 
 def _number(connection: sqlite3.Connection, pragma: str) -> int:

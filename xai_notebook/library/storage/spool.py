@@ -264,11 +264,14 @@ class Spool:
         self.adopt()
         with self._lock:
             waits = any(journal.entries for journal in self.journals)
-        return not waits and not self._files(_OLD_SUFFIX)
+        return not waits and not any(self.folder.glob(f"*{_OLD_SUFFIX}"))
 
     def adopt(self) -> bool:
         """Take over the journals of dead processes; tell whether they contain replies."""
-        files = self._files(_SUFFIX)
+        try:
+            files = sorted(file for file in self.folder.iterdir() if file.suffix == _SUFFIX)
+        except OSError:
+            files = []
         with self._lock:
             # Some locks do not exclude threads: leave the journals of this process's other spools.
             held = {journal.file for spool in list(_SPOOLS) for journal in [*spool.journals]}
@@ -421,7 +424,7 @@ class Spool:
 
     def _waiting_files(self) -> Iterator[tuple[SpooledReply, dict[str, Any], bytes]]:
         """Yield replies of earlier versions, which wrote one file per reply."""
-        for file in self._files(_OLD_SUFFIX):
+        for file in sorted(self.folder.glob(f"*{_OLD_SUFFIX}")):
             try:
                 data = read_bounded(file, _OLD_LIMIT, links=False)
             except OSError:
@@ -435,12 +438,6 @@ class Spool:
             else:
                 reply_id = hashlib.sha256(file.name.encode()).hexdigest()[:32]
                 yield SpooledReply(reply_id, about["received"], file), about, body
-
-    def _files(self, suffix: str) -> list[Path]:
-        try:
-            return sorted(file for file in self.folder.iterdir() if file.suffix == suffix)
-        except OSError:
-            return []
 
 
 def _entries(
