@@ -126,7 +126,7 @@ def _by_id(digits: str, named: PictureFinder | None) -> GeneratedImage | Path:
     if not matches:
         raise InputImageError(
             f"--image @{digits}: no picture of your library has this id. It may be from another "
-            "library, or deleted. Give its file instead."
+            "library, or be deleted. Give its file instead."
         )
     if len(matches) > 1:
         first, second = sorted(matches)[:2]

@@ -53,11 +53,7 @@ class Shape:
     parts: int = 0
 
     def read(self, content: Any) -> dict[str, Any]:
-        """Return the declared fields.
-
-        Raises:
-            ValueError: A field is missing, or has a wrong type or size.
-        """
+        """Return the declared fields; a missing or invalid field is a ValueError."""
         if not isinstance(content, Mapping) or not self.needed.keys() <= content.keys():
             raise ValueError
         fields = {name: reader(content[name]) for name, reader in self.needed.items()}
@@ -75,9 +71,6 @@ def read(
         shapes: Schemas of a widget's messages, by kind.
         content: The message from the browser.
         parts: The binary parts of the message.
-
-    Raises:
-        OptionError: The message does not match its schema.
     """
     kind = content.get("kind")
     shape = shapes.get(kind) if isinstance(kind, str) else None

@@ -35,15 +35,12 @@ def read_bounded(path: Path, limit: int, *, links: bool = True) -> bytes:
     """Return the content of a regular file.
 
     Devices, pipes and sockets are not opened, because reading them can block or never end. If the
-    file grows during the call, only its size when opened is read.
-
-    Args:
-        path: The file.
-        limit: Maximum size in bytes.
-        links: Follow symbolic links.
+    file grows during the call, only its size when opened is read. Symbolic links are followed only
+    if `links` is true.
 
     Raises:
-        OSError: The file cannot be read, is not a regular file or is too large; see `strerror`.
+        OSError: The file cannot be read, is not a regular file or is larger than `limit` bytes; see
+            `strerror`.
         ValueError: The path is invalid.
     """
     mode = path.stat(follow_symlinks=links).st_mode

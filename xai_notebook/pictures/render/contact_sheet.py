@@ -42,12 +42,8 @@ _INK: Final = "#23262b"
 def draw_sheet(batch: Grid, *, columns: int | None, max_pixels: int) -> Image.Image:
     """Return the pictures of `batch` in a grid, each above its label.
 
-    The word `Damaged` replaces a damaged or missing picture.
-
-    Args:
-        batch: The batch; images with another status than `"ok"` are omitted.
-        columns: Pictures per row; None draws a matrix for a comparison, else about a square.
-        max_pixels: Maximum width × height of the sheet.
+    Only images with the status `"ok"` are drawn. The word `Damaged` replaces a damaged picture. If
+    `columns` is None, the sheet is a matrix for a comparison, else about a square.
 
     Raises:
         MissingImageError: No image has a picture.
