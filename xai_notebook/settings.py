@@ -365,10 +365,7 @@ def _budget(name: str, value: object) -> BudgetLimit:
 
 
 def home_folder(value: str) -> Path:
-    """Return the library's folder.
-
-    Args:
-        value: The configured folder; `""` selects the platform's folder for user data.
+    """Return the library's folder for a configured value; `""`: the platform's user data folder.
 
     Raises:
         ConfigurationError: The working directory or the user named in `value` does not exist.

@@ -64,8 +64,7 @@ def load_inputs(
         named: Function that looks up ids in the library; None without a library.
 
     Raises:
-        InputImageError: An image cannot be read, or the API does not accept it; the message names
-            the image.
+        InputImageError: An image cannot be read, or the API does not accept it.
     """
     labelled = [pair for value in values for pair in _resolve(value, namespace, named)]
     _check_count(len(labelled))
@@ -254,7 +253,7 @@ def _pack(
     cure: str = "",
     parent: str | None = None,
 ) -> tuple[InputImage, str | None]:
-    """Return a file as an input image, and a note about the changes.
+    """Return a file as an input image, and a note about changes to it.
 
     Args:
         data: The bytes of the file.

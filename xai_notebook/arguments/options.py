@@ -212,9 +212,8 @@ class Options:
     def to_line(self, defaults: Options) -> str:
         """Return the first line of the cell that makes the same call.
 
-        Args:
-            defaults: The options of `%config XaiImage`. The line also contains options of the
-                request that are configured, so that the cell makes the same request elsewhere.
+        Of `%config XaiImage`, the `defaults`, the line repeats the options of the request, so that
+        the cell makes the same request elsewhere.
         """
         words = ["%%xai_image"]
         for option in table(type(self)):  # type: ignore[arg-type]  # a class is hashable
@@ -333,10 +332,7 @@ ALIASES: Final = {"count": "n", "image_format": "format"}
 
 
 def resolve_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return checked defaults for all calls of a process.
-
-    Args:
-        given: Values by names of options and settings, as text or objects; None resets a value.
+    """Return checked defaults for all calls of a process, by option or setting; None resets one.
 
     Raises:
         OptionError: A name is unknown or cannot have a default, or a value is invalid.

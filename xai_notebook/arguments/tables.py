@@ -137,11 +137,9 @@ def read_prompts(source: Any, namespace: Mapping[str, Any]) -> Prompts:
             `name[column]`, a path, `path[column]`, or several lines with one prompt each.
         namespace: The user's variables by name.
 
-    Returns:
-        An iterator of prompts. It raises an OptionError if a later row cannot be read.
-
     Raises:
-        OptionError: The name is unknown, or the source cannot be read or contains no prompt.
+        OptionError: The name is unknown, or the source cannot be read or contains no prompt. The
+            iterator raises it as well if a later row cannot be read.
     """
     try:
         found = _find(source, namespace)
@@ -861,12 +859,9 @@ class Variant(NamedTuple):
 def expand_variants(prompt: str, *, needed: bool = True) -> list[Variant]:
     """Return every expansion of a prompt with alternatives such as `{a|b}`.
 
-    Args:
-        prompt: The prompt as written.
-        needed: A prompt without alternatives is an error.
-
     Raises:
-        OptionError: There are no alternatives, or more than `MAX_VARIANTS` combinations.
+        OptionError: There are more than `MAX_VARIANTS` combinations, or no alternatives although
+            they are `needed`.
     """
     parts = _ALTERNATIVES.split(prompt)
     choices = [[option.strip() for option in part.split("|")] for part in parts[1::2]]

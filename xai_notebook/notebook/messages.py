@@ -65,13 +65,7 @@ class Shape:
 def read(
     shapes: Mapping[str, Shape], content: Mapping[str, Any], parts: Sequence[Any]
 ) -> dict[str, Any] | None:
-    """Return a message with its declared fields; None for an unknown kind.
-
-    Args:
-        shapes: Schemas of a widget's messages, by kind.
-        content: The message from the browser.
-        parts: The binary parts of the message.
-    """
+    """Return a message with its declared fields; None for an unknown kind. `parts` are binary."""
     kind = content.get("kind")
     shape = shapes.get(kind) if isinstance(kind, str) else None
     if shape is None:

@@ -61,13 +61,9 @@ class LiveOutput:
         self._due = time.monotonic() + seconds
 
     def update(self, bundle: Callable[[], dict[str, str]], line: Callable[[], str]) -> None:
-        """Show the current state, unless the last update was too recent.
+        """Show a bundle in a notebook or a line in a terminal, unless the last one is too recent.
 
         Errors of the frontend are ignored, so that they do not cost the images.
-
-        Args:
-            bundle: Returns the output for a notebook.
-            line: Returns the line for a terminal.
         """
         if time.monotonic() < self._due:
             return

@@ -46,11 +46,10 @@ def export_image(
 
     Args:
         image: An image with original bytes.
-        folder: Created if missing. Default: the notebook's folder; see `frontend.resolve_folder`.
-            A path with an image extension, such as `cover.jpg`, names the file instead; the
-            extension is corrected to match the format of the image.
-        metadata: Add the provenance as XMP. False writes exactly the bytes that the server sent. A
-            file with Content Credentials is always written unchanged, with a note.
+        folder: Created if missing; see `frontend.resolve_folder`. A path with an image extension,
+            such as `cover.jpg`, names the file; the extension is corrected to match the image.
+        metadata: Add the provenance as XMP. A file with Content Credentials is always written
+            unchanged, with a note.
 
     Returns:
         The file's absolute path, and the image's notes, including notes about the file.

@@ -94,13 +94,7 @@ def open_atomically(
     """Open a temporary file that gets its name when the block ends without an exception.
 
     If the process is killed, the temporary file remains. The first write into the folder after an
-    hour removes it.
-
-    Args:
-        path: Path in an existing folder.
-        private: Make the file readable by the user only, regardless of the umask.
-        overwrite: Replace an existing file.
-        durable: Return only when the file survives a power cut.
+    hour removes it. The arguments are those of `write_atomically`.
 
     Raises:
         FileExistsError: The file already exists, and `overwrite` is false.

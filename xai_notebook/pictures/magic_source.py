@@ -156,11 +156,9 @@ def split(text: str) -> Iterator[tuple[str, str | None]]:
 
 
 def expression_end(text: str, start: int) -> int:
-    """Return the index of the `}}` that closes an expression, outside strings and brackets.
+    """Return the index of the `}}`, outside strings and brackets, that closes an expression.
 
-    Args:
-        text: A prompt or a magic's line.
-        start: Index of the first character after the `{{`.
+    `start` is the index after the `{{`.
 
     Raises:
         OpenExpressionError: The expression is not closed.

@@ -514,13 +514,7 @@ def check_version(version: int) -> None:
 
 
 def open_image(version: int, values: Mapping[str, Any], maker: Maker | None) -> GeneratedImage:
-    """Load an image from a pickle, which stores the name of this function.
-
-    Args:
-        version: Version of the data.
-        values: The image as plain data, with the bytes of its original.
-        maker: The session of this process.
-    """
+    """Load an image from a pickle, which stores the name of this function and plain data."""
     check_version(version)
     opened = dict(values) | {"cached": values["data"]}
     opened["request"] = unpack_request(values["request"])
