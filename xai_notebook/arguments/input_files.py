@@ -113,7 +113,7 @@ def fit(data: bytes, called: str, cure: str = "") -> Fitted:
         )
     _check_reader(kind, called)
     try:
-        data, lost = _bounded(data, kind)
+        data, lost = _remove_long_texts(data, kind)
         with warnings.catch_warnings():
             # Pillow warns about odd metadata, and about sizes that are refused below.
             warnings.simplefilter("ignore")
@@ -215,7 +215,7 @@ def _check_reader(kind: str, called: str) -> None:
             ) from error
 
 
-def _bounded(data: bytes, kind: str) -> tuple[bytes, list[str]]:
+def _remove_long_texts(data: bytes, kind: str) -> tuple[bytes, list[str]]:
     """Remove texts that are too long for Pillow from a file; return the file and notes."""
     if kind == "TIFF" and check_tiff_tags(data).get(_REDUCED, 0) & 1:
         raise _RawError

@@ -343,11 +343,11 @@ def resolve_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
         if name not in rows:
             hint = did_you_mean(name, rows) or f" Give {', '.join(sorted(rows))}."
             raise OptionError(f"Unknown setting {name!r}.{hint}")
-        checked[name] = None if value is None else _converted(rows[name], name, value)
+        checked[name] = None if value is None else _convert_value(rows[name], name, value)
     return checked
 
 
-def _converted(option: Option, name: str, value: Any) -> Any:
+def _convert_value(option: Option, name: str, value: Any) -> Any:
     """Convert the value of an option; messages call the option `name`."""
     try:
         return option.convert(value)
@@ -408,7 +408,7 @@ def resolve(
         option = known.get(name)
         if option is None:
             raise OptionError(f"Unknown option {name!r}.{did_you_mean(name, known)}")
-        checked[name] = _converted(option, "/".join(option.flags), value)
+        checked[name] = _convert_value(option, "/".join(option.flags), value)
     if checked.get("matrix"):
         checked["matrix"] = _check_axes(checked["matrix"], known)
     options = kind(**checked)

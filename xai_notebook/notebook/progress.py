@@ -157,7 +157,7 @@ class CallProgress:
 
     def _bundle(self) -> dict[str, str]:
         cards, line = self._cards(), describe(self.progress)
-        plan = self._plan or _planned(self.progress)
+        plan = self._plan or _plan_line(self.progress)
         bar, expected = "", self.progress.expected
         if expected != 1:
             settled = self.progress.done + self.progress.unsent
@@ -246,7 +246,7 @@ def describe(progress: Progress) -> str:
     return clean(f"{what}: {', '.join(parts)}")
 
 
-def _planned(progress: Progress) -> str:
+def _plan_line(progress: Progress) -> str:
     """Return the number of images and the cost of one request; empty while unknown."""
     images = progress.to_make
     expected = progress.expected_usd.get(images)

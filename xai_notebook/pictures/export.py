@@ -130,12 +130,12 @@ def _write(folder: Path, name: str, data: bytes) -> Path:
         if not os.path.lexists(path) and write_atomically(path, data):
             return path
         # Checked last, because another export of the same image may have just created the file.
-        if _holds(path, data):
+        if _has_content(path, data):
             return path
     raise FileExistsError(errno.EEXIST, f"{_MAX_COPIES} files have this name already", name)
 
 
-def _holds(path: Path, data: bytes) -> bool:
+def _has_content(path: Path, data: bytes) -> bool:
     try:
         return path.stat().st_size == len(data) and path.read_bytes() == data
     except OSError:

@@ -151,7 +151,7 @@ def preview(data: bytes, *, side: int, limit: int) -> Preview:
             image, whole = _salvage(data, side), False
         image = upright(image)
         image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
-        return _fitted(flatten(image), limit, whole=whole)
+        return _compress(flatten(image), limit, whole=whole)
     except ReplyError:
         raise
     except Exception as error:
@@ -173,7 +173,7 @@ def _salvage(data: bytes, side: int) -> Image.Image:
     return image
 
 
-def _fitted(image: Image.Image, limit: int, *, whole: bool) -> Preview:
+def _compress(image: Image.Image, limit: int, *, whole: bool) -> Preview:
     """Return a JPEG of at most `limit` bytes, but do not shrink it further below `_SMALLEST`."""
     while True:
         for quality in _QUALITIES:
