@@ -172,8 +172,9 @@ class XaiImage(Magics):
         session, patience = _session(), call.configuration.patience
         if patience is None:
             patience = progress.LOCAL_PATIENCE if call.route.painted else progress.PATIENCE
+        output = progress.LiveOutput(self.shell)
         display = progress.CallProgress(
-            self.shell, call.progress, patience=patience, so_far=call.so_far()
+            output, call.progress, patience=patience, so_far=call.so_far()
         )
         try:
             if call.many and not call.lazy:

@@ -120,13 +120,13 @@ class CallProgress:
     """The progress of one call. `tick` is called in the thread of the cell.
 
     Attributes:
-        shell: The running IPython.
+        output: Where the progress is shown.
         progress: The progress to show.
         patience: Seconds before anything is shown.
         so_far: Returns the cards to show, with placeholders for missing images.
     """
 
-    shell: Any
+    output: LiveOutput
     progress: Progress
     _: KW_ONLY
     patience: float
@@ -135,25 +135,21 @@ class CallProgress:
     _cards_shown: str = ""
     _plan: str = ""
 
-    @cached_property
-    def _output(self) -> LiveOutput:
-        return LiveOutput(self.shell)
-
     def announce(self, plan: Plan) -> None:
         """Show the number of images and the expected cost immediately, unless the call is free."""
         if plan.cost_usd == 0:
             return
         self._plan = plan.sentence
-        if not self._output.in_notebook:
+        if not self.output.in_notebook:
             sys.stdout.write(f"{plan.sentence}\n")  # in a terminal, printed lines stay
             return
         with suppress(Exception):
-            self._output.show({"text/html": _line(self._plan), "text/plain": self._plan})
+            self.output.show({"text/html": _line(self._plan), "text/plain": self._plan})
 
     def tick(self) -> None:
         """Update the display."""
         if self.progress.elapsed >= self.patience:
-            self._output.update(self._bundle, lambda: describe(self.progress))
+            self.output.update(self._bundle, lambda: describe(self.progress))
 
     def _bundle(self) -> dict[str, str]:
         cards, line = self._cards(), describe(self.progress)
@@ -167,7 +163,7 @@ class CallProgress:
         unchanged = cards == self._cards_shown
         pause = len(cards) / _CHARACTERS_PER_SECOND * (_UNCHANGED if unchanged else 1)
         self._cards_shown = cards
-        self._output.pause(max(pause, _INTERVAL))
+        self.output.pause(max(pause, _INTERVAL))
         return {
             "text/html": f"{style}{_line(plan) if plan else ''}{_line(line)}{bar}{cards}",
             "text/plain": f"{plan}\n{line}".strip(),
@@ -187,11 +183,12 @@ class CallProgress:
 
         A cell such as `x = %xai_image …` displays nothing; the progress is then removed at its end.
         """
-        handle = self._output.clear(release=batch is not None)
+        handle = self.output.clear(release=batch is not None)
         if batch is None or handle is None:
             return
-        events = self.shell.events
-        formatter = self.shell.display_formatter.ipython_display_formatter
+        shell = self.output.shell
+        events = shell.events
+        formatter = shell.display_formatter.ipython_display_formatter
 
         def after_cell(*_: Any) -> None:
             events.unregister("post_run_cell", after_cell)

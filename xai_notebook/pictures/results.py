@@ -459,12 +459,14 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
     def __repr__(self) -> str:
         return plain_text(self)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        del include, exclude
-        return self.bundle()
-
     def bundle(self, previews: Previews | None = None) -> dict[str, Any]:
         """Return the representations for a notebook, by MIME type; reuse existing `previews`."""
+        return self._repr_mimebundle_(previews=previews)
+
+    def _repr_mimebundle_(
+        self, include: Any = None, exclude: Any = None, *, previews: Previews | None = None
+    ) -> dict[str, Any]:
+        del include, exclude
         try:
             return mimebundle(self, previews)
         except BaseException:
