@@ -95,10 +95,8 @@ class Fitted(NamedTuple):
 def fit(data: bytes, called: str, cure: str = "") -> Fitted:
     """Return an image file for the API: unchanged if possible, else converted as viewers show it.
 
-    Args:
-        data: The bytes of the file.
-        called: Name of the file in messages.
-        cure: Advice if the file is not an image, as a sentence; "" chooses it by the format.
+    Messages call the file `called`. If the file is not an image, the message ends with `cure`, by
+    default with advice for its format.
 
     Raises:
         InputImageError: The file cannot be sent as a picture.
