@@ -141,7 +141,7 @@ def _flatten(value: Any, label: str, depth: int = 0) -> list[tuple[Any, str]]:
     """Return the images in a batch or a nested list, each with a label."""
     if isinstance(value, ImageBatch):
         if not value.ok:
-            raise InputImageError(f"--image {label} holds no picture to edit.")
+            raise InputImageError(f"--image {label} contains no picture to edit.")
         return [
             (image, f"{label}[{position}]")
             for position, image in enumerate(value)

@@ -307,7 +307,7 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         try:
             return self.images[index]
         except IndexError:
-            raise IndexError(f"image {index} of a batch of {len(self)}") from None
+            raise IndexError(f"there is no image {index}; the batch has {len(self)}") from None
 
     def __add__(self, other: ImageBatch) -> ImageBatch:
         if not isinstance(other, ImageBatch):
