@@ -96,7 +96,7 @@ class PanelRestore:
                 self.left_out += len(batch)
             room -= len(batch)
 
-    def handed_over(self) -> list[BatchJob]:
+    def submitted_jobs(self) -> list[BatchJob]:
         """Return the submitted jobs in their current state, oldest first."""
         if not self.jobs:
             return []

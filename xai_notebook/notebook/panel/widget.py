@@ -265,7 +265,7 @@ class Panel(PictureWidget):
         self._publisher.publish_note()
         for batch in self._stored.batches:
             self._publisher.publish_batch(batch)
-        for job in self._stored.handed_over():
+        for job in self._stored.submitted_jobs():
             JobDisplay(self._publisher, job)
         self._submit(self._on_models({}))
 
