@@ -314,10 +314,10 @@ class Configuration:
         return cls(
             api_key=environment_key("XAI_API_KEY"),
             api_host=variable("XAI_API_HOST") or DEFAULT_API_HOST,
-            backend=_backend("XAI_NOTEBOOK_BACKEND", backend) if backend else "auto",
+            backend=_check_backend("XAI_NOTEBOOK_BACKEND", backend) if backend else "auto",
             home=home_folder(variable("XAI_NOTEBOOK_HOME")),
             engine=variable("XAI_NOTEBOOK_ENGINE"),
-            budget=_budget("XAI_NOTEBOOK_BUDGET", budget) if budget else None,
+            budget=_parse_budget("XAI_NOTEBOOK_BUDGET", budget) if budget else None,
         )
 
     @classmethod
@@ -335,7 +335,7 @@ class Configuration:
             ConfigurationError: A variable or a configured value is invalid.
         """
         if spends and configured.get(REFUSED_BUDGET) is not None:
-            _budget("XaiImage.budget", configured[REFUSED_BUDGET])
+            _parse_budget("XaiImage.budget", configured[REFUSED_BUDGET])
         names = {each.name for each in fields(cls)} - {"api_key"}
         values = {
             name: value
@@ -343,21 +343,21 @@ class Configuration:
             if name in names and value not in (None, "")
         }
         if "backend" in values:
-            values["backend"] = _backend("XaiImage.backend", values["backend"])
+            values["backend"] = _check_backend("XaiImage.backend", values["backend"])
         if "home" in values:
             values["home"] = home_folder(str(values["home"]))
         if "budget" in values:
-            values["budget"] = _budget("XaiImage.budget", values["budget"])
+            values["budget"] = _parse_budget("XaiImage.budget", values["budget"])
         return replace(cls.from_environment() if given is None else given, **values)
 
 
-def _backend(name: str, value: str) -> Backend:
+def _check_backend(name: str, value: str) -> Backend:
     if value not in BACKENDS:
         raise ConfigurationError(f"{name} is {value!r}. Set it to one of: {', '.join(BACKENDS)}.")
     return cast("Backend", value)
 
 
-def _budget(name: str, value: object) -> BudgetLimit:
+def _parse_budget(name: str, value: object) -> BudgetLimit:
     try:
         return BudgetLimit.parse(value)
     except ValueError as error:
@@ -365,10 +365,7 @@ def _budget(name: str, value: object) -> BudgetLimit:
 
 
 def home_folder(value: str) -> Path:
-    """Return the library's folder.
-
-    Args:
-        value: The configured folder; `""` selects the platform's folder for user data.
+    """Return the library's folder for a configured value; `""`: the platform's user data folder.
 
     Raises:
         ConfigurationError: The working directory or the user named in `value` does not exist.

@@ -531,18 +531,18 @@ def test_pil_images_of_every_mode_keep_their_colours(mode: str) -> None:
 
 
 REFUSED = {
-    "-1 to 1": (LEVELS / 127.5 - 1, "255. Scale the array a, such as (a + 1) / 2."),
+    "-1 to 1": (LEVELS / 127.5 - 1, "or 0 to 255. Scale the array a, such as (a + 1) / 2."),
     "above 255": (LEVELS * 4.0, "Scale the array a, such as (a - a.min()) / (a.max() - a.min())."),
-    "above 1, far below 255": (LEVELS / 60, "and 0 to 1 or 0 to 255 is taken."),
-    "negative numbers": (LEVELS.astype(int) - 100, "its values go from -60 to 130, and 0 to 255"),
-    "12 bits": (LEVELS.astype(np.uint16) * 16, "its values go from 640 to 3680, and 0 to 255"),
+    "above 1, far below 255": (LEVELS / 60, " instead of 0 to 1 or 0 to 255."),
+    "negative numbers": (LEVELS.astype(int) - 100, "its values go from -60 to 130 instead of 0"),
+    "12 bits": (LEVELS.astype(np.uint16) * 16, "its values go from 640 to 3680 instead of 0 to"),
     "NaN": (np.full((4, 4), np.nan), "some of its values are NaN or infinite."),
     "infinite": (np.full((4, 4), np.inf), "some of its values are NaN or infinite."),
     "complex": (LEVELS * 1j, "its values are of type complex128."),
     "objects": (np.full((4, 4), None), "its values are of type object."),
     "masked": (np.ma.masked_array(LEVELS, LEVELS > 99), "Fill them: a.filled(0)."),
     "channels first": (LEVELS.transpose(2, 0, 1), "an array of shape (3, 64, 96) cannot be sen"),
-    "channels first, cure": (LEVELS.transpose(2, 0, 1), "in front. Give a.transpose(1, 2, 0) of"),
+    "channels first, cure": (LEVELS.transpose(2, 0, 1), "first axis. Give a.transpose(1, 2, 0),"),
     "one of a batch": (LEVELS[None], "Give one, such as a[0] of the array a."),
     "a batch of channels": (LEVELS.transpose(2, 0, 1)[None], "such as a[0].transpose(1, 2, 0)"),
     "a line": (LEVELS[0, :, 0], "an array of shape (96,) cannot be sent: a picture is height × wi"),

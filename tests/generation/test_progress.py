@@ -14,7 +14,7 @@ from harness import start_kernel, tiny
 from press import execute
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.generation.progress import Progress
-from xai_notebook.notebook.progress import CallProgress
+from xai_notebook.notebook.progress import CallProgress, LiveOutput
 from xai_notebook.pictures.picture import Card, Picture
 from xai_notebook.pictures.render.previews import Placeholder, Previews, PreviewSource
 
@@ -156,7 +156,8 @@ def test_a_bar_without_a_total_is_empty(monkeypatch: pytest.MonkeyPatch) -> None
         "IPython.display.display", lambda bundle, **_: shown.append(bundle["text/html"])
     )
     progress = Progress(expected=None, done=3)
-    CallProgress(SimpleNamespace(kernel=object()), progress, patience=0).tick()
+    output = LiveOutput(SimpleNamespace(kernel=object()))
+    CallProgress(output, progress, patience=0).tick()
     (html,) = shown
     assert "3 of ? prompts" in html
     assert 'aria-valuenow="0"' in html

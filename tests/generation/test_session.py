@@ -460,6 +460,6 @@ def test_slices_of_a_batch() -> None:
     made = ImageBatch([GeneratedImage(Picture(request=request), index=i) for i in range(3)])
     assert isinstance(made[1:], ImageBatch)
     assert len(made[1:] + made[:1]) == 3
-    with pytest.raises(IndexError, match="image 3 of a batch of 3"):
+    with pytest.raises(IndexError, match="there is no image 3; the batch has 3"):
         _ = made[3]
     assert re.fullmatch(r"<GeneratedImage 0 ok 'a red fox'>", repr(made[0]))

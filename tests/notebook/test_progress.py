@@ -12,7 +12,7 @@ import pytest
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.client.transport.retry import Attempt
 from xai_notebook.generation.progress import Progress
-from xai_notebook.notebook.progress import CallProgress, describe
+from xai_notebook.notebook.progress import CallProgress, LiveOutput, describe
 from xai_notebook.pictures.picture import Picture
 
 
@@ -74,7 +74,7 @@ class Shell(SimpleNamespace):
 def test_a_quick_answer_shows_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Any] = []
     monkeypatch.setattr("IPython.display.display", lambda *a, **k: shown.append(a))
-    live = CallProgress(Shell(kernel=object()), Progress(), patience=5)
+    live = CallProgress(LiveOutput(Shell(kernel=object())), Progress(), patience=5)
     live.tick()
     live.end()
     assert shown == []
@@ -96,7 +96,7 @@ def test_updates_are_limited_to_a_few_a_second(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(
         "xai_notebook.notebook.progress.time", SimpleNamespace(monotonic=lambda: now)
     )
-    live = CallProgress(Shell(kernel=object()), progress(), patience=0.6)
+    live = CallProgress(LiveOutput(Shell(kernel=object())), progress(), patience=0.6)
     for _ in range(50):  # a second, in steps of 20 ms
         live.tick()
         now += 0.02
@@ -113,12 +113,12 @@ def test_errors_of_the_frontend_are_ignored(monkeypatch: pytest.MonkeyPatch) -> 
         raise OSError("the frontend is gone")
 
     monkeypatch.setattr("IPython.display.display", display)
-    CallProgress(Shell(kernel=object()), progress(), patience=0).tick()
+    CallProgress(LiveOutput(Shell(kernel=object())), progress(), patience=0).tick()
     assert asked
 
 
 def test_no_progress_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    live = CallProgress(Shell(), progress(), patience=0)
+    live = CallProgress(LiveOutput(Shell()), progress(), patience=0)
     live.tick()
     live.end()
     assert capsys.readouterr() == ("", "")

@@ -16,16 +16,7 @@ from PIL import Image, features
 
 from xai_notebook.client.media import check_tiff_tags, make_readable, strip_metadata
 from xai_notebook.errors import InputImageError
-from xai_notebook.pictures.pixels import (
-    eight_bits,
-    encode,
-    flatten,
-    from_array,
-    in_srgb,
-    is_array,
-    is_transparent,
-    upright,
-)
+from xai_notebook.pictures import pixels
 from xai_notebook.settings import MAX_IMAGE_PIXELS, MAX_INPUT_IMAGE_BYTES, MIB
 
 _SENT: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "WebP": "image/webp"}
@@ -104,10 +95,8 @@ class Fitted(NamedTuple):
 def fit(data: bytes, called: str, cure: str = "") -> Fitted:
     """Return an image file for the API: unchanged if possible, else converted as viewers show it.
 
-    Args:
-        data: The bytes of the file.
-        called: Name of the file in messages.
-        cure: Advice if the file is not an image, as a sentence; "" chooses it by the format.
+    Messages call the file `called`. If the file is not an image, the message ends with `cure`, by
+    default with advice for its format.
 
     Raises:
         InputImageError: The file cannot be sent as a picture.
@@ -122,7 +111,7 @@ def fit(data: bytes, called: str, cure: str = "") -> Fitted:
         )
     _check_reader(kind, called)
     try:
-        data, lost = _bounded(data, kind)
+        data, lost = _remove_long_texts(data, kind)
         with warnings.catch_warnings():
             # Pillow warns about odd metadata, and about sizes that are refused below.
             warnings.simplefilter("ignore")
@@ -156,19 +145,19 @@ def encode_object(value: Any, label: str) -> tuple[bytes, list[str]] | None:
     notes: list[str] = []
     is_image = isinstance(value, Image.Image)
     try:
-        if not is_image and not is_array(value):
+        if not is_image and not pixels.is_array(value):
             return None
-        image = value if is_image else from_array(value, notes)
+        image = value if is_image else pixels.from_array(value, notes)
         if not 0 < image.width * image.height <= MAX_IMAGE_PIXELS:
             most = f"The maximum is {MAX_IMAGE_PIXELS // 10**6} megapixels"
             raise ValueError(f"it has {image.width} × {image.height} pixels. {most}")  # noqa: TRY301
         if getattr(image, "is_animated", False) and image.format != "MPO":
             notes.append(f"of its frames, number {image.tell() + 1} is sent")
         image.load()
-        image = in_srgb(upright(eight_bits(image)), notes)
+        image = pixels.in_srgb(pixels.upright(pixels.eight_bits(image)), notes)
         if image.mode not in _PNG_MODES:
             image = image.convert("RGB")
-        return encode(image, "PNG", compress_level=1), notes
+        return pixels.encode(image, "PNG", compress_level=1), notes
     except Exception as error:  # raised by Pillow or the user's own objects
         shape = "?"
         with suppress(Exception):
@@ -224,7 +213,7 @@ def _check_reader(kind: str, called: str) -> None:
             ) from error
 
 
-def _bounded(data: bytes, kind: str) -> tuple[bytes, list[str]]:
+def _remove_long_texts(data: bytes, kind: str) -> tuple[bytes, list[str]]:
     """Remove texts that are too long for Pillow from a file; return the file and notes."""
     if kind == "TIFF" and check_tiff_tags(data).get(_REDUCED, 0) & 1:
         raise _RawError
@@ -247,9 +236,9 @@ def _fit(data: bytes, kind: str, image: Image.Image, notes: list[str]) -> Fitted
     over = len(data) > MAX_INPUT_IMAGE_BYTES
     small = strip_metadata(data) if over else data
     several = kind != "JPEG" and bool(getattr(image, "is_animated", False))  # JPEG: previews
-    plain = eight_bits(image)
-    straight = upright(plain)
-    transparent = is_transparent(plain)
+    plain = pixels.eight_bits(image)
+    straight = pixels.upright(plain)
+    transparent = pixels.is_transparent(plain)
     changed = several or transparent or straight is not image or image.mode not in _MODES
     if kind in _SENT and not changed and len(small) <= MAX_INPUT_IMAGE_BYTES:
         if over:
@@ -259,7 +248,7 @@ def _fit(data: bytes, kind: str, image: Image.Image, notes: list[str]) -> Fitted
         notes.append(f"converted from {kind}")
     if several:
         notes.append(_FIRST.get(kind, "animated: its first frame is sent"))
-    result = flatten(in_srgb(straight, notes))
+    result = pixels.flatten(pixels.in_srgb(straight, notes))
     if transparent:
         notes.append("placed on white, because it is transparent")
     encoded, media, size = _encode(result, lossless=kind in _LOSSLESS)
@@ -273,12 +262,12 @@ def _fit(data: bytes, kind: str, image: Image.Image, notes: list[str]) -> Fitted
 
 def _encode(image: Image.Image, *, lossless: bool) -> tuple[bytes, str, tuple[int, int]]:
     """Return the largest file within the limit, its media type, and its width and height."""
-    if lossless and len(data := encode(image, "PNG")) <= MAX_INPUT_IMAGE_BYTES:
+    if lossless and len(data := pixels.encode(image, "PNG")) <= MAX_INPUT_IMAGE_BYTES:
         return data, "image/png", image.size
     for side in (min(max(image.size), _MAX_SIDE), *_SIDES):
         smaller = image.copy()
         smaller.thumbnail((side, side))
-        data = encode(smaller, "JPEG", quality=95, subsampling=0)
+        data = pixels.encode(smaller, "JPEG", quality=95, subsampling=0)
         if len(data) <= MAX_INPUT_IMAGE_BYTES:
             break
     return data, "image/jpeg", smaller.size

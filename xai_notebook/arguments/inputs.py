@@ -64,8 +64,7 @@ def load_inputs(
         named: Function that looks up ids in the library; None without a library.
 
     Raises:
-        InputImageError: An image cannot be read, or the API does not accept it; the message names
-            the image.
+        InputImageError: An image cannot be read, or the API does not accept it.
     """
     labelled = [pair for value in values for pair in _resolve(value, namespace, named)]
     _check_count(len(labelled))
@@ -126,7 +125,7 @@ def _by_id(digits: str, named: PictureFinder | None) -> GeneratedImage | Path:
     if not matches:
         raise InputImageError(
             f"--image @{digits}: no picture of your library has this id. It may be from another "
-            "library, or deleted. Give its file instead."
+            "library, or be deleted. Give its file instead."
         )
     if len(matches) > 1:
         first, second = sorted(matches)[:2]
@@ -142,7 +141,7 @@ def _flatten(value: Any, label: str, depth: int = 0) -> list[tuple[Any, str]]:
     """Return the images in a batch or a nested list, each with a label."""
     if isinstance(value, ImageBatch):
         if not value.ok:
-            raise InputImageError(f"--image {label} holds no picture to edit.")
+            raise InputImageError(f"--image {label} contains no picture to edit.")
         return [
             (image, f"{label}[{position}]")
             for position, image in enumerate(value)
@@ -254,7 +253,7 @@ def _pack(
     cure: str = "",
     parent: str | None = None,
 ) -> tuple[InputImage, str | None]:
-    """Return a file as an input image, and a note about the changes.
+    """Return a file as an input image, and a note about changes to it.
 
     Args:
         data: The bytes of the file.

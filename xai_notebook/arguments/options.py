@@ -212,9 +212,8 @@ class Options:
     def to_line(self, defaults: Options) -> str:
         """Return the first line of the cell that makes the same call.
 
-        Args:
-            defaults: The options of `%config XaiImage`. The line also contains options of the
-                request that are configured, so that the cell makes the same request elsewhere.
+        Of `%config XaiImage`, the `defaults`, the line repeats the options of the request, so that
+        the cell makes the same request elsewhere.
         """
         words = ["%%xai_image"]
         for option in table(type(self)):  # type: ignore[arg-type]  # a class is hashable
@@ -333,10 +332,7 @@ ALIASES: Final = {"count": "n", "image_format": "format"}
 
 
 def resolve_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return checked defaults for all calls of a process.
-
-    Args:
-        given: Values by names of options and settings, as text or objects; None resets a value.
+    """Return checked defaults for all calls of a process, by option or setting; None resets one.
 
     Raises:
         OptionError: A name is unknown or cannot have a default, or a value is invalid.
@@ -347,11 +343,11 @@ def resolve_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
         if name not in rows:
             hint = did_you_mean(name, rows) or f" Give {', '.join(sorted(rows))}."
             raise OptionError(f"Unknown setting {name!r}.{hint}")
-        checked[name] = None if value is None else _converted(rows[name], name, value)
+        checked[name] = None if value is None else _convert_value(rows[name], name, value)
     return checked
 
 
-def _converted(option: Option, name: str, value: Any) -> Any:
+def _convert_value(option: Option, name: str, value: Any) -> Any:
     """Convert the value of an option; messages call the option `name`."""
     try:
         return option.convert(value)
@@ -412,7 +408,7 @@ def resolve(
         option = known.get(name)
         if option is None:
             raise OptionError(f"Unknown option {name!r}.{did_you_mean(name, known)}")
-        checked[name] = _converted(option, "/".join(option.flags), value)
+        checked[name] = _convert_value(option, "/".join(option.flags), value)
     if checked.get("matrix"):
         checked["matrix"] = _check_axes(checked["matrix"], known)
     options = kind(**checked)

@@ -137,31 +137,29 @@ def read_prompts(source: Any, namespace: Mapping[str, Any]) -> Prompts:
             `name[column]`, a path, `path[column]`, or several lines with one prompt each.
         namespace: The user's variables by name.
 
-    Returns:
-        An iterator of prompts. It raises an OptionError if a later row cannot be read.
-
     Raises:
-        OptionError: The name is unknown, or the source cannot be read or contains no prompt.
+        OptionError: The name is unknown, or the source cannot be read or contains no prompt. The
+            iterator raises it as well if a later row cannot be read.
     """
     try:
-        found = _find(source, namespace)
-        is_file = isinstance(found.value, Path)
-        length = None if is_file else _length(found.value)
-        read, notes = _file_reader(found) if is_file else (partial(_read_rows, found), ())
+        origin = _find(source, namespace)
+        is_file = isinstance(origin.value, Path)
+        length = None if is_file else _length(origin.value)
+        read, notes = _file_reader(origin) if is_file else (partial(_read_rows, origin), ())
     except OptionError:
         raise
     except Exception as error:  # raised by the user's own objects
         raise OptionError(f"--each: {type(error).__name__}: {error}.") from error
-    value = found.value
+    value = origin.value
     lazy = not is_file and not hasattr(value, "__len__")
     if is_file and value.suffix.lower() not in _RECORD_FILES:
-        found = _Source(value, found.name)  # the reader yields only the column
+        origin = _Source(value, origin.name)  # the reader yields only the column
     # A progress bar around a generator has a length but can be read only once.
     repeatable = is_file or isinstance(value, MappingView) or hasattr(type(value), "__getitem__")
     if repeatable and not lazy:
-        for _ in islice(_texts(found, read(), counted=False), _CHECKED):
+        for _ in islice(_texts(origin, read(), counted=False), _CHECKED):
             pass
-    prompts = _texts(found, read())
+    prompts = _texts(origin, read())
     first = next(prompts, None)
     if first is None:
         raise OptionError(f"--each: the source has no prompts. --each takes {_SOURCES}.")
@@ -304,7 +302,7 @@ def _position(source: _Source, names: Sequence[Any]) -> int:
     position = _match(source, names, source.where, "columns")
     if position is None:
         raise OptionError(
-            f"{source.where}: no column {source.wanted!r}. There are: {_listed(names)}. "
+            f"{source.where}: no column {source.wanted!r}. There are: {_list_names(names)}. "
             f"Name the column that holds the prompts: {source.example(names)}."
         )
     return position
@@ -340,7 +338,7 @@ def _short(text: Any, limit: int = 60) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def _listed(names: Sequence[Any], most: int = 20) -> str:
+def _list_names(names: Sequence[Any], most: int = 20) -> str:
     shown = [_short(name) for name in names if str(name).strip()]
     more = f" and {len(shown) - most:,} more" if len(shown) > most else ""
     return (", ".join(shown[:most]) or "none with a name") + more
@@ -373,10 +371,10 @@ def _read_rows(source: _Source) -> Iterator[_Row]:
             f"{source.where}: a value of type {kind} with {dimensions} dimensions is not a list of "
             "prompts. Give one of its columns."
         )
-    return _numbered(value)
+    return _number(value)
 
 
-def _numbered(values: Iterable[Any]) -> Iterator[_Row]:
+def _number(values: Iterable[Any]) -> Iterator[_Row]:
     return map(_Row._make, enumerate(values, 1))
 
 
@@ -405,7 +403,7 @@ def _texts(source: _Source, rows: Iterator[_Row], *, counted: bool = True) -> It
 
 def _text(source: _Source, row: _Row) -> str | None:
     """Return the prompt of a row; None if the row is empty."""
-    value = _unboxed(row.value)
+    value = _unbox(row.value)
     if isinstance(value, str) and source.column is not None:
         raise OptionError(
             f"{source.locate(row)}: a string has no field {source.column!r}. Omit "
@@ -415,10 +413,10 @@ def _text(source: _Source, row: _Row) -> str | None:
     if not isinstance(value, str) and not is_missing(value):
         record = _record(value, source.column)
         if record is not None:
-            value = _unboxed(_field(source, row, value, record))
+            value = _unbox(_field(source, row, value, record))
             holder = f"the field {source.wanted!r} holds"
         elif isinstance(value, tuple) and len(value) == 1:  # a row of a database cursor
-            value = _unboxed(value[0])
+            value = _unbox(value[0])
         elif isinstance(value, (tuple, list)):
             raise OptionError(
                 f"{source.locate(row)}: a {type(value).__name__} of {len(value)} values is not a "
@@ -434,7 +432,7 @@ def _text(source: _Source, row: _Row) -> str | None:
     )
 
 
-def _unboxed(value: Any) -> Any:
+def _unbox(value: Any) -> Any:
     return value.as_py() if hasattr(type(value), "as_py") else value  # an Arrow scalar
 
 
@@ -470,7 +468,7 @@ def _field(source: _Source, row: _Row, value: Any, record: _Record) -> Any:
         return record.get(record.names[0])  # a database row with one column
     raise OptionError(
         f"{source.locate(row)}: this {type(value).__name__} has no field {source.wanted!r}. "
-        f"It has: {_listed(record.names)}. Name the field that holds the prompts: "
+        f"It has: {_list_names(record.names)}. Name the field that holds the prompts: "
         f"{source.example(record.names)}."
     )
 
@@ -781,7 +779,7 @@ def _is_heading(source: _Source, cell: str) -> bool:
 
 def _read_parquet(source: _Source, path: Path) -> Iterator[_Row]:
     """Return a column of a Parquet file; pyarrow reads the file in batches."""
-    parquet, polars = _imported("pyarrow.parquet"), _imported("polars")
+    parquet, polars = _import_optional("pyarrow.parquet"), _import_optional("polars")
     if parquet is None and polars is None:
         raise OptionError(
             f"{source.where}: a .parquet file needs pyarrow or polars. Install one of them: "
@@ -790,11 +788,11 @@ def _read_parquet(source: _Source, path: Path) -> Iterator[_Row]:
     try:
         if parquet is None:
             table = _Source(polars.scan_parquet(path), source.name, source.column)
-            return _numbered(_take_column(table))
+            return _number(_take_column(table))
         file = parquet.ParquetFile(path)
         names = file.schema_arrow.names
         batches = file.iter_batches(columns=[names[_position(source, names)]])
-        return _numbered(value for batch in batches for value in batch.column(0))
+        return _number(value for batch in batches for value in batch.column(0))
     except OptionError:
         raise
     except Exception as error:  # pyarrow and polars raise many types for a broken file
@@ -805,7 +803,7 @@ def _read_parquet(source: _Source, path: Path) -> Iterator[_Row]:
 
 def _read_workbook(source: _Source, path: Path) -> tuple[_Read, tuple[str, ...]]:
     """Return a function that reads the first sheet of a workbook, and notes for the user."""
-    openpyxl = _imported("openpyxl")
+    openpyxl = _import_optional("openpyxl")
     if openpyxl is None:
         raise OptionError(
             f"{source.where}: an .xlsx file needs openpyxl. Install it: pip install openpyxl."
@@ -831,12 +829,12 @@ def _read_workbook(source: _Source, path: Path) -> tuple[_Read, tuple[str, ...]]
     note = f"{path.name} has several sheets: only the first, {first.title!r}, was read."
 
     def read() -> Iterator[_Row]:
-        return _below_heading(source, _numbered(rows), uneven=False)
+        return _below_heading(source, _number(rows), uneven=False)
 
     return read, (note,) if others else ()
 
 
-def _imported(name: str) -> Any:
+def _import_optional(name: str) -> Any:
     """Return an optional module; None if it is not installed."""
     try:
         return import_module(name)
@@ -861,12 +859,9 @@ class Variant(NamedTuple):
 def expand_variants(prompt: str, *, needed: bool = True) -> list[Variant]:
     """Return every expansion of a prompt with alternatives such as `{a|b}`.
 
-    Args:
-        prompt: The prompt as written.
-        needed: A prompt without alternatives is an error.
-
     Raises:
-        OptionError: There are no alternatives, or more than `MAX_VARIANTS` combinations.
+        OptionError: There are more than `MAX_VARIANTS` combinations, or no alternatives although
+            they are `needed`.
     """
     parts = _ALTERNATIVES.split(prompt)
     choices = [[option.strip() for option in part.split("|")] for part in parts[1::2]]

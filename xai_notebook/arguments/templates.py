@@ -308,7 +308,7 @@ class _Evaluator:
         if node.name not in self._names:
             raise _MissingError(f"{node.name!r} is undefined. Define it in a cell above")
         try:
-            return _readable(self._names[node.name])
+            return _check_readable(self._names[node.name])
         except _TemplateError as error:
             raise _TemplateError(f"{node.name!r}: {error}") from None
 
@@ -511,7 +511,7 @@ def _plain(value: Any, limit: _SizeLimit, depth: int = 0) -> Any:
     for base in bases:
         if issubclass(kind, base):
             return base(_plain(each, limit, depth + 1) for each in base.__iter__(value))
-    return _plain(_unwrapped(value, limit), limit, depth + 1)
+    return _plain(_unwrap(value, limit), limit, depth + 1)
 
 
 def _plain_scalar(value: Any, limit: _SizeLimit) -> Any:
@@ -569,7 +569,7 @@ def _is_date(value: Any) -> bool:
     return zone is None or type(zone).__module__.partition(".")[0] in _ZONES
 
 
-def _unwrapped(value: Any, limit: _SizeLimit) -> Any:
+def _unwrap(value: Any, limit: _SizeLimit) -> Any:
     """Return a Series, or an array or a scalar of NumPy, as built-in types; refuse other values."""
     if _is_of(value, "numpy", "ndarray", "void") or _is_of(value, "pandas", "Series"):
         limit.spend(value.size)
@@ -597,7 +597,7 @@ def _refusal(value: Any) -> str:
     )
 
 
-def _readable(value: Any) -> Any:
+def _check_readable(value: Any) -> Any:
     """Return the value if its fields may be read; refuse modules, classes and callables."""
     if issubclass(type(value), ModuleType) or callable(value):
         raise _TemplateError(_refusal(value))
@@ -626,7 +626,7 @@ def _field(value: Any, name: str) -> Any:
             raise _TemplateError(f"{name!r} is computed by a property, which templates do not call")
     if stored is _ABSENT:
         raise _MissingError(f"{_noun(kind)} has no field {name!r}")
-    return _readable(stored)
+    return _check_readable(stored)
 
 
 def _item(value: Any, key: Any) -> Any:
@@ -646,7 +646,7 @@ def _item(value: Any, key: Any) -> Any:
     except (LookupError, TypeError) as error:
         raise _MissingError(f"{_noun(kind)} has no item {key!r}: {error}") from error
     if stored is not _ABSENT:
-        return _readable(stored)
+        return _check_readable(stored)
     if isinstance(key, str) and not issubclass(kind, dict):
         return _field(value, key)
     raise _MissingError(f"{_noun(kind)} has no item {key!r}")

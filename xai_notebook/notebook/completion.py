@@ -48,12 +48,8 @@ def complete(
 ) -> tuple[str, list[str]] | None:
     """Return the word before the cursor and its completions; None outside our magics.
 
-    Args:
-        full_text: The whole cell.
-        cursor: Number of characters before the cursor in its line.
-        line: Line number of the cursor, from 0.
-        namespace: The user's variables.
-        rows: The table of options.
+    `cursor` is the number of characters before the cursor in its line, `line` the line's number
+    from 0.
     """
     lines = full_text.split("\n")
     if line >= len(lines):

@@ -190,16 +190,16 @@ class LibraryWidget(PictureWidget):
             first, small = await asyncio.to_thread(self._glance, query, rows, thumbnails)
             self.send({"kind": "glance", **first}, small)
             thumbnails = 0  # already sent
-        found = await asyncio.to_thread(self._find, query)
+        result = await asyncio.to_thread(self._find, query)
         if request != self._latest_request:
             return
-        ids = found.ids[:rows].tolist()
+        ids = result.ids[:rows].tolist()
         first, small = await asyncio.to_thread(self._screenful, ids, thumbnails)
         if request != self._latest_request:
             return
-        self._query, self._found = query, found.ids
+        self._query, self._found = query, result.ids
         notice = "" if is_for_visitors() else str(library.distrust or "")
-        counts = {"count": len(found.ids), "bytes": found.size, "notice": notice}
+        counts = {"count": len(result.ids), "bytes": result.size, "notice": notice}
         self._reply(message, small, **counts, **first)
         if is_for_visitors():
             return  # the counts would include images of other users
@@ -215,10 +215,10 @@ class LibraryWidget(PictureWidget):
     @staticmethod
     def _find(query: Query) -> SearchResult:
         """Return the visible results of a query; blocks."""
-        found = _library().catalog.find(query)
+        result = _library().catalog.find(query)
         if not is_for_visitors():
-            return found
-        return SearchResult(array("q", current_session().history.visible(found.ids)), 0)
+            return result
+        return SearchResult(array("q", current_session().history.visible(result.ids)), 0)
 
     def _glance(
         self, query: Query, rows: int, thumbnails: int
@@ -278,5 +278,5 @@ def _library() -> Library:
 
 def _rows(ids: Sequence[int], entries: Sequence[CatalogEntry]) -> list[dict[str, Any]]:
     """Return a row of the grid for each id; deleted pictures get a placeholder row."""
-    found = {entry.picture.id: describe(entry) for entry in entries}
-    return [found.get(each) or {**_DELETED, "id": each} for each in ids]
+    rows = {entry.picture.id: describe(entry) for entry in entries}
+    return [rows.get(each) or {**_DELETED, "id": each} for each in ids]

@@ -157,11 +157,11 @@ class XaiImage(Magics):
         session = _session()
         call = session.prepare(prompt, given, namespace, typed=True)
         if call.options.dry_run:
-            return _shown(session.plan(call))
+            return _display_if_dropped(session.plan(call))
         value = self._hand_over(call) if call.options.batch else self._show(call)
         if call.options.as_:
             self.shell.user_ns[call.options.as_] = value
-        return _shown(value)
+        return _display_if_dropped(value)
 
     xai_image.__doc__ = help_text()
 
@@ -172,8 +172,9 @@ class XaiImage(Magics):
         session, patience = _session(), call.configuration.patience
         if patience is None:
             patience = progress.LOCAL_PATIENCE if call.route.painted else progress.PATIENCE
+        output = progress.LiveOutput(self.shell)
         display = progress.CallProgress(
-            self.shell, call.progress, patience=patience, so_far=call.so_far()
+            output, call.progress, patience=patience, so_far=call.so_far()
         )
         try:
             if call.many and not call.lazy:
@@ -210,8 +211,8 @@ class XaiImage(Magics):
 
         Also called when a cell's value is a job. Returns False in a terminal, which shows text.
         """
-        from xai_notebook.notebook.progress import JobDisplay  # noqa: PLC0415  # pictures
-        from xai_notebook.notebook.publisher import Publisher  # noqa: PLC0415  # pictures
+        from xai_notebook.notebook.progress import JobDisplay  # noqa: PLC0415  # not at load
+        from xai_notebook.notebook.publisher import Publisher  # noqa: PLC0415  # not at load
 
         if not in_kernel(self.shell):
             return False
@@ -223,13 +224,13 @@ class XaiImage(Magics):
 
     def follow_job(self, job: BatchJob) -> JobWait:
         """Create the progress display of a job for which this cell waits."""
-        from xai_notebook.notebook.progress import JobWait  # noqa: PLC0415  # pictures: not at load
+        from xai_notebook.notebook.progress import JobWait  # noqa: PLC0415  # not at load
 
         return JobWait(self.shell, job, patience=_JOB_PATIENCE)
 
     def _present(self, call: Call, display: CallProgress, error: BaseException) -> None:
         """Show and bind the images that arrived before an error, like a cell's value."""
-        # With many prompts some can be done, for example if the key is revoked meanwhile.
+        # Some of many prompts can be done, for example if the key is revoked during the call.
         if not call.progress.done and not (call.many and call.interrupted):
             display.end()
             return
@@ -260,7 +261,7 @@ class XaiImage(Magics):
         """Show past images, newest first: %xai_history [-n N] [WORDS]."""
         takes = "%xai_history takes only -n N and words to look for."
         words, count = _words_and_count(self._parsed(line), takes, "images")
-        return _shown(_session().history.search(words, count))
+        return _display_if_dropped(_session().history.search(words, count))
 
     @no_var_expand
     @line_magic
@@ -269,7 +270,7 @@ class XaiImage(Magics):
         words, count = _words_and_count(self._parsed(line), "%xai_jobs takes only -n N.", "jobs")
         if words:
             raise OptionError("%xai_jobs takes only -n N.")
-        return _shown(_session().jobs(count))
+        return _display_if_dropped(_session().jobs(count))
 
     @no_var_expand
     @line_magic
@@ -278,7 +279,7 @@ class XaiImage(Magics):
         from xai_notebook.arguments.templates import fill  # noqa: PLC0415  # not at load
 
         path = fill(line.strip().removesuffix(";").strip("\"' "), self.shell.user_ns, "the path")
-        return _shown(_session().history.pack(path or None))
+        return _display_if_dropped(_session().history.pack(path or None))
 
     @no_var_expand
     @line_magic
@@ -293,7 +294,7 @@ class XaiImage(Magics):
     @no_var_expand
     @line_magic
     def xai_library(self, line: str) -> None:
-        """Show every picture, to search and tidy: %xai_library [--model=NAME] [WORDS]."""
+        """Show all pictures, to search and organize: %xai_library [--model=NAME] [WORDS]."""
         from xai_notebook.notebook.gallery import library  # noqa: PLC0415  # slow to import
 
         parsed = self._parsed(line)
@@ -325,7 +326,7 @@ def _read(
     return prompt, fill_options(parsed.given, namespace)
 
 
-def _shown(value: _Value) -> _Value:
+def _display_if_dropped(value: _Value) -> _Value:
     """Return the value of a magic; display it first if the code that called the magic discards it.
 
     IPython only displays the value of a cell's last expression. The next bytecode instruction of

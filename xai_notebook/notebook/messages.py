@@ -53,11 +53,7 @@ class Shape:
     parts: int = 0
 
     def read(self, content: Any) -> dict[str, Any]:
-        """Return the declared fields.
-
-        Raises:
-            ValueError: A field is missing, or has a wrong type or size.
-        """
+        """Return the declared fields; a missing or invalid field is a ValueError."""
         if not isinstance(content, Mapping) or not self.needed.keys() <= content.keys():
             raise ValueError
         fields = {name: reader(content[name]) for name, reader in self.needed.items()}
@@ -69,16 +65,7 @@ class Shape:
 def read(
     shapes: Mapping[str, Shape], content: Mapping[str, Any], parts: Sequence[Any]
 ) -> dict[str, Any] | None:
-    """Return a message with its declared fields; None for an unknown kind.
-
-    Args:
-        shapes: Schemas of a widget's messages, by kind.
-        content: The message from the browser.
-        parts: The binary parts of the message.
-
-    Raises:
-        OptionError: The message does not match its schema.
-    """
+    """Return a message with its declared fields; None for an unknown kind. `parts` are binary."""
     kind = content.get("kind")
     shape = shapes.get(kind) if isinstance(kind, str) else None
     if shape is None:

@@ -67,10 +67,10 @@ def image_of(image_id: int) -> GeneratedImage:
     """Return one picture as a `GeneratedImage`; blocks. It may be deleted or not visible."""
     for image in batch_of([image_id]):
         return image
-    raise _gone()
+    raise _gone_error()
 
 
-def _gone() -> MissingImageError:
+def _gone_error() -> MissingImageError:
     return MissingImageError("This picture is gone: its original has been deleted.")
 
 
@@ -332,7 +332,7 @@ class PictureWidget(anywidget.AnyWidget):
         existing = current_session().library().annotations.of(message["ids"])
         ids = [each for each in message["ids"] if each in existing]
         if not ids:
-            raise _gone()
+            raise _gone_error()
         return ACTIONS[message["kind"]](ids, message, self._namespace)
 
     # Replies
@@ -359,10 +359,12 @@ class PictureWidget(anywidget.AnyWidget):
         ids = message["ids"]
         loop = asyncio.get_running_loop()
         entries = await asyncio.to_thread(entries_of, ids)
-        made = await asyncio.gather(
+        thumbnails = await asyncio.gather(
             *(loop.run_in_executor(self._makers, self._thumbnail, entry) for entry in entries)
         )
-        small = {entry.picture.id: data for entry, data in zip(entries, made, strict=True) if data}
+        small = {
+            entry.picture.id: data for entry, data in zip(entries, thumbnails, strict=True) if data
+        }
         ready, missing = [i for i in ids if i in small], [i for i in ids if i not in small]
         self._reply(message, [small[i] for i in ready], ids=ready, missing=missing)
 
@@ -407,7 +409,7 @@ class PictureWidget(anywidget.AnyWidget):
         """Return the picture that a message refers to; blocks."""
         for entry in entries_of([message["id"]]):
             return entry
-        raise _gone()
+        raise _gone_error()
 
     # Changes of stars, tags and the trash, in any widget or cell
 

@@ -7,7 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -15,6 +15,7 @@ from uuid import uuid4
 from xai_notebook.client.bounds import clean
 from xai_notebook.frontend import can_update, in_kernel
 from xai_notebook.pictures.render.grid import preview, to_html
+from xai_notebook.pictures.render.job_card import progress_bar
 from xai_notebook.pictures.render.previews import Previews
 from xai_notebook.pictures.render.tables import to_make
 from xai_notebook.pictures.render.text import dollars, duration, text
@@ -60,13 +61,9 @@ class LiveOutput:
         self._due = time.monotonic() + seconds
 
     def update(self, bundle: Callable[[], dict[str, str]], line: Callable[[], str]) -> None:
-        """Show the current state, unless the last update was too recent.
+        """Show a bundle in a notebook or a line in a terminal, unless the last one is too recent.
 
         Errors of the frontend are ignored, so that they do not cost the images.
-
-        Args:
-            bundle: Returns the output for a notebook.
-            line: Returns the line for a terminal.
         """
         if time.monotonic() < self._due:
             return
@@ -118,59 +115,55 @@ _STYLE: Final = """<style>
 """Each update replaces the elements; the negative delay lets the animation continue smoothly."""
 
 
+@dataclass
 class CallProgress:
-    """The progress of one call. `tick` is called in the thread of the cell."""
+    """The progress of one call. `tick` is called in the thread of the cell.
 
-    def __init__(
-        self,
-        shell: Any,
-        progress: Progress,
-        *,
-        patience: float,
-        so_far: Callable[[], Grid] = ImageBatch,
-    ) -> None:
-        """Store the arguments; show nothing yet.
+    Attributes:
+        output: Where the progress is shown.
+        progress: The progress to show.
+        patience: Seconds before anything is shown.
+        so_far: Returns the cards to show, with placeholders for missing images.
+    """
 
-        Args:
-            shell: The running IPython.
-            progress: The progress to show.
-            patience: Seconds before anything is shown.
-            so_far: Returns the cards to show, with placeholders for missing images.
-        """
-        self._shell = shell
-        self._progress = progress
-        self._patience = patience
-        self._so_far = so_far
-        self._previews = Previews()
-        self._output = LiveOutput(shell)
-        self._cards_shown = ""
-        self._plan = ""
+    output: LiveOutput
+    progress: Progress
+    _: KW_ONLY
+    patience: float
+    so_far: Callable[[], Grid] = ImageBatch
+    _previews: Previews = field(default_factory=Previews)
+    _cards_shown: str = ""
+    _plan: str = ""
 
     def announce(self, plan: Plan) -> None:
         """Show the number of images and the expected cost immediately, unless the call is free."""
         if plan.cost_usd == 0:
             return
         self._plan = plan.sentence
-        if not self._output.in_notebook:
+        if not self.output.in_notebook:
             sys.stdout.write(f"{plan.sentence}\n")  # in a terminal, printed lines stay
             return
         with suppress(Exception):
-            self._output.show({"text/html": _line(self._plan), "text/plain": self._plan})
+            self.output.show({"text/html": _line(self._plan), "text/plain": self._plan})
 
     def tick(self) -> None:
         """Update the display."""
-        if self._progress.elapsed >= self._patience:
-            self._output.update(self._bundle, lambda: describe(self._progress))
+        if self.progress.elapsed >= self.patience:
+            self.output.update(self._bundle, lambda: describe(self.progress))
 
     def _bundle(self) -> dict[str, str]:
-        cards, line = self._cards(), describe(self._progress)
-        plan = self._plan or _planned(self._progress)
-        bar = _bar(self._progress) if self._progress.expected != 1 else ""
-        style = _STYLE % self._progress.elapsed if cards else ""
+        cards, line = self._cards(), describe(self.progress)
+        plan = self._plan or _plan_line(self.progress)
+        bar, expected = "", self.progress.expected
+        if expected != 1:
+            settled = self.progress.done + self.progress.unsent
+            share = settled / expected if expected else 0.0
+            bar = f'<div style="max-width:640px">{progress_bar(share)}</div>'
+        style = _STYLE % self.progress.elapsed if cards else ""
         unchanged = cards == self._cards_shown
         pause = len(cards) / _CHARACTERS_PER_SECOND * (_UNCHANGED if unchanged else 1)
         self._cards_shown = cards
-        self._output.pause(max(pause, _INTERVAL))
+        self.output.pause(max(pause, _INTERVAL))
         return {
             "text/html": f"{style}{_line(plan) if plan else ''}{_line(line)}{bar}{cards}",
             "text/plain": f"{plan}\n{line}".strip(),
@@ -178,7 +171,7 @@ class CallProgress:
 
     def _cards(self) -> str:
         """Return the current grid; it may be animated, because it is never saved."""
-        batch = self._so_far()
+        batch = self.so_far()
         if not batch.images:
             return ""
         pictures = preview(batch, self._previews, most=_PREVIEWS_PER_UPDATE)
@@ -190,11 +183,12 @@ class CallProgress:
 
         A cell such as `x = %xai_image …` displays nothing; the progress is then removed at its end.
         """
-        handle = self._output.clear(release=batch is not None)
+        handle = self.output.clear(release=batch is not None)
         if batch is None or handle is None:
             return
-        events = self._shell.events
-        formatter = self._shell.display_formatter.ipython_display_formatter
+        shell = self.output.shell
+        events = shell.events
+        formatter = shell.display_formatter.ipython_display_formatter
 
         def after_cell(*_: Any) -> None:
             events.unregister("post_run_cell", after_cell)
@@ -249,7 +243,7 @@ def describe(progress: Progress) -> str:
     return clean(f"{what}: {', '.join(parts)}")
 
 
-def _planned(progress: Progress) -> str:
+def _plan_line(progress: Progress) -> str:
     """Return the number of images and the cost of one request; empty while unknown."""
     images = progress.to_make
     expected = progress.expected_usd.get(images)
@@ -261,18 +255,6 @@ def _planned(progress: Progress) -> str:
 
 def _line(line: str) -> str:
     return f'<div style="margin:4px 0 8px;font-variant-numeric:tabular-nums">{text(line)}</div>'
-
-
-def _bar(progress: Progress) -> str:
-    settled = progress.done + progress.unsent
-    done = settled / progress.expected if progress.expected else 0.0
-    return (
-        '<div role="progressbar" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-valuenow="{done:.0%}" '.replace("%", "")
-        + 'style="height:6px;max-width:640px;border-radius:3px;overflow:hidden;margin-bottom:12px;'
-        f'background:rgba(128,128,128,0.25)"><div style="height:6px;width:{done:.1%};'
-        'background:var(--jp-brand-color1,#2a9d8f)"></div></div>'
-    )
 
 
 class JobWait:

@@ -46,11 +46,10 @@ def export_image(
 
     Args:
         image: An image with original bytes.
-        folder: Created if missing. Default: the notebook's folder; see `frontend.resolve_folder`.
-            A path with an image extension, such as `cover.jpg`, names the file instead; the
-            extension is corrected to match the format of the image.
-        metadata: Add the provenance as XMP. False writes exactly the bytes that the server sent. A
-            file with Content Credentials is always written unchanged, with a note.
+        folder: Created if missing; see `frontend.resolve_folder`. A path with an image extension,
+            such as `cover.jpg`, names the file; the extension is corrected to match the image.
+        metadata: Add the provenance as XMP. A file with Content Credentials is always written
+            unchanged, with a note.
 
     Returns:
         The file's absolute path, and the image's notes, including notes about the file.
@@ -131,12 +130,12 @@ def _write(folder: Path, name: str, data: bytes) -> Path:
         if not os.path.lexists(path) and write_atomically(path, data):
             return path
         # Checked last, because another export of the same image may have just created the file.
-        if _holds(path, data):
+        if _has_content(path, data):
             return path
     raise FileExistsError(errno.EEXIST, f"{_MAX_COPIES} files have this name already", name)
 
 
-def _holds(path: Path, data: bytes) -> bool:
+def _has_content(path: Path, data: bytes) -> bool:
     try:
         return path.stat().st_size == len(data) and path.read_bytes() == data
     except OSError:

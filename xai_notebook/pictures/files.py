@@ -35,15 +35,12 @@ def read_bounded(path: Path, limit: int, *, links: bool = True) -> bytes:
     """Return the content of a regular file.
 
     Devices, pipes and sockets are not opened, because reading them can block or never end. If the
-    file grows during the call, only its size when opened is read.
-
-    Args:
-        path: The file.
-        limit: Maximum size in bytes.
-        links: Follow symbolic links.
+    file grows during the call, only its size when opened is read. Symbolic links are followed only
+    if `links` is true.
 
     Raises:
-        OSError: The file cannot be read, is not a regular file or is too large; see `strerror`.
+        OSError: The file cannot be read, is not a regular file or is larger than `limit` bytes; see
+            `strerror`.
         ValueError: The path is invalid.
     """
     mode = path.stat(follow_symlinks=links).st_mode
@@ -97,13 +94,7 @@ def open_atomically(
     """Open a temporary file that gets its name when the block ends without an exception.
 
     If the process is killed, the temporary file remains. The first write into the folder after an
-    hour removes it.
-
-    Args:
-        path: Path in an existing folder.
-        private: Make the file readable by the user only, regardless of the umask.
-        overwrite: Replace an existing file.
-        durable: Return only when the file survives a power cut.
+    hour removes it. The arguments are those of `write_atomically`.
 
     Raises:
         FileExistsError: The file already exists, and `overwrite` is false.

@@ -97,10 +97,10 @@ def _quote(value: str | float) -> str:
             if mark not in value:
                 return f"{mark}{value}{mark}"
     written = value.replace("\\", "\\\\").replace("'", "\\'")
-    return "$'" + "".join(c if c.isprintable() else _escaped(c) for c in written) + "'"
+    return "$'" + "".join(c if c.isprintable() else _escape_character(c) for c in written) + "'"
 
 
-def _escaped(character: str) -> str:
+def _escape_character(character: str) -> str:
     return f"\\U{ord(character):08x}" if ord(character) > 0xFFFF else f"\\u{ord(character):04x}"  # noqa: PLR2004
 
 
@@ -119,11 +119,11 @@ def cell_body(template: str) -> str:
     except OpenExpressionError:
         return template  # running the cell reports the open {{
     body = "".join(
-        re.sub(_CHANGED_BY_IPYTHON, _protected, escape(literal))
+        re.sub(_CHANGED_BY_IPYTHON, _protect, escape(literal))
         + ("" if source is None else f"{{{{{source}}}}}")
         for literal, source in parts
     )
-    body = re.sub(_NO_PROMPT, _protected, body)
+    body = re.sub(_NO_PROMPT, _protect, body)
     # The magic removes a final semicolon, so the prompt's own semicolon needs protection.
     return body + ("{{ '' }}" if body.endswith(";") else "")
 
@@ -135,7 +135,7 @@ def _as_template(text: str) -> str:
     return f"{{{{ '{written}' }}}}"
 
 
-def _protected(match: re.Match[str]) -> str:
+def _protect(match: re.Match[str]) -> str:
     if blank := match.groupdict().get("blank"):
         return _as_template(blank)
     return match["before"] + _as_template(match["prompt"])
@@ -156,11 +156,9 @@ def split(text: str) -> Iterator[tuple[str, str | None]]:
 
 
 def expression_end(text: str, start: int) -> int:
-    """Return the index of the `}}` that closes an expression, outside strings and brackets.
+    """Return the index of the `}}`, outside strings and brackets, that closes an expression.
 
-    Args:
-        text: A prompt or a magic's line.
-        start: Index of the first character after the `{{`.
+    `start` is the index after the `{{`.
 
     Raises:
         OpenExpressionError: The expression is not closed.

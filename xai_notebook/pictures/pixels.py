@@ -151,7 +151,7 @@ def preview(data: bytes, *, side: int, limit: int) -> Preview:
             image, whole = _salvage(data, side), False
         image = upright(image)
         image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
-        return _fitted(flatten(image), limit, whole=whole)
+        return _compress(flatten(image), limit, whole=whole)
     except ReplyError:
         raise
     except Exception as error:
@@ -173,7 +173,7 @@ def _salvage(data: bytes, side: int) -> Image.Image:
     return image
 
 
-def _fitted(image: Image.Image, limit: int, *, whole: bool) -> Preview:
+def _compress(image: Image.Image, limit: int, *, whole: bool) -> Preview:
     """Return a JPEG of at most `limit` bytes, but do not shrink it further below `_SMALLEST`."""
     while True:
         for quality in _QUALITIES:
@@ -191,12 +191,7 @@ def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
     """Encode an image as a file without metadata; this function encodes all files that we create.
 
     Pillow would copy comments, Exif, XMP and colour profiles of the source. Untrusted text would be
-    passed on, and long text makes the encoder fail.
-
-    Args:
-        image: The image; it is not changed.
-        kind: `"JPEG"` or `"PNG"`.
-        **options: Options of Pillow's encoder.
+    passed on, and long text makes the encoder fail. `options` are those of Pillow's encoder.
     """
     bare = image.copy()
     bare.info = {name: bare.info[name] for name in ("transparency",) if name in bare.info}
@@ -292,11 +287,9 @@ def _extrema(image: Image.Image) -> tuple[float, float]:
 
 
 def in_srgb(image: Image.Image, notes: list[str] | None = None) -> Image.Image:
-    """Return an image converted from its colour profile to sRGB.
+    """Return an image with 8 bits per channel, converted from its colour profile to sRGB.
 
-    Args:
-        image: An image with 8 bits per channel; its transparency is kept.
-        notes: List of notes; half a sentence is appended if the profile cannot be used.
+    Transparency is kept. Half a sentence is appended to `notes` if the profile cannot be used.
     """
     profile = image.info.get("icc_profile")
     if not profile or image.mode == "1":  # black and white need no profile
@@ -368,11 +361,10 @@ def from_array(value: Any, notes: list[str]) -> Image.Image:
     Args:
         value: An array of height × width, or height × width × 1, 2, 3 or 4 channels, or an object
             with an array protocol.
-        notes: List of notes; half a sentence is appended if the range of the values is doubtful.
+        notes: Half a sentence is appended if the range of the values is doubtful.
 
     Raises:
-        ValueError: The shape, the type or the range is not that of a picture. The message is half a
-            sentence and advice.
+        ValueError: It is not a picture. The message is half a sentence and advice.
     """
     try:
         import numpy as np  # noqa: PLC0415  # optional; arrays rarely exist without NumPy

@@ -307,7 +307,7 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         try:
             return self.images[index]
         except IndexError:
-            raise IndexError(f"image {index} of a batch of {len(self)}") from None
+            raise IndexError(f"there is no image {index}; the batch has {len(self)}") from None
 
     def __add__(self, other: ImageBatch) -> ImageBatch:
         if not isinstance(other, ImageBatch):
@@ -459,12 +459,14 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
     def __repr__(self) -> str:
         return plain_text(self)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        del include, exclude
-        return self.bundle()
-
     def bundle(self, previews: Previews | None = None) -> dict[str, Any]:
         """Return the representations for a notebook, by MIME type; reuse existing `previews`."""
+        return self._repr_mimebundle_(previews=previews)
+
+    def _repr_mimebundle_(
+        self, include: Any = None, exclude: Any = None, *, previews: Previews | None = None
+    ) -> dict[str, Any]:
+        del include, exclude
         try:
             return mimebundle(self, previews)
         except BaseException:
@@ -514,13 +516,7 @@ def check_version(version: int) -> None:
 
 
 def open_image(version: int, values: Mapping[str, Any], maker: Maker | None) -> GeneratedImage:
-    """Load an image from a pickle, which stores the name of this function.
-
-    Args:
-        version: Version of the data.
-        values: The image as plain data, with the bytes of its original.
-        maker: The session of this process.
-    """
+    """Load an image from a pickle, which stores the name of this function and plain data."""
     check_version(version)
     opened = dict(values) | {"cached": values["data"]}
     opened["request"] = unpack_request(values["request"])

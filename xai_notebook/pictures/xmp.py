@@ -113,12 +113,8 @@ class Metadata:
 def embed(image: Picture, data: bytes) -> bytes:
     """Return the file `data` with the provenance of `image` as XMP; the pixels do not change.
 
-    Existing XMP is kept, except for the fields that we write.
-
-    Args:
-        image: The image whose prompt, model and options are written.
-        data: The original bytes of the image. WebP, GIF, broken files and files with Content
-            Credentials are returned unchanged.
+    Existing XMP is kept, except for the fields that we write. WebP, GIF, broken files and files
+    with Content Credentials are returned unchanged.
     """
     if has_credentials(data):
         return data

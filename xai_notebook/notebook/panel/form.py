@@ -61,12 +61,8 @@ class Form:
     ) -> tuple[Form, dict[str, Any], tuple[Any, ...]]:
         """Return the form, the initial values of its fields and the input images given to it.
 
-        Args:
-            prompt: Initial text of the prompt field.
-            given: Options given to the panel.
-            configured: Defaults of `%config XaiImage`.
-            visitors: Whether the form is for visitors of an app. It then exports nothing, and the
-                author's user id and timeout are not sent to the browser.
+        A form for visitors of an app exports nothing, and the author's user id and timeout are not
+        sent to the browser.
         """
         for row in OPTIONS:
             if not row.in_panel and given.get(row.name):
@@ -132,10 +128,8 @@ def values_of(
 ) -> dict[str, Any]:
     """Return the fields' values that repeat a request, without its input images.
 
-    Args:
-        request: The request. Template syntax in its prompt is escaped.
-        prompt: Replaces the request's prompt; it is not rewritten.
-        literal: Whether the form does not fill templates, so that nothing is escaped.
+    `prompt` replaces the request's prompt and is not rewritten. Template syntax is escaped, unless
+    the form takes prompts as `literal`.
     """
     rows = {row.name: row for row in OPTIONS}
     values: dict[str, Any] = {"model": request.model, "n": request.n}

@@ -199,7 +199,7 @@ class Tray:
                 items += [self.put(image) for image in from_values([label], self._namespace)]
             except XaiError:
                 missing.append(label)
-        return items, _missing(missing)
+        return items, _missing_note(missing)
 
     def put_inputs(
         self, inputs: Sequence[InputImage], *, trusted: bool
@@ -215,34 +215,34 @@ class Tray:
         """
         items, missing = [], []
         for each in inputs:
-            image = self._same(each, trusted=trusted)
+            image = self._find(each, trusted=trusted)
             if image is None:
                 missing.append(each.label or "an image")
             else:
                 items.append(self.put(image))
-        return items, _missing(missing)
+        return items, _missing_note(missing)
 
-    def _same(self, wanted: InputImage, *, trusted: bool) -> TrayImage | None:
+    def _find(self, source: InputImage, *, trusted: bool) -> TrayImage | None:
         session = current_session()
         for image in reversed(self.images.values()):
-            if wanted.sha256 and image.sha256 == wanted.sha256:
+            if source.sha256 and image.sha256 == source.sha256:
                 return image
         with suppress(XaiError):
-            if wanted.sha256 and wanted.sha256 in session.history.named(wanted.sha256):
-                (image,) = from_values([session.history.id_of(wanted.sha256)], self._namespace)
-                return replace(image, name=wanted.label or image.name)
+            if source.sha256 and source.sha256 in session.history.named(source.sha256):
+                (image,) = from_values([session.history.id_of(source.sha256)], self._namespace)
+                return replace(image, name=source.label or image.name)
         if trusted and not is_for_visitors():
             with suppress(XaiError):
                 (loaded,) = load_inputs(
-                    [wanted.label], self._namespace, session.history.named
+                    [source.label], self._namespace, session.history.named
                 ).images
-                if loaded.sha256 == wanted.sha256:
-                    (image,) = from_values([wanted.label], self._namespace)
+                if loaded.sha256 == source.sha256:
+                    (image,) = from_values([source.label], self._namespace)
                     return image
         return None
 
 
-def _missing(labels: Sequence[str]) -> str:
+def _missing_note(labels: Sequence[str]) -> str:
     return f"No longer available as input images: {', '.join(labels)}." if labels else ""
 
 

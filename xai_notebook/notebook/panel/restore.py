@@ -96,7 +96,7 @@ class PanelRestore:
                 self.left_out += len(batch)
             room -= len(batch)
 
-    def handed_over(self) -> list[BatchJob]:
+    def submitted_jobs(self) -> list[BatchJob]:
         """Return the submitted jobs in their current state, oldest first."""
         if not self.jobs:
             return []
@@ -141,9 +141,9 @@ def _location_by_code(shell: Any, library: Library) -> PanelLocation | None:
     if not hasattr(shell, "get_parent"):
         return None
     ran = {source.strip() for source in shell.history_manager.input_hist_raw}
-    found = list(_candidates(library, _code_of(shell), _panels_before(shell), ran))
-    most = max((cells_above for cells_above, _ in found), default=0)
-    best = [location for cells_above, location in found if cells_above == most]
+    candidates = list(_candidates(library, _code_of(shell), _panels_before(shell), ran))
+    most = max((cells_above for cells_above, _ in candidates), default=0)
+    best = [location for cells_above, location in candidates if cells_above == most]
     # Different notebooks may start with the same code. Copies share the cell; use the latest.
     return best[0] if len({location.cell for location in best}) == 1 else None
 
@@ -194,6 +194,6 @@ def _code_cells(file: Path) -> list[tuple[str, str]]:
             return []
         cells = json.loads(file.read_bytes())["cells"]
         code = [cell for cell in cells if cell["cell_type"] == "code"]
-        found = [(str(cell.get("id")), "".join(cell["source"]).strip()) for cell in code]
-        return [(identity, source) for identity, source in found if source]
+        sources = [(str(cell.get("id")), "".join(cell["source"]).strip()) for cell in code]
+        return [(identity, source) for identity, source in sources if source]
     return []

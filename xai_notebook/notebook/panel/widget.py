@@ -95,10 +95,10 @@ class Album:
     def annotated(self, cards: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return cards with the current stars and tags; blocks for milliseconds."""
         ids = [self.images[card["id"]].id for card in cards]
-        found: dict[int, Annotation] = {}
+        stored: dict[int, Annotation] = {}
         with suppress(LibraryError):
-            found = current_session().library().annotations.of(i for i in ids if i is not None)
-        annotations = [found.get(i or 0, Annotation()) for i in ids]
+            stored = current_session().library().annotations.of(i for i in ids if i is not None)
+        annotations = [stored.get(i or 0, Annotation()) for i in ids]
         return [
             card | {"starred": annotation.starred, "tags": list(annotation.tags)}
             for card, annotation in zip(cards, annotations, strict=True)
@@ -265,7 +265,7 @@ class Panel(PictureWidget):
         self._publisher.publish_note()
         for batch in self._stored.batches:
             self._publisher.publish_batch(batch)
-        for job in self._stored.handed_over():
+        for job in self._stored.submitted_jobs():
             JobDisplay(self._publisher, job)
         self._submit(self._on_models({}))
 
@@ -278,7 +278,7 @@ class Panel(PictureWidget):
     async def _on_form(self, message: Mapping[str, Any]) -> None:
         self.form = message["form"]
         self._write_cell()
-        await self._keep()
+        await self._save_state()
         await self._estimate()
 
     def _write_cell(self) -> None:
@@ -298,7 +298,7 @@ class Panel(PictureWidget):
         labels = self._tray.labels(values.get("inputs", ()))
         return self._form.cell(values, labels, replay=replay)
 
-    async def _keep(self, images: Sequence[GeneratedImage] = ()) -> None:
+    async def _save_state(self, images: Sequence[GeneratedImage] = ()) -> None:
         """Store the state of the panel, and its new pictures, for the next run of its cell."""
         async with self._state_lock:
             self._stored.prompts = self.prompts
@@ -416,7 +416,7 @@ class Panel(PictureWidget):
             job = await session.prepare_job(call, claims)
             JobDisplay(self._publisher, job)
             self._stored.jobs.append(job.name)
-            await self._keep()
+            await self._save_state()
             await job.hand_over()
             await asyncio.to_thread(job.concluded)
         self._say(f"Submitted as {job.name}. The job continues without this kernel: see %xai_jobs.")
@@ -448,7 +448,7 @@ class Panel(PictureWidget):
         cards = await asyncio.to_thread(self._album.add, batch)
         if all(image.status in {"ok", "moderated"} for image in batch):
             self._stored.done.append(job.cell)
-        await self._keep(batch.images)
+        await self._save_state(batch.images)
         for card in cards:
             await self._send_preview(card["id"])
         await self._count_cost(job.call)

@@ -156,16 +156,10 @@ def figure(
     heading: str = "",
     cells: bool = False,
 ) -> str:
-    """Return the card of an image.
+    """Return the card of an image; `source` is its picture, or the reason why it is missing.
 
-    Args:
-        image: The image.
-        source: The picture to show, or the reason why it is missing.
-        position: Position of the card in the batch.
-        captions: Captions of the grid.
-        columns: Cards per row of the grid.
-        heading: HTML above the picture.
-        cells: Show the creation time and the magic that requests the image again.
+    `heading` is HTML above the picture. With `cells`, the card also shows the creation time and the
+    magic that requests the image again.
     """
     size = source.size if isinstance(source, (PreviewSource, Placeholder)) else (SMALL_SIDE,) * 2
     caption = ""

@@ -42,12 +42,8 @@ _INK: Final = "#23262b"
 def draw_sheet(batch: Grid, *, columns: int | None, max_pixels: int) -> Image.Image:
     """Return the pictures of `batch` in a grid, each above its label.
 
-    The word `Damaged` replaces a damaged or missing picture.
-
-    Args:
-        batch: The batch; images with another status than `"ok"` are omitted.
-        columns: Pictures per row; None draws a matrix for a comparison, else about a square.
-        max_pixels: Maximum width × height of the sheet.
+    Only images with the status `"ok"` are drawn. The word `Damaged` replaces a damaged picture. If
+    `columns` is None, the sheet is a matrix for a comparison, else about a square.
 
     Raises:
         MissingImageError: No image has a picture.
@@ -56,13 +52,13 @@ def draw_sheet(batch: Grid, *, columns: int | None, max_pixels: int) -> Image.Im
     images = [image for image in batch.images if image.status == "ok"]
     if not images:
         raise MissingImageError("A contact sheet needs at least one picture.")
-    drawn = []
+    originals = []
     for image in images:
         data = b""  # drawn as damaged
         with suppress(ReplyError):
             data = image.data
-        drawn.append((image, data))
-    return _draw(drawn, columns, _CELL, max_pixels)
+        originals.append((image, data))
+    return _draw(originals, columns, _CELL, max_pixels)
 
 
 def small_sheet(images: Sequence[tuple[Card, bytes]], *, columns: int | None) -> bytes:
@@ -146,7 +142,7 @@ def _draw(
     for (image, data), (x, y) in zip(images, layout.pictures, strict=True):
         left, top = int(cell * x), int(cell * y)
         try:
-            picture = _shrunk(data, cell)
+            picture = _load_small(data, cell)
         except ReplyError as error:
             damaged.append(error)
             draw.text((left + cell * _GAP, top + cell // 2), "Damaged", _INK, large)
@@ -162,7 +158,7 @@ def _draw(
     return sheet
 
 
-def _shrunk(data: bytes, side: int) -> Image.Image:
+def _load_small(data: bytes, side: int) -> Image.Image:
     try:
         picture = flatten(upright(load_image(data, side=side)))
         picture.thumbnail((side, side), reducing_gap=2.0)

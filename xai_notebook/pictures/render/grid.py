@@ -20,16 +20,7 @@ from xai_notebook.client.bounds import clean
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.frontend import in_terminal
 from xai_notebook.pictures.picture import Card, Matrix, Picture, first_cards, matrix_of
-from xai_notebook.pictures.render.cards import (
-    NARROWEST,
-    Captions,
-    CardPosition,
-    figure,
-    heading_of,
-    inputs_of,
-    notes_of,
-    until,
-)
+from xai_notebook.pictures.render import cards
 from xai_notebook.pictures.render.previews import Previews, PreviewSource, Shown
 from xai_notebook.pictures.render.text import LONGEST, NAME, bounded, dollars, short_path, text
 
@@ -112,7 +103,7 @@ def _lines_of(image: Card, head: str, *, terminal: bool, cells: bool) -> list[st
     elif terminal and image.file is not None:
         lines.append(f"  {short_path(image.file)}")
     if image.is_public:
-        lines.append(f"  public link{until(image)}: {image.public_url}")
+        lines.append(f"  public link{cards.until(image)}: {image.public_url}")
     lines += [f"  {note}" for note in image.notes]
     if cells:
         lines.append(textwrap.indent(bounded(image.cell), "  "))
@@ -166,14 +157,14 @@ def to_html(batch: Grid, pictures: Sequence[Shown] | None = None) -> str:
     shown, columns, matrix = _layout(batch)
     pictures = preview(batch) if pictures is None else pictures
     total = sum(image.status != "unsent" for image in batch.images)
-    captions = Captions(shown, columns, style=batch.captions, share=not batch.cells)
+    captions = cards.Captions(shown, columns, style=batch.captions, share=not batch.cells)
     indices = {id(image): index for index, image in enumerate(batch.images)}
 
     def card(number: int, columns: int, heading: str = "", alike: int = 1) -> str:
         image = shown[number]
         draw = partial(
-            figure,
-            position=CardPosition(indices[id(image)], len(batch.images), alike),
+            cards.figure,
+            position=cards.CardPosition(indices[id(image)], len(batch.images), alike),
             captions=captions, columns=columns, heading=heading, cells=batch.cells,
         )  # fmt: skip
         try:
@@ -190,11 +181,11 @@ def to_html(batch: Grid, pictures: Sequence[Shown] | None = None) -> str:
     if not shown:
         lines.insert(0, "No images.")
     if matrix is not None:
-        top = inputs_of(shown[0], columns) if batch.compare else ""
+        top = cards.inputs_of(shown[0], columns) if batch.compare else ""
         body = top + _tables(matrix, lambda number: card(number, 1))
     else:
         body = _in_rows(batch, shown, columns, card)
-    return f"<div>{captions.above}{body}{notes_of(lines)}</div>"
+    return f"<div>{captions.above}{body}{cards.notes_of(lines)}</div>"
 
 
 def _in_rows(
@@ -209,8 +200,8 @@ def _in_rows(
         image = shown[number]
         inputs = image.request.inputs
         if batch.compare and inputs and (previous is None or inputs != previous.request.inputs):
-            parts.append(inputs_of(image, columns))
-        heading = heading_of(image.label, batch) if image.label else ""
+            parts.append(cards.inputs_of(image, columns))
+        heading = cards.heading_of(image.label, batch) if image.label else ""
         if heading and not single and (previous is None or image.label != previous.label):
             parts.append(heading)
         parts.append(card(number, columns, heading if single else "", alike))
@@ -245,7 +236,7 @@ def _tables(matrix: Matrix, card: Callable[[int], str]) -> str:
         rows = []
         for name, cells in section.rows:
             pictures = (
-                f'<td style="{_CELL}"><div style="min-width:{NARROWEST}px">'
+                f'<td style="{_CELL}"><div style="min-width:{cards.NARROWEST}px">'
                 f"{''.join(map(card, numbers))}</div></td>"
                 for numbers in cells
             )

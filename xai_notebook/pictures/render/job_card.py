@@ -5,7 +5,6 @@ Separate because rendering needs only plain counts, not a live `BatchJob`.
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from textwrap import shorten
@@ -34,6 +33,7 @@ _BOX: Final = (
 _TRACK: Final = (
     "height:6px;margin:8px 0;border-radius:3px;overflow:hidden;background:rgba(128,128,128,0.25)"
 )
+_COLOUR: Final = "var(--jp-brand-color1,#2a9d8f)"
 _COLOURS: Final = {
     "done": "#2a9d8f", "cancelled": "#c77d1e", "expired": "#c77d1e", "refused": "#c0392b",
     "gone": "#c0392b",
@@ -181,8 +181,12 @@ def _bar(card: JobCard) -> str:
     if card.ended_early and not settled:
         return ""
     share = (card.handed if card.state == "new" else settled) / max(counts.total, 1)
-    colour = _COLOURS.get(card.state, "var(--jp-brand-color1,#2a9d8f)")
-    label = html.escape(f"{settled:,} of {counts.total:,} images", quote=True)
+    label = f"{settled:,} of {counts.total:,} images"
+    return progress_bar(share, label, _COLOURS.get(card.state, _COLOUR))
+
+
+def progress_bar(share: float, label: str = "Progress", colour: str = _COLOUR) -> str:
+    """Return a progress bar as HTML; `share` is between 0 and 1."""
     return (
         f'<div role="progressbar" aria-label="{label}" aria-valuemin="0" aria-valuemax="100" '
         f'aria-valuenow="{share * 100:.0f}" style="{_TRACK}">'

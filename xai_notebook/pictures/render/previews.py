@@ -60,7 +60,7 @@ Shown: TypeAlias = "PreviewSource | Placeholder | str | None"
 class Previews:
     """The previews of a grid; each preview is made once."""
 
-    _made: dict[tuple[object, ...], PreviewSource | str] = field(default_factory=dict)
+    _by_key: dict[tuple[object, ...], PreviewSource | str] = field(default_factory=dict)
 
     def make(
         self, images: Sequence[Card], columns: int, *, full: bool = False, most: int | None = None
@@ -87,22 +87,22 @@ class Previews:
         missing = {
             key: image
             for key, image in zip(keys, images, strict=True)
-            if key is not None and key not in self._made
+            if key is not None and key not in self._by_key
         }
-        now = dict(islice(missing.items(), most))
+        next_images = dict(islice(missing.items(), most))
         embed = partial(_embed, side=side, limit=limit, full=full)
-        with FallbackThreadPool(max_workers=4) if len(now) > 1 else nullcontext() as pool:
-            made = (pool.map if pool else map)(embed, now.values())
-            self._made.update(zip(now, made, strict=True))
+        with FallbackThreadPool(max_workers=4) if len(next_images) > 1 else nullcontext() as pool:
+            previews = (pool.map if pool else map)(embed, next_images.values())
+            self._by_key.update(zip(next_images, previews, strict=True))
         return [
-            _awaited(image, side)
-            if most is not None and (image.status == "pending" or (key and key not in self._made))
-            else key and self._made[key]
+            _placeholder(image, side)
+            if most is not None and (image.status == "pending" or (key and key not in self._by_key))
+            else key and self._by_key[key]
             for key, image in zip(keys, images, strict=True)
         ]
 
 
-def _awaited(image: Card, side: int) -> Placeholder:
+def _placeholder(image: Card, side: int) -> Placeholder:
     try:
         width, height = image.size or map(float, image.request.shape.split(":"))
     except ValueError:  # the shape is not a ratio
