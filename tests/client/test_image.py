@@ -58,18 +58,15 @@ def test_sample_without_an_image_is_an_error(run_call: Any, reply: Any) -> None:
     assert isinstance(error, errors.MissingImageError)
 
 
-def test_an_unparsable_reply_is_an_error() -> None:
+async def test_an_unparsable_reply_is_an_error() -> None:
     async def answer(request: bytes, context: Any) -> bytes:
         return b"\x0a\x01\x07"
 
-    async def main() -> None:
-        server, port = await start_images(answer)
-        async with AsyncClient(api_host=f"localhost:{port}") as client:
-            with pytest.raises(errors.ReplyError, match="cannot be read"):
-                await client.image.sample("p", "m")
-        await server.stop(0)
-
-    asyncio.run(main())
+    server, port = await start_images(answer)
+    async with AsyncClient(api_host=f"localhost:{port}") as client:
+        with pytest.raises(errors.ReplyError, match="cannot be read"):
+            await client.image.sample("p", "m")
+    await server.stop(0)
 
 
 @pytest.mark.parametrize(

@@ -165,24 +165,21 @@ def test_long_leading_metadata_is_accepted() -> None:
     assert len(server.orders) == 1
 
 
-def test_a_call_without_trailers_is_cancelled_after_its_message() -> None:
-    async def main() -> None:
-        ended = asyncio.Event()
+async def test_a_call_without_trailers_is_cancelled_after_its_message() -> None:
+    ended = asyncio.Event()
 
-        async def script(call: Call) -> None:
-            await call.headers()
-            await call.message(REPLY)
-            await call.ended.wait()
-            ended.set()
+    async def script(call: Call) -> None:
+        await call.headers()
+        await call.message(REPLY)
+        await call.ended.wait()
+        ended.set()
 
-        async with raw_server(script) as server, AsyncClient(api_host=server.host) as client:
-            await client.image.sample("p", "m")
-            await asyncio.wait_for(ended.wait(), 20)
-
-    asyncio.run(main())
+    async with raw_server(script) as server, AsyncClient(api_host=server.host) as client:
+        await client.image.sample("p", "m")
+        await asyncio.wait_for(ended.wait(), 20)
 
 
-def test_an_ended_call_is_freed_without_the_garbage_collector() -> None:
+async def test_an_ended_call_is_freed_without_the_garbage_collector() -> None:
 
     async def script(call: Call) -> None:
         if call.number % 2:
@@ -190,7 +187,12 @@ def test_an_ended_call_is_freed_without_the_garbage_collector() -> None:
         else:
             await call.only_trailers(UNAVAILABLE, "busy")
 
-    async def main() -> None:
+    def exists() -> bool:
+        return any(isinstance(o, grpc.aio.StreamStreamCall) for o in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
         async with (
             raw_server(script) as server,
             AsyncClient(api_host=server.host, max_attempts=1) as client,
@@ -199,15 +201,10 @@ def test_an_ended_call_is_freed_without_the_garbage_collector() -> None:
                 with contextlib.suppress(errors.UnavailableError):
                     await client.image.sample("p", "m")
             for _ in range(200):  # the last call may not have ended yet
-                if not any(isinstance(o, grpc.aio.StreamStreamCall) for o in gc.get_objects()):
-                    return
+                if not exists():
+                    break
                 await asyncio.sleep(0.01)
-            pytest.fail("A call was not freed.")
-
-    gc.collect()
-    gc.disable()
-    try:
-        asyncio.run(main())
+            assert not exists()
     finally:
         gc.enable()
 
@@ -435,7 +432,7 @@ def test_attempts_of_grpcs_core_do_not_multiply_ours() -> None:
     assert len(server.orders) == 3
 
 
-def test_idempotent_calls_are_retried_after_every_failure() -> None:
+async def test_idempotent_calls_are_retried_after_every_failure() -> None:
     models = models_pb2.ListImageGenerationModelsResponse(models=[{"name": "one"}])
 
     async def script(call: Call) -> None:
@@ -446,13 +443,10 @@ def test_idempotent_calls_are_retried_after_every_failure() -> None:
         else:
             await call.answer(models.SerializeToString())
 
-    async def main() -> None:
-        async with raw_server(script) as server, AsyncClient(api_host=server.host) as client:
-            (model,) = await client.models.list_image_generation_models()
-            assert model.name == "one"
-            assert len(server.orders) == 3
-
-    asyncio.run(main())
+    async with raw_server(script) as server, AsyncClient(api_host=server.host) as client:
+        (model,) = await client.models.list_image_generation_models()
+        assert model.name == "one"
+        assert len(server.orders) == 3
 
 
 def test_headers_are_seen_by_a_busy_event_loop() -> None:

@@ -249,40 +249,34 @@ async def last_call(server: EmbeddedServer) -> SeenCall:
     return call
 
 
-def test_a_deadline_ends_a_slow_stream_at_the_client_and_on_the_server() -> None:
-    async def main() -> Any:
-        faults = Faults(files=FileFaults(chunk_delay=30))
-        async with (
-            EmbeddedServer(faults=faults) as server,
-            AsyncClient("key", api_host=server.address) as client,
-        ):
-            stored = await client.files.upload(b"12", filename="a")
-            with pytest.raises(DeadlineExceededError):
-                await client.files.content(stored.id, timeout=1)
-            return await last_call(server)
-
-    call = asyncio.run(main())
+async def test_a_deadline_ends_a_slow_stream_at_the_client_and_on_the_server() -> None:
+    faults = Faults(files=FileFaults(chunk_delay=30))
+    async with (
+        EmbeddedServer(faults=faults) as server,
+        AsyncClient("key", api_host=server.address) as client,
+    ):
+        stored = await client.files.upload(b"12", filename="a")
+        with pytest.raises(DeadlineExceededError):
+            await client.files.content(stored.id, timeout=1)
+        call = await last_call(server)
     assert call.method == wire.RETRIEVE_FILE_CONTENT
     assert call.cancelled
 
 
-def test_an_upload_that_breaks_off_is_not_stored() -> None:
+async def test_an_upload_that_breaks_off_is_not_stored() -> None:
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             if self.tell():
                 raise OSError(5, "Input/output error")
             return super().read(size)
 
-    async def main() -> Any:
-        async with (
-            EmbeddedServer() as server,
-            AsyncClient("key", api_host=server.address) as client,
-        ):
-            with pytest.raises(ValueError, match="Input/output error"):
-                await client.files.upload(Broken(bytes(4_000_000)), filename="a")
-            return await last_call(server), (await client.files.list()).data
-
-    call, files = asyncio.run(main())
+    async with (
+        EmbeddedServer() as server,
+        AsyncClient("key", api_host=server.address) as client,
+    ):
+        with pytest.raises(ValueError, match="Input/output error"):
+            await client.files.upload(Broken(bytes(4_000_000)), filename="a")
+        call, files = await last_call(server), (await client.files.list()).data
     assert call.cancelled
     assert not files
 
