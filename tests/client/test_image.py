@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from typing import Any
 
@@ -99,11 +98,11 @@ async def test_an_unparsable_reply_is_an_error() -> None:
         ({"storage_options": {"filename": "a", "expires_after": "soon"}}, "cannot be sent"),
     ],
 )
-def test_invalid_options_fail_before_sending(options: dict[str, Any], message: str) -> None:
+async def test_invalid_options_fail_before_sending(options: dict[str, Any], message: str) -> None:
     """The message lists the valid values."""
     client = AsyncClient("", api_host="localhost:9")
     with pytest.raises(errors.OptionError) as caught:
-        asyncio.run(client.image.sample_batch(**{"prompt": "p", "model": "m", "n": 1, **options}))
+        await client.image.sample_batch(**{"prompt": "p", "model": "m", "n": 1, **options})
     assert message in str(caught.value)
     assert len(str(caught.value)) < 300
 
