@@ -140,7 +140,7 @@ def test_a_complete_message_is_kept_after_any_end(
 
     response, server = request_image(reply, tls)
     assert response.base64 == PICTURE
-    assert len(server.orders) == 1
+    assert server.requests == 1
 
 
 def test_a_message_is_kept_though_the_stream_ends_in_the_same_packet() -> None:
@@ -148,21 +148,21 @@ def test_a_message_is_kept_though_the_stream_ends_in_the_same_packet() -> None:
     for _ in range(20):
         response, server = request_image(script)
         assert response.base64 == PICTURE
-        assert len(server.orders) == 1
+        assert server.requests == 1
 
 
 def test_a_large_message_is_kept_though_its_connection_breaks() -> None:
     script = play(("headers",), ("message", LARGE), ("sleep", 0.1), ("cut",))
     response, server = request_image(script)
     assert len(response.base64) == 17 << 20
-    assert len(server.orders) == 1
+    assert server.requests == 1
 
 
 def test_long_leading_metadata_is_accepted() -> None:
     script = play(("headers", LONG), ("message", REPLY), ("trailers",))
     response, server = request_image(script)
     assert response.base64 == PICTURE
-    assert len(server.orders) == 1
+    assert server.requests == 1
 
 
 async def test_a_call_without_trailers_is_cancelled_after_its_message() -> None:
@@ -272,7 +272,7 @@ def test_a_call_that_may_have_been_billed_is_not_retried(
     assert error.maybe_billed
     assert "may have been billed" in str(error)
     assert len(str(error).splitlines()) <= 2
-    assert len(server.orders) == error.attempts == 1
+    assert server.requests == error.attempts == 1
 
 
 @pytest.mark.parametrize("gap", [None, 0, 0.001, 0.005, 0.02, 0.05], ids=lambda gap: f"gap {gap}")
@@ -291,7 +291,7 @@ def test_a_reply_that_breaks_off_at_any_moment_is_not_retried(
     error, server = request_image(script, tls)
     assert isinstance(error, errors.ApiError)
     assert error.maybe_billed
-    assert len(server.orders) == error.attempts == 1
+    assert server.requests == error.attempts == 1
 
 
 def test_a_hanging_server_is_noticed() -> None:
@@ -305,7 +305,7 @@ def test_a_hanging_server_is_noticed() -> None:
     error, server = request_image(script, channel_options=quick)
     assert isinstance(error, errors.UnavailableError)
     assert error.maybe_billed
-    assert len(server.orders) == 1
+    assert server.requests == 1
 
 
 NO_PICTURE = {
@@ -321,7 +321,7 @@ def test_ok_without_a_message_may_have_been_billed(script: Script) -> None:
     error, server = request_image(script)
     assert type(error) is errors.ReplyError
     assert "may have been billed" in str(error)
-    assert len(server.orders) == 1
+    assert server.requests == 1
 
 
 def test_metadata_over_our_limit_is_not_retried() -> None:
@@ -331,7 +331,7 @@ def test_metadata_over_our_limit_is_not_retried() -> None:
     error, server = request_image(script, channel_options=limits)
     assert isinstance(error, errors.ReplyTooLargeError)
     assert error.maybe_billed
-    assert len(server.orders) == 1
+    assert server.requests == 1
 
 
 # --- refusals ---------------------------------------------------------------------------------
@@ -360,7 +360,7 @@ def test_refusals_are_retried(script: Script, tls: ssl.SSLContext | None) -> Non
 
     response, server = request_image(refuse_twice, tls)
     assert response.base64 == PICTURE
-    assert len(server.orders) == 3
+    assert server.requests == 3
 
 
 @pytest.mark.parametrize("script", [UNAVAILABLE_REFUSAL, BACKEND_UNREACHED])
@@ -370,7 +370,7 @@ def test_five_refusals_were_not_billed(script: Script) -> None:
     assert isinstance(error, errors.UnavailableError)
     assert "is not available (5 attempts)" in str(error)
     assert not error.maybe_billed
-    assert len(server.orders) == 5
+    assert server.requests == 5
 
 
 @pytest.mark.parametrize("refuse", [UNAVAILABLE_REFUSAL, EXHAUSTED_REFUSAL])
@@ -384,7 +384,7 @@ def test_a_proof_of_refusal_does_not_depend_on_time(refuse: Script) -> None:
 
     response, server = request_image(script)
     assert response.base64 == PICTURE
-    assert len(server.orders) == 2
+    assert server.requests == 2
 
 
 def test_an_unproven_refusal_says_when_to_try_again() -> None:
@@ -405,7 +405,7 @@ def test_http_429_is_a_rate_limit() -> None:
 def test_max_attempts_limits_the_requests(limit: int) -> None:
     error, server = request_image(UNAVAILABLE_REFUSAL, max_attempts=limit)
     assert isinstance(error, errors.UnavailableError)
-    assert len(server.orders) == error.attempts == limit
+    assert server.requests == error.attempts == limit
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, None, "2"])
@@ -429,7 +429,7 @@ def test_attempts_of_grpcs_core_do_not_multiply_ours() -> None:
         channel_options=[("grpc.enable_retries", 1), ("grpc.service_config", config)],
     )
     assert isinstance(error, errors.UnavailableError)
-    assert len(server.orders) == 3
+    assert server.requests == 3
 
 
 async def test_idempotent_calls_are_retried_after_every_failure() -> None:
@@ -446,7 +446,7 @@ async def test_idempotent_calls_are_retried_after_every_failure() -> None:
     async with raw_server(script) as server, AsyncClient(api_host=server.host) as client:
         (model,) = await client.models.list_image_generation_models()
         assert model.name == "one"
-        assert len(server.orders) == 3
+        assert server.requests == 3
 
 
 def test_headers_are_seen_by_a_busy_event_loop() -> None:
