@@ -127,6 +127,7 @@ def test_only_results_with_a_response_are_successes(run_call: Any) -> None:
     assert all(result.error_message and result.has_error for result in page.failed)
     assert page.succeeded[0].error_message is None
     assert page.pagination_token is None
+    assert repr(page) == "BatchResults(6 results)"
     for result in page.results[1:]:
         with pytest.raises(errors.MissingImageError, match=result.batch_request_id):
             _ = result.image_response
