@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import DataReceived, RequestReceived, StreamEnded, StreamReset, WindowUpdated
+from h2.events import DataReceived, StreamEnded, StreamReset, WindowUpdated
 from h2.exceptions import ProtocolError
 
 if TYPE_CHECKING:
@@ -31,10 +31,9 @@ def frame(message: bytes) -> bytes:
 class Call:
     """A call whose request was received, and the steps to answer it."""
 
-    def __init__(self, connection: _Connection, stream: int, number: int, body: bytes) -> None:
+    def __init__(self, connection: _Connection, stream: int, number: int) -> None:
         self.number = number
         """1 for the first call that the server received."""
-        self.body = body
         self.ended = connection.ended.setdefault(stream, asyncio.Event())
         """Set when the client resets the stream, or leaves."""
         self._connection = connection
@@ -155,7 +154,6 @@ class _Connection:
         self.h2 = H2Connection(H2Configuration(client_side=False, validate_outbound_headers=False))
         self.window = asyncio.Event()
         self.held = False
-        self.bodies: dict[int, bytearray] = {}
         self.ended: dict[int, asyncio.Event] = {}
         self.scripts: set[asyncio.Task[None]] = set()
 
@@ -180,19 +178,15 @@ class _Connection:
             await self.flush()
 
     def _take(self, event: Any) -> None:
-        if isinstance(event, RequestReceived):
-            self.bodies[event.stream_id] = bytearray()
-        elif isinstance(event, DataReceived):
-            self.bodies[event.stream_id] += event.data
+        if isinstance(event, DataReceived):
             self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, StreamReset):
             self.ended.setdefault(event.stream_id, asyncio.Event()).set()
         elif isinstance(event, WindowUpdated):
             self.window.set()
         elif isinstance(event, StreamEnded):
-            body = bytes(self.bodies.pop(event.stream_id))
-            self.server.orders.append(body[5:])
-            call = Call(self, event.stream_id, len(self.server.orders), body[5:])
+            self.server.requests += 1
+            call = Call(self, event.stream_id, self.server.requests)
             task = asyncio.get_running_loop().create_task(self._run(call))
             self.scripts.add(task)
             task.add_done_callback(self.scripts.discard)
@@ -204,12 +198,12 @@ class _Connection:
 
 
 class RawServer:
-    """A scripted server, and the requests it has received."""
+    """A scripted server that counts its requests."""
 
     def __init__(self, script: Callable[[Call], Awaitable[None]]) -> None:
         self.script = script
-        self.orders: list[bytes] = []
-        """Complete requests: their images may have been made and billed."""
+        self.requests = 0
+        """Number of complete requests: their images may have been made and billed."""
         self.port = 0
         self._serving: set[_Connection] = set()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +10,10 @@ import grpc
 import pytest
 from xai_sdk import AsyncClient
 
-from xai_notebook.server import EmbeddedServer
-
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable
+
+    from xai_notebook.server import EmbeddedServer
 
 
 class Clock:
@@ -27,21 +27,15 @@ class Clock:
         return self.now
 
 
-def run(script: Callable[[Any, Clock, EmbeddedServer], Awaitable[Any]], **options: Any) -> Any:
-    """Return the result of a script that gets a client, a clock and a server."""
-
-    async def main() -> Any:
-        clock = Clock()
-        async with EmbeddedServer(clock=clock, **options) as server:
-            client = AsyncClient(
-                api_key="key", api_host=server.address, channel_options=[("grpc.enable_retries", 0)]
-            )
-            try:
-                return await script(client, clock, server)
-            finally:
-                await client.close()
-
-    return asyncio.run(main())
+@contextlib.asynccontextmanager
+async def connect(server: EmbeddedServer) -> AsyncIterator[Any]:
+    """Connect xAI's client to a server; it does not retry."""
+    options = [("grpc.enable_retries", 0)]
+    client = AsyncClient(api_key="key", api_host=server.address, channel_options=options)
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 async def refusal(awaitable: Awaitable[Any]) -> tuple[grpc.StatusCode, str]:

@@ -57,7 +57,7 @@ def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def turned(orientation: int, kind: str = "JPEG") -> bytes:
+def encode_turned(orientation: int, kind: str = "JPEG") -> bytes:
     """Return the picture as a turned camera stores it, with its Exif orientation."""
     stored = REFERENCE
     if orientation in TRANSPOSES:
@@ -72,7 +72,9 @@ def exif_of(orientation: int) -> bytes:
     return exif.tobytes()
 
 
-def profile(space: bytes, tags: dict[bytes, bytes], *, kind: bytes = b"mntr", pcs: bytes) -> bytes:
+def make_profile(
+    space: bytes, tags: dict[bytes, bytes], *, kind: bytes = b"mntr", pcs: bytes
+) -> bytes:
     """Return an ICC profile, version 2."""
     tags = {
         b"desc": b"desc" + struct.pack(">4xI5s78x", 5, b"test\0"),
@@ -97,24 +99,26 @@ def gamma(value: float) -> bytes:
     return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(value * 256))
 
 
-def matrix(red: bytes, green: bytes, blue: bytes) -> bytes:
+def make_rgb_profile(red: bytes, green: bytes, blue: bytes) -> bytes:
     curves = dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), gamma(2.2))
     columns = {b"rXYZ": red, b"gXYZ": green, b"bXYZ": blue}
-    return profile(b"RGB ", columns | curves, pcs=b"XYZ ")
+    return make_profile(b"RGB ", columns | curves, pcs=b"XYZ ")
 
 
-P3 = matrix(xyz(0.5151, 0.2412, -0.0011), xyz(0.292, 0.6922, 0.0419), xyz(0.1571, 0.0666, 0.7841))
-ADOBE = matrix(
+P3 = make_rgb_profile(
+    xyz(0.5151, 0.2412, -0.0011), xyz(0.292, 0.6922, 0.0419), xyz(0.1571, 0.0666, 0.7841)
+)
+ADOBE = make_rgb_profile(
     xyz(0.6097, 0.3111, 0.0195), xyz(0.2053, 0.6257, 0.0609), xyz(0.1492, 0.0632, 0.7446)
 )
-LINEAR_GREY = profile(b"GRAY", {b"kTRC": gamma(1.0)}, pcs=b"XYZ ")
+LINEAR_GREY = make_profile(b"GRAY", {b"kTRC": gamma(1.0)}, pcs=b"XYZ ")
 SRGB = ImageCms.createProfile("sRGB")
 
 
-def converted(target: bytes, mode: str = "RGB", image: Image.Image = REFERENCE) -> Image.Image:
-    """Return the picture in the numbers of another profile."""
-    given = ImageCms.ImageCmsProfile(io.BytesIO(target))
-    result = ImageCms.profileToProfile(image, SRGB, given, outputMode=mode)
+def convert_to(target: bytes, mode: str = "RGB", image: Image.Image = REFERENCE) -> Image.Image:
+    """Return the picture in the numbers of the profile `target`."""
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(target))
+    result = ImageCms.profileToProfile(image, SRGB, profile, outputMode=mode)
     assert result is not None
     return result
 
@@ -128,16 +132,17 @@ def press_profile() -> bytes:
         REFERENCE, SRGB, ImageCms.createProfile("LAB"), outputMode="LAB"
     )
     assert lab is not None
-    known = {}
-    for inks, spot in zip(INKS, SPOTS, strict=True):
-        known[tuple(ink // 255 for ink in inks)] = lab.getpixel(spot)
+    colours = {
+        tuple(ink // 255 for ink in inks): lab.getpixel(spot)
+        for inks, spot in zip(INKS, SPOTS, strict=True)
+    }
     grid = b""
     for corner in np.ndindex(2, 2, 2, 2):
-        grid += bytes(known.get(corner, (255 - 60 * sum(corner), 128, 128)))
+        grid += bytes(colours.get(corner, (255 - 60 * sum(corner), 128, 128)))
     ramp = bytes(range(256))
     unit = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
     table = b"mft1\0\0\0\0" + bytes((4, 3, 2, 0)) + unit + ramp * 4 + grid + ramp * 3
-    return profile(b"CMYK", {b"A2B0": table}, kind=b"prtr", pcs=b"Lab ")
+    return make_profile(b"CMYK", {b"A2B0": table}, kind=b"prtr", pcs=b"Lab ")
 
 
 PRESS = press_profile()
@@ -182,7 +187,7 @@ def with_hole(mode: str = "RGBA") -> Image.Image:
     return image.convert(mode)
 
 
-def heic(image: Image.Image = REFERENCE, **options: Any) -> bytes:
+def encode_heic(image: Image.Image = REFERENCE, **options: Any) -> bytes:
     buffer = io.BytesIO()
     pillow_heif.from_pillow(image).save(buffer, quality=95, chroma=444, **options)
     return buffer.getvalue()
@@ -198,30 +203,30 @@ PHOTO = encode(REFERENCE, "JPEG", quality=95)
 PLAIN = encode(REFERENCE)
 PALETTE = REFERENCE.quantize(8)
 FILES: dict[str, bytes] = {
-    **{f"exif {number}": turned(number) for number in range(1, 9)},
-    "png, turned": turned(6, "PNG"),
-    "webp, turned": turned(8, "WEBP"),
-    "tiff, turned": turned(6, "TIFF"),
-    "heic, turned": heic(REFERENCE.transpose(TRANSPOSES[6]), exif=exif_of(6)),
+    **{f"exif {number}": encode_turned(number) for number in range(1, 9)},
+    "png, turned": encode_turned(6, "PNG"),
+    "webp, turned": encode_turned(8, "WEBP"),
+    "tiff, turned": encode_turned(6, "TIFF"),
+    "heic, turned": encode_heic(REFERENCE.transpose(TRANSPOSES[6]), exif=exif_of(6)),
     "png": PLAIN,
     "webp": encode(REFERENCE, "WEBP", lossless=True),
     "gif": encode(PALETTE, "GIF"),
     "bmp": encode(REFERENCE, "BMP"),
     "tiff": encode(REFERENCE, "TIFF"),
     "tiff, packed": encode(REFERENCE, "TIFF", compression="tiff_lzw"),
-    "heic": heic(),
-    "p3": encode(converted(P3), icc_profile=P3),
-    "p3 jpeg": encode(converted(P3), "JPEG", quality=95, icc_profile=P3),
+    "heic": encode_heic(),
+    "p3": encode(convert_to(P3), icc_profile=P3),
+    "p3 jpeg": encode(convert_to(P3), "JPEG", quality=95, icc_profile=P3),
     "p3, turned": encode(
-        converted(P3).transpose(Image.Transpose.ROTATE_180), "TIFF", icc_profile=P3,
+        convert_to(P3).transpose(Image.Transpose.ROTATE_180), "TIFF", icc_profile=P3,
         tiffinfo={274: 3},
     ),
     "p3 with a hole": encode(
-        Image.merge("RGBA", (*converted(P3).split(), with_hole().getchannel("A"))), icc_profile=P3
+        Image.merge("RGBA", (*convert_to(P3).split(), with_hole().getchannel("A"))), icc_profile=P3
     ),
-    "p3 palette": encode(converted(P3).quantize(8), "TIFF", icc_profile=P3),
-    "p3 heic": heic(converted(P3), icc_profile=P3),
-    "adobe rgb": encode(converted(ADOBE), "TIFF", icc_profile=ADOBE),
+    "p3 palette": encode(convert_to(P3).quantize(8), "TIFF", icc_profile=P3),
+    "p3 heic": encode_heic(convert_to(P3), icc_profile=P3),
+    "adobe rgb": encode(convert_to(ADOBE), "TIFF", icc_profile=ADOBE),
     "cmyk with a profile": encode(quarters("CMYK", INKS), "TIFF", icc_profile=PRESS),
     "cmyk jpeg with a profile": encode(
         quarters("CMYK", INKS), "JPEG", quality=95, icc_profile=PRESS
@@ -244,7 +249,7 @@ FILES: dict[str, bytes] = {
     "jpeg with 12 MB of comments": b"\xff\xd8" + COMMENT * 200 + PHOTO[2:],
     "jpeg with a film behind it": PHOTO + b"\0\0\0\x18ftypmp42" + bytes(12_000_000),
 }  # fmt: skip
-LINEAR = converted(LINEAR_GREY, "L", GREY)
+LINEAR = convert_to(LINEAR_GREY, "L", GREY)
 GREYS: dict[str, bytes] = {
     "grey": encode(GREY.convert("L")),
     "grey of 16 bits": deep_png(DEEP_GREY),
@@ -261,12 +266,12 @@ GREYS: dict[str, bytes] = {
         icc_profile=LINEAR_GREY, tiffinfo={274: 3},
     ),
     "grey with a profile of colours": encode(
-        converted(P3, image=GREY).convert("L"), "TIFF", icc_profile=P3
+        convert_to(P3, image=GREY).convert("L"), "TIFF", icc_profile=P3
     ),
 }  # fmt: skip
 if find_spec("PIL.AvifImagePlugin") and features.check("avif"):
     FILES["avif"] = encode(REFERENCE, "AVIF", quality=95, subsampling="4:4:4")
-    FILES["avif, turned"] = turned(6, "AVIF")
+    FILES["avif, turned"] = encode_turned(6, "AVIF")
 
 
 def load(value: Any) -> Inputs:
@@ -408,7 +413,7 @@ def test_lossless_pictures_keep_every_pixel() -> None:
 
 
 def test_a_transposed_picture_is_not_turned_again() -> None:
-    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(turned(6))))
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(encode_turned(6))))
     assert_reference(load(upright))
     assert_reference(load(upright.copy()))
 

@@ -39,12 +39,10 @@ def prepare(prompt: str = "p", **options: Any) -> wire.BatchRequest:
     [{}, OPTIONS, {"image_url": "data:image/png;base64,iVBORw0KGgo="}, {"image_file_id": "f1"},
      {"image_urls": ["https://example.com/a.png"]}],
 )  # fmt: skip
-def test_a_prepared_request_matches_the_sdk(options: dict[str, Any]) -> None:
-    async def main() -> Any:  # the SDK's client needs a loop
-        image = SdkClient(api_key="xai-key").image
-        return image.prepare("p", "m", batch_request_id="r1", **options)
-
-    requests = (prepare(**options), asyncio.run(main()))
+async def test_a_prepared_request_matches_the_sdk(options: dict[str, Any]) -> None:
+    sdk_image = SdkClient(api_key="xai-key").image
+    sdk_request = sdk_image.prepare("p", "m", batch_request_id="r1", **options)
+    requests = (prepare(**options), sdk_request)
     assert len({request.SerializeToString(deterministic=True) for request in requests}) == 1
 
 
@@ -129,6 +127,7 @@ def test_only_results_with_a_response_are_successes(run_call: Any) -> None:
     assert all(result.error_message and result.has_error for result in page.failed)
     assert page.succeeded[0].error_message is None
     assert page.pagination_token is None
+    assert repr(page) == "BatchResults(6 results)"
     for result in page.results[1:]:
         with pytest.raises(errors.MissingImageError, match=result.batch_request_id):
             _ = result.image_response
@@ -183,16 +182,11 @@ def test_a_failed_change_is_not_retried(
 
 
 @pytest.mark.parametrize("name", NOT_IDEMPOTENT)
-def test_a_change_is_retried_if_the_server_is_unreachable(name: str) -> None:
+async def test_a_change_is_retried_if_the_server_is_unreachable(name: str) -> None:
     attempts: list[Any] = []
-
-    async def main() -> None:
-        client = AsyncClient("xai-key", api_host="localhost:1", on_attempt=attempts.append)
-        async with client:
+    async with AsyncClient("", api_host="localhost:1", on_attempt=attempts.append) as client:
+        with pytest.raises(errors.UnavailableError) as caught:
             await NOT_IDEMPOTENT[name][0](client)
-
-    with pytest.raises(errors.UnavailableError) as caught:
-        asyncio.run(main())
     assert caught.value.unsent
     assert not caught.value.maybe_billed
     assert caught.value.attempts == len(attempts) + 1 == 5

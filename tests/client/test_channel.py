@@ -127,55 +127,38 @@ def tls() -> Tls:
     return Tls()
 
 
-async def open_client() -> None:
-    """Open and close a client for xAI's API."""
-    async with AsyncClient("xai-key"):
-        pass
-
-
 @pytest.fixture
-def request_over_tls(serve: Any, reply: Any, key: str) -> Callable[..., Any]:
-    """Return a function that requests one image over TLS.
+def serve_image(serve: Any, reply: Any) -> Callable[..., Any]:
+    """Return a context manager that starts a server of images with given credentials."""
+    return lambda credentials=None: serve(reply(base64="AAAA"), credentials=credentials)
 
-    It returns the response or the error, and the server, which has these credentials.
-    """
 
-    def run(credentials: grpc.ServerCredentials | None) -> Any:
-        async def main() -> Any:
-            async with (
-                serve(reply(base64="AAAA"), credentials=credentials) as server,
-                AsyncClient(key, timeout=2, api_host=f"https://localhost:{server.port}") as client,
-            ):
-                try:
-                    return await client.image.sample("p", "m"), server
-                except errors.XaiError as error:
-                    return error, server
-
-        return asyncio.run(main())
-
-    return run
+async def request_image(host: str, key: str = "xai-key") -> str:
+    """Request an image from a host; return its base64."""
+    async with AsyncClient(key, api_host=host, timeout=2) as client:
+        return (await client.image.sample("p", "m")).base64
 
 
 @pytest.mark.parametrize(
     "variable", ["SSL_CERT_FILE", "ssl_cert_file", "REQUESTS_CA_BUNDLE", "requests_ca_bundle"]
 )
 @pytest.mark.parametrize("folder", [False, True])
-def test_roots_come_from_the_environment(
-    request_over_tls: Any, key: str, tls: Tls, tmp_path: Path, monkeypatch: Any,
+async def test_roots_come_from_the_environment(
+    serve_image: Any, key: str, tls: Tls, tmp_path: Path, monkeypatch: Any,
     variable: str, *, folder: bool,
 ) -> None:  # fmt: skip
     """A server of a private authority is trusted when a variable names the roots."""
     roots = tls.roots(tmp_path / "roots.pem")
     monkeypatch.setenv(variable, str(tmp_path if folder else roots))
-    response, server = request_over_tls(tls.credentials)
-    assert response.base64 == "AAAA"
+    async with serve_image(tls.credentials) as server:
+        assert await request_image(f"https://{server.host}", key) == "AAAA"
     assert server.metadata[0]["authorization"] == f"Bearer {key}"
 
 
-def test_a_server_of_an_unknown_authority_gets_no_request(request_over_tls: Any, tls: Tls) -> None:
-    error, server = request_over_tls(tls.credentials)
-    assert isinstance(error, errors.UnavailableError)
-    assert "SSL_CERT_FILE" in str(error)
+async def test_a_server_of_an_unknown_authority_gets_no_request(serve_image: Any, tls: Tls) -> None:
+    async with serve_image(tls.credentials) as server:
+        with pytest.raises(errors.UnavailableError, match="SSL_CERT_FILE"):
+            await request_image(f"https://{server.host}")
     assert server.requests == []
 
 
@@ -187,16 +170,16 @@ def test_a_server_of_an_unknown_authority_gets_no_request(request_over_tls: Any,
     ],
     ids=["another host", "expired"],
 )
-def test_the_error_for_a_wrong_certificate_names_its_fault_only(
-    request_over_tls: Any, tls: Tls, tmp_path: Path, monkeypatch: Any,
+async def test_the_error_for_a_wrong_certificate_names_its_fault_only(
+    serve_image: Any, tls: Tls, tmp_path: Path, monkeypatch: Any,
     names: list[str], end: datetime | None, words: str,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("SSL_CERT_FILE", str(tls.roots(tmp_path / "roots.pem")))
-    error, server = request_over_tls(tls.issue(*names, end=end))
-    assert isinstance(error, errors.UnavailableError)
-    assert words in str(error)
-    assert "SSL_CERT_FILE" not in str(error)
-    assert not error.maybe_billed
+    async with serve_image(tls.issue(*names, end=end)) as server:
+        with pytest.raises(errors.UnavailableError, match=words) as caught:
+            await request_image(f"https://{server.host}")
+    assert "SSL_CERT_FILE" not in str(caught.value)
+    assert not caught.value.maybe_billed
     assert server.requests == []
 
 
@@ -204,18 +187,19 @@ def test_the_error_for_a_wrong_certificate_names_its_fault_only(
     ("file", "message"),
     [("gone.pem", r"SSL_CERT_FILE names .*gone.pem"), ("text.pem", "no PEM certificate")],
 )
-def test_unusable_roots_are_a_configuration_error(
+async def test_unusable_roots_are_a_configuration_error(
     tmp_path: Path, monkeypatch: Any, file: str, message: str
 ) -> None:
     (tmp_path / "text.pem").write_text("hello")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / file))
     with pytest.raises(errors.ConfigurationError, match=message):
-        asyncio.run(open_client())
+        await request_image("https://localhost:9")
 
 
-def test_plain_text_does_not_replace_tls(request_over_tls: Any) -> None:
-    error, server = request_over_tls(None)
-    assert isinstance(error, errors.UnavailableError)
+async def test_plain_text_does_not_replace_tls(serve_image: Any) -> None:
+    async with serve_image() as server:
+        with pytest.raises(errors.UnavailableError):
+            await request_image(f"https://{server.host}")
     assert server.metadata == []
 
 
@@ -228,7 +212,7 @@ class Proxy:
     def __init__(self, target_port: int) -> None:
         self.target_port = target_port
         self.heads: list[str] = []
-        self.port = 0
+        self.url = ""
         self.tasks: set[asyncio.Task[None]] = set()
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -262,7 +246,7 @@ async def run_proxy(target_port: int) -> AsyncIterator[Proxy]:
     """Run a proxy that connects to a port of this computer, until the block ends."""
     proxy = Proxy(target_port)
     server = await asyncio.start_server(proxy.handle, "127.0.0.1", 0)
-    proxy.port = server.sockets[0].getsockname()[1]
+    proxy.url = f"http://user:secret@127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield proxy
     finally:
@@ -270,60 +254,33 @@ async def run_proxy(target_port: int) -> AsyncIterator[Proxy]:
         await asyncio.gather(*proxy.tasks, return_exceptions=True)
 
 
-@pytest.fixture
-def request_through_proxy(
-    serve: Any, reply: Any, key: str, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Any]:
-    """Return a function that requests one image from `api.test`, which only the proxy can resolve.
-
-    It returns the response or the error, the server and the proxy.
-    """
-
-    def run(credentials: grpc.ServerCredentials | None, variable: str = "HTTPS_PROXY") -> Any:
-        async def main() -> Any:
-            async with (
-                serve(reply(base64="AAAA"), credentials=credentials) as server,
-                run_proxy(server.port) as proxy,
-            ):
-                monkeypatch.setenv(variable, f"http://user:secret@127.0.0.1:{proxy.port}")
-                async with AsyncClient(key, api_host="api.test", timeout=2) as client:
-                    try:
-                        return await client.image.sample("p", "m"), server, proxy
-                    except errors.XaiError as error:
-                        return error, server, proxy
-
-        return asyncio.run(main())
-
-    return run
-
-
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy"])
-def test_a_proxy_gets_connect_and_not_the_key(
-    request_through_proxy: Any, key: str, tls: Tls, tmp_path: Path, monkeypatch: Any, variable: str
+async def test_a_proxy_gets_connect_and_not_the_key(
+    serve_image: Any, key: str, tls: Tls, tmp_path: Path, monkeypatch: Any, variable: str
 ) -> None:
+    """Only the proxy can resolve the name of the host."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tls.roots(tmp_path / "roots.pem")))
-    response, server, proxy = request_through_proxy(tls.credentials, variable)
-    assert response.base64 == "AAAA"
+    async with serve_image(tls.credentials) as server, run_proxy(server.port) as proxy:
+        monkeypatch.setenv(variable, proxy.url)
+        assert await request_image("api.test", key) == "AAAA"
     assert proxy.heads[0].startswith("CONNECT api.test:443 HTTP/1.1")
     assert "Proxy-Authorization: Basic" in proxy.heads[0]
     assert key not in proxy.heads[0]
     assert server.metadata[0]["authorization"] == f"Bearer {key}"
 
 
-def test_the_key_is_not_sent_in_plain_text_through_a_proxy(request_through_proxy: Any) -> None:
-    """A plain-text server poses as a remote host."""
-    error, server, proxy = request_through_proxy(None)
-    assert isinstance(error, errors.UnavailableError)
-    assert proxy.heads
+@pytest.mark.parametrize(("no_proxy", "used"), [("", True), ("example.com,.test", False)])
+async def test_the_key_is_not_sent_in_plain_text(
+    serve_image: Any, monkeypatch: Any, no_proxy: str, *, used: bool
+) -> None:
+    """A plain-text server behind the proxy poses as a remote host; NO_PROXY is honoured."""
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    async with serve_image() as server, run_proxy(server.port) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        with pytest.raises(errors.UnavailableError):
+            await request_image("api.test")
+    assert bool(proxy.heads) is used
     assert server.metadata == []
-
-
-def test_no_proxy_is_honoured(request_through_proxy: Any, monkeypatch: Any) -> None:
-    """The direct connection fails: only the proxy knows the name."""
-    monkeypatch.setenv("NO_PROXY", "example.com,.test")
-    error, _, proxy = request_through_proxy(None)
-    assert isinstance(error, errors.UnavailableError)
-    assert proxy.heads == []
 
 
 def test_loopback_never_goes_through_a_proxy(
@@ -335,9 +292,9 @@ def test_loopback_never_goes_through_a_proxy(
 
 
 @pytest.mark.parametrize("proxy", ["https://user:secret@proxy:1", "socks5://user:secret@proxy:1"])
-def test_proxies_of_other_kinds_are_refused(proxy: str, monkeypatch: Any) -> None:
+async def test_proxies_of_other_kinds_are_refused(proxy: str, monkeypatch: Any) -> None:
     """The message does not contain the proxy's password."""
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     with pytest.raises(errors.ConfigurationError, match="NO_PROXY") as caught:
-        asyncio.run(open_client())
+        await request_image("api.x.ai")
     assert "secret" not in str(caught.value)

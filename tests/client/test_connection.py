@@ -33,33 +33,32 @@ def test_three_input_images_fit_into_a_request(run_call: Any, reply: Any) -> Non
     assert server.requests[0].images[2].image_url == uri
 
 
-def test_cancelling_reaches_the_server_and_the_next_call_works(serve: Any, reply: Any) -> None:
-    async def main() -> None:
-        started, cancelled = asyncio.Event(), asyncio.Event()
+async def test_cancelling_reaches_the_server_and_the_next_call_works(
+    serve: Any, reply: Any
+) -> None:
+    started, cancelled = asyncio.Event(), asyncio.Event()
 
-        async def answer(request: Any, context: Any) -> Any:
-            if request.prompt != "slow":
-                return reply(base64="AAAA")
-            started.set()
-            try:
-                await asyncio.sleep(30)
-            except asyncio.CancelledError:
-                cancelled.set()
-                raise
+    async def answer(request: Any, context: Any) -> Any:
+        if request.prompt != "slow":
+            return reply(base64="AAAA")
+        started.set()
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
 
-        async with serve(answer) as server, AsyncClient(api_host=server.host) as client:
-            task = asyncio.create_task(client.image.sample("slow", "m"))
-            await started.wait()
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            await asyncio.wait_for(cancelled.wait(), 15)  # it would have answered after 30
-            assert (await client.image.sample("next", "m")).base64 == "AAAA"
-
-    asyncio.run(main())
+    async with serve(answer) as server, AsyncClient(api_host=server.host) as client:
+        task = asyncio.create_task(client.image.sample("slow", "m"))
+        await started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(cancelled.wait(), 15)  # it would have answered after 30
+        assert (await client.image.sample("next", "m")).base64 == "AAAA"
 
 
-def test_cancelling_ends_the_wait_between_attempts(serve: Any) -> None:
+async def test_cancelling_ends_the_wait_between_attempts(serve: Any) -> None:
     async def answer(request: Any, context: Any) -> Any:
         await context.abort(
             grpc.StatusCode.UNAVAILABLE,
@@ -67,51 +66,42 @@ def test_cancelling_ends_the_wait_between_attempts(serve: Any) -> None:
             (("grpc-retry-pushback-ms", "30000"), ("server", "a-proxy")),
         )
 
-    async def main() -> None:
-        waiting = asyncio.Event()
-        async with (
-            serve(answer) as server,
-            AsyncClient(api_host=server.host, on_attempt=lambda _: waiting.set()) as client,
-        ):
-            task = asyncio.create_task(client.image.sample("p", "m"))
-            await waiting.wait()
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await asyncio.wait_for(task, 15)  # the next attempt would be made after 30
-            assert len(server.requests) == 1
-
-    asyncio.run(main())
+    waiting = asyncio.Event()
+    async with (
+        serve(answer) as server,
+        AsyncClient(api_host=server.host, on_attempt=lambda _: waiting.set()) as client,
+    ):
+        task = asyncio.create_task(client.image.sample("p", "m"))
+        await waiting.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 15)  # the next attempt would be made after 30
+        assert len(server.requests) == 1
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Task.cancelling is new in Python 3.11")
-def test_closing_raises_an_error_in_pending_calls(serve: Any) -> None:
-    async def main() -> None:
-        started = asyncio.Event()
+async def test_closing_raises_an_error_in_pending_calls(serve: Any) -> None:
+    started = asyncio.Event()
 
-        async def answer(request: Any, context: Any) -> Any:
-            started.set()
-            await asyncio.sleep(30)
+    async def answer(request: Any, context: Any) -> Any:
+        started.set()
+        await asyncio.sleep(30)
 
-        async with serve(answer) as server:
-            client = AsyncClient(api_host=server.host)
-            task = asyncio.create_task(client.image.sample("p", "m"))
-            await started.wait()
-            await client.close()
-            with pytest.raises(errors.CallCancelledError, match="closed"):
-                await task
-
-    asyncio.run(main())
-
-
-def test_a_closed_client_raises_an_error_and_can_be_closed_again() -> None:
-    async def main() -> None:
-        client = AsyncClient(api_host="localhost:9")
+    async with serve(answer) as server:
+        client = AsyncClient(api_host=server.host)
+        task = asyncio.create_task(client.image.sample("p", "m"))
+        await started.wait()
         await client.close()
-        await client.close()
-        with pytest.raises(errors.ConfigurationError, match="closed"):
-            await client.image.sample("p", "m")
+        with pytest.raises(errors.CallCancelledError, match="closed"):
+            await task
 
-    asyncio.run(main())
+
+async def test_a_closed_client_raises_an_error_and_can_be_closed_again() -> None:
+    client = AsyncClient(api_host="localhost:9")
+    await client.close()
+    await client.close()
+    with pytest.raises(errors.ConfigurationError, match="closed"):
+        await client.image.sample("p", "m")
 
 
 def test_an_image_can_be_downloaded_after_the_client_is_closed(

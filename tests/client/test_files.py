@@ -259,24 +259,23 @@ def test_a_stream_has_a_deadline(run_call: Any, never_complete: Any, use: Any) -
 
 
 @STREAMS
-def test_cancelling_a_stream_reaches_the_server(serve: Any, never_complete: Any, use: Any) -> None:
-    async def main() -> bool:
-        began, ended = asyncio.Event(), asyncio.Event()
+async def test_cancelling_a_stream_reaches_the_server(
+    serve: Any, never_complete: Any, use: Any
+) -> None:
+    began, ended = asyncio.Event(), asyncio.Event()
 
-        def answer(request: Any, context: Any) -> Any:
-            context.add_done_callback(lambda _: ended.set())
-            began.set()
-            return never_complete(request, context)
+    def answer(request: Any, context: Any) -> Any:
+        context.add_done_callback(lambda _: ended.set())
+        began.set()
+        return never_complete(request, context)
 
-        async with serve(answer) as server, AsyncClient("xai-key", api_host=server.host) as client:
-            task = asyncio.ensure_future(use(client))
-            await asyncio.wait_for(began.wait(), 20)
-            task.cancel()
-            await asyncio.wait([task])
-            await asyncio.wait_for(ended.wait(), 20)
-            return task.cancelled()
-
-    assert asyncio.run(main())
+    async with serve(answer) as server, AsyncClient("xai-key", api_host=server.host) as client:
+        task = asyncio.ensure_future(use(client))
+        await asyncio.wait_for(began.wait(), 20)
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.wait_for(ended.wait(), 20)
+        assert task.cancelled()
 
 
 async def _fixed_reply(request: Any, context: Any) -> Any:

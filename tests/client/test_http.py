@@ -231,7 +231,7 @@ def test_a_refused_connection_is_a_download_error() -> None:
     assert caught.value.__cause__ is not None
 
 
-def test_ten_downloads_run_in_parallel(web: Any, jpeg: bytes) -> None:
+async def test_ten_downloads_run_in_parallel(web: Any, jpeg: bytes) -> None:
     """The server answers only after all ten requests have arrived."""
     web.add_response("/image", jpeg)
     all_arrived = threading.Barrier(10)
@@ -241,26 +241,19 @@ def test_ten_downloads_run_in_parallel(web: Any, jpeg: bytes) -> None:
         web.routes["/image"](handler)
 
     web.routes["/x"] = route
-
-    async def main() -> list[Any]:
-        downloader = Downloader(allow_loopback=True)
-        return await asyncio.gather(*(downloader.fetch(web.url("/x")) for _ in range(10)))
-
-    assert [data for data, _ in asyncio.run(main())] == [jpeg] * 10
+    downloader = Downloader(allow_loopback=True)
+    results = await asyncio.gather(*(downloader.fetch(web.url("/x")) for _ in range(10)))
+    assert [data for data, _ in results] == [jpeg] * 10
 
 
-def test_cancelling_a_download_closes_the_connection(web: Any) -> None:
+async def test_cancelling_a_download_closes_the_connection(web: Any) -> None:
     started, ended = serve_endlessly(web, b"\xff", pause=0.02, Connection="close")
-
-    async def main() -> None:
-        task = asyncio.create_task(Downloader(allow_loopback=True).fetch(web.url("/x")))
-        await asyncio.to_thread(started.wait, 5)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(task, 20)  # the body has no end
-
-    asyncio.run(main())
-    assert ended.wait(20)
+    task = asyncio.create_task(Downloader(allow_loopback=True).fetch(web.url("/x")))
+    await asyncio.to_thread(started.wait, 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 20)  # the body has no end
+    assert await asyncio.to_thread(ended.wait, 20)
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from typing import Any
 
@@ -58,18 +57,15 @@ def test_sample_without_an_image_is_an_error(run_call: Any, reply: Any) -> None:
     assert isinstance(error, errors.MissingImageError)
 
 
-def test_an_unparsable_reply_is_an_error() -> None:
+async def test_an_unparsable_reply_is_an_error() -> None:
     async def answer(request: bytes, context: Any) -> bytes:
         return b"\x0a\x01\x07"
 
-    async def main() -> None:
-        server, port = await start_images(answer)
-        async with AsyncClient(api_host=f"localhost:{port}") as client:
-            with pytest.raises(errors.ReplyError, match="cannot be read"):
-                await client.image.sample("p", "m")
-        await server.stop(0)
-
-    asyncio.run(main())
+    server, port = await start_images(answer)
+    async with AsyncClient(api_host=f"localhost:{port}") as client:
+        with pytest.raises(errors.ReplyError, match="cannot be read"):
+            await client.image.sample("p", "m")
+    await server.stop(0)
 
 
 @pytest.mark.parametrize(
@@ -102,11 +98,11 @@ def test_an_unparsable_reply_is_an_error() -> None:
         ({"storage_options": {"filename": "a", "expires_after": "soon"}}, "cannot be sent"),
     ],
 )
-def test_invalid_options_fail_before_sending(options: dict[str, Any], message: str) -> None:
+async def test_invalid_options_fail_before_sending(options: dict[str, Any], message: str) -> None:
     """The message lists the valid values."""
     client = AsyncClient("", api_host="localhost:9")
     with pytest.raises(errors.OptionError) as caught:
-        asyncio.run(client.image.sample_batch(**{"prompt": "p", "model": "m", "n": 1, **options}))
+        await client.image.sample_batch(**{"prompt": "p", "model": "m", "n": 1, **options})
     assert message in str(caught.value)
     assert len(str(caught.value)) < 300
 

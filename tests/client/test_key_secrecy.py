@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import copyreg
 import dataclasses
@@ -48,19 +47,17 @@ def client_of(host: str) -> AsyncClient:
 @pytest.mark.parametrize(
     "code", [code for code in grpc.StatusCode if code.name not in {"OK", "RESOURCE_EXHAUSTED"}]
 )
-def test_an_echoed_key_is_removed_from_errors_logs_and_output(
+async def test_an_echoed_key_is_removed_from_errors_logs_and_output(
     code: Any, serve: Any, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async def answer(request: Any, context: Any) -> Any:
         header = dict(context.invocation_metadata())["authorization"]
         await context.abort(code, f"you sent {header}", (("x-echo", header),))
 
-    async def main() -> None:
+    with caplog.at_level(logging.DEBUG):
         async with serve(answer) as server, client_of(server.host) as client:
-            await client.image.sample("p", "m")
-
-    with caplog.at_level(logging.DEBUG), pytest.raises(errors.XaiError) as caught:
-        asyncio.run(main())
+            with pytest.raises(errors.XaiError) as caught:
+                await client.image.sample("p", "m")
     assert "***" in str(caught.value)
     for text in (render_all(caught.value), caplog.text, *capfd.readouterr()):
         assert KEY not in text
@@ -150,7 +147,7 @@ def test_tracebacks_do_not_contain_the_key_from_the_environment(
         ("HTTPS_PROXY", "socks5://proxy:1"),
     ],
 )
-def test_an_error_for_one_environment_variable_does_not_expose_the_key(
+async def test_an_error_for_one_environment_variable_does_not_expose_the_key(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv("XAI_API_KEY", KEY)
@@ -162,7 +159,7 @@ def test_an_error_for_one_environment_variable_does_not_expose_the_key(
             await client.image.sample("p", "m")
 
     with pytest.raises(errors.ConfigurationError) as caught:
-        asyncio.run(call())
+        await call()
     formatter = VerboseTB(color_scheme="NoColor") if version_info < (9,) else VerboseTB()
     verbose_traceback = formatter.text(
         type(caught.value), caught.value, caught.value.__traceback__, context=9

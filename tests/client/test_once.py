@@ -140,7 +140,7 @@ def test_a_complete_message_is_kept_after_any_end(
 
     response, server = request_image(reply, tls)
     assert response.base64 == PICTURE
-    assert len(server.orders) == 1
+    assert server.requests == 1
 
 
 def test_a_message_is_kept_though_the_stream_ends_in_the_same_packet() -> None:
@@ -148,41 +148,38 @@ def test_a_message_is_kept_though_the_stream_ends_in_the_same_packet() -> None:
     for _ in range(20):
         response, server = request_image(script)
         assert response.base64 == PICTURE
-        assert len(server.orders) == 1
+        assert server.requests == 1
 
 
 def test_a_large_message_is_kept_though_its_connection_breaks() -> None:
     script = play(("headers",), ("message", LARGE), ("sleep", 0.1), ("cut",))
     response, server = request_image(script)
     assert len(response.base64) == 17 << 20
-    assert len(server.orders) == 1
+    assert server.requests == 1
 
 
 def test_long_leading_metadata_is_accepted() -> None:
     script = play(("headers", LONG), ("message", REPLY), ("trailers",))
     response, server = request_image(script)
     assert response.base64 == PICTURE
-    assert len(server.orders) == 1
+    assert server.requests == 1
 
 
-def test_a_call_without_trailers_is_cancelled_after_its_message() -> None:
-    async def main() -> None:
-        ended = asyncio.Event()
+async def test_a_call_without_trailers_is_cancelled_after_its_message() -> None:
+    ended = asyncio.Event()
 
-        async def script(call: Call) -> None:
-            await call.headers()
-            await call.message(REPLY)
-            await call.ended.wait()
-            ended.set()
+    async def script(call: Call) -> None:
+        await call.headers()
+        await call.message(REPLY)
+        await call.ended.wait()
+        ended.set()
 
-        async with raw_server(script) as server, AsyncClient(api_host=server.host) as client:
-            await client.image.sample("p", "m")
-            await asyncio.wait_for(ended.wait(), 20)
-
-    asyncio.run(main())
+    async with raw_server(script) as server, AsyncClient(api_host=server.host) as client:
+        await client.image.sample("p", "m")
+        await asyncio.wait_for(ended.wait(), 20)
 
 
-def test_an_ended_call_is_freed_without_the_garbage_collector() -> None:
+async def test_an_ended_call_is_freed_without_the_garbage_collector() -> None:
 
     async def script(call: Call) -> None:
         if call.number % 2:
@@ -190,7 +187,12 @@ def test_an_ended_call_is_freed_without_the_garbage_collector() -> None:
         else:
             await call.only_trailers(UNAVAILABLE, "busy")
 
-    async def main() -> None:
+    def exists() -> bool:
+        return any(isinstance(o, grpc.aio.StreamStreamCall) for o in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
         async with (
             raw_server(script) as server,
             AsyncClient(api_host=server.host, max_attempts=1) as client,
@@ -199,15 +201,10 @@ def test_an_ended_call_is_freed_without_the_garbage_collector() -> None:
                 with contextlib.suppress(errors.UnavailableError):
                     await client.image.sample("p", "m")
             for _ in range(200):  # the last call may not have ended yet
-                if not any(isinstance(o, grpc.aio.StreamStreamCall) for o in gc.get_objects()):
-                    return
+                if not exists():
+                    break
                 await asyncio.sleep(0.01)
-            pytest.fail("A call was not freed.")
-
-    gc.collect()
-    gc.disable()
-    try:
-        asyncio.run(main())
+            assert not exists()
     finally:
         gc.enable()
 
@@ -275,7 +272,7 @@ def test_a_call_that_may_have_been_billed_is_not_retried(
     assert error.maybe_billed
     assert "may have been billed" in str(error)
     assert len(str(error).splitlines()) <= 2
-    assert len(server.orders) == error.attempts == 1
+    assert server.requests == error.attempts == 1
 
 
 @pytest.mark.parametrize("gap", [None, 0, 0.001, 0.005, 0.02, 0.05], ids=lambda gap: f"gap {gap}")
@@ -294,7 +291,7 @@ def test_a_reply_that_breaks_off_at_any_moment_is_not_retried(
     error, server = request_image(script, tls)
     assert isinstance(error, errors.ApiError)
     assert error.maybe_billed
-    assert len(server.orders) == error.attempts == 1
+    assert server.requests == error.attempts == 1
 
 
 def test_a_hanging_server_is_noticed() -> None:
@@ -308,7 +305,7 @@ def test_a_hanging_server_is_noticed() -> None:
     error, server = request_image(script, channel_options=quick)
     assert isinstance(error, errors.UnavailableError)
     assert error.maybe_billed
-    assert len(server.orders) == 1
+    assert server.requests == 1
 
 
 NO_PICTURE = {
@@ -324,7 +321,7 @@ def test_ok_without_a_message_may_have_been_billed(script: Script) -> None:
     error, server = request_image(script)
     assert type(error) is errors.ReplyError
     assert "may have been billed" in str(error)
-    assert len(server.orders) == 1
+    assert server.requests == 1
 
 
 def test_metadata_over_our_limit_is_not_retried() -> None:
@@ -334,7 +331,7 @@ def test_metadata_over_our_limit_is_not_retried() -> None:
     error, server = request_image(script, channel_options=limits)
     assert isinstance(error, errors.ReplyTooLargeError)
     assert error.maybe_billed
-    assert len(server.orders) == 1
+    assert server.requests == 1
 
 
 # --- refusals ---------------------------------------------------------------------------------
@@ -363,7 +360,7 @@ def test_refusals_are_retried(script: Script, tls: ssl.SSLContext | None) -> Non
 
     response, server = request_image(refuse_twice, tls)
     assert response.base64 == PICTURE
-    assert len(server.orders) == 3
+    assert server.requests == 3
 
 
 @pytest.mark.parametrize("script", [UNAVAILABLE_REFUSAL, BACKEND_UNREACHED])
@@ -373,7 +370,7 @@ def test_five_refusals_were_not_billed(script: Script) -> None:
     assert isinstance(error, errors.UnavailableError)
     assert "is not available (5 attempts)" in str(error)
     assert not error.maybe_billed
-    assert len(server.orders) == 5
+    assert server.requests == 5
 
 
 @pytest.mark.parametrize("refuse", [UNAVAILABLE_REFUSAL, EXHAUSTED_REFUSAL])
@@ -387,7 +384,7 @@ def test_a_proof_of_refusal_does_not_depend_on_time(refuse: Script) -> None:
 
     response, server = request_image(script)
     assert response.base64 == PICTURE
-    assert len(server.orders) == 2
+    assert server.requests == 2
 
 
 def test_an_unproven_refusal_says_when_to_try_again() -> None:
@@ -408,7 +405,7 @@ def test_http_429_is_a_rate_limit() -> None:
 def test_max_attempts_limits_the_requests(limit: int) -> None:
     error, server = request_image(UNAVAILABLE_REFUSAL, max_attempts=limit)
     assert isinstance(error, errors.UnavailableError)
-    assert len(server.orders) == error.attempts == limit
+    assert server.requests == error.attempts == limit
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, None, "2"])
@@ -432,10 +429,10 @@ def test_attempts_of_grpcs_core_do_not_multiply_ours() -> None:
         channel_options=[("grpc.enable_retries", 1), ("grpc.service_config", config)],
     )
     assert isinstance(error, errors.UnavailableError)
-    assert len(server.orders) == 3
+    assert server.requests == 3
 
 
-def test_idempotent_calls_are_retried_after_every_failure() -> None:
+async def test_idempotent_calls_are_retried_after_every_failure() -> None:
     models = models_pb2.ListImageGenerationModelsResponse(models=[{"name": "one"}])
 
     async def script(call: Call) -> None:
@@ -446,13 +443,10 @@ def test_idempotent_calls_are_retried_after_every_failure() -> None:
         else:
             await call.answer(models.SerializeToString())
 
-    async def main() -> None:
-        async with raw_server(script) as server, AsyncClient(api_host=server.host) as client:
-            (model,) = await client.models.list_image_generation_models()
-            assert model.name == "one"
-            assert len(server.orders) == 3
-
-    asyncio.run(main())
+    async with raw_server(script) as server, AsyncClient(api_host=server.host) as client:
+        (model,) = await client.models.list_image_generation_models()
+        assert model.name == "one"
+        assert server.requests == 3
 
 
 def test_headers_are_seen_by_a_busy_event_loop() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import tracemalloc
 from typing import Any
@@ -28,48 +27,39 @@ def respond(**fields: Any) -> ImageResponse:
     return ImageResponse(reply, 0, Downloader(allow_loopback=True))
 
 
-async def load(response: ImageResponse) -> bytes:
-    """Await the image."""
-    return await response.image
-
-
 @pytest.mark.parametrize(
     "prefix", ["", "data:image/jpeg;base64,", "data:image/png;charset=utf-8;base64,"]
 )
 @pytest.mark.parametrize("size", [1, 2, 3, THREAD_CHARACTERS])
-def test_base64_is_decoded_exactly(prefix: str, size: int, jpeg: bytes) -> None:
+async def test_base64_is_decoded_exactly(prefix: str, size: int, jpeg: bytes) -> None:
     data = (jpeg * (size // len(jpeg) + 1))[:size]
     text = prefix + base64.b64encode(data).decode()
     response = respond(base64=text, respect_moderation=True)
-    assert asyncio.run(load(response)) == data
+    assert await response.image == data
     assert response.base64 == text
 
 
 @pytest.mark.parametrize("spoil", [lambda t: t.rstrip("="), lambda t: t[:40] + "\r\n " + t[40:]])
-def test_harmless_flaws_of_base64_are_accepted(spoil: Any, jpeg: bytes) -> None:
+async def test_harmless_flaws_of_base64_are_accepted(spoil: Any, jpeg: bytes) -> None:
     text = spoil(base64.b64encode(jpeg[:100]).decode())
-    assert asyncio.run(load(respond(base64=text))) == jpeg[:100]
+    assert await respond(base64=text).image == jpeg[:100]
 
 
-def test_broken_base64_is_an_error() -> None:
+async def test_broken_base64_is_an_error() -> None:
     with pytest.raises(errors.MissingImageError, match="base64"):
-        asyncio.run(load(respond(base64="A", respect_moderation=True)))
+        await respond(base64="A", respect_moderation=True).image
 
 
-def test_decoded_bytes_are_cached(jpeg: bytes) -> None:
+async def test_decoded_bytes_are_cached(jpeg: bytes) -> None:
     response = respond(base64=base64.b64encode(jpeg).decode())
-
-    async def main() -> None:
-        assert await response.image is await response.image
-
-    asyncio.run(main())
+    assert await response.image is await response.image
 
 
-def test_the_media_type_is_that_of_the_bytes() -> None:
+async def test_the_media_type_is_that_of_the_bytes() -> None:
     text = "data:image/jpeg;base64," + base64.b64encode(PNG).decode()
     response = respond(base64=text)
     assert response.media_type == "image/jpeg"
-    asyncio.run(load(response))
+    await response.image
     assert response.media_type == "image/png"
 
 
@@ -97,20 +87,20 @@ def test_the_other_form_of_an_image_is_missing() -> None:
 
 
 @pytest.mark.parametrize("fields", [{}, {"base64": ""}, {"url": ""}])
-def test_an_empty_image_is_missing_or_moderated(fields: dict[str, str]) -> None:
+async def test_an_empty_image_is_missing_or_moderated(fields: dict[str, str]) -> None:
     for moderated, kind in ((True, errors.ModeratedError), (False, errors.MissingImageError)):
         response = respond(respect_moderation=not moderated, **fields)
         with pytest.raises(kind):
-            asyncio.run(load(response))
+            await response.image
         with pytest.raises(kind):
             _ = response.url
         with pytest.raises(kind):
             _ = response.base64
 
 
-def test_a_placeholder_of_moderation_is_readable(jpeg: bytes) -> None:
+async def test_a_placeholder_of_moderation_is_readable(jpeg: bytes) -> None:
     response = respond(base64=base64.b64encode(jpeg).decode(), respect_moderation=False)
-    assert asyncio.run(load(response)) == jpeg
+    assert await response.image == jpeg
     assert response.respect_moderation is False
 
 

@@ -210,15 +210,12 @@ def test_invalid_retry_hints_are_ignored(name: str, value: Any) -> None:
     assert server_hint(error) == 0
 
 
-def test_a_call_reconnects_to_a_server_that_starts_late(serve: Any, reply: Any) -> None:
-    async def main() -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        async with AsyncClient(api_host=f"localhost:{port}") as client:
-            task = asyncio.create_task(client.image.sample("p", "m"))
-            await asyncio.sleep(0.25)
-            async with serve(reply(base64="AAAA"), port=port):
-                assert (await task).base64 == "AAAA"
-
-    asyncio.run(main())
+async def test_a_call_reconnects_to_a_server_that_starts_late(serve: Any, reply: Any) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    async with AsyncClient(api_host=f"localhost:{port}") as client:
+        task = asyncio.create_task(client.image.sample("p", "m"))
+        await asyncio.sleep(0.25)
+        async with serve(reply(base64="AAAA"), port=port):
+            assert (await task).base64 == "AAAA"

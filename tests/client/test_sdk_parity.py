@@ -155,18 +155,14 @@ def test_access_to_a_missing_image_raises_value_error_like_the_sdk(
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
-def test_localhost_falls_back_to_ipv6() -> None:
+async def test_localhost_falls_back_to_ipv6() -> None:
     """IPv4 wins if servers listen on both addresses."""
-
-    async def main() -> list[int]:
-        async with EmbeddedServer(host="::1") as server:
-            async with AsyncClient("", api_host=server.address) as client:
-                await client.models.list_image_generation_models()
-            async with (
-                EmbeddedServer(port=server.port) as other,
-                AsyncClient("", api_host=server.address) as client,
-            ):
-                await client.models.list_image_generation_models()
-                return [len(running.requests) for running in (server, other)]
-
-    assert asyncio.run(main()) == [1, 1]
+    async with EmbeddedServer(host="::1") as server:
+        async with AsyncClient("", api_host=server.address) as client:
+            await client.models.list_image_generation_models()
+        async with (
+            EmbeddedServer(port=server.port) as other,
+            AsyncClient("", api_host=server.address) as client,
+        ):
+            await client.models.list_image_generation_models()
+            assert [len(running.requests) for running in (server, other)] == [1, 1]

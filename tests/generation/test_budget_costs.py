@@ -91,7 +91,7 @@ def test_possibly_billed_requests_count_against_the_limit(
             await asyncio.to_thread(session.close)
         assert Counter(image.status for image in batch) == {"failed": 5, "unsent": 15}
         assert all("billed" in (image.error or "") for image in batch if image.status == "failed")
-        assert len(server.orders) == 1 + 5
+        assert server.requests == 1 + 5
 
     asyncio.run(main())
 

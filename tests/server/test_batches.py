@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from openai_stub import png
-from sdk_client import Clock, refusal, run
+from sdk_client import Clock, connect, refusal
 from xai_notebook.client import wire
 from xai_notebook.server import BatchFaults, EmbeddedServer, Faults
 from xai_notebook.server.engine import Engine
@@ -41,10 +41,11 @@ def count_states(batch: Any) -> tuple[int, ...]:
     return (state.num_pending, state.num_success, state.num_error, state.num_cancelled)
 
 
-def test_requests_complete_in_order_at_the_pace() -> None:
+async def test_requests_complete_in_order_at_the_pace() -> None:
     """Results can be read while the batch is running; the cost adds up."""
-
-    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+    faults = Faults(cost_ticks=7, batches=BatchFaults(pace=2))
+    clock = Clock()
+    async with EmbeddedServer(clock=clock, faults=faults) as server, connect(server) as client:
         name = await create(client, 5)
         batches = [await client.batch.get(name)]
         clock.now += 1
@@ -53,20 +54,19 @@ def test_requests_complete_in_order_at_the_pace() -> None:
         metadata = await client.batch.list_batch_requests(name)
         clock.now += 10
         batches.append(await client.batch.get(name))
-        return batches, results, metadata.batch_request_metadata, server.painted
-
-    faults = Faults(cost_ticks=7, batches=BatchFaults(pace=2))
-    batches, results, metadata, painted = run(script, faults=faults)
     assert list(map(count_states, batches)) == [(5, 0, 0, 0), (3, 2, 0, 0), (0, 5, 0, 0)]
     assert [batch.cost_breakdown.total_cost_usd_ticks for batch in batches] == [0, 14, 35]
     assert [result.batch_request_id for result in results.results] == ["r0", "r1"]
-    states = [(request.state, request.HasField("finish_time")) for request in metadata]
+    requests = metadata.batch_request_metadata
+    states = [(request.state, request.HasField("finish_time")) for request in requests]
     assert states == [(SUCCEEDED, True)] * 2 + [(PENDING, False)] * 3
-    assert painted == 2  # unread results are not painted
+    assert server.painted == 2  # unread results are not painted
 
 
-def test_cancelling_keeps_completed_requests() -> None:
-    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+async def test_cancelling_keeps_completed_requests() -> None:
+    clock = Clock()
+    faults = Faults(batches=BatchFaults(pace=2))
+    async with EmbeddedServer(clock=clock, faults=faults) as server, connect(server) as client:
         name = await create(client, 4)
         clock.now += 1
         await client.batch.cancel(name)
@@ -74,9 +74,7 @@ def test_cancelling_keeps_completed_requests() -> None:
         await client.batch.cancel(name)  # a second time, which changes nothing
         results = await client.batch.list_batch_results(name)
         refused = await refusal(client.batch.add(name, [client.image.prepare("p", MODEL)]))
-        return await client.batch.get(name), results, refused
-
-    batch, results, refused = run(script, faults=Faults(batches=BatchFaults(pace=2)))
+        batch = await client.batch.get(name)
     assert count_states(batch) == (0, 2, 0, 2)
     assert len(results.results) == 2
     assert batch.cancel_time.seconds == batch.create_time.seconds + 1
@@ -85,49 +83,45 @@ def test_cancelling_keeps_completed_requests() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 4])
-def test_the_service_can_cancel_a_batch_and_gives_the_reason(count: int) -> None:
+async def test_the_service_can_cancel_a_batch_and_gives_the_reason(count: int) -> None:
     """Completed requests stay."""
-
-    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+    clock = Clock()
+    faults = Faults(batches=BatchFaults(pace=2))
+    async with EmbeddedServer(clock=clock, faults=faults) as server, connect(server) as client:
         name = await create(client, count)
         clock.now += 1
         server.faults.batches.cancelled = "over capacity"
         await client.batch.get(name)
         clock.now += 60
-        return await client.batch.get(name)
-
-    batch = run(script, faults=Faults(batches=BatchFaults(pace=2)))
+        batch = await client.batch.get(name)
     assert batch.cancel_by_xai_message == "over capacity"
     assert batch.state.num_requests == count
     assert count_states(batch)[:2] == (0, count // 2)
 
 
-def test_an_expired_batch_has_no_pending_requests_and_no_results() -> None:
-
-    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+async def test_an_expired_batch_has_no_pending_requests_and_no_results() -> None:
+    clock = Clock()
+    faults = Faults(batches=BatchFaults(pace=1, lifetime=2))
+    async with EmbeddedServer(clock=clock, faults=faults) as server, connect(server) as client:
         name = await create(client, 4)
         clock.now += 100
         batch = await client.batch.get(name)
-        return batch, await refusal(client.batch.list_batch_results(name))
-
-    batch, refused = run(script, faults=Faults(batches=BatchFaults(pace=1, lifetime=2)))
+        refused = await refusal(client.batch.list_batch_results(name))
     assert count_states(batch) == (0, 2, 0, 2)
     assert batch.expire_time.seconds == batch.create_time.seconds + 2
     assert refused == (grpc.StatusCode.NOT_FOUND, "The batch has expired.")
 
 
 @pytest.mark.parametrize("lost", ["lost_creates", "lost_adds"])
-def test_a_lost_reply_comes_after_the_work(lost: str) -> None:
-    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+async def test_a_lost_reply_comes_after_the_work(lost: str) -> None:
+    faults = Faults(batches=BatchFaults(**{lost: 1}))  # type: ignore[arg-type]
+    async with EmbeddedServer(faults=faults) as server, connect(server) as client:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await create(client, 3)
         (batch,) = (await client.batch.list()).batches
         await client.batch.create("again")
-        return batch, caught.value.code(), tuple(caught.value.initial_metadata() or ())
-
-    batch, status, headers = run(script, faults=Faults(batches=BatchFaults(**{lost: 1})))  # type: ignore[arg-type]
-    assert status is grpc.StatusCode.UNAVAILABLE
-    assert headers  # a reply had begun
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert tuple(caught.value.initial_metadata() or ())  # a reply had begun
     assert batch.name == "foxes"
     assert batch.state.num_requests == (0 if lost == "lost_creates" else 3)
 
@@ -142,25 +136,27 @@ def test_a_lost_reply_comes_after_the_work(lost: str) -> None:
     ],
     ids=["model without batches", "existing id", "repeated id", "too many bytes"],
 )
-def test_a_call_with_an_invalid_request_adds_nothing(
+async def test_a_call_with_an_invalid_request_adds_nothing(
     requests: list[dict[str, Any]], message: str
 ) -> None:
-    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+    faults = Faults(batches=BatchFaults(unbatchable=frozenset({"grok-2-image"})))
+    async with EmbeddedServer(faults=faults) as server, connect(server) as client:
         batch = await create(client, 2)
         prepared = [
             client.image.prepare(**{"prompt": "p", "model": MODEL, **request})
             for request in [{"batch_request_id": "valid"}, *requests]
         ]
         code, details = await refusal(client.batch.add(batch, prepared))
-        assert message in details
-        return code, (await client.batch.get(batch)).state.num_requests
+        left = await client.batch.get(batch)
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert message in details
+    assert left.state.num_requests == 2
 
-    faults = Faults(batches=BatchFaults(unbatchable=frozenset({"grok-2-image"})))
-    assert run(script, faults=faults) == (grpc.StatusCode.INVALID_ARGUMENT, 2)
 
-
-def test_pages_may_repeat_a_token() -> None:
-    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+async def test_pages_may_repeat_a_token() -> None:
+    clock = Clock()
+    faults = Faults(batches=BatchFaults(repeat_token=True))
+    async with EmbeddedServer(clock=clock, faults=faults) as server, connect(server) as client:
         name = await create(client, 3)
         clock.now += 60
         tokens, token = [], None
@@ -168,43 +164,41 @@ def test_pages_may_repeat_a_token() -> None:
             page = await client.batch.list_batch_results(name, 1, token)
             token = page.pagination_token
             tokens.append(token)
-        return tokens
-
-    assert len(set(run(script, faults=Faults(batches=BatchFaults(repeat_token=True))))) == 1
+    assert len(set(tokens)) == 1
 
 
-def test_optional_members_can_be_missing() -> None:
-    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+async def test_optional_members_can_be_missing() -> None:
+    faults = Faults(batches=BatchFaults(neither=frozenset({"r1"}), stateless=True))
+    clock = Clock()
+    async with EmbeddedServer(clock=clock, faults=faults) as server, connect(server) as client:
         name = await create(client, 2)
         clock.now += 60
         results = await client.batch.list_batch_results(name)
-        return await client.batch.get(name), results.proto
-
-    faults = Faults(batches=BatchFaults(neither=frozenset({"r1"}), stateless=True))
-    batch, results = run(script, faults=faults)
+        batch = await client.batch.get(name)
     assert not batch.HasField("state")
-    assert [result.WhichOneof("result") for result in results.results] == ["response", None]
+    kinds = [result.WhichOneof("result") for result in results.proto.results]
+    assert kinds == ["response", None]
 
 
-def test_a_result_is_stored_once_and_stays_the_same_when_it_is_painted_again() -> None:
-
-    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+async def test_a_result_is_stored_once_and_stays_the_same_when_it_is_painted_again() -> None:
+    clock = Clock()
+    async with EmbeddedServer(clock=clock) as server, connect(server) as client:
         name = await create(client, 34, storage_options={"filename": "a.jpg"}, aspect_ratio="2:1")
         clock.now += 60
         first = await client.batch.list_batch_results(name, 1)
         await client.batch.list_batch_results(name)
         again = await client.batch.list_batch_results(name, 1)
-        return first.proto, again.proto, server.painted, await client.files.list()
-
-    first, again, painted, files = run(script)
-    assert first == again
-    assert first.results[0].response.image_response.images[0].file_output.file_id
-    assert painted > 34
+        files = await client.files.list()
+    assert first.proto == again.proto
+    assert first.proto.results[0].response.image_response.images[0].file_output.file_id
+    assert server.painted > 34
     assert len(files.data) == 34
 
 
-def test_requests_are_listed_by_state_and_results_found_by_id() -> None:
-    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+async def test_requests_are_listed_by_state_and_results_found_by_id() -> None:
+    clock = Clock()
+    faults = Faults(batches=BatchFaults(pace=2))
+    async with EmbeddedServer(clock=clock, faults=faults) as server, connect(server) as client:
         name = await create(client, 4)
         clock.now += 1
         states = []
@@ -225,27 +219,22 @@ def test_requests_are_listed_by_state_and_results_found_by_id() -> None:
             result = wire.GetBatchRequestResultResponse.FromString(reply)
             with pytest.raises(grpc.aio.AioRpcError, match="no result") as caught:
                 await get(pending.SerializeToString())
-        return states, result, caught.value.code()
-
-    states, result, status = run(script, faults=Faults(batches=BatchFaults(pace=2)))
     assert states == [["r2", "r3"], ["r0", "r1"], []]
     assert result.request.image_request.prompt == "fox 1"
     assert result.result.response.image_response.images[0].base64
-    assert status is grpc.StatusCode.NOT_FOUND
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-def test_the_bytes_of_requests_are_bounded() -> None:
-    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
-        return await refusal(create(client, 1000))
-
-    code, details = run(script, keep_bytes=10_000)
+async def test_the_bytes_of_requests_are_bounded() -> None:
+    async with EmbeddedServer(keep_bytes=10_000) as server, connect(server) as client:
+        code, details = await refusal(create(client, 1000))
     assert code is grpc.StatusCode.FAILED_PRECONDITION
     assert "holds no more" in details
 
 
 @pytest.mark.parametrize("call", ["create", "add", "get", "list"])
-def test_every_call_can_fail(call: str) -> None:
-    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+async def test_every_call_can_fail(call: str) -> None:
+    async with EmbeddedServer() as server, connect(server) as client:
         name = await create(client, 1)
         server.faults.batches.failure = grpc.StatusCode.PERMISSION_DENIED
         calls = {
@@ -254,9 +243,8 @@ def test_every_call_can_fail(call: str) -> None:
             "get": lambda: client.batch.get(name),
             "list": client.batch.list,
         }
-        return await refusal(calls[call]())
-
-    assert run(script)[0] is grpc.StatusCode.PERMISSION_DENIED
+        code, _ = await refusal(calls[call]())
+    assert code is grpc.StatusCode.PERMISSION_DENIED
 
 
 class _CountingEngine(Engine):
@@ -277,18 +265,17 @@ class _CountingEngine(Engine):
         return png(f"rgb({self.made}, 0, 0)")
 
 
-def test_an_engine_makes_the_pictures_of_a_batch_once() -> None:
+async def test_an_engine_makes_the_pictures_of_a_batch_once() -> None:
     """The results can be read several times, also at once; their cost is unknown."""
-
-    async def script(client: Any, clock: Clock, _server: EmbeddedServer) -> Any:
+    engine = _CountingEngine()
+    clock = Clock()
+    async with EmbeddedServer(clock=clock, engine=engine) as server, connect(server) as client:
         name = await create(client, 40)
         clock.now += 60
         read = client.batch.list_batch_results
         first, second = await asyncio.gather(read(name), read(name))
-        return first, second, await read(name), await client.batch.get(name)
-
-    engine = _CountingEngine()
-    first, second, third, batch = run(script, engine=engine)
+        third = await read(name)
+        batch = await client.batch.get(name)
     assert engine.made == 40
     assert first.proto == second.proto == third.proto
     models = {result.proto.response.image_response.model for result in first.results}
@@ -296,8 +283,9 @@ def test_an_engine_makes_the_pictures_of_a_batch_once() -> None:
     assert not batch.HasField("cost_breakdown")
 
 
-def test_equal_requests_get_the_pictures_of_one_call() -> None:
-    async def script(client: Any, clock: Clock, _server: EmbeddedServer) -> Any:
+async def test_equal_requests_get_the_pictures_of_one_call() -> None:
+    clock = Clock()
+    async with EmbeddedServer(clock=clock) as server, connect(server) as client:
         batch = await client.batch.create("foxes")
         requests = [
             client.image.prepare("a fox", MODEL, batch_request_id=f"r{i}", image_format="base64")
@@ -307,17 +295,15 @@ def test_equal_requests_get_the_pictures_of_one_call() -> None:
         await client.batch.add(batch.batch_id, requests[2:])
         clock.now += 60
         results = (await client.batch.list_batch_results(batch.batch_id)).results
-        images = await client.image.sample_batch("a fox", MODEL, 4, image_format="base64")
-        return [result.image_response.base64 for result in results], [i.base64 for i in images]
-
-    of_batch, of_call = run(script)
-    assert of_batch == of_call
-    assert len(set(of_batch)) == 4
+        responses = await client.image.sample_batch("a fox", MODEL, 4, image_format="base64")
+    images = [response.base64 for response in responses]
+    assert [result.image_response.base64 for result in results] == images
+    assert len(set(images)) == 4
 
 
-def test_a_call_with_a_model_unknown_to_the_engine_adds_nothing() -> None:
-
-    async def script(client: Any, clock: Clock, _server: EmbeddedServer) -> Any:
+async def test_a_call_with_a_model_unknown_to_the_engine_adds_nothing() -> None:
+    engine = _CountingEngine()
+    async with EmbeddedServer(engine=engine) as server, connect(server) as client:
         batch = await client.batch.create("foxes")
         requests = [
             client.image.prepare("fox", model, batch_request_id=model)
@@ -326,10 +312,7 @@ def test_a_call_with_a_model_unknown_to_the_engine_adds_nothing() -> None:
         unknown = await refusal(client.batch.add(batch.batch_id, requests))
         engine.down = True
         down = await refusal(client.batch.add(batch.batch_id, requests))
-        return await client.batch.get(batch.batch_id), unknown, down
-
-    engine = _CountingEngine()
-    batch, unknown, down = run(script, engine=engine)
+        batch = await client.batch.get(batch.batch_id)
     assert count_states(batch) == (0, 0, 0, 0)
     assert unknown[0] is grpc.StatusCode.NOT_FOUND
     assert "Those that do: mine-1" in unknown[1]

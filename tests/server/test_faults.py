@@ -70,22 +70,19 @@ def test_delay_can_depend_on_the_request() -> None:
     assert time.monotonic() - start >= 0.2
 
 
-def test_cancelling_a_delay_is_recorded() -> None:
-    async def main() -> Any:
-        faults = Faults(delay=30)
-        async with EmbeddedServer(faults=faults) as server, dial(server) as call:
-            pending: Any = call(wire.GENERATE_IMAGE, image_request())
-            while not server.requests:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            pending.cancel()
-            while server.requests[0].ended is None:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            return await pending.code(), server.requests[0]
-
-    code, call = asyncio.run(main())
-    assert code is grpc.StatusCode.CANCELLED
-    assert call.cancelled
-    assert call.ended - call.started < 5
+async def test_cancelling_a_delay_is_recorded() -> None:
+    faults = Faults(delay=30)
+    async with EmbeddedServer(faults=faults) as server, dial(server) as call:
+        pending: Any = call(wire.GENERATE_IMAGE, image_request())
+        while not server.requests:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        pending.cancel()
+        cancelled: Any = server.requests[0]
+        while cancelled.ended is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert await pending.code() is grpc.StatusCode.CANCELLED
+    assert cancelled.cancelled
+    assert cancelled.ended - cancelled.started < 5
 
 
 @pytest.mark.parametrize(("short", "count"), [(1, 1), (2, 0), (9, 0)])
@@ -120,24 +117,19 @@ def test_costs_are_per_image_or_missing() -> None:
     assert results[0].model == "grok-x"
 
 
-def test_faults_of_chat_and_models_can_change_while_the_server_runs() -> None:
+async def test_faults_of_chat_and_models_can_change_while_the_server_runs() -> None:
     messages = [{"content": [{"text": "a cat"}], "role": wire.MessageRole.ROLE_USER}]
     request = wire.GetCompletionsRequest(messages=messages)
-
-    async def main() -> Any:
-        faults = Faults(chat_failure=grpc.StatusCode.UNAVAILABLE, image_price=7)
-        async with EmbeddedServer(faults=faults) as server, dial(server) as call:
-            with pytest.raises(grpc.aio.AioRpcError):
-                await call(wire.GET_COMPLETION, request)
-            server.faults.chat_failure = None
-            server.faults.chat_text = ""
-            answer = await call(wire.GET_COMPLETION, request)
-            models = await call(wire.LIST_IMAGE_GENERATION_MODELS, wire.Empty())
-            server.faults.models_failure = grpc.StatusCode.PERMISSION_DENIED
-            with pytest.raises(grpc.aio.AioRpcError):
-                await call(wire.LIST_IMAGE_GENERATION_MODELS, wire.Empty())
-            return answer, models
-
-    answer, models = asyncio.run(main())
+    faults = Faults(chat_failure=grpc.StatusCode.UNAVAILABLE, image_price=7)
+    async with EmbeddedServer(faults=faults) as server, dial(server) as call:
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call(wire.GET_COMPLETION, request)
+        server.faults.chat_failure = None
+        server.faults.chat_text = ""
+        answer = await call(wire.GET_COMPLETION, request)
+        models = await call(wire.LIST_IMAGE_GENERATION_MODELS, wire.Empty())
+        server.faults.models_failure = grpc.StatusCode.PERMISSION_DENIED
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call(wire.LIST_IMAGE_GENERATION_MODELS, wire.Empty())
     assert answer.outputs[0].message.content == ""
     assert {model.image_price for model in models.models} == {7}

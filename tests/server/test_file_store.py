@@ -16,7 +16,7 @@ from xai_sdk.proto import files_pb2
 from bare_client import dial, image_request
 from harness import until
 from openai_stub import png
-from sdk_client import Clock, refusal, run
+from sdk_client import Clock, connect, refusal
 from xai_notebook.client import AsyncClient, wire
 from xai_notebook.errors import DeadlineExceededError
 from xai_notebook.server import EmbeddedServer, Faults, FileFaults
@@ -34,25 +34,24 @@ async def status_of(url: str) -> int:
     return (await asyncio.to_thread(requests.get, url, timeout=20)).status_code
 
 
-def test_files_expire_with_their_links() -> None:
-    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+async def test_files_expire_with_their_links() -> None:
+    clock = Clock()
+    async with EmbeddedServer(clock=clock) as server, connect(server) as client:
         stored = await client.files.upload(png(), filename="a.png", expires_after=3600)
         link = await client.files.create_public_url(stored.id)
         before = await status_of(link.public_url)
         clock.now += 3601
         after = await status_of(link.public_url)
-        return stored, link, before, after, await refusal(client.files.get(stored.id))
-
-    stored, link, before, after, refused = run(script)
+        code, _ = await refusal(client.files.get(stored.id))
     assert link.expires_at == stored.expires_at
     assert (before, after) == (200, 404)
-    assert refused[0] is grpc.StatusCode.NOT_FOUND
+    assert code is grpc.StatusCode.NOT_FOUND
 
 
-def test_a_link_expires_can_be_changed_and_can_be_revoked() -> None:
+async def test_a_link_expires_can_be_changed_and_can_be_revoked() -> None:
     """A file has one link at a time, and stays when the link ends."""
-
-    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+    clock = Clock()
+    async with EmbeddedServer(clock=clock) as server, connect(server) as client:
         stored = await client.files.upload(png(), filename="a.png")
         first = await client.files.create_public_url(stored.id, expires_after=60)
         same = await client.files.create_public_url(stored.id, expires_after=600)
@@ -64,9 +63,7 @@ def test_a_link_expires_can_be_changed_and_can_be_revoked() -> None:
         revoked = await client.files.revoke_public_url(stored.id)
         statuses.append(await status_of(other.public_url))
         again = await client.files.revoke_public_url(stored.id)
-        return first, same, other, statuses, revoked, again, await client.files.get(stored.id)
-
-    first, same, other, statuses, revoked, again, file = run(script)
+        file = await client.files.get(stored.id)
     assert first.public_url == same.public_url != other.public_url
     assert not other.HasField("expires_at")
     assert statuses == [200, 404, 404]
@@ -75,17 +72,15 @@ def test_a_link_expires_can_be_changed_and_can_be_revoked() -> None:
     assert not file.HasField("public_url")
 
 
-def test_an_input_can_be_the_link_or_the_id_of_a_stored_file() -> None:
-    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+async def test_an_input_can_be_the_link_or_the_id_of_a_stored_file() -> None:
+    async with EmbeddedServer() as server, connect(server) as client:
         stored = await client.files.upload(png(), filename="a.png")
         link = await client.files.create_public_url(stored.id)
         images = [
             (await client.image.sample("p", MODEL, image_format="base64", **options)).base64
             for options in ({"image_url": link.public_url}, {"image_file_id": stored.id})
         ]
-        return images, await refusal(client.image.sample("p", MODEL, image_file_id="file_none"))
-
-    images, missing = run(script)
+        missing = await refusal(client.image.sample("p", MODEL, image_file_id="file_none"))
     assert images[0] == images[1]
     assert missing == (grpc.StatusCode.NOT_FOUND, "The file 'file_none' does not exist.")
 
@@ -107,8 +102,9 @@ LISTS: dict[str, tuple[dict[str, Any], list[str]]] = {
 }
 
 
-def test_lists_are_sorted_filtered_and_paged() -> None:
-    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+async def test_lists_are_sorted_filtered_and_paged() -> None:
+    clock = Clock()
+    async with EmbeddedServer(clock=clock) as server, connect(server) as client:
         files = client.files
         for name, data in (("c.png", png()), ("a.txt", b"1"), ("b.txt", b"12")):
             stored = await files.upload(data, filename=name)
@@ -123,9 +119,7 @@ def test_lists_are_sorted_filtered_and_paged() -> None:
                 lists[case] += [file.filename for file in page.data]
                 if not (token := page.pagination_token) or not page.data:
                     break
-        return lists
-
-    assert run(script) == {case: names for case, (_, names) in LISTS.items()}
+    assert lists == {case: names for case, (_, names) in LISTS.items()}
 
 
 @pytest.mark.parametrize(
@@ -134,12 +128,10 @@ def test_lists_are_sorted_filtered_and_paged() -> None:
      ('(name = "a"', ""), ('name = "a" name = "b"', "name"),
      ("NOT " * 200 + 'name = "a"', "NOT NOT NOT NOT NOT ")],
 )  # fmt: skip
-def test_an_unreadable_filter_is_refused_at_its_token(text: str, token: str) -> None:
-    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
-        return await refusal(client.files.list(filter=text))
-
-    status, details = run(script)
-    assert status is grpc.StatusCode.INVALID_ARGUMENT
+async def test_an_unreadable_filter_is_refused_at_its_token(text: str, token: str) -> None:
+    async with EmbeddedServer() as server, connect(server) as client:
+        code, details = await refusal(client.files.list(filter=text))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert f"cannot be read at {token!r}" in details
     assert "Fields: file_id" in details
 
@@ -160,44 +152,40 @@ def test_an_unreadable_filter_is_refused_at_its_token(text: str, token: str) -> 
     ],
     ids=["expires too soon", "store is full", "blank name", "no init", "no chunk"],
 )  # fmt: skip
-def test_an_invalid_upload_is_refused_and_not_stored(
+async def test_an_invalid_upload_is_refused_and_not_stored(
     upload: Any, code: grpc.StatusCode, message: str
 ) -> None:
-    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
-        return await refusal(upload(client.files)), (await client.files.list()).data
-
-    (status, details), files = run(script, keep_bytes=1_000_000)
+    async with EmbeddedServer(keep_bytes=1_000_000) as server, connect(server) as client:
+        status, details = await refusal(upload(client.files))
+        files = await client.files.list()
     assert (status, message in details) == (code, True)
-    assert not files
+    assert not files.data
 
 
-def test_only_images_videos_and_pdfs_are_public() -> None:
-    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+async def test_only_images_videos_and_pdfs_are_public() -> None:
+    async with EmbeddedServer() as server, connect(server) as client:
         stored = await client.files.upload(b"words", filename="a.txt")
         pdf = await client.files.upload(b"%PDF-1.7", filename="b")
         await client.files.create_public_url(pdf.id)
-        return await refusal(client.files.create_public_url(stored.id))
-
-    assert run(script)[0] is grpc.StatusCode.INVALID_ARGUMENT
+        code, _ = await refusal(client.files.create_public_url(stored.id))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_storage_options_store_every_picture(count: int) -> None:
-    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+async def test_storage_options_store_every_picture(count: int) -> None:
+    async with EmbeddedServer() as server, connect(server) as client:
         options = {"filename": "a.jpg", "expires_after": 7200, "public_url": {"expires_after": 60}}
         images = await client.image.sample_batch(
             "p", MODEL, count, image_format="base64", storage_options=options
         )
-        return [image._image for image in images], (await client.files.list()).data
-
-    images, files = run(script)
+        files = (await client.files.list()).data
     assert {image.file_output.file_id for image in images} == {file.id for file in files}
     assert len(files) == count
     for image in images:
         output = image.file_output
         assert output.filename == "a.jpg"
         assert output.expires_at.seconds - output.public_url_expires_at.seconds == 7140
-        assert not image.HasField("storage_error")
+        assert image.storage_error is None
 
 
 @pytest.mark.parametrize(
@@ -209,14 +197,14 @@ def test_storage_options_store_every_picture(count: int) -> None:
     ],
     ids=["store is full", "not stored", "no link"],
 )
-def test_a_picture_that_is_not_stored_is_still_returned(
+async def test_a_picture_that_is_not_stored_is_still_returned(
     options: dict[str, Any], storage_error: str, public_error: str
 ) -> None:
-    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
+    async with EmbeddedServer(**options) as server, connect(server) as client:
         storage = {"filename": "a.jpg", "public_url": True}
-        return await client.image.sample("p", MODEL, image_format="base64", storage_options=storage)
-
-    response = run(script, **options)
+        response = await client.image.sample(
+            "p", MODEL, image_format="base64", storage_options=storage
+        )
     assert response.base64
     assert storage_error in (response.storage_error or "")
     assert bool(response.storage_error) == bool(storage_error)
@@ -232,13 +220,10 @@ def test_a_picture_that_is_not_stored_is_still_returned(
         {"filename": "a", "public_url": {"expires_after": 0}},
     ],
 )
-def test_storage_options_are_checked_before_any_work(options: dict[str, Any]) -> None:
-    async def script(client: Any, clock: Clock, server: EmbeddedServer) -> Any:
-        refused = await refusal(client.image.sample("p", MODEL, storage_options=options))
-        return refused, server.painted
-
-    (status, _), painted = run(script)
-    assert (status, painted) == (grpc.StatusCode.INVALID_ARGUMENT, 0)
+async def test_storage_options_are_checked_before_any_work(options: dict[str, Any]) -> None:
+    async with EmbeddedServer() as server, connect(server) as client:
+        code, _ = await refusal(client.image.sample("p", MODEL, storage_options=options))
+    assert (code, server.painted) == (grpc.StatusCode.INVALID_ARGUMENT, 0)
 
 
 async def last_call(server: EmbeddedServer) -> SeenCall:
@@ -249,40 +234,34 @@ async def last_call(server: EmbeddedServer) -> SeenCall:
     return call
 
 
-def test_a_deadline_ends_a_slow_stream_at_the_client_and_on_the_server() -> None:
-    async def main() -> Any:
-        faults = Faults(files=FileFaults(chunk_delay=30))
-        async with (
-            EmbeddedServer(faults=faults) as server,
-            AsyncClient("key", api_host=server.address) as client,
-        ):
-            stored = await client.files.upload(b"12", filename="a")
-            with pytest.raises(DeadlineExceededError):
-                await client.files.content(stored.id, timeout=1)
-            return await last_call(server)
-
-    call = asyncio.run(main())
+async def test_a_deadline_ends_a_slow_stream_at_the_client_and_on_the_server() -> None:
+    faults = Faults(files=FileFaults(chunk_delay=30))
+    async with (
+        EmbeddedServer(faults=faults) as server,
+        AsyncClient("key", api_host=server.address) as client,
+    ):
+        stored = await client.files.upload(b"12", filename="a")
+        with pytest.raises(DeadlineExceededError):
+            await client.files.content(stored.id, timeout=1)
+        call = await last_call(server)
     assert call.method == wire.RETRIEVE_FILE_CONTENT
     assert call.cancelled
 
 
-def test_an_upload_that_breaks_off_is_not_stored() -> None:
+async def test_an_upload_that_breaks_off_is_not_stored() -> None:
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             if self.tell():
                 raise OSError(5, "Input/output error")
             return super().read(size)
 
-    async def main() -> Any:
-        async with (
-            EmbeddedServer() as server,
-            AsyncClient("key", api_host=server.address) as client,
-        ):
-            with pytest.raises(ValueError, match="Input/output error"):
-                await client.files.upload(Broken(bytes(4_000_000)), filename="a")
-            return await last_call(server), (await client.files.list()).data
-
-    call, files = asyncio.run(main())
+    async with (
+        EmbeddedServer() as server,
+        AsyncClient("key", api_host=server.address) as client,
+    ):
+        with pytest.raises(ValueError, match="Input/output error"):
+            await client.files.upload(Broken(bytes(4_000_000)), filename="a")
+        call, files = await last_call(server), (await client.files.list()).data
     assert call.cancelled
     assert not files
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import grpc
 import pytest
 
@@ -137,7 +135,7 @@ def test_a_size_is_changed_once(stub: Stub) -> None:
     assert len(stub.orders) == 2
 
 
-def test_unsupported_parameters_are_remembered(stub: Stub) -> None:
+async def test_unsupported_parameters_are_remembered(stub: Stub) -> None:
     def answer(order: Request, _number: int) -> Reply:
         if "response_format" in order.json:
             return Reply(400, complaint("Unknown parameter: 'response_format'."))
@@ -145,15 +143,12 @@ def test_unsupported_parameters_are_remembered(stub: Stub) -> None:
             return Reply(400, complaint("You must provide n=1 for this model.", param="n"))
         return reply_of()
 
-    async def main() -> None:
-        engine = OpenAIEngine(stub.url)
-        async with EmbeddedServer(engine=engine) as server, dial(server) as call:
-            for orders in (4, 6):
-                reply = await call(wire.GENERATE_IMAGE, image_request(n=2))
-                assert (len(reply.images), len(stub.orders)) == (2, orders)
-
     stub.answer = answer
-    asyncio.run(main())
+    engine = OpenAIEngine(stub.url)
+    async with EmbeddedServer(engine=engine) as server, dial(server) as call:
+        for orders in (4, 6):
+            reply = await call(wire.GENERATE_IMAGE, image_request(n=2))
+            assert (len(reply.images), len(stub.orders)) == (2, orders)
 
 
 @pytest.mark.parametrize("images", [1, 2])

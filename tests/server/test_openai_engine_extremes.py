@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 from typing import TYPE_CHECKING
@@ -107,31 +106,27 @@ REPLIES: dict[str, tuple[Reply, int]] = {
 """Replies of the engine, and their numbers of valid pictures."""
 
 
-def test_valid_pictures_survive_invalid_fields(stub: Stub) -> None:
+async def test_valid_pictures_survive_invalid_fields(stub: Stub) -> None:
     """The other fields are bounded."""
     wrong = {}
-
-    async def main() -> None:
-        engine = OpenAIEngine(stub.url, key=ApiKey(SECRET))
-        async with EmbeddedServer(engine=engine) as server, dial(server) as call:
-            for name, (answer, count) in REPLIES.items():
-                stub.answer = answers(answer)
-                stub.fetched = [Reply(404, {})]
-                try:
-                    result = await call(wire.GENERATE_IMAGE, image_request(n=count))
-                except grpc.aio.AioRpcError as error:
-                    wrong[name] = error.details()
-                    continue
-                ticks = result.usage.cost_in_usd_ticks
-                if not (
-                    len([image for image in result.images if image.base64]) == count
-                    and 0 <= ticks <= 10**14
-                    and max(len(image.up_sampled_prompt) for image in result.images) <= 1 << 15
-                    and SECRET not in str(result)
-                ):
-                    wrong[name] = f"{len(result.images)} {ticks}"
-
-    asyncio.run(main())
+    engine = OpenAIEngine(stub.url, key=ApiKey(SECRET))
+    async with EmbeddedServer(engine=engine) as server, dial(server) as call:
+        for name, (answer, count) in REPLIES.items():
+            stub.answer = answers(answer)
+            stub.fetched = [Reply(404, {})]
+            try:
+                result = await call(wire.GENERATE_IMAGE, image_request(n=count))
+            except grpc.aio.AioRpcError as error:
+                wrong[name] = error.details()
+                continue
+            ticks = result.usage.cost_in_usd_ticks
+            if not (
+                len([image for image in result.images if image.base64]) == count
+                and 0 <= ticks <= 10**14
+                and max(len(image.up_sampled_prompt) for image in result.images) <= 1 << 15
+                and SECRET not in str(result)
+            ):
+                wrong[name] = f"{len(result.images)} {ticks}"
     assert len(REPLIES) > 400
     assert wrong == {}
 
@@ -156,27 +151,23 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("status", [200, 400, 429, 500])
-def test_every_error_is_a_bounded_sentence_without_the_key(stub: Stub, status: int) -> None:
+async def test_every_error_is_a_bounded_sentence_without_the_key(stub: Stub, status: int) -> None:
     wrong = {}
     pauses = itertools.cycle(["9" * 5000, "-1", "1e9", "\xb2", "soon", "99999", ""])
-
-    async def main() -> None:
-        engine = OpenAIEngine(stub.url, key=ApiKey(SECRET))
-        async with EmbeddedServer(engine=engine) as server, dial(server) as call:
-            for name, body in ERRORS.items():
-                answer = Reply(status, body, {"Retry-After": next(pauses)})
-                stub.answer = answers(answer)
-                try:
-                    result = await call(wire.GENERATE_IMAGE, image_request())
-                    if any(image.respect_moderation for image in result.images):
-                        wrong[name] = "a picture"
-                except grpc.aio.AioRpcError as error:
-                    text = error.details() or ""
-                    ours = text.startswith("The engine at 127.0.0.1:")
-                    if not ours or len(text) > 1200 or SECRET in text:
-                        wrong[name] = text[:200]
-
-    asyncio.run(main())
+    engine = OpenAIEngine(stub.url, key=ApiKey(SECRET))
+    async with EmbeddedServer(engine=engine) as server, dial(server) as call:
+        for name, body in ERRORS.items():
+            answer = Reply(status, body, {"Retry-After": next(pauses)})
+            stub.answer = answers(answer)
+            try:
+                result = await call(wire.GENERATE_IMAGE, image_request())
+                if any(image.respect_moderation for image in result.images):
+                    wrong[name] = "a picture"
+            except grpc.aio.AioRpcError as error:
+                text = error.details() or ""
+                ours = text.startswith("The engine at 127.0.0.1:")
+                if not ours or len(text) > 1200 or SECRET in text:
+                    wrong[name] = text[:200]
     assert wrong == {}
 
 

@@ -75,35 +75,27 @@ def test_failures_end_the_call_after_one_order(stub: Stub, kind: str) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_the_client_retries_after_retry_after(stub: Stub, status: int) -> None:
+async def test_the_client_retries_after_retry_after(stub: Stub, status: int) -> None:
     busy = Reply(status, complaint("later"), {"Retry-After": "0"})
     stub.answer = answers(busy, reply_of())
-
-    async def main() -> bytes:
-        async with (
-            EmbeddedServer(engine=OpenAIEngine(stub.url)) as server,
-            AsyncClient("", api_host=server.address) as client,
-        ):
-            response = await client.image.sample("a red fox", "fox-1")
-            return await response.image
-
-    assert asyncio.run(main()) == png()
+    async with (
+        EmbeddedServer(engine=OpenAIEngine(stub.url)) as server,
+        AsyncClient("", api_host=server.address) as client,
+    ):
+        response = await client.image.sample("a red fox", "fox-1")
+        assert await response.image == png()
     assert len(stub.orders) == 2
 
 
 @pytest.mark.parametrize("kind", ["500", "429", "503", "cut", "html", "huge"])
-def test_the_clients_retries_send_no_second_order(stub: Stub, kind: str) -> None:
+async def test_the_clients_retries_send_no_second_order(stub: Stub, kind: str) -> None:
     stub.answer = answers(FAILURES[kind][0])
-
-    async def main() -> None:
-        async with (
-            EmbeddedServer(engine=OpenAIEngine(stub.url)) as server,
-            AsyncClient("", api_host=server.address, title=server.title) as client,
-        ):
+    async with (
+        EmbeddedServer(engine=OpenAIEngine(stub.url)) as server,
+        AsyncClient("", api_host=server.address, title=server.title) as client,
+    ):
+        with pytest.raises(errors.ApiError, match=rf"(?i)the engine at {stub.url[7:-3]}"):
             await client.image.sample("a red fox", "fox-1")
-
-    with pytest.raises(errors.ApiError, match=rf"(?i)the engine at {stub.url[7:-3]}"):
-        asyncio.run(main())
     assert len(stub.orders) == 1
 
 
@@ -118,32 +110,24 @@ def test_an_engine_that_is_not_running_can_be_retried() -> None:
 
 
 @pytest.mark.parametrize("fields", [{}, EDIT], ids=["generation", "edit"])
-def test_cancelling_closes_the_connection(stub: Stub, fields: dict[str, Any]) -> None:
+async def test_cancelling_closes_the_connection(stub: Stub, fields: dict[str, Any]) -> None:
     stub.answer = answers(Reply(waits=True))
-
-    async def main() -> None:
-        async with EmbeddedServer(engine=OpenAIEngine(stub.url)) as server, dial(server) as call:
-            pending = asyncio.ensure_future(call(wire.GENERATE_IMAGE, image_request(n=3, **fields)))
-            assert await asyncio.to_thread(stub.waiting.wait, 20)
-            pending.cancel()
-            assert await asyncio.to_thread(stub.left.wait, 20)
-
-    asyncio.run(main())
+    async with EmbeddedServer(engine=OpenAIEngine(stub.url)) as server, dial(server) as call:
+        pending = asyncio.ensure_future(call(wire.GENERATE_IMAGE, image_request(n=3, **fields)))
+        assert await asyncio.to_thread(stub.waiting.wait, 20)
+        pending.cancel()
+        assert await asyncio.to_thread(stub.left.wait, 20)
     assert len(stub.orders) == 1
 
 
-def test_a_deadline_closes_the_connection(stub: Stub) -> None:
+async def test_a_deadline_closes_the_connection(stub: Stub) -> None:
     stub.answer = answers(Reply(waits=True))
-
-    async def main() -> grpc.StatusCode:
-        async with EmbeddedServer(engine=OpenAIEngine(stub.url)) as server, dial(server) as call:
-            await call(wire.LIST_IMAGE_GENERATION_MODELS, wire.Empty())  # connects
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call(wire.GENERATE_IMAGE, image_request(), timeout=1)
-            assert await asyncio.to_thread(stub.left.wait, 20)
-            return caught.value.code()
-
-    assert asyncio.run(main()) is grpc.StatusCode.DEADLINE_EXCEEDED
+    async with EmbeddedServer(engine=OpenAIEngine(stub.url)) as server, dial(server) as call:
+        await call(wire.LIST_IMAGE_GENERATION_MODELS, wire.Empty())  # connects
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(wire.GENERATE_IMAGE, image_request(), timeout=1)
+        assert await asyncio.to_thread(stub.left.wait, 20)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert len(stub.orders) == 1
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 from importlib import metadata
-from typing import Any
 
 import pytest
 
@@ -19,13 +17,10 @@ from xai_notebook.server.openai_engine import OpenAIEngine
 from xai_notebook.server.runner import choose_engine
 
 
-def test_a_taken_port_is_an_error_without_output(capfd: pytest.CaptureFixture[str]) -> None:
-    async def main() -> Any:
-        async with EmbeddedServer() as server:
-            with pytest.raises(ConfigurationError, match="probably in use"):
-                await EmbeddedServer(port=server.port).start()
-
-    asyncio.run(main())
+async def test_a_taken_port_is_an_error_without_output(capfd: pytest.CaptureFixture[str]) -> None:
+    async with EmbeddedServer() as server:
+        with pytest.raises(ConfigurationError, match="probably in use"):
+            await EmbeddedServer(port=server.port).start()
     assert capfd.readouterr().err == ""
 
 
@@ -34,16 +29,13 @@ def test_only_loopback_can_be_bound() -> None:
         EmbeddedServer(host="0.0.0.0")
 
 
-def test_a_server_can_be_stopped_twice_and_started_again() -> None:
-    async def main() -> Any:
-        server = EmbeddedServer()
-        await server.start()
-        await server.stop()
-        await server.stop()
-        async with server, dial(server) as call:
-            return await call(wire.GENERATE_IMAGE, image_request())
-
-    assert len(asyncio.run(main()).images) == 1
+async def test_a_server_can_be_stopped_twice_and_started_again() -> None:
+    server = EmbeddedServer()
+    await server.start()
+    await server.stop()
+    await server.stop()
+    async with server, dial(server) as call:
+        assert len((await call(wire.GENERATE_IMAGE, image_request())).images) == 1
 
 
 def broken() -> Engine:

@@ -48,15 +48,12 @@ def test_a_rewritten_prompt_begins_with_the_prompt() -> None:
 
 
 @pytest.mark.parametrize(("repeat", "different"), [(True, 2), (False, 4)])
-def test_equal_requests_can_get_different_pictures(*, repeat: bool, different: int) -> None:
-    async def main() -> list[Any]:
-        async with EmbeddedServer(repeat=repeat) as server, dial(server) as call:
-            requests = [image_request(**fields) for fields in ({}, {"n": 2}, {"n": 1})]
-            requests.append(image_request(prompt="an owl"))
-            replies = [await call(wire.GENERATE_IMAGE, request) for request in requests]
-            return [image for reply in replies for image in reply.images]
-
-    *images, other = asyncio.run(main())
+async def test_equal_requests_can_get_different_pictures(*, repeat: bool, different: int) -> None:
+    async with EmbeddedServer(repeat=repeat) as server, dial(server) as call:
+        requests = [image_request(**fields) for fields in ({}, {"n": 2}, {"n": 1})]
+        requests.append(image_request(prompt="an owl"))
+        replies = [await call(wire.GENERATE_IMAGE, request) for request in requests]
+        *images, other = [image for reply in replies for image in reply.images]
     assert len({image.base64 for image in images}) == different
     assert len({image.up_sampled_prompt for image in images}) == different
     assert other.base64 not in {image.base64 for image in images}
@@ -140,14 +137,12 @@ def test_the_image_format_defaults_to_url() -> None:
     assert ask(image_request(format=0)).images[0].url.startswith("http://127.0.0.1:")
 
 
-def test_own_urls_can_be_inputs() -> None:
-    async def main() -> Any:
-        async with EmbeddedServer() as server, dial(server) as call:
-            first = await call(wire.GENERATE_IMAGE, image_request(format=2))
-            source = {"image_url": first.images[0].url}
-            return await call(wire.GENERATE_IMAGE, image_request(prompt="in winter", image=source))
-
-    assert decoded(asyncio.run(main()).images[0]).size == (1024, 1024)
+async def test_own_urls_can_be_inputs() -> None:
+    async with EmbeddedServer() as server, dial(server) as call:
+        first = await call(wire.GENERATE_IMAGE, image_request(format=2))
+        edit = image_request(prompt="in winter", image={"image_url": first.images[0].url})
+        second = await call(wire.GENERATE_IMAGE, edit)
+    assert decoded(second.images[0]).size == (1024, 1024)
 
 
 @pytest.mark.parametrize(
@@ -198,22 +193,18 @@ def test_chat_without_a_user_message_is_invalid() -> None:
     assert code is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_cancelling_stops_painting() -> None:
-    async def main() -> Any:
-        async with EmbeddedServer() as server, dial(server) as call:
-            await call(wire.GENERATE_IMAGE, image_request())  # Pillow is imported now
-            pending = call(wire.GENERATE_IMAGE, image_request(n=10, resolution=2))
-            while server.painted < 2:  # noqa: ASYNC110  # one of the ten is ready
-                await asyncio.sleep(0.01)
-            pending.cancel()  # type: ignore[attr-defined]
-            cancelled = server.requests[-1]
-            while cancelled.ended is None:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            # Pictures are painted in turn: after this one, none of the ten is painted.
-            await call(wire.GENERATE_IMAGE, image_request())
-            return cancelled, server.painted
-
-    call, painted = asyncio.run(main())
-    assert call.cancelled
-    assert call.status is None
-    assert painted < 1 + 10 + 1
+async def test_cancelling_stops_painting() -> None:
+    async with EmbeddedServer() as server, dial(server) as call:
+        await call(wire.GENERATE_IMAGE, image_request())  # Pillow is imported now
+        pending = call(wire.GENERATE_IMAGE, image_request(n=10, resolution=2))
+        while server.painted < 2:  # noqa: ASYNC110  # one of the ten is ready
+            await asyncio.sleep(0.01)
+        pending.cancel()  # type: ignore[attr-defined]
+        cancelled = server.requests[-1]
+        while cancelled.ended is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        # Pictures are painted in turn: after this one, none of the ten is painted.
+        await call(wire.GENERATE_IMAGE, image_request())
+    assert cancelled.cancelled
+    assert cancelled.status is None
+    assert server.painted < 1 + 10 + 1

@@ -8,19 +8,19 @@ import grpc
 import pytest
 from xai_sdk.chat import image, system, tool, user
 
-from sdk_client import refusal, run
+from sdk_client import connect, refusal
+from xai_notebook.server import EmbeddedServer
 
 
-def test_fields_that_tune_a_reply_are_ignored() -> None:
-    answer = run(
-        lambda client, *_: client.chat.create(
+async def test_fields_that_tune_a_reply_are_ignored() -> None:
+    async with EmbeddedServer() as server, connect(server) as client:
+        reply = await client.chat.create(
             "grok-4",
             messages=[system("Be vivid."), user("a red fox")],
             temperature=0.3, top_p=0.9, seed=1, frequency_penalty=0.1, presence_penalty=0.1,
             reasoning_effort="low", max_tokens=200, user="me",
-        ).sample()
-    )  # fmt: skip
-    assert answer.content.startswith("A red fox, ")
+        ).sample()  # fmt: skip
+    assert reply.content.startswith("A red fox, ")
 
 
 WEATHER = tool(name="weather", description="?", parameters={"type": "object", "properties": {}})
@@ -38,20 +38,18 @@ WEATHER = tool(name="weather", description="?", parameters={"type": "object", "p
         ({"messages": [user("what is this?", image("https://example.com/a.png"))]}, "image_url"),
     ],
 )
-def test_unsupported_features_are_refused_by_name(options: dict[str, Any], name: str) -> None:
+async def test_unsupported_features_are_refused_by_name(options: dict[str, Any], name: str) -> None:
     options = {"messages": [user("a fox")], **options}
-    code, details = run(
-        lambda client, *_: refusal(client.chat.create("grok-4", **options).sample())
-    )
+    async with EmbeddedServer() as server, connect(server) as client:
+        code, details = await refusal(client.chat.create("grok-4", **options).sample())
     assert code is grpc.StatusCode.UNIMPLEMENTED
     assert details.endswith(f"it does not support {name}.")
 
 
 @pytest.mark.filterwarnings("ignore:chat.sample_batch:PendingDeprecationWarning")
-def test_several_replies_are_refused() -> None:
-    options = {"messages": [user("a fox")]}
-    code, details = run(
-        lambda client, *_: refusal(client.chat.create("grok-4", **options).sample_batch(2))
-    )
+async def test_several_replies_are_refused() -> None:
+    async with EmbeddedServer() as server, connect(server) as client:
+        chat = client.chat.create("grok-4", messages=[user("a fox")])
+        code, details = await refusal(chat.sample_batch(2))
     assert code is grpc.StatusCode.UNIMPLEMENTED
     assert details.endswith("support n.")
