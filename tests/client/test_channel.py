@@ -179,7 +179,7 @@ def test_an_unknown_authority_is_not_trusted(serve: Any, reply: Any, key: str, t
 @pytest.mark.parametrize(
     ("names", "end", "words"),
     [
-        (["other.test"], None, "made out to another host"),
+        (["other.test"], None, "is for another host"),
         (["localhost"], datetime(2021, 1, 1, tzinfo=timezone.utc), "this computer's clock"),
     ],
     ids=["another host", "expired"],

@@ -343,5 +343,5 @@ def test_an_engine_without_the_model_refuses_the_whole_call() -> None:
     batch, unknown, down = run(script, engine=engine)
     assert numbers(batch) == (0, 0, 0, 0)
     assert unknown[0] is grpc.StatusCode.NOT_FOUND
-    assert "Those that do: mine-1" in unknown[1]
+    assert "Existing models: mine-1" in unknown[1]
     assert down[0] is grpc.StatusCode.UNAVAILABLE

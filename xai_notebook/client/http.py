@@ -356,7 +356,7 @@ class HttpClient:
         except Exception as error:  # noqa: BLE001  # libraries also raise undocumented errors
             failure = BrokenError(type(error).__name__)
         finally:
-            connection.release()
+            connection.detach()
         raise failure  # without the library's error, whose frames can contain the key
 
     def _send(
@@ -425,14 +425,14 @@ class _RequestConnection:
             raise RefusedError("The server named an invalid URL: not fetched.")
         return [host] if self._own else addresses_of(host, port)
 
-    def hold(self, connected: socket.socket) -> None:
+    def attach(self, connected: socket.socket) -> None:
         """Store a connected socket; shut it down if the request was already cancelled."""
         with self._lock:
             self._socket, self.opened = connected, True
         if self._is_shut_down:
             self.shut_down()
 
-    def release(self) -> None:
+    def detach(self) -> None:
         """Forget the socket, because another request may reuse it."""
         with self._lock:
             self._socket = None

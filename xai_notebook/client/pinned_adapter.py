@@ -63,17 +63,17 @@ class _HTTPSPool(HTTPSConnectionPool):
     ConnectionCls = _PinnedHTTPS
 
 
-def _held(pool: Any) -> Any:
+def _tracked(pool: Any) -> Any:
     """Return a pool class whose connections register their socket with the current request."""
 
     class Connection(pool.ConnectionCls):  # type: ignore[misc]  # the pool decides
         def connect(self) -> None:
             super().connect()
-            current.connection.hold(self.sock)
+            current.connection.attach(self.sock)
 
         def putrequest(self, *args: Any, **options: Any) -> None:
             if self.sock is not None:  # a reused connection
-                current.connection.hold(self.sock)
+                current.connection.attach(self.sock)
             super().putrequest(*args, **options)
 
     return type("Pool", (pool,), {"ConnectionCls": Connection})
@@ -89,7 +89,7 @@ class _PinnedAdapter(HTTPAdapter):
         """Set the pool classes for direct connections."""
         super().init_poolmanager(*args, **options)
         pools = {"http": _Pool, "https": _HTTPSPool}
-        self.poolmanager.pool_classes_by_scheme = {name: _held(pools[name]) for name in pools}
+        self.poolmanager.pool_classes_by_scheme = {name: _tracked(pools[name]) for name in pools}
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         """Set the pool classes for connections to a proxy."""
@@ -97,7 +97,7 @@ class _PinnedAdapter(HTTPAdapter):
         manager: Any = super().proxy_manager_for(proxy, **options)
         if not known:
             pools = manager.pool_classes_by_scheme
-            manager.pool_classes_by_scheme = {name: _held(pools[name]) for name in pools}
+            manager.pool_classes_by_scheme = {name: _tracked(pools[name]) for name in pools}
         return manager
 
 

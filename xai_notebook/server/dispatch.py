@@ -67,20 +67,17 @@ class Methods:
 
     A method receives the parsed request and may raise a `Refusal`. Requests are parsed here,
     because gRPC's error for an invalid message would contain the name of a Python class.
+
+    Attributes:
+        handlers: One handler for each method.
+        paths: The gRPC path of each method.
     """
 
     def __init__(self, log: CallLog, faults: Faults) -> None:
         """Start without methods. `log` receives every call; `faults` can make calls fail."""
         self._log, self._faults = log, faults
-        self._services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
-
-    def handlers(self) -> list[grpc.GenericRpcHandler]:
-        """Return one handler for each service of the API."""
-        return [grpc.method_handlers_generic_handler(*item) for item in self._services.items()]
-
-    def paths(self) -> list[str]:
-        """Return the gRPC path of each method."""
-        return [f"/{service}/{name}" for service, names in self._services.items() for name in names]
+        self.handlers: list[grpc.GenericRpcHandler] = []
+        self.paths: list[str] = []
 
     def add(
         self, path: str, answer: Callable[[Any], Awaitable[Message]], kind: type[Message]
@@ -135,7 +132,8 @@ class Methods:
 
     def _register(self, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> None:
         service, method = path.lstrip("/").split("/")
-        self._services.setdefault(service, {})[method] = handler
+        self.handlers.append(grpc.method_handlers_generic_handler(service, {method: handler}))
+        self.paths.append(path)
 
     @asynccontextmanager
     async def _answering(

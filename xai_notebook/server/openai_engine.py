@@ -312,16 +312,19 @@ _MODERATED: Final = frozenset({400, 403, 422, 451})
 _REDIRECTS: Final = range(300, 400)
 _BUSY: Final = (429, 503)
 _NO_RETRY: Final = (("grpc-retry-pushback-ms", "-1"),)
-_FAILED: Final = (Code.INTERNAL, "failed. It may have done the work, so the order is not repeated.")
+_FAILED: Final = (
+    Code.INTERNAL,
+    "failed. It may have done the work, so the request is not repeated.",
+)
 _STATUSES: Final[dict[int, tuple[Code, str]]] = {
     400: (Code.INVALID_ARGUMENT, "does not accept the request."),
-    401: (Code.FAILED_PRECONDITION, "wants another key. Set it in XAI_NOTEBOOK_ENGINE_KEY."),
-    403: (Code.FAILED_PRECONDITION, "does not allow this, at least not with that key."),
+    401: (Code.FAILED_PRECONDITION, "does not accept the key. Set XAI_NOTEBOOK_ENGINE_KEY."),
+    403: (Code.FAILED_PRECONDITION, "does not allow this request with this key."),
     404: (Code.FAILED_PRECONDITION, "does not know the address or the model."),
     405: (Code.UNIMPLEMENTED, "does not support this."),
-    413: (Code.INVALID_ARGUMENT, "finds the request too large. Use smaller images."),
+    413: (Code.INVALID_ARGUMENT, "rejects the request as too large. Use smaller images."),
     422: (Code.INVALID_ARGUMENT, "does not accept the request."),
-    429: (Code.RESOURCE_EXHAUSTED, "has too much to do, or the quota is used up."),
+    429: (Code.RESOURCE_EXHAUSTED, "is overloaded, or the quota is used up."),
     501: (Code.UNIMPLEMENTED, "does not support this."),
     503: (Code.UNAVAILABLE, "is not ready."),
 }
@@ -623,7 +626,7 @@ class OpenAIEngine(Engine):
         except BrokenError as error:
             refusal = self._refusal(
                 Code.INTERNAL,
-                f"failed: {error}. It may have done the work, so the order is not repeated.",
+                f"failed: {error}. It may have done the work, so the request is not repeated.",
             )
         raise refusal
 
@@ -637,7 +640,10 @@ class OpenAIEngine(Engine):
         """Return the refusal for an HTTP status other than 200."""
         code, text = _STATUSES.get(response.status, _FAILED)
         if response.status in _REDIRECTS:
-            code, text = Code.FAILED_PRECONDITION, "redirects, which is not followed."
+            code, text = (
+                Code.FAILED_PRECONDITION,
+                "redirects requests; redirects are not followed.",
+            )
         trailing: tuple[tuple[str, str], ...] = ()
         if response.status in _BUSY:
             pause = response.headers.get("retry-after", "")

@@ -270,7 +270,7 @@ class Connection:
 
     def _broken(self, how: str) -> str:
         return (
-            f"The reply of {self._title} {how}; what was asked for may have been billed."
+            f"The reply of {self._title} {how}; the request may have been billed."
             " Check XAI_API_HOST."
         )
 
@@ -313,6 +313,4 @@ class Connection:
         # Python 3.10 cannot distinguish the two, so it raises the CancelledError.
         cancelling = getattr(task, "cancelling", None)
         if self._closed and cancelling is not None and not cancelling():
-            raise CallCancelledError(
-                "The client was closed while a call was under way.", code="CANCELLED"
-            )
+            raise CallCancelledError("The client was closed during a call.", code="CANCELLED")

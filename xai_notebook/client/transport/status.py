@@ -182,11 +182,11 @@ def _is_request_too_large(error: grpc.aio.AioRpcError, kind: FailureKind) -> boo
     return kind not in _UNKNOWN and _REQUEST_TOO_LARGE.match(error.details() or "") is not None
 
 
-_DOUBT = ("What was asked for may have been billed", "run it again if you want to")
+_DOUBT = ("The request may have been billed", "run it again if you want to")
 _DOUBTS = {
     wire.CREATE_BATCH: (
-        "The batch may have been made",
-        "look for its name in batch.list() before you make it again",
+        "The batch may have been created",
+        "look for its name in batch.list() before you create it again",
     ),
     wire.ADD_BATCH_REQUESTS: (
         "The requests may have been added",
@@ -196,7 +196,7 @@ _DOUBTS = {
         "The file may have been stored",
         "look for it in files.list() before you upload it again",
     ),
-    wire.DELETE_FILE: ("The file may have been deleted", "ask with files.get()"),
+    wire.DELETE_FILE: ("The file may have been deleted", "check with files.get()"),
 }
 """The possible effect of a call that may have been served, and how the user can check it."""
 
@@ -230,7 +230,7 @@ def _unavailable(error: grpc.aio.AioRpcError, call: CallInfo, kind: FailureKind)
         )
     if "Hostname Verification Check failed" in details:
         return (
-            f"The certificate of the server is made out to another host than {host}."
+            f"The certificate of the server is for another host, not for {host}."
             " Check XAI_API_HOST and HTTPS_PROXY."
         )
     if "certificate has expired" in details or "certificate is not yet valid" in details:
@@ -258,32 +258,32 @@ def _cause_and_cure(
     host, model = call.host, one_line(call.model)
     if error_class is errors.AuthenticationError and call.key is None:
         where = (
-            "it is the one that the server was started with"
+            "the key that the server was started with"
             if call.loopback
-            else "console.x.ai makes one"
+            else "a key from console.x.ai"
         )
-        return f"{call.subject} asks for an API key. Set XAI_API_KEY; {where}."
+        return f"{call.subject} asks for an API key. Set XAI_API_KEY to {where}."
     if error_class is errors.ReplyTooLargeError and _is_request_too_large(error, kind):
         return "The request is too large to be sent. Use fewer or smaller input images."
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-        return f"{call.subject} does not offer this. Check XAI_API_HOST, or update xai-notebook."
+        return f"{call.subject} does not support this. Check XAI_API_HOST, or update xai-notebook."
     texts: dict[type[ApiError], str] = {
         errors.InvalidRequestError: f"{call.subject} does not accept the request.",
         errors.AuthenticationError: (
             f"The API key is not accepted by {host}. "
             + (
-                "Set XAI_API_KEY to the one that it was started with."
+                "Set XAI_API_KEY to the key that the server was started with."
                 if call.loopback
-                else "Look at XAI_API_KEY, or create a key at console.x.ai."
+                else "Check XAI_API_KEY, or create a key at console.x.ai."
             )
         ),
         errors.PermissionDeniedError: (
             f"The API key may not do this at {host}. See its permissions at console.x.ai."
         ),
         errors.NotFoundError: (
-            f"{call.subject} does not know the model {model!r}. Ask for one that exists."
+            f"{call.subject} does not know the model {model!r}. Choose a model that exists."
             if model
-            else f"{call.subject} does not know what was asked for."
+            else f"{call.subject} did not find the requested object."
         ),
         errors.RateLimitError: (
             f"Too many requests to {host}, or the quota is used up"
