@@ -108,9 +108,12 @@ class Downloader:
         timeout = self._timeout if timeout is None else max(min(timeout, self._timeout), 0.001)
         if self._own is None:
             root_certificates_path()  # its error names the variable, unlike a later TLS error
-        address = self._parsed(url, self._own)
         try:
+            address = WebAddress.parse(url, self._own)
             return await asyncio.wait_for(self._fetch(address), timeout)
+        except RefusedError as error:
+            cure = " Ask for the format 'base64'." if self._own is None else ""
+            raise DownloadError(f"{error}{cure}") from error
         except asyncio.TimeoutError as error:
             raise DownloadError(
                 f"The image at {address.host} took longer than {timeout:.3g} s."
@@ -138,7 +141,7 @@ class Downloader:
             answer = await self._get(address, own=hop == 0)
             if answer.status not in _FOLLOWED:
                 return _image(answer, first.host)
-            address = self._parsed(answer.headers.get("location", ""), address)
+            address = WebAddress.parse(answer.headers.get("location", ""), address)
         raise DownloadError(
             f"The image at {first.host} was redirected more than {MAX_REDIRECTS} times."
         )
@@ -154,8 +157,6 @@ class Downloader:
         )
         try:
             return await self._http.send(request)
-        except RefusedError as error:
-            raise self._refused(error) from error
         except (UnreachableError, BrokenError) as error:
             kind: type[DownloadError] = _TransientError
             problem = "could not be fetched"
@@ -164,16 +165,6 @@ class Downloader:
             elif isinstance(error, UnreachableError) and error.unsafe:
                 kind, problem = DownloadError, "could not be fetched safely"
             raise kind(f"The image at {address.host} {problem}: {error}") from error
-
-    def _parsed(self, url: str, base: WebAddress | None) -> WebAddress:
-        try:
-            return WebAddress.parse(url, base)
-        except RefusedError as error:
-            raise self._refused(error) from error
-
-    def _refused(self, error: RefusedError) -> DownloadError:
-        cure = " Ask for the format 'base64'." if self._own is None else ""
-        return DownloadError(f"{error}{cure}")
 
 
 class _TransientError(DownloadError):

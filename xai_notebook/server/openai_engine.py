@@ -85,14 +85,10 @@ def list_entries(reply: dict[str, Any]) -> list[dict[str, Any]]:
     return [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
 
 
-def cost_ticks(headers: Mapping[str, str], pictures: int) -> int | None:
-    """Return the cost per picture that LiteLLM reports in a header; None if it is implausible.
-
-    Raises:
-        KeyError: The reply reports no cost.
-    """
+def cost_ticks(header: str, pictures: int) -> int | None:
+    """Return the cost per picture from LiteLLM's header; None if it is implausible."""
     try:
-        usd = float(headers["x-litellm-response-cost"])
+        usd = float(header)
     except ValueError:
         usd = math.nan
     return round(usd * _TICKS / max(pictures, 1)) if 0 <= usd <= _MAX_USD else None
@@ -177,10 +173,13 @@ class ErrorBody:
             return cls(str(reply.get("message") or error))
         detail = error.get("detail")
         if isinstance(detail, list):
-            return cls(
-                "; ".join(str(_get(item, "msg")) for item in detail),
-                names=frozenset(str(_last(_get(item, "loc"))) for item in detail),
-            )
+            items = [
+                each if isinstance(each, dict) else {"msg": each, "loc": each} for each in detail
+            ]
+            text = "; ".join(str(item.get("msg", "")) for item in items)
+            places = [item.get("loc", "") for item in items]
+            last = [place[-1] if isinstance(place, list) and place else place for place in places]
+            return cls(text, names=frozenset(map(str, last)))
         text = error.get("message") or detail or error.get("error") or ""
         code = f"{error.get('code') or ''} {error.get('type') or ''}".strip()
         return cls(str(text), code, frozenset(filter(None, [str(error.get("param") or "")])))
@@ -195,14 +194,6 @@ class ErrorBody:
         if self.names:
             return parameter in {name.removesuffix("[]") for name in self.names}
         return re.search(_WORDS[parameter], self.text, re.IGNORECASE) is not None
-
-
-def _get(thing: Any, name: str) -> Any:
-    return thing.get(name, "") if isinstance(thing, dict) else thing
-
-
-def _last(thing: Any) -> Any:
-    return thing[-1] if isinstance(thing, list) and thing else thing
 
 
 @dataclass(slots=True)
@@ -584,10 +575,9 @@ class OpenAIEngine(Engine):
             Refusal: No picture is usable.
         """
         entries = list_entries(await asyncio.to_thread(self._parse, response))
-        try:
-            cost = cost_ticks(response.headers, len(entries))
-        except KeyError:
-            cost = 0 if self.free else None
+        cost = 0 if self.free else None
+        if (header := response.headers.get("x-litellm-response-cost")) is not None:
+            cost = cost_ticks(header, len(entries))
         results, problem, space = [], "it is empty", _MAX_PICTURES_BYTES
         for entry in entries[: 4 * settings.MAX_IMAGES]:
             try:

@@ -214,7 +214,7 @@ class Service:
 
     def _read_input(self, source: wire.ImageUrlContent) -> EngineInput:
         if source.HasField("file_id"):
-            data = self._stored.read(source.file_id)
+            data = self._stored.find(source.file_id).data
         else:
             data = read_input(source.image_url, self._files)
         return EngineInput(data, decode_input(data))

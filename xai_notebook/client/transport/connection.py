@@ -94,9 +94,6 @@ class Connection:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
-    def __repr__(self) -> str:
-        return f"Connection({self.endpoint})"
-
     async def unary(
         self,
         method: str,

@@ -53,9 +53,7 @@ class CallInfo:
         key: API key to keep out of the message; None if no key was sent.
         model: Name of the requested model, or `""`.
         timeout: Deadline of the call in seconds.
-        attempts: Number of attempts.
         elapsed: Duration of the call in seconds.
-        method: Path of the gRPC method.
         loopback: Whether the server is on this computer.
     """
 
