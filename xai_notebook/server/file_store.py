@@ -104,7 +104,7 @@ class FileStore:
     async def list_all(self, request: wire.ListFilesRequest) -> wire.ListFilesResponse:
         """Return a page of the files that match the filter."""
         facts = {file.id: self._facts(file) for file in self._unexpired().values()}
-        matching = _Filter(request.filter, facts).either() if request.filter else facts
+        matching = _Filter(request.filter, facts).match_any() if request.filter else facts
         found = [file_id for file_id in facts if file_id in matching]
         field = _SORTS.get(request.sort_by)
         if field is None:
@@ -171,7 +171,9 @@ class FileStore:
             raise Refusal(grpc.StatusCode.NOT_FOUND, f"The file {file_id!r} does not exist.")
         return file
 
-    def keep(self, image: wire.GeneratedImage, data: bytes, options: wire.StorageOptions) -> None:
+    def store_image(
+        self, image: wire.GeneratedImage, data: bytes, options: wire.StorageOptions
+    ) -> None:
         """Store a picture, and write its id and link, or the error, into `image`."""
         if self._faults.files.storage_error:
             image.storage_error = self._faults.files.storage_error
@@ -330,25 +332,25 @@ class _Filter:
         self._tokens = tokens if len(tokens) <= _MAX_TOKENS else [text[:20]]
         self._files = files
 
-    def either(self, end: str = "") -> set[str]:
+    def match_any(self, end: str = "") -> set[str]:
         """Evaluate terms combined with OR and AND, up to the token `end`."""
-        found = self._both()
+        found = self._match_all()
         while self._skip("OR"):
-            found |= self._both()
+            found |= self._match_all()
         self._expect(end)
         return found
 
-    def _both(self) -> set[str]:
-        found = self._term()
+    def _match_all(self) -> set[str]:
+        found = self._match_term()
         while self._skip("AND"):
-            found &= self._term()
+            found &= self._match_term()
         return found
 
-    def _term(self) -> set[str]:
+    def _match_term(self) -> set[str]:
         if self._skip("NOT"):
-            return self._files.keys() - self._term()
+            return self._files.keys() - self._match_term()
         if self._skip("("):
-            return self.either(")")
+            return self.match_any(")")
         field, sign, literal = self._expect(*_FIELDS), self._expect(*_COMPARE), self._expect()
         return {
             file_id
@@ -371,14 +373,14 @@ class _Filter:
         return self._tokens.pop(0)
 
 
-def _compare(held: str | int | None, sign: str, literal: str) -> bool:
+def _compare(value: str | int | None, sign: str, literal: str) -> bool:
     """Compare a field with a literal, as numbers if both are numbers, otherwise as text."""
-    if literal == "null" or held is None:
-        return sign in {"=", "!="} and _COMPARE[sign](held is None, literal == "null")
-    if isinstance(held, int):
+    if literal == "null" or value is None:
+        return sign in {"=", "!="} and _COMPARE[sign](value is None, literal == "null")
+    if isinstance(value, int):
         with contextlib.suppress(ValueError):
-            return _COMPARE[sign](held, float(literal))
-    return _COMPARE[sign](str(held), literal[1:-1] if literal[0] in "\"'" else literal)
+            return _COMPARE[sign](value, float(literal))
+    return _COMPARE[sign](str(value), literal[1:-1] if literal[0] in "\"'" else literal)
 
 
 _MAX_HEAD: Final = 16 << 10

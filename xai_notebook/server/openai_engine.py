@@ -232,12 +232,8 @@ class Capabilities:
     def learn(self, error: ErrorBody, sent: Mapping[str, Any]) -> str | None:
         """Learn from a refusal how to send the refused parameter from now on.
 
-        Args:
-            error: The refusal.
-            sent: The changeable parameters with the values that were sent.
-
-        Returns:
-            The name of the refused parameter. None if the refusal is not about any of `sent`.
+        `sent` are the changeable parameters with the values that were sent. Return the name of the
+        refused parameter, or None if the refusal is about none of them.
         """
         named = next((parameter for parameter in sent if error.about(parameter)), None)
         if named == "n":
@@ -333,16 +329,18 @@ def _parse_url(url: str) -> tuple[WebAddress, str, bool]:
     """
     text, _, model = url.strip().partition("#")
     if not text.lower().startswith(_SCHEMES):
-        raise _wrong("is not an http or https URL")
+        raise _invalid_url("is not an http or https URL")
     if "@" in text.split("/")[2] or "?" in text:
-        raise _wrong("contains a password or a query. A key belongs in XAI_NOTEBOOK_ENGINE_KEY")
+        raise _invalid_url(
+            "contains a password or a query. A key belongs in XAI_NOTEBOOK_ENGINE_KEY"
+        )
     try:
         base = WebAddress.parse(text)
     except RefusedError:
-        raise _wrong("is not a valid URL") from None
+        raise _invalid_url("is not a valid URL") from None
     is_private = is_loopback(base.host) or _is_private(base.host)
     if base.scheme == "http" and not is_private:
-        raise _wrong(
+        raise _invalid_url(
             f"goes to {base.host} without TLS. Use https, localhost or a private IP address"
         )
     return replace(base, target=base.target.rstrip("/") or "/v1"), model.strip(), is_private
@@ -358,7 +356,7 @@ def _is_private(host: str) -> bool:
     return not (address.is_global or address.is_reserved or any(special))
 
 
-def _wrong(why: str) -> ConfigurationError:
+def _invalid_url(why: str) -> ConfigurationError:
     return ConfigurationError(
         f"XAI_NOTEBOOK_ENGINE {why}. It must look like http://localhost:8000/v1#MODEL."
     )
@@ -492,7 +490,7 @@ class OpenAIEngine(Engine):
         Raises:
             Refusal: The first request returned no picture.
         """
-        results = await self._order(order, len(indices), inputs)
+        results = await self._request_pictures(order, len(indices), inputs)
         missing = len(indices) - len(results)
         if missing <= 0:
             return results
@@ -500,19 +498,19 @@ class OpenAIEngine(Engine):
         counts = [min(most, missing - first) for first in range(0, missing, most)]
         slots = asyncio.Semaphore(_CONCURRENCY)
 
-        async def order_more(count: int) -> list[EngineResult]:
+        async def request_more(count: int) -> list[EngineResult]:
             async with slots:
-                return await self._order(order, count, inputs)
+                return await self._request_pictures(order, count, inputs)
 
         # If a later request is refused, keep the earlier pictures: they may have cost money.
-        for more in await asyncio.gather(*map(order_more, counts), return_exceptions=True):
+        for more in await asyncio.gather(*map(request_more, counts), return_exceptions=True):
             if isinstance(more, list):
                 results += more
             elif not isinstance(more, Refusal):
                 raise more
         return results
 
-    async def _order(
+    async def _request_pictures(
         self, order: ImageOrder, count: int, inputs: Sequence[EngineInput]
     ) -> list[EngineResult]:
         """Request pictures. Retry with a changed parameter after a refusal before any work.
@@ -523,7 +521,7 @@ class OpenAIEngine(Engine):
         changed: set[str] = set()
         while True:
             asked = min(count, self._capabilities.most)
-            request, sent = self._request(order, asked, inputs)
+            request, sent = self._build_request(order, asked, inputs)
             response = await self._send(request)
             if response.status == _OK:
                 return await self._pictures(response)
@@ -538,7 +536,7 @@ class OpenAIEngine(Engine):
                 raise self._status_refusal(response)
             changed.add(parameter)
 
-    def _request(
+    def _build_request(
         self, order: ImageOrder, count: int, inputs: Sequence[EngineInput]
     ) -> tuple[HttpRequest, dict[str, Any]]:
         """Return the HTTP request and its changeable parameters."""
