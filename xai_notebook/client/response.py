@@ -56,12 +56,7 @@ class ImageResponse:
     """
 
     def __init__(
-        self,
-        reply: wire.ImageResponse,
-        index: int,
-        downloader: Downloader,
-        *,
-        timeout: float = inf,
+        self, reply: wire.ImageResponse, index: int, downloader: Downloader, *, timeout: float = inf
     ) -> None:
         """Refer to image `index` of `reply`, which is not copied.
 

@@ -173,9 +173,7 @@ class ErrorBody:
             return cls(str(reply.get("message") or error))
         detail = error.get("detail")
         if isinstance(detail, list):
-            items = [
-                each if isinstance(each, dict) else {"msg": each, "loc": each} for each in detail
-            ]
+            items = [i if isinstance(i, dict) else {"msg": i, "loc": i} for i in detail]
             text = "; ".join(str(item.get("msg", "")) for item in items)
             places = [item.get("loc", "") for item in items]
             last = [place[-1] if isinstance(place, list) and place else place for place in places]
@@ -242,9 +240,8 @@ class Capabilities:
             size = sent["size"]
             listed = [(int(width), int(height)) for width, height in _SIZE.findall(error.text)]
             sizes = frozenset(each for each in listed if min(each) >= _COARSE and each != size)
-            if sizes:
-                self.sizes = sizes
-            else:
+            self.sizes = sizes or self.sizes
+            if not sizes:
                 side = math.sqrt(size[0] * size[1])
                 self.side = next((s for s in _SMALLER if s < _SHRINK * side), _SMALLER[-1])
         elif named == "image":
@@ -257,10 +254,7 @@ class Capabilities:
 def _rectangle(ratio: float, side: int, multiple: int) -> Size:
     """Return the size with this ratio and about the area of a square with this side."""
     across, down = side * math.sqrt(ratio), side / math.sqrt(ratio)
-    return (
-        max(1, round(across / multiple)) * multiple,
-        max(1, round(down / multiple)) * multiple,
-    )
+    return (max(1, round(across / multiple)) * multiple, max(1, round(down / multiple)) * multiple)
 
 
 def _nearest(sizes: Iterable[Size], ratio: float, side: int) -> Size:

@@ -162,7 +162,17 @@ async def check_request(
     if request.format not in _FORMATS:
         raise invalid(f"format must be IMG_FORMAT_BASE64 or IMG_FORMAT_URL, got {request.format}.")
     order = _make_order(request, model)
-    _check_inputs(request, model)
+    if request.HasField("image") and request.images:
+        raise invalid("image and images must not be used together.")
+    sources = [request.image] if request.HasField("image") else request.images
+    if sources and not model.edits:
+        raise invalid(f"{model.name} does not accept input images.")
+    if len(sources) > settings.MAX_INPUT_IMAGES:
+        raise invalid(
+            f"At most {settings.MAX_INPUT_IMAGES} input images are supported, got {len(sources)}."
+        )
+    if any(not source.image_url and not source.file_id for source in sources):
+        raise invalid("An input image is empty.")
     if request.HasField("storage_options"):
         _check_storage(request.storage_options)
     return order
@@ -189,20 +199,6 @@ def _make_order(request: wire.GenerateImageRequest, model: Model) -> ImageOrder:
             raise invalid("quality must be low or medium.")
         quality = _QUALITIES[request.quality]
     return ImageOrder(request.prompt, model.name, ratio, resolution, quality)
-
-
-def _check_inputs(request: wire.GenerateImageRequest, model: Model) -> None:
-    if request.HasField("image") and request.images:
-        raise invalid("image and images must not be used together.")
-    sources = [request.image] if request.HasField("image") else request.images
-    if sources and not model.edits:
-        raise invalid(f"{model.name} does not accept input images.")
-    if len(sources) > settings.MAX_INPUT_IMAGES:
-        raise invalid(
-            f"At most {settings.MAX_INPUT_IMAGES} input images are supported, got {len(sources)}."
-        )
-    if any(not source.image_url and not source.file_id for source in sources):
-        raise invalid("An input image is empty.")
 
 
 def _check_storage(options: wire.StorageOptions) -> None:

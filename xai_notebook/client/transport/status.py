@@ -244,10 +244,7 @@ def _unavailable_message(error: grpc.aio.AioRpcError, call: CallInfo, kind: Fail
 
 
 def _status_message(
-    error_class: type[ApiError],
-    error: grpc.aio.AioRpcError,
-    call: CallInfo,
-    kind: FailureKind,
+    error_class: type[ApiError], error: grpc.aio.AioRpcError, call: CallInfo, kind: FailureKind
 ) -> str:
     host, model = call.host, one_line(call.model)
     if error_class is errors.AuthenticationError and call.key is None:
@@ -272,7 +269,7 @@ def _status_message(
             )
         ),
         errors.PermissionDeniedError: (
-            f"The API key may not do this at {host}. See its permissions at console.x.ai."
+            f"The API key has no permission for this at {host}. Check it at console.x.ai."
         ),
         errors.NotFoundError: (
             f"{call.subject} does not know the model {model!r}. Choose a model that exists."
@@ -284,7 +281,7 @@ def _status_message(
             f" ({_attempts(call.attempts)}). Try again{_retry_time(error)}."
         ),
         errors.ReplyTooLargeError: (
-            "A message was over a size limit; the images may have been billed."
+            "A message exceeded a size limit; the images may have been billed."
             " Ask for fewer images, a lower resolution or the format 'url'."
         ),
         errors.DeadlineExceededError: _deadline_message(call),
@@ -306,7 +303,7 @@ def _deadline_message(call: CallInfo) -> str:
         cause = f"No answer from {call.host} within {call.timeout:g} s"
         cure = cure or "raise the timeout"
     else:
-        cause = f"{call.subject} gave up after {call.elapsed:.3g} s, on a deadline of its own"
+        cause = f"{call.subject} gave up after {call.elapsed:.3g} s, because of its own deadline"
         cure = cure or "try again later"
     return f"{cause}; {doubt}. {cure[0].upper()}{cure[1:]}."
 
