@@ -23,7 +23,7 @@ DEEPEST = 4
 """Names and calls that are resolved to their text."""
 STATUS = (
     "client/transport/status.py",
-    ("_broken", "_unavailable", "_cause_and_cure", "_late"),
+    ("_broken_message", "_unavailable_message", "_status_message", "_deadline_message"),
     "ApiError",
 )
 """The module that translates gRPC statuses; the error class depends on the status."""

@@ -165,7 +165,7 @@ async def test_a_server_of_an_unknown_authority_gets_no_request(serve_image: Any
 @pytest.mark.parametrize(
     ("names", "end", "words"),
     [
-        (["other.test"], None, "made out to another host"),
+        (["other.test"], None, "is for another host"),
         (["localhost"], datetime(2021, 1, 1, tzinfo=timezone.utc), "this computer's clock"),
     ],
     ids=["another host", "expired"],

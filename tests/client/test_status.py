@@ -14,7 +14,7 @@ from xai_notebook.client.transport.status import (
     MAX_DETAILS,
     CallInfo,
     one_line,
-    scrubbed,
+    scrub_error,
     translate,
 )
 from xai_notebook.settings import ApiKey
@@ -177,4 +177,4 @@ def test_a_huge_status_makes_a_short_message() -> None:
 
 def test_an_error_without_the_key_is_not_copied() -> None:
     error = failure(CODE.INTERNAL, "oops")
-    assert scrubbed(error, ApiKey("xai-secret-key")) is error
+    assert scrub_error(error, ApiKey("xai-secret-key")) is error

@@ -324,7 +324,7 @@ def test_a_model_that_cannot_be_batched_is_refused(session: Session, server: Ser
 
 
 def test_an_unknown_model_is_refused(session: Session, server: Served) -> None:
-    with pytest.raises(errors.NotFoundError, match="Those that do: grok-imagine-image"):
+    with pytest.raises(errors.NotFoundError, match="Existing models: grok-imagine-image"):
         submit(session, each=PROMPTS, model="grok-nothing")
     assert not ordered(server)
     assert session.jobs()[0].state == "refused"

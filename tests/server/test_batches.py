@@ -315,5 +315,5 @@ async def test_a_call_with_a_model_unknown_to_the_engine_adds_nothing() -> None:
         batch = await client.batch.get(batch.batch_id)
     assert count_states(batch) == (0, 0, 0, 0)
     assert unknown[0] is grpc.StatusCode.NOT_FOUND
-    assert "Those that do: mine-1" in unknown[1]
+    assert "Existing models: mine-1" in unknown[1]
     assert down[0] is grpc.StatusCode.UNAVAILABLE

@@ -35,7 +35,7 @@ from xai_notebook.server.openai_engine import OpenAIEngine
 FAILURES: dict[str, tuple[Reply, grpc.StatusCode, str]] = {
     "500": (Reply(500, complaint("CUDA died")), grpc.StatusCode.INTERNAL, "CUDA died"),
     "502": (Reply(502, b"<html>bad gateway"), grpc.StatusCode.INTERNAL, "(HTTP 502)"),
-    "429": (Reply(429, complaint("slow")), grpc.StatusCode.RESOURCE_EXHAUSTED, "too much to do"),
+    "429": (Reply(429, complaint("slow")), grpc.StatusCode.RESOURCE_EXHAUSTED, "is overloaded"),
     "503": (Reply(503, {"detail": "loading"}), grpc.StatusCode.UNAVAILABLE, "loading"),
     "401": (Reply(401, {}), grpc.StatusCode.FAILED_PRECONDITION, "XAI_NOTEBOOK_ENGINE_KEY"),
     "404": (Reply(404, {}), grpc.StatusCode.FAILED_PRECONDITION, "the address or the model"),

@@ -124,11 +124,7 @@ class BatchClient:
         self._downloader = downloader
 
     async def create(
-        self,
-        batch_name: str,
-        *,
-        input_file_id: str | None = None,
-        timeout: float | None = None,
+        self, batch_name: str, *, input_file_id: str | None = None, timeout: float | None = None
     ) -> wire.Batch:
         """Create a batch.
 

@@ -98,7 +98,7 @@ class AsyncClient:
         )
         if key is None and not endpoint.loopback:
             raise ConfigurationError(
-                f"No API key for {endpoint}. Set XAI_API_KEY; console.x.ai makes one."
+                f"There is no API key for {endpoint}. Set XAI_API_KEY to a key from console.x.ai."
             )
         self._connection = Connection(
             endpoint,

@@ -19,7 +19,7 @@ from xai_notebook.client.request import is_blank
 from xai_notebook.errors import InputImageError, OptionError
 
 if TYPE_CHECKING:
-    from xai_notebook.client.request import ImageRequest, InputImage
+    from xai_notebook.client.request import ImageRequest
 
 _M = TypeVar("_M", bound=Message)
 
@@ -94,7 +94,11 @@ def encode(
             if value is not None
         },
     )
-    inputs = [_input(image) for image in request.inputs]
+    inputs = []
+    for image in request.inputs:
+        file_id, auto = image.file_id or None, wire.ImageDetail.DETAIL_AUTO
+        url = None if file_id else _image_url(image.url)
+        inputs.append(message(wire.ImageUrlContent, file_id=file_id, image_url=url, detail=auto))
     if len(inputs) == 1 and not as_list:
         encoded.image.CopyFrom(inputs[0])
     else:
@@ -128,11 +132,6 @@ def choice(option: str, value: Any, values: Mapping[str, Any]) -> Any:
 def seconds(value: timedelta | int | None) -> int | None:
     """Convert a timedelta to whole seconds; other values are returned unchanged."""
     return int(value.total_seconds()) if isinstance(value, timedelta) else value
-
-
-def _input(image: InputImage) -> wire.ImageUrlContent:
-    source = {"file_id": image.file_id} if image.file_id else {"image_url": _image_url(image.url)}
-    return message(wire.ImageUrlContent, **source, detail=wire.ImageDetail.DETAIL_AUTO)
 
 
 def _image_url(image: str) -> str:

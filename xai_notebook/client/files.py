@@ -220,7 +220,7 @@ class _UploadSource:
         self.repeatable = self._start is not None
         if (self.size or 0) > MAX_FILE_BYTES:
             limit = MAX_FILE_BYTES // settings.MIB
-            raise OptionError(f"{self.name} is larger than {limit} MiB, which no upload may be.")
+            raise OptionError(f"{self.name} is larger than {limit} MiB, the limit for uploads.")
 
     def _measure(self) -> int | None:
         """Return the number of bytes to read, and remember the start position."""

@@ -108,9 +108,12 @@ class Downloader:
         timeout = self._timeout if timeout is None else max(min(timeout, self._timeout), 0.001)
         if self._own is None:
             root_certificates_path()  # its error names the variable, unlike a later TLS error
-        address = self._parsed(url, self._own)
         try:
+            address = WebAddress.parse(url, self._own)
             return await asyncio.wait_for(self._fetch(address), timeout)
+        except RefusedError as error:
+            cure = " Ask for the format 'base64'." if self._own is None else ""
+            raise DownloadError(f"{error}{cure}") from error
         except asyncio.TimeoutError as error:
             raise DownloadError(
                 f"The image at {address.host} took longer than {timeout:.3g} s."
@@ -138,7 +141,7 @@ class Downloader:
             answer = await self._get(address, own=hop == 0)
             if answer.status not in _FOLLOWED:
                 return _image(answer, first.host)
-            address = self._parsed(answer.headers.get("location", ""), address)
+            address = WebAddress.parse(answer.headers.get("location", ""), address)
         raise DownloadError(
             f"The image at {first.host} was redirected more than {MAX_REDIRECTS} times."
         )
@@ -154,8 +157,6 @@ class Downloader:
         )
         try:
             return await self._http.send(request)
-        except RefusedError as error:
-            raise self._refused(error) from error
         except (UnreachableError, BrokenError) as error:
             kind: type[DownloadError] = _TransientError
             problem = "could not be fetched"
@@ -164,16 +165,6 @@ class Downloader:
             elif isinstance(error, UnreachableError) and error.unsafe:
                 kind, problem = DownloadError, "could not be fetched safely"
             raise kind(f"The image at {address.host} {problem}: {error}") from error
-
-    def _parsed(self, url: str, base: WebAddress | None) -> WebAddress:
-        try:
-            return WebAddress.parse(url, base)
-        except RefusedError as error:
-            raise self._refused(error) from error
-
-    def _refused(self, error: RefusedError) -> DownloadError:
-        cure = " Ask for the format 'base64'." if self._own is None else ""
-        return DownloadError(f"{error}{cure}")
 
 
 class _TransientError(DownloadError):
@@ -356,7 +347,7 @@ class HttpClient:
         except Exception as error:  # noqa: BLE001  # libraries also raise undocumented errors
             failure = BrokenError(type(error).__name__)
         finally:
-            connection.release()
+            connection.detach()
         raise failure  # without the library's error, whose frames can contain the key
 
     def _send(
@@ -425,14 +416,14 @@ class _RequestConnection:
             raise RefusedError("The server named an invalid URL: not fetched.")
         return [host] if self._own else addresses_of(host, port)
 
-    def hold(self, connected: socket.socket) -> None:
+    def attach(self, connected: socket.socket) -> None:
         """Store a connected socket; shut it down if the request was already cancelled."""
         with self._lock:
             self._socket, self.opened = connected, True
         if self._is_shut_down:
             self.shut_down()
 
-    def release(self) -> None:
+    def detach(self) -> None:
         """Forget the socket, because another request may reuse it."""
         with self._lock:
             self._socket = None

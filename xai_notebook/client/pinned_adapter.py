@@ -55,25 +55,17 @@ class _PinnedHTTPS(_Pinned, HTTPSConnection):
     """Like `_Pinned`; when TLS checks the certificate, `_dns_host` is the name again."""
 
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Pinned
-
-
-class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _PinnedHTTPS
-
-
-def _held(pool: Any) -> Any:
+def _tracked(pool: Any, connection: Any) -> Any:
     """Return a pool class whose connections register their socket with the current request."""
 
-    class Connection(pool.ConnectionCls):  # type: ignore[misc]  # the pool decides
+    class Connection(connection):  # type: ignore[misc]  # chosen at run time
         def connect(self) -> None:
             super().connect()
-            current.connection.hold(self.sock)
+            current.connection.attach(self.sock)
 
         def putrequest(self, *args: Any, **options: Any) -> None:
             if self.sock is not None:  # a reused connection
-                current.connection.hold(self.sock)
+                current.connection.attach(self.sock)
             super().putrequest(*args, **options)
 
     return type("Pool", (pool,), {"ConnectionCls": Connection})
@@ -88,16 +80,20 @@ class _PinnedAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """Set the pool classes for direct connections."""
         super().init_poolmanager(*args, **options)
-        pools = {"http": _Pool, "https": _HTTPSPool}
-        self.poolmanager.pool_classes_by_scheme = {name: _held(pools[name]) for name in pools}
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": _tracked(HTTPConnectionPool, _Pinned),
+            "https": _tracked(HTTPSConnectionPool, _PinnedHTTPS),
+        }
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         """Set the pool classes for connections to a proxy."""
         known = proxy in self.proxy_manager
         manager: Any = super().proxy_manager_for(proxy, **options)
         if not known:
-            pools = manager.pool_classes_by_scheme
-            manager.pool_classes_by_scheme = {name: _held(pools[name]) for name in pools}
+            manager.pool_classes_by_scheme = {
+                name: _tracked(pool, pool.ConnectionCls)
+                for name, pool in manager.pool_classes_by_scheme.items()
+            }
         return manager
 
 

@@ -56,20 +56,11 @@ class ImageResponse:
     """
 
     def __init__(
-        self,
-        reply: wire.ImageResponse,
-        index: int,
-        downloader: Downloader,
-        *,
-        timeout: float = inf,
+        self, reply: wire.ImageResponse, index: int, downloader: Downloader, *, timeout: float = inf
     ) -> None:
         """Refer to image `index` of `reply`, which is not copied.
 
-        Args:
-            reply: The complete reply.
-            index: Index of the image, from 0.
-            downloader: Downloads the image if the reply has its URL.
-            timeout: Seconds for a download, until the call's deadline.
+        If the reply has a URL, `downloader` fetches the image in at most `timeout` seconds.
         """
         self._reply = reply
         self._image = reply.images[index]
@@ -233,11 +224,7 @@ Reply = TypeVar("Reply", bound=Message)
 
 
 def parse_reply(kind: type[Reply], data: bytes) -> Reply:
-    """Parse a message; invalid UTF-8 in strings becomes U+FFFD.
-
-    Args:
-        kind: Class of the message.
-        data: The serialized message.
+    """Parse a message of the class `kind`; invalid UTF-8 in strings becomes U+FFFD.
 
     Raises:
         DecodeError: `data` cannot be parsed.

@@ -152,20 +152,16 @@ def _reply_attributes(request: wire.GenerateImageRequest, reply: wire.ImageRespo
         attributes["gen_ai.usage.cost_in_usd_ticks"] = usage.cost_in_usd_ticks
     attributes["gen_ai.response.image.format"] = _lower(wire.ImageFormat.Name(request.format))
     for index, image in enumerate(reply.images):
-        attributes |= _image_attributes(f"gen_ai.response.{index}.image", image)
-    return attributes
-
-
-def _image_attributes(prefix: str, image: wire.GeneratedImage) -> Attributes:
-    stored = image.file_output
-    texts = {
-        "up_sampled_prompt": image.up_sampled_prompt,
-        "url": image.url if image.url.startswith(("https://", "http://")) else "",  # no data URI
-        "file_id": stored.file_id,
-        "public_url": stored.public_url,
-        "public_url_error": stored.public_url_error,
-        "storage_error": image.storage_error,
-    }
-    attributes: Attributes = {f"{prefix}.{name}": text for name, text in texts.items() if text}
-    attributes[f"{prefix}.respect_moderation"] = image.respect_moderation
+        prefix, stored = f"gen_ai.response.{index}.image", image.file_output
+        is_link = image.url.startswith(("https://", "http://"))  # not a data URI
+        texts = {
+            "up_sampled_prompt": image.up_sampled_prompt,
+            "url": image.url if is_link else "",
+            "file_id": stored.file_id,
+            "public_url": stored.public_url,
+            "public_url_error": stored.public_url_error,
+            "storage_error": image.storage_error,
+        }
+        attributes |= {f"{prefix}.{name}": text for name, text in texts.items() if text}
+        attributes[f"{prefix}.respect_moderation"] = image.respect_moderation
     return attributes

@@ -17,8 +17,7 @@ from google.protobuf import (
     descriptor_pb2,
     descriptor_pool,
     message_factory,
-    # The import also registers it: it must be in the pool before our files.
-    timestamp_pb2,
+    timestamp_pb2,  # noqa: F401  # the import registers it, which must happen before our files
 )
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.internal import enum_type_wrapper
@@ -111,15 +110,9 @@ def _load() -> dict[str, Any]:
     source = resources.files("xai_notebook.client") / "messages" / "descriptors.binpb"
     files = descriptor_pb2.FileDescriptorSet.FromString(source.read_bytes())
     classes: dict[str, Any] = {}
-    pending = list(files.file)
-    known = {timestamp_pb2.DESCRIPTOR.name}
-    while pending:  # dependencies first
-        for file in [f for f in pending if known.issuperset(f.dependency)]:
-            # If this module is reloaded, the pool accepts an identical file again.
-            pool.AddSerializedFile(file.SerializeToString())
-            known.add(file.name)
-            pending.remove(file)
-    for file in files.file:
+    for file in files.file:  # in the order of their dependencies, as protoc writes them
+        # If this module is reloaded, the pool accepts an identical file again.
+        pool.AddSerializedFile(file.SerializeToString())
         for message in file.message_type:
             descriptor = pool.FindMessageTypeByName(f"{_PACKAGE}.{message.name}")
             classes[message.name] = message_factory.GetMessageClass(descriptor)

@@ -32,7 +32,7 @@ The default engine paints previews. --engine or XAI_NOTEBOOK_ENGINE chooses anot
 the URL of an OpenAI-compatible images API (its key: XAI_NOTEBOOK_ENGINE_KEY), or
 the name of an engine that an installed package offers.
 
-Words in a prompt that rehearse moderation:
+Marks in a prompt that simulate moderation:
   [moderated]     every image of the request is withheld
   [moderated:2]   the second image is withheld
 """

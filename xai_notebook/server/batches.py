@@ -189,7 +189,7 @@ class Batches:
         if request.input_file_id:
             raise Refusal(
                 grpc.StatusCode.UNIMPLEMENTED,
-                "The embedded server reads no file of requests. Add them with AddBatchRequests.",
+                "The embedded server reads no requests from files. Add them with AddBatchRequests.",
             )
         now = self._clock()
         batch = _Batch(f"batch_{uuid.uuid4()}", request.name, now, now + faults.lifetime)
@@ -302,7 +302,7 @@ class Batches:
         if size > self._bytes_left:
             raise Refusal(
                 grpc.StatusCode.FAILED_PRECONDITION,
-                "The embedded server holds no more requests. Start it again.",
+                "The embedded server holds no more requests. Restart it.",
             )
         added: dict[str, wire.BatchRequest] = {}
         for each in request.batch_requests:
@@ -310,7 +310,7 @@ class Batches:
             if key in batch.entries or key in added:
                 raise invalid(f"The batch_request_id {key!r} exists already.")
             if not each.HasField("image_request"):
-                raise invalid("The embedded server takes batches of images only.")
+                raise invalid("The embedded server accepts only image requests in a batch.")
             if (model := each.image_request.model) in self._faults.batches.unbatchable:
                 raise invalid(f"The model {model!r} does not support batch requests.")
             added[key] = each

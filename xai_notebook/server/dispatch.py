@@ -67,20 +67,17 @@ class Methods:
 
     A method receives the parsed request and may raise a `Refusal`. Requests are parsed here,
     because gRPC's error for an invalid message would contain the name of a Python class.
+
+    Attributes:
+        handlers: One handler for each method.
+        paths: The gRPC path of each method.
     """
 
     def __init__(self, log: CallLog, faults: Faults) -> None:
         """Start without methods. `log` receives every call; `faults` can make calls fail."""
         self._log, self._faults = log, faults
-        self._services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
-
-    def handlers(self) -> list[grpc.GenericRpcHandler]:
-        """Return one handler for each service of the API."""
-        return [grpc.method_handlers_generic_handler(*item) for item in self._services.items()]
-
-    def paths(self) -> list[str]:
-        """Return the gRPC path of each method."""
-        return [f"/{service}/{name}" for service, names in self._services.items() for name in names]
+        self.handlers: list[grpc.GenericRpcHandler] = []
+        self.paths: list[str] = []
 
     def add(
         self, path: str, answer: Callable[[Any], Awaitable[Message]], kind: type[Message]
@@ -88,7 +85,7 @@ class Methods:
         """Add a method with one request, of type `kind`, and one reply."""
 
         async def handle(data: bytes, context: Any) -> bytes:
-            async with self._answering(path, data, kind, context) as request:
+            async with self._logged_call(path, data, kind, context) as request:
                 return (await answer(request)).SerializeToString()
 
         self._register(path, grpc.unary_unary_rpc_method_handler(handle))
@@ -103,7 +100,7 @@ class Methods:
 
         async def handle(stream: AsyncIterator[bytes], context: Any) -> bytes:
             data = await anext(aiter(stream), b"")
-            async with self._answering(path, data, kind, context) as first:
+            async with self._logged_call(path, data, kind, context) as first:
 
                 async def requests() -> AsyncIterator[Message]:
                     yield first
@@ -111,7 +108,7 @@ class Methods:
                         try:
                             message = kind.FromString(data)
                         except DecodeError:
-                            raise _not_a(kind) from None
+                            raise _invalid_message(kind) from None
                         yield message
 
                 return (await answer(requests())).SerializeToString()
@@ -119,15 +116,12 @@ class Methods:
         self._register(path, grpc.stream_unary_rpc_method_handler(handle))
 
     def add_download(
-        self,
-        path: str,
-        answer: Callable[[Any], AsyncIterator[Message]],
-        kind: type[Message],
+        self, path: str, answer: Callable[[Any], AsyncIterator[Message]], kind: type[Message]
     ) -> None:
         """Add a method that replies with a stream."""
 
         async def handle(data: bytes, context: Any) -> AsyncIterator[bytes]:
-            async with self._answering(path, data, kind, context) as request:
+            async with self._logged_call(path, data, kind, context) as request:
                 async for reply in answer(request):
                     yield reply.SerializeToString()
 
@@ -135,10 +129,11 @@ class Methods:
 
     def _register(self, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> None:
         service, method = path.lstrip("/").split("/")
-        self._services.setdefault(service, {})[method] = handler
+        self.handlers.append(grpc.method_handlers_generic_handler(service, {method: handler}))
+        self.paths.append(path)
 
     @asynccontextmanager
-    async def _answering(
+    async def _logged_call(
         self, path: str, data: bytes, kind: type[Message], context: Any
     ) -> AsyncIterator[Message]:
         """Parse the request and log the call. A `Refusal` sets the status of the call."""
@@ -147,7 +142,7 @@ class Methods:
         try:
             request = kind.FromString(data)
         except DecodeError:
-            request, refusal = kind(), _not_a(kind)
+            request, refusal = kind(), _invalid_message(kind)
         else:
             if fault := self._faults.failure_of(path):
                 refusal = Refusal.of(fault)
@@ -172,8 +167,8 @@ class Methods:
             await context.abort(refusal.code, refusal.details, (*refusal.trailing, _HEAD))
 
 
-def _not_a(kind: type[Message]) -> Refusal:
-    """Return the refusal of a request that is not a message of this type."""
+def _invalid_message(kind: type[Message]) -> Refusal:
+    """Return the refusal of a request that is not a message of the type `kind`."""
     return Refusal(
         grpc.StatusCode.INVALID_ARGUMENT, f"The request is not a {kind.DESCRIPTOR.name} message."
     )

@@ -121,7 +121,7 @@ class Engine(ABC):
         existing = ", ".join(model.name for model in models)
         raise Refusal(
             grpc.StatusCode.NOT_FOUND,
-            f"The model {name!r} does not exist. Those that do: {existing}.",
+            f"The model {name!r} does not exist. Existing models: {existing}.",
         )
 
     async def source(self, name: str) -> str:

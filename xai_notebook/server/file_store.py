@@ -78,7 +78,7 @@ class FileStore:
         self._keep_bytes = keep_bytes
         self._clock = clock
         self._files: dict[str, _StoredFile] = {}
-        web.share(self._published)
+        web.find_shared = self._published
 
     # gRPC methods
 
@@ -104,7 +104,7 @@ class FileStore:
     async def list_all(self, request: wire.ListFilesRequest) -> wire.ListFilesResponse:
         """Return a page of the files that match the filter."""
         facts = {file.id: self._facts(file) for file in self._unexpired().values()}
-        matching = _Filter(request.filter, facts).either() if request.filter else facts
+        matching = _Filter(request.filter, facts).match_any() if request.filter else facts
         found = [file_id for file_id in facts if file_id in matching]
         field = _SORTS.get(request.sort_by)
         if field is None:
@@ -118,11 +118,11 @@ class FileStore:
 
     async def get(self, request: wire.RetrieveFileRequest) -> wire.File:
         """Describe a file."""
-        return self._message(self._find(request.file_id))
+        return self._message(self.find(request.file_id))
 
     async def delete(self, request: wire.DeleteFileRequest) -> wire.DeleteFileResponse:
         """Delete a file and its public link."""
-        file = self._find(request.file_id)
+        file = self.find(request.file_id)
         del self._files[file.id]
         return wire.DeleteFileResponse(id=file.id, deleted=True)
 
@@ -130,7 +130,7 @@ class FileStore:
         self, request: wire.RetrieveFileContentRequest
     ) -> AsyncIterator[wire.FileContentChunk]:
         """Yield the content of a file in chunks."""
-        data = self._find(request.file_id).data
+        data = self.find(request.file_id).data
         for start in range(0, len(data), CHUNK_BYTES):
             if self._faults.files.chunk_delay > 0:
                 await asyncio.sleep(self._faults.files.chunk_delay)
@@ -142,7 +142,7 @@ class FileStore:
         """Create a public link for a file, or change the expiry of its link."""
         if self._faults.files.public_url_error:
             raise Refusal(grpc.StatusCode.INTERNAL, self._faults.files.public_url_error)
-        file = self._find(request.file_id)
+        file = self.find(request.file_id)
         self._publish(file, request.expires_after if request.HasField("expires_after") else None)
         return wire.CreatePublicUrlResponse(
             public_url=self._url(file), expires_at=timestamp(file.link_expires)
@@ -152,7 +152,7 @@ class FileStore:
         self, request: wire.RevokePublicUrlRequest
     ) -> wire.RevokePublicUrlResponse:
         """Revoke the public link of a file, if it has one."""
-        file = self._find(request.file_id)
+        file = self.find(request.file_id)
         url, file.link = self._url(file), None
         return wire.RevokePublicUrlResponse(
             file_id=file.id, revoked=url is not None, public_url=url
@@ -160,15 +160,20 @@ class FileStore:
 
     # Used by the image service
 
-    def read(self, file_id: str) -> bytes:
-        """Return the bytes of a file.
+    def find(self, file_id: str) -> _StoredFile:
+        """Return a file.
 
         Raises:
             Refusal: NOT_FOUND if the file does not exist.
         """
-        return self._find(file_id).data
+        file = self._unexpired().get(file_id)
+        if file is None:
+            raise Refusal(grpc.StatusCode.NOT_FOUND, f"The file {file_id!r} does not exist.")
+        return file
 
-    def keep(self, image: wire.GeneratedImage, data: bytes, options: wire.StorageOptions) -> None:
+    def store_image(
+        self, image: wire.GeneratedImage, data: bytes, options: wire.StorageOptions
+    ) -> None:
         """Store a picture, and write its id and link, or the error, into `image`."""
         if self._faults.files.storage_error:
             image.storage_error = self._faults.files.storage_error
@@ -231,12 +236,6 @@ class FileStore:
                 self._files.pop(file.id, None)  # input images are read on worker threads
         return self._files
 
-    def _find(self, file_id: str) -> _StoredFile:
-        file = self._unexpired().get(file_id)
-        if file is None:
-            raise Refusal(grpc.StatusCode.NOT_FOUND, f"The file {file_id!r} does not exist.")
-        return file
-
     def _publish(self, file: _StoredFile, lifetime: int | None) -> None:
         if not file.media_type.startswith(("image/", "video/")) and (
             file.media_type != "application/pdf"
@@ -257,7 +256,7 @@ class FileStore:
         """Return the public link of a file. None if it has no link or the link has expired."""
         if file.link_expires is not None and file.link_expires <= self._clock():
             file.link = None
-        return None if file.link is None else self._web.address(file.link)
+        return None if file.link is None else self._web.base + file.link
 
     def _published(self, name: str) -> tuple[bytes, str] | None:
         """Return bytes and media type of the file with this public link, or None."""
@@ -333,25 +332,25 @@ class _Filter:
         self._tokens = tokens if len(tokens) <= _MAX_TOKENS else [text[:20]]
         self._files = files
 
-    def either(self, end: str = "") -> set[str]:
+    def match_any(self, end: str = "") -> set[str]:
         """Evaluate terms combined with OR and AND, up to the token `end`."""
-        found = self._both()
+        found = self._match_all()
         while self._skip("OR"):
-            found |= self._both()
+            found |= self._match_all()
         self._expect(end)
         return found
 
-    def _both(self) -> set[str]:
-        found = self._term()
+    def _match_all(self) -> set[str]:
+        found = self._match_term()
         while self._skip("AND"):
-            found &= self._term()
+            found &= self._match_term()
         return found
 
-    def _term(self) -> set[str]:
+    def _match_term(self) -> set[str]:
         if self._skip("NOT"):
-            return self._files.keys() - self._term()
+            return self._files.keys() - self._match_term()
         if self._skip("("):
-            return self.either(")")
+            return self.match_any(")")
         field, sign, literal = self._expect(*_FIELDS), self._expect(*_COMPARE), self._expect()
         return {
             file_id
@@ -374,14 +373,14 @@ class _Filter:
         return self._tokens.pop(0)
 
 
-def _compare(held: str | int | None, sign: str, literal: str) -> bool:
+def _compare(value: str | int | None, sign: str, literal: str) -> bool:
     """Compare a field with a literal, as numbers if both are numbers, otherwise as text."""
-    if literal == "null" or held is None:
-        return sign in {"=", "!="} and _COMPARE[sign](held is None, literal == "null")
-    if isinstance(held, int):
+    if literal == "null" or value is None:
+        return sign in {"=", "!="} and _COMPARE[sign](value is None, literal == "null")
+    if isinstance(value, int):
         with contextlib.suppress(ValueError):
-            return _COMPARE[sign](held, float(literal))
-    return _COMPARE[sign](str(held), literal[1:-1] if literal[0] in "\"'" else literal)
+            return _COMPARE[sign](value, float(literal))
+    return _COMPARE[sign](str(value), literal[1:-1] if literal[0] in "\"'" else literal)
 
 
 _MAX_HEAD: Final = 16 << 10
@@ -400,7 +399,13 @@ class _File:
 
 
 class FileServer:
-    """HTTP server on loopback. Each file has an unguessable URL that expires."""
+    """HTTP server on loopback. Each file has an unguessable URL that expires.
+
+    Attributes:
+        base: Start of all URLs, which a file's name follows; `""` before the start.
+        served: Number of files served.
+        find_shared: Returns bytes and media type of another file to serve, by its name, or None.
+    """
 
     def __init__(self, *, host: str, faults: Faults, keep_seconds: float, keep_bytes: int) -> None:
         """Create the server without binding a port; `EmbeddedServer` describes the options."""
@@ -414,16 +419,16 @@ class FileServer:
         self._open = 0
         self._bytes = 0
         self._server: asyncio.Server | None = None
-        self._base = ""
+        self.base = ""
         self._names: frozenset[str] = frozenset()
-        self._find_shared: Callable[[str], tuple[bytes, str] | None] = lambda _: None
+        self.find_shared: Callable[[str], tuple[bytes, str] | None] = lambda _: None
 
     async def start(self) -> None:
         """Bind a free port of the host."""
         self._server = await asyncio.start_server(self._answer, self._host, 0, limit=_MAX_HEAD)
         port = self._server.sockets[0].getsockname()[1]
         host = f"[{self._host}]" if ":" in self._host else self._host
-        self._base = f"http://{host}:{port}/"
+        self.base = f"http://{host}:{port}/"
         self._names = frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]"))
 
     async def stop(self) -> None:
@@ -440,26 +445,18 @@ class FileServer:
         self._files[name] = _File(content, media_type, time.monotonic() + self._keep_seconds)
         self._bytes += len(content)
         self._drop_old()
-        return self.address(name)
-
-    def share(self, find: Callable[[str], tuple[bytes, str] | None]) -> None:
-        """Also serve other files; `find` returns bytes and media type for a name, or None."""
-        self._find_shared = find
-
-    def address(self, name: str) -> str:
-        """Return the URL for a name."""
-        return self._base + name
+        return self.base + name
 
     def get(self, url: str) -> bytes | None:
         """Return the content of a URL of this server, or None for any other URL."""
-        if not self._base or not url.startswith(self._base):
+        if not self.base or not url.startswith(self.base):
             return None
-        file = self._lookup(url[len(self._base) :])
+        file = self._lookup(url[len(self.base) :])
         return None if file is None else file.content
 
     def _lookup(self, name: str) -> _File | None:
         self._drop_old()
-        if name not in self._files and (shared := self._find_shared(name)):
+        if name not in self._files and (shared := self.find_shared(name)):
             return _File(*shared, time.monotonic())  # no caching: the link can be revoked
         return self._files.get(name)
 

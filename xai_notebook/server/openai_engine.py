@@ -85,14 +85,10 @@ def list_entries(reply: dict[str, Any]) -> list[dict[str, Any]]:
     return [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
 
 
-def cost_ticks(headers: Mapping[str, str], pictures: int) -> int | None:
-    """Return the cost per picture that LiteLLM reports in a header; None if it is implausible.
-
-    Raises:
-        KeyError: The reply reports no cost.
-    """
+def cost_ticks(header: str, pictures: int) -> int | None:
+    """Return the cost per picture from LiteLLM's header; None if it is implausible."""
     try:
-        usd = float(headers["x-litellm-response-cost"])
+        usd = float(header)
     except ValueError:
         usd = math.nan
     return round(usd * _TICKS / max(pictures, 1)) if 0 <= usd <= _MAX_USD else None
@@ -177,10 +173,11 @@ class ErrorBody:
             return cls(str(reply.get("message") or error))
         detail = error.get("detail")
         if isinstance(detail, list):
-            return cls(
-                "; ".join(str(_get(item, "msg")) for item in detail),
-                names=frozenset(str(_last(_get(item, "loc"))) for item in detail),
-            )
+            items = [i if isinstance(i, dict) else {"msg": i, "loc": i} for i in detail]
+            text = "; ".join(str(item.get("msg", "")) for item in items)
+            places = [item.get("loc", "") for item in items]
+            last = [place[-1] if isinstance(place, list) and place else place for place in places]
+            return cls(text, names=frozenset(map(str, last)))
         text = error.get("message") or detail or error.get("error") or ""
         code = f"{error.get('code') or ''} {error.get('type') or ''}".strip()
         return cls(str(text), code, frozenset(filter(None, [str(error.get("param") or "")])))
@@ -195,14 +192,6 @@ class ErrorBody:
         if self.names:
             return parameter in {name.removesuffix("[]") for name in self.names}
         return re.search(_WORDS[parameter], self.text, re.IGNORECASE) is not None
-
-
-def _get(thing: Any, name: str) -> Any:
-    return thing.get(name, "") if isinstance(thing, dict) else thing
-
-
-def _last(thing: Any) -> Any:
-    return thing[-1] if isinstance(thing, list) and thing else thing
 
 
 @dataclass(slots=True)
@@ -241,12 +230,8 @@ class Capabilities:
     def learn(self, error: ErrorBody, sent: Mapping[str, Any]) -> str | None:
         """Learn from a refusal how to send the refused parameter from now on.
 
-        Args:
-            error: The refusal.
-            sent: The changeable parameters with the values that were sent.
-
-        Returns:
-            The name of the refused parameter. None if the refusal is not about any of `sent`.
+        `sent` are the changeable parameters with the values that were sent. Return the name of the
+        refused parameter, or None if the refusal is about none of them.
         """
         named = next((parameter for parameter in sent if error.about(parameter)), None)
         if named == "n":
@@ -255,9 +240,8 @@ class Capabilities:
             size = sent["size"]
             listed = [(int(width), int(height)) for width, height in _SIZE.findall(error.text)]
             sizes = frozenset(each for each in listed if min(each) >= _COARSE and each != size)
-            if sizes:
-                self.sizes = sizes
-            else:
+            self.sizes = sizes or self.sizes
+            if not sizes:
                 side = math.sqrt(size[0] * size[1])
                 self.side = next((s for s in _SMALLER if s < _SHRINK * side), _SMALLER[-1])
         elif named == "image":
@@ -270,10 +254,7 @@ class Capabilities:
 def _rectangle(ratio: float, side: int, multiple: int) -> Size:
     """Return the size with this ratio and about the area of a square with this side."""
     across, down = side * math.sqrt(ratio), side / math.sqrt(ratio)
-    return (
-        max(1, round(across / multiple)) * multiple,
-        max(1, round(down / multiple)) * multiple,
-    )
+    return (max(1, round(across / multiple)) * multiple, max(1, round(down / multiple)) * multiple)
 
 
 def _nearest(sizes: Iterable[Size], ratio: float, side: int) -> Size:
@@ -312,16 +293,19 @@ _MODERATED: Final = frozenset({400, 403, 422, 451})
 _REDIRECTS: Final = range(300, 400)
 _BUSY: Final = (429, 503)
 _NO_RETRY: Final = (("grpc-retry-pushback-ms", "-1"),)
-_FAILED: Final = (Code.INTERNAL, "failed. It may have done the work, so the order is not repeated.")
+_FAILED: Final = (
+    Code.INTERNAL,
+    "failed. It may have done the work, so the request is not repeated.",
+)
 _STATUSES: Final[dict[int, tuple[Code, str]]] = {
     400: (Code.INVALID_ARGUMENT, "does not accept the request."),
-    401: (Code.FAILED_PRECONDITION, "wants another key. Set it in XAI_NOTEBOOK_ENGINE_KEY."),
-    403: (Code.FAILED_PRECONDITION, "does not allow this, at least not with that key."),
+    401: (Code.FAILED_PRECONDITION, "does not accept the key. Set XAI_NOTEBOOK_ENGINE_KEY."),
+    403: (Code.FAILED_PRECONDITION, "does not allow this request with this key."),
     404: (Code.FAILED_PRECONDITION, "does not know the address or the model."),
     405: (Code.UNIMPLEMENTED, "does not support this."),
-    413: (Code.INVALID_ARGUMENT, "finds the request too large. Use smaller images."),
+    413: (Code.INVALID_ARGUMENT, "rejects the request as too large. Use smaller images."),
     422: (Code.INVALID_ARGUMENT, "does not accept the request."),
-    429: (Code.RESOURCE_EXHAUSTED, "has too much to do, or the quota is used up."),
+    429: (Code.RESOURCE_EXHAUSTED, "is overloaded, or the quota is used up."),
     501: (Code.UNIMPLEMENTED, "does not support this."),
     503: (Code.UNAVAILABLE, "is not ready."),
 }
@@ -339,16 +323,18 @@ def _parse_url(url: str) -> tuple[WebAddress, str, bool]:
     """
     text, _, model = url.strip().partition("#")
     if not text.lower().startswith(_SCHEMES):
-        raise _wrong("is not an http or https URL")
+        raise _invalid_url("is not an http or https URL")
     if "@" in text.split("/")[2] or "?" in text:
-        raise _wrong("contains a password or a query. A key belongs in XAI_NOTEBOOK_ENGINE_KEY")
+        raise _invalid_url(
+            "contains a password or a query. A key belongs in XAI_NOTEBOOK_ENGINE_KEY"
+        )
     try:
         base = WebAddress.parse(text)
     except RefusedError:
-        raise _wrong("is not a valid URL") from None
+        raise _invalid_url("is not a valid URL") from None
     is_private = is_loopback(base.host) or _is_private(base.host)
     if base.scheme == "http" and not is_private:
-        raise _wrong(
+        raise _invalid_url(
             f"goes to {base.host} without TLS. Use https, localhost or a private IP address"
         )
     return replace(base, target=base.target.rstrip("/") or "/v1"), model.strip(), is_private
@@ -364,7 +350,7 @@ def _is_private(host: str) -> bool:
     return not (address.is_global or address.is_reserved or any(special))
 
 
-def _wrong(why: str) -> ConfigurationError:
+def _invalid_url(why: str) -> ConfigurationError:
     return ConfigurationError(
         f"XAI_NOTEBOOK_ENGINE {why}. It must look like http://localhost:8000/v1#MODEL."
     )
@@ -498,7 +484,7 @@ class OpenAIEngine(Engine):
         Raises:
             Refusal: The first request returned no picture.
         """
-        results = await self._order(order, len(indices), inputs)
+        results = await self._request_pictures(order, len(indices), inputs)
         missing = len(indices) - len(results)
         if missing <= 0:
             return results
@@ -506,19 +492,19 @@ class OpenAIEngine(Engine):
         counts = [min(most, missing - first) for first in range(0, missing, most)]
         slots = asyncio.Semaphore(_CONCURRENCY)
 
-        async def order_more(count: int) -> list[EngineResult]:
+        async def request_more(count: int) -> list[EngineResult]:
             async with slots:
-                return await self._order(order, count, inputs)
+                return await self._request_pictures(order, count, inputs)
 
         # If a later request is refused, keep the earlier pictures: they may have cost money.
-        for more in await asyncio.gather(*map(order_more, counts), return_exceptions=True):
+        for more in await asyncio.gather(*map(request_more, counts), return_exceptions=True):
             if isinstance(more, list):
                 results += more
             elif not isinstance(more, Refusal):
                 raise more
         return results
 
-    async def _order(
+    async def _request_pictures(
         self, order: ImageOrder, count: int, inputs: Sequence[EngineInput]
     ) -> list[EngineResult]:
         """Request pictures. Retry with a changed parameter after a refusal before any work.
@@ -529,7 +515,7 @@ class OpenAIEngine(Engine):
         changed: set[str] = set()
         while True:
             asked = min(count, self._capabilities.most)
-            request, sent = self._request(order, asked, inputs)
+            request, sent = self._build_request(order, asked, inputs)
             response = await self._send(request)
             if response.status == _OK:
                 return await self._pictures(response)
@@ -544,7 +530,7 @@ class OpenAIEngine(Engine):
                 raise self._status_refusal(response)
             changed.add(parameter)
 
-    def _request(
+    def _build_request(
         self, order: ImageOrder, count: int, inputs: Sequence[EngineInput]
     ) -> tuple[HttpRequest, dict[str, Any]]:
         """Return the HTTP request and its changeable parameters."""
@@ -581,10 +567,9 @@ class OpenAIEngine(Engine):
             Refusal: No picture is usable.
         """
         entries = list_entries(await asyncio.to_thread(self._parse, response))
-        try:
-            cost = cost_ticks(response.headers, len(entries))
-        except KeyError:
-            cost = 0 if self.free else None
+        cost = 0 if self.free else None
+        if (header := response.headers.get("x-litellm-response-cost")) is not None:
+            cost = cost_ticks(header, len(entries))
         results, problem, space = [], "it is empty", _MAX_PICTURES_BYTES
         for entry in entries[: 4 * settings.MAX_IMAGES]:
             try:
@@ -623,7 +608,7 @@ class OpenAIEngine(Engine):
         except BrokenError as error:
             refusal = self._refusal(
                 Code.INTERNAL,
-                f"failed: {error}. It may have done the work, so the order is not repeated.",
+                f"failed: {error}. It may have done the work, so the request is not repeated.",
             )
         raise refusal
 
@@ -637,7 +622,10 @@ class OpenAIEngine(Engine):
         """Return the refusal for an HTTP status other than 200."""
         code, text = _STATUSES.get(response.status, _FAILED)
         if response.status in _REDIRECTS:
-            code, text = Code.FAILED_PRECONDITION, "redirects, which is not followed."
+            code, text = (
+                Code.FAILED_PRECONDITION,
+                "redirects requests; redirects are not followed.",
+            )
         trailing: tuple[tuple[str, str], ...] = ()
         if response.status in _BUSY:
             pause = response.headers.get("retry-after", "")

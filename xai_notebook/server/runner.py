@@ -188,9 +188,9 @@ class EmbeddedServer:
         methods = service.methods()
         interceptors = []
         if self._api_key is not None:
-            interceptors.append(AuthInterceptor(self._log, self._api_key, methods.paths()))
+            interceptors.append(AuthInterceptor(self._log, self._api_key, methods.paths))
         server = grpc.aio.server(options=_OPTIONS, interceptors=interceptors)
-        server.add_generic_rpc_handlers(tuple(methods.handlers()))
+        server.add_generic_rpc_handlers(tuple(methods.handlers))
         host = f"[{self._host}]" if ":" in self._host else self._host
         try:
             self._probe()

@@ -190,8 +190,8 @@ class Service:
         Raises:
             Refusal: The engine made no picture.
         """
-        asked = request.n or 1
-        indices = range(max(0, asked - self._faults.short))
+        requested = request.n or 1
+        indices = range(max(0, requested - self._faults.short))
         withheld: set[int] = set()
         if self._engine.previews:  # other engines have their own moderation
             for mark in _MODERATED.finditer(request.prompt):
@@ -200,21 +200,21 @@ class Service:
             index: EngineResult(None) for index in indices if index in withheld
         }
         wanted = [index for index in indices if index not in withheld]
-        made: Sequence[EngineResult | None] = []
+        pictures: Sequence[EngineResult | None] = []
         if self._faults.empty:
-            made = [None] * len(wanted)
+            pictures = [None] * len(wanted)
         elif self._faults.garbage is not None:
-            made = [EngineResult(self._faults.garbage)] * len(wanted)
+            pictures = [EngineResult(self._faults.garbage)] * len(wanted)
         elif wanted:
             takes = [first + index for index in wanted]
-            made = await self._engine.make_each(order, takes, inputs)
+            pictures = await self._engine.make_each(order, takes, inputs)
         # An engine can return fewer pictures than requested, or more.
-        results.update(zip(chain(wanted, count(asked)), made, strict=False))
+        results.update(zip(chain(wanted, count(requested)), pictures, strict=False))
         return results
 
     def _read_input(self, source: wire.ImageUrlContent) -> EngineInput:
         if source.HasField("file_id"):
-            data = self._stored.read(source.file_id)
+            data = self._stored.find(source.file_id).data
         else:
             data = read_input(source.image_url, self._files)
         return EngineInput(data, decode_input(data))
@@ -240,7 +240,7 @@ class Service:
         if self._faults.min_bytes:
             data = _padded(data, self._faults.min_bytes)
         if request.HasField("storage_options"):
-            self._stored.keep(image, data, request.storage_options)
+            self._stored.store_image(image, data, request.storage_options)
         if request.format != wire.ImageFormat.IMG_FORMAT_BASE64:  # also if the field is unset
             image.url = self._files.put(data, result.media_type)
         else:

@@ -161,14 +161,24 @@ async def check_request(
         )
     if request.format not in _FORMATS:
         raise invalid(f"format must be IMG_FORMAT_BASE64 or IMG_FORMAT_URL, got {request.format}.")
-    order = _order(request, model)
-    _check_inputs(request, model)
+    order = _make_order(request, model)
+    if request.HasField("image") and request.images:
+        raise invalid("image and images must not be used together.")
+    sources = [request.image] if request.HasField("image") else request.images
+    if sources and not model.edits:
+        raise invalid(f"{model.name} does not accept input images.")
+    if len(sources) > settings.MAX_INPUT_IMAGES:
+        raise invalid(
+            f"At most {settings.MAX_INPUT_IMAGES} input images are supported, got {len(sources)}."
+        )
+    if any(not source.image_url and not source.file_id for source in sources):
+        raise invalid("An input image is empty.")
     if request.HasField("storage_options"):
         _check_storage(request.storage_options)
     return order
 
 
-def _order(request: wire.GenerateImageRequest, model: Model) -> ImageOrder:
+def _make_order(request: wire.GenerateImageRequest, model: Model) -> ImageOrder:
     """Return the order of a request after a check of its options."""
     ratio, resolution, quality = None, "1k", "medium"
     if request.HasField("aspect_ratio"):
@@ -183,26 +193,12 @@ def _order(request: wire.GenerateImageRequest, model: Model) -> ImageOrder:
         resolution = _RESOLUTIONS[request.resolution]
     if request.HasField("quality"):
         if not model.has_quality:
-            able = ", ".join(each.name for each in MODELS if each.has_quality)
-            raise invalid(f"quality is not supported by {model.name}, only by {able}.")
+            supporting = ", ".join(each.name for each in MODELS if each.has_quality)
+            raise invalid(f"quality is not supported by {model.name}, only by {supporting}.")
         if request.quality not in _QUALITIES:
             raise invalid("quality must be low or medium.")
         quality = _QUALITIES[request.quality]
     return ImageOrder(request.prompt, model.name, ratio, resolution, quality)
-
-
-def _check_inputs(request: wire.GenerateImageRequest, model: Model) -> None:
-    if request.HasField("image") and request.images:
-        raise invalid("image and images must not be used together.")
-    sources = [request.image] if request.HasField("image") else request.images
-    if sources and not model.edits:
-        raise invalid(f"{model.name} does not accept input images.")
-    if len(sources) > settings.MAX_INPUT_IMAGES:
-        raise invalid(
-            f"At most {settings.MAX_INPUT_IMAGES} input images are supported, got {len(sources)}."
-        )
-    if any(not source.image_url and not source.file_id for source in sources):
-        raise invalid("An input image is empty.")
 
 
 def _check_storage(options: wire.StorageOptions) -> None:
@@ -244,10 +240,7 @@ def timestamp(seconds: float | None) -> Timestamp | None:
 def page_of(items: Sequence[_T], limit: int, token: str) -> tuple[Sequence[_T], str | None]:
     """Return one page of a list, and the token for the next page or None.
 
-    Args:
-        items: The complete list.
-        limit: Items per page, 1 to 100. Any other number means 100.
-        token: The token returned with the previous page, or `""` for the first page.
+    A page has 1 to 100 items; any other `limit` means 100. The first page has the token `""`.
     """
     size = limit if 0 < limit <= _MAX_PAGE else _MAX_PAGE
     start = int(token) if token.isdecimal() else 0

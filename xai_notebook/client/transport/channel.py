@@ -219,7 +219,7 @@ def call_metadata(extra: Iterable[tuple[str, str | bytes]] = ()) -> grpc.aio.Met
         problems = (_problem(name, value) for name, value in pairs)
         problem = next(filter(None, problems), None)
     except (AttributeError, TypeError, ValueError):
-        problem = "is not made of pairs: a name and a text each"
+        problem = "must consist of pairs of a name and a string"
     if problem:
         del pairs, extra
         raise ConfigurationError(f"The metadata {problem}.")
@@ -233,10 +233,10 @@ def call_metadata(extra: Iterable[tuple[str, str | bytes]] = ()) -> grpc.aio.Met
 def _problem(name: str, value: str | bytes) -> str | None:
     """Return the reason why a header cannot be sent, as the end of a sentence; None if it can."""
     if name == "authorization":
-        return "holds an authorization header. Give the key as api_key instead"
+        return "contains an authorization header. Pass the key as api_key instead"
     if _HEADER_NAME.fullmatch(name) is None:
-        return "holds a name that no header can have"
+        return "contains a name that is not valid for a header"
     if name.endswith("-bin"):
-        return None if isinstance(value, bytes) else f"holds no bytes for {name}"
+        return None if isinstance(value, bytes) else f"needs bytes for {name}"
     text = isinstance(value, str) and value.isascii() and value.isprintable()
-    return None if text else f"holds no text of printable ASCII characters for {name}"
+    return None if text else f"needs printable ASCII text for {name}"

@@ -30,7 +30,7 @@ from xai_notebook.client.transport.retry import (
     wait_before_retry,
 )
 from xai_notebook.client.transport.scrubbing import scrub_message
-from xai_notebook.client.transport.status import CallInfo, scrubbed, translate
+from xai_notebook.client.transport.status import CallInfo, scrub_error, translate
 from xai_notebook.errors import (
     CallCancelledError,
     ConfigurationError,
@@ -94,9 +94,6 @@ class Connection:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
-    def __repr__(self) -> str:
-        return f"Connection({self.endpoint})"
-
     async def unary(
         self,
         method: str,
@@ -108,17 +105,11 @@ class Connection:
         on_attempt: OnAttempt | None = None,
         on_reply: OnReply | None = None,
     ) -> Reply:
-        """Send `request` and return the reply.
+        """Send `request` and return the reply, a message of the class `reply`.
 
-        Args:
-            method: Path of the gRPC method.
-            request: The message to send.
-            reply: Class of the reply.
-            model: Name of the model in error messages.
-            timeout: Deadline in seconds over all attempts; default: the client's.
-            on_attempt: Called with each failed attempt that is retried, after the client's own
-                callback.
-            on_reply: Called with the bytes of the reply before they are parsed.
+        `timeout` is in seconds, over all attempts; default: the client's. Error messages name the
+        `model`. `on_attempt` is called with each failed attempt that is retried, after the client's
+        own callback, and `on_reply` with the bytes of the reply before they are parsed.
 
         Raises:
             ApiError: The server sent a status other than OK, or did not answer.
@@ -223,7 +214,7 @@ class Connection:
                 # Drop the traceback: its frames refer to the task, which refers to this exception.
                 rpc_error, kind = failure.with_traceback(None).error, failure.kind
             except NoMessageError as none:
-                raise ReplyError(self._broken("ended early")) from none.with_traceback(None)
+                raise ReplyError(self._broken_reply("ended early")) from none.with_traceback(None)
             except grpc.aio.BaseError as raised:
                 error, kind = raised, FailureKind.LOST
                 break
@@ -231,7 +222,7 @@ class Connection:
                 self._raise_if_closed_meanwhile()
                 raise
             # Outside the handler; otherwise `__context__` would keep an error with an echoed key.
-            error = rpc_error = scrubbed(rpc_error, self._key)
+            error = rpc_error = scrub_error(rpc_error, self._key)
             wait = wait_before_retry(method, rpc_error, kind, attempts)
             if attempts >= max_attempts or wait is None or wait >= deadline.remaining():
                 break
@@ -264,13 +255,13 @@ class Connection:
             # Not by gRPC, which would log an error about an invalid reply and return None.
             message = parse_reply(kind, data)
         except DecodeError as error:
-            raise ReplyError(self._broken("cannot be read")) from error
+            raise ReplyError(self._broken_reply("cannot be read")) from error
         scrub_message(message, self._key)
         return message
 
-    def _broken(self, how: str) -> str:
+    def _broken_reply(self, how: str) -> str:
         return (
-            f"The reply of {self._title} {how}; what was asked for may have been billed."
+            f"The reply of {self._title} {how}; the request may have been billed."
             " Check XAI_API_HOST."
         )
 
@@ -313,6 +304,4 @@ class Connection:
         # Python 3.10 cannot distinguish the two, so it raises the CancelledError.
         cancelling = getattr(task, "cancelling", None)
         if self._closed and cancelling is not None and not cancelling():
-            raise CallCancelledError(
-                "The client was closed while a call was under way.", code="CANCELLED"
-            )
+            raise CallCancelledError("The client was closed during a call.", code="CANCELLED")

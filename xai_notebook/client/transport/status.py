@@ -53,9 +53,7 @@ class CallInfo:
         key: API key to keep out of the message; None if no key was sent.
         model: Name of the requested model, or `""`.
         timeout: Deadline of the call in seconds.
-        attempts: Number of attempts.
         elapsed: Duration of the call in seconds.
-        method: Path of the gRPC method.
         loopback: Whether the server is on this computer.
     """
 
@@ -83,7 +81,7 @@ def one_line(text: str, key: ApiKey | None = None) -> str:
     return line if len(line) <= MAX_DETAILS else f"{line[: MAX_DETAILS - 1]}…"
 
 
-def scrubbed(error: grpc.aio.AioRpcError, key: ApiKey | None) -> grpc.aio.AioRpcError:
+def scrub_error(error: grpc.aio.AioRpcError, key: ApiKey | None) -> grpc.aio.AioRpcError:
     """Return `error`, or a copy without the key if the server echoed it, because `%tb` shows it."""
     details, debug = error.details() or "", error.debug_error_string() or ""
     texts = [details, debug, f"{error.initial_metadata()}{error.trailing_metadata()}"]
@@ -95,12 +93,9 @@ def scrubbed(error: grpc.aio.AioRpcError, key: ApiKey | None) -> grpc.aio.AioRpc
 
 
 def translate(error: Exception, call: CallInfo, kind: FailureKind | None = None) -> ApiError:
-    """Return the package's error for `error`; the caller raises it `from error`.
+    """Return the package's error for `error`, which `scrub_error` has cleaned.
 
-    Args:
-        error: Error of grpc.aio, already `scrubbed`.
-        call: The failed call.
-        kind: Whether the attempt may have been served; default: derived from `error` alone.
+    The caller raises it `from error`. Without `kind`, the kind is derived from `error` alone.
     """
     if not isinstance(error, grpc.aio.AioRpcError):
         details = one_line(str(error), call.key)
@@ -124,13 +119,13 @@ def translate(error: Exception, call: CallInfo, kind: FailureKind | None = None)
         and error_class is not errors.DeadlineExceededError
         and not is_size_limit(error)
     ):
-        message = _broken(error, call, kind)
+        message = _broken_message(error, call, kind)
     elif ordered:
-        message = _in_doubt(f"{call.subject} answered {code.name}", call)
+        message = _doubt_message(f"{call.subject} answered {code.name}", call)
     elif error_class is errors.UnavailableError:
-        message = _unavailable(error, call, kind)
+        message = _unavailable_message(error, call, kind)
     else:
-        message = _cause_and_cure(error_class, error, call, kind)
+        message = _status_message(error_class, error, call, kind)
     details = one_line(error.details() or "", call.key)
     if details and details.upper().replace(" ", "_") != code.name:
         message = f"{message}\nDetails: {details}"
@@ -182,11 +177,11 @@ def _is_request_too_large(error: grpc.aio.AioRpcError, kind: FailureKind) -> boo
     return kind not in _UNKNOWN and _REQUEST_TOO_LARGE.match(error.details() or "") is not None
 
 
-_DOUBT = ("What was asked for may have been billed", "run it again if you want to")
+_DEFAULT_DOUBT = ("The request may have been billed", "run it again if you want to")
 _DOUBTS = {
     wire.CREATE_BATCH: (
-        "The batch may have been made",
-        "look for its name in batch.list() before you make it again",
+        "The batch may have been created",
+        "look for its name in batch.list() before you create it again",
     ),
     wire.ADD_BATCH_REQUESTS: (
         "The requests may have been added",
@@ -196,12 +191,12 @@ _DOUBTS = {
         "The file may have been stored",
         "look for it in files.list() before you upload it again",
     ),
-    wire.DELETE_FILE: ("The file may have been deleted", "ask with files.get()"),
+    wire.DELETE_FILE: ("The file may have been deleted", "check with files.get()"),
 }
 """The possible effect of a call that may have been served, and how the user can check it."""
 
 
-def _broken(error: grpc.aio.AioRpcError, call: CallInfo, kind: FailureKind) -> str:
+def _broken_message(error: grpc.aio.AioRpcError, call: CallInfo, kind: FailureKind) -> str:
     """Return the message for an attempt that may have been served."""
     status = http_status(error)
     cure = None
@@ -209,28 +204,27 @@ def _broken(error: grpc.aio.AioRpcError, call: CallInfo, kind: FailureKind) -> s
         cause = f"A proxy before {call.host} answered with HTTP {status}"
     elif kind is FailureKind.UNPROVEN:
         cause = f"{call.subject} is not available"
-        cure = f"run it again{_when(error)}"
+        cure = f"run it again{_retry_time(error)}"
     elif kind is FailureKind.BEGUN:
         cause = f"The reply of {call.host} had begun and broke off ({error.code().name})"
     else:
         cause = f"The connection to {call.host} broke before there was a reply"
-    return _in_doubt(cause, call, cure)
+    return _doubt_message(cause, call, cure)
 
 
-def _in_doubt(cause: str, call: CallInfo, cure: str | None = None) -> str:
-    doubt, default = _DOUBTS.get(call.method, (_DOUBT[0], cure or _DOUBT[1]))
+def _doubt_message(cause: str, call: CallInfo, cure: str | None = None) -> str:
+    doubt, default = _DOUBTS.get(call.method, (_DEFAULT_DOUBT[0], cure or _DEFAULT_DOUBT[1]))
     return f"{cause}. {doubt}, so it was not sent again: {default}."
 
 
-def _unavailable(error: grpc.aio.AioRpcError, call: CallInfo, kind: FailureKind) -> str:
+def _unavailable_message(error: grpc.aio.AioRpcError, call: CallInfo, kind: FailureKind) -> str:
     host, details = call.host, error.details() or ""
     if kind is not FailureKind.UNSENT:
-        return (
-            f"{call.subject} is not available ({_times(call.attempts)}). Try again{_when(error)}."
-        )
+        tries, later = _attempts(call.attempts), _retry_time(error)
+        return f"{call.subject} is not available ({tries}). Try again{later}."
     if "Hostname Verification Check failed" in details:
         return (
-            f"The certificate of the server is made out to another host than {host}."
+            f"The certificate of the server is for another host, not for {host}."
             " Check XAI_API_HOST and HTTPS_PROXY."
         )
     if "certificate has expired" in details or "certificate is not yet valid" in details:
@@ -244,59 +238,56 @@ def _unavailable(error: grpc.aio.AioRpcError, call: CallInfo, kind: FailureKind)
             " Set SSL_CERT_FILE to the roots of your organisation."
         )
     return (
-        f"{call.subject} cannot be reached ({_times(call.attempts)})."
+        f"{call.subject} cannot be reached ({_attempts(call.attempts)})."
         " Check the network, HTTPS_PROXY and XAI_API_HOST."
     )
 
 
-def _cause_and_cure(
-    error_class: type[ApiError],
-    error: grpc.aio.AioRpcError,
-    call: CallInfo,
-    kind: FailureKind,
+def _status_message(
+    error_class: type[ApiError], error: grpc.aio.AioRpcError, call: CallInfo, kind: FailureKind
 ) -> str:
     host, model = call.host, one_line(call.model)
     if error_class is errors.AuthenticationError and call.key is None:
         where = (
-            "it is the one that the server was started with"
+            "the key that the server was started with"
             if call.loopback
-            else "console.x.ai makes one"
+            else "a key from console.x.ai"
         )
-        return f"{call.subject} asks for an API key. Set XAI_API_KEY; {where}."
+        return f"{call.subject} asks for an API key. Set XAI_API_KEY to {where}."
     if error_class is errors.ReplyTooLargeError and _is_request_too_large(error, kind):
         return "The request is too large to be sent. Use fewer or smaller input images."
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-        return f"{call.subject} does not offer this. Check XAI_API_HOST, or update xai-notebook."
+        return f"{call.subject} does not support this. Check XAI_API_HOST, or update xai-notebook."
     texts: dict[type[ApiError], str] = {
         errors.InvalidRequestError: f"{call.subject} does not accept the request.",
         errors.AuthenticationError: (
             f"The API key is not accepted by {host}. "
             + (
-                "Set XAI_API_KEY to the one that it was started with."
+                "Set XAI_API_KEY to the key that the server was started with."
                 if call.loopback
-                else "Look at XAI_API_KEY, or create a key at console.x.ai."
+                else "Check XAI_API_KEY, or create a key at console.x.ai."
             )
         ),
         errors.PermissionDeniedError: (
-            f"The API key may not do this at {host}. See its permissions at console.x.ai."
+            f"The API key has no permission for this at {host}. Check it at console.x.ai."
         ),
         errors.NotFoundError: (
-            f"{call.subject} does not know the model {model!r}. Ask for one that exists."
+            f"{call.subject} does not know the model {model!r}. Choose a model that exists."
             if model
-            else f"{call.subject} does not know what was asked for."
+            else f"{call.subject} did not find the requested object."
         ),
         errors.RateLimitError: (
             f"Too many requests to {host}, or the quota is used up"
-            f" ({_times(call.attempts)}). Try again{_when(error)}."
+            f" ({_attempts(call.attempts)}). Try again{_retry_time(error)}."
         ),
         errors.ReplyTooLargeError: (
-            "A message was over a size limit; the images may have been billed."
+            "A message exceeded a size limit; the images may have been billed."
             " Ask for fewer images, a lower resolution or the format 'url'."
         ),
-        errors.DeadlineExceededError: _late(call),
+        errors.DeadlineExceededError: _deadline_message(call),
         errors.CallCancelledError: f"{call.subject} cancelled the call. Try again.",
     }
-    doubt = _DOUBTS.get(call.method, _DOUBT)[0]
+    doubt = _DOUBTS.get(call.method, _DEFAULT_DOUBT)[0]
     failed = f"{call.subject} failed with {error.code().name}"
     return texts.get(error_class, f"{failed}. {doubt}. Try again later.")
 
@@ -305,19 +296,19 @@ _CLOCK_DIFFERENCE = 0.1
 """Maximum difference between gRPC's clock and ours, in seconds."""
 
 
-def _late(call: CallInfo) -> str:
+def _deadline_message(call: CallInfo) -> str:
     doubt, cure = _DOUBTS.get(call.method, ("the images may have been billed", ""))
     doubt = f"{doubt[0].lower()}{doubt[1:]}"
     if call.elapsed >= call.timeout - _CLOCK_DIFFERENCE:
         cause = f"No answer from {call.host} within {call.timeout:g} s"
         cure = cure or "raise the timeout"
     else:
-        cause = f"{call.subject} gave up after {call.elapsed:.3g} s, on a deadline of its own"
+        cause = f"{call.subject} gave up after {call.elapsed:.3g} s, because of its own deadline"
         cure = cure or "try again later"
     return f"{cause}; {doubt}. {cure[0].upper()}{cure[1:]}."
 
 
-def _when(error: grpc.aio.AioRpcError) -> str:
+def _retry_time(error: grpc.aio.AioRpcError) -> str:
     pause = server_hint(error)
     return f" in {pause:.0f} s" if 1 <= pause <= _MAX_PAUSE else " later"
 
@@ -326,5 +317,5 @@ _MAX_PAUSE = 86_400.0
 """Longest plausible pause in seconds."""
 
 
-def _times(attempts: int) -> str:
+def _attempts(attempts: int) -> str:
     return "1 attempt" if attempts == 1 else f"{attempts} attempts"
