@@ -123,20 +123,6 @@ def fork() -> int:
         return os.fork()
 
 
-@contextlib.contextmanager
-def reading_child(source: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run Python code that prints `True`, and then waits for its end."""
-    with subprocess.Popen(
-        [sys.executable, "-c", source, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "True\n"
-        yield process
-
-
 FORK_SERVER = """
 import json, os, signal, sys, time, traceback
 from pathlib import Path
