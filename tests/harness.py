@@ -25,16 +25,24 @@ from xai_notebook.server import EmbeddedServer, Faults
 from xai_notebook.settings import Configuration
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from jupyter_client.blocking.client import BlockingKernelClient
 
     from xai_notebook.generation.session import Session
+    from xai_notebook.library import Library
     from xai_notebook.server import SeenCall
 
     Kernels = Callable[[], Session]
     """Makes sessions, each like a fresh kernel with the same library."""
+    Opens = Callable[[Path], Library]
+    Save = Callable[..., list[Any]]
+    NewJpeg = Callable[[], bytes]
+    Raw = Callable[[Path], contextlib.AbstractContextManager[sqlite3.Connection]]
+    MakeOld = Callable[[Path, bytes], None]
+    """Types of fixtures of the library's tests."""
     Shoot = Callable[[Any, str], None]
     """Takes a screenshot of a page, with a name."""
 

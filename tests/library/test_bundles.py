@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from harness import Save
     from xai_notebook.library import Library
 
 HTML = "<script>hacked()</script><img src=x onerror=hacked()> $x$ \u202e'\"--image=/etc/passwd"
@@ -326,9 +327,7 @@ def test_all_bundles_of_a_folder_share_a_budget_of_bytes(
     assert len(sentences) == 1
 
 
-def test_packing_twice_writes_the_same_bytes(
-    library: Library, save: Callable[..., list[Any]], tmp_path: Path
-) -> None:
+def test_packing_twice_writes_the_same_bytes(library: Library, save: Save, tmp_path: Path) -> None:
     """With the permissions of the user's other files."""
     (image,) = save("a fox", [GOOD], notebook="a.ipynb")
     file, other = tmp_path / "story.xai", tmp_path / "other"

@@ -22,11 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from harness import NewJpeg, Opens, Save
     from xai_notebook.library import Reply
 
-    Opens = Callable[[Path], Library]
-    Save = Callable[..., list[Any]]
-    Picture = Callable[[], bytes]
 
 FOX = "fingerprint of a red fox"
 
@@ -35,7 +33,7 @@ def digests(images: list[Any]) -> list[str]:
     return [image.sha256 for image in images]
 
 
-def test_a_saved_image_reads_its_file(save: Save, picture: Picture, home: Path) -> None:
+def test_a_saved_image_reads_its_file(save: Save, picture: NewJpeg, home: Path) -> None:
     data = picture()
     (image,) = save(payloads=[data])
     assert image.cached is None
@@ -47,7 +45,7 @@ def test_a_saved_image_reads_its_file(save: Save, picture: Picture, home: Path) 
 
 
 def test_another_kernel_reads_the_whole_request(
-    library: Library, save: Save, picture: Picture, home: Path
+    library: Library, save: Save, picture: NewJpeg, home: Path
 ) -> None:
     """Without the bytes of input images."""
     inputs = (InputImage("data:image/png;base64,SECRET", "ab" * 32, "photo.png", "cd" * 32),)
@@ -76,7 +74,7 @@ def test_another_kernel_reads_the_whole_request(
 
 
 def test_urls_of_inputs_are_not_stored(
-    library: Library, save: Save, picture: Picture, home: Path
+    library: Library, save: Save, picture: NewJpeg, home: Path
 ) -> None:
     uri = "data:image/png;base64,c2VjcmV0"
     save(payloads=[picture()], inputs=(InputImage(uri, "ab" * 32, uri),))
@@ -84,7 +82,7 @@ def test_urls_of_inputs_are_not_stored(
     assert all(b"c2VjcmV0" not in file.read_bytes() for file in home.glob("library*"))
 
 
-def test_equal_content_is_one_file(save: Save, picture: Picture, home: Path) -> None:
+def test_equal_content_is_one_file(save: Save, picture: NewJpeg, home: Path) -> None:
     data = picture()
     first, second = save(payloads=[data])[0], save(payloads=[data])[0]
     assert first.id != second.id
@@ -99,7 +97,7 @@ def test_bytes_of_an_unknown_format_are_kept(save: Save) -> None:
 
 
 def test_a_closed_library_saves_nothing(
-    library: Library, save: Save, picture: Picture, home: Path, opens: Opens
+    library: Library, save: Save, picture: NewJpeg, home: Path, opens: Opens
 ) -> None:
     library.close()
     with pytest.raises(LibraryError, match="closed"):
@@ -108,7 +106,7 @@ def test_a_closed_library_saves_nothing(
 
 
 def test_a_reply_that_cannot_be_saved_affects_no_other(
-    library: Library, reply: Callable[..., Reply], picture: Picture
+    library: Library, reply: Callable[..., Reply], picture: NewJpeg
 ) -> None:
     good, bad = picture(), picture()
     blocked = library.blobs.path(hashlib.sha256(bad).hexdigest(), "image/jpeg")
@@ -151,14 +149,14 @@ def test_replies_to_a_request_answer_together(
     assert [image.data.decode() for image in library.find(FOX, count=count)] == [*expected]
 
 
-def test_each_place_has_its_own_answer(library: Library, save: Save, picture: Picture) -> None:
+def test_each_place_has_its_own_answer(library: Library, save: Save, picture: NewJpeg) -> None:
     first, second = save(payloads=[picture()]), save(payloads=[picture()], place=1)
     assert digests(library.find(FOX)) == digests(first)
     assert digests(library.find(FOX, place=1)) == digests(second)
     assert library.find(FOX, place=2) == []
 
 
-def test_any_place(library: Library, save: Save, picture: Picture) -> None:
+def test_any_place(library: Library, save: Save, picture: NewJpeg) -> None:
     """The newest place first, replaced images last."""
     first = save(payloads=[picture(), picture()])
     second = save(payloads=[picture()], place=1)
@@ -169,7 +167,7 @@ def test_any_place(library: Library, save: Save, picture: Picture) -> None:
     assert digests(library.find(FOX, place=None)) == expected
 
 
-def test_only_later_images_answer(library: Library, save: Save, picture: Picture) -> None:
+def test_only_later_images_answer(library: Library, save: Save, picture: NewJpeg) -> None:
     assert library.newest() == 0
     save(payloads=[picture(), picture()])
     before = library.newest()
@@ -179,7 +177,7 @@ def test_only_later_images_answer(library: Library, save: Save, picture: Picture
 
 
 def test_moderated_images_answer_and_missing_ones_do_not(
-    library: Library, save: Save, picture: Picture
+    library: Library, save: Save, picture: NewJpeg
 ) -> None:
     save(payloads=[None], image={"status": "moderated", "error": "withheld"})
     save(payloads=[None], image={"status": "missing"})
@@ -192,7 +190,7 @@ def test_moderated_images_answer_and_missing_ones_do_not(
 
 
 def test_an_image_without_its_file_is_skipped(
-    library: Library, save: Save, picture: Picture
+    library: Library, save: Save, picture: NewJpeg
 ) -> None:
     """Until the file is back."""
     first, second = save(payloads=[picture(), picture()])
@@ -206,7 +204,7 @@ def test_an_image_without_its_file_is_skipped(
 
 
 def test_another_kernel_completes_a_pending_image(
-    library: Library, save: Save, picture: Picture, home: Path, opens: Opens
+    library: Library, save: Save, picture: NewJpeg, home: Path, opens: Opens
 ) -> None:
     (image,) = save(payloads=["https://imgen.example/1"])
     assert (image.status, image.id is None) == ("pending", False)
@@ -231,7 +229,7 @@ def test_a_failed_image_does_not_answer(library: Library, save: Save) -> None:
     assert library.url_of(image) is None
 
 
-def test_history_is_newest_first(library: Library, save: Save, picture: Picture) -> None:
+def test_history_is_newest_first(library: Library, save: Save, picture: NewJpeg) -> None:
     requests = [save(f"prompt {number}", [picture(), picture()]) for number in range(4)]
     save("no picture", [None])
     expected = [digest for images in reversed(requests) for digest in digests(images)]
@@ -240,7 +238,7 @@ def test_history_is_newest_first(library: Library, save: Save, picture: Picture)
     assert [digest for page in pages for digest in digests(page)] == expected
 
 
-def test_costs_by_day_and_model(library: Library, save: Save, picture: Picture) -> None:
+def test_costs_by_day_and_model(library: Library, save: Save, picture: NewJpeg) -> None:
     save(payloads=[picture(), picture()], cost_usd=0.04)
     save(payloads=[picture()], cost_usd=None)
     save(payloads=[picture()], backend="local", answered_by="local-preview", cost_usd=0.0)
@@ -265,7 +263,7 @@ def test_the_first_rewrite_is_used(library: Library) -> None:
     assert library.rewrite_for("another") is None
 
 
-def test_lineage_of_ten_steps(library: Library, save: Save, picture: Picture) -> None:
+def test_lineage_of_ten_steps(library: Library, save: Save, picture: NewJpeg) -> None:
     chain: list[Any] = []
     for step in range(10):
         parent = chain[-1].sha256 if chain else None
@@ -275,7 +273,7 @@ def test_lineage_of_ten_steps(library: Library, save: Save, picture: Picture) ->
     assert library.catalog.lineage("0" * 64) == []
 
 
-def test_lineage_with_a_cycle(library: Library, save: Save, picture: Picture) -> None:
+def test_lineage_with_a_cycle(library: Library, save: Save, picture: NewJpeg) -> None:
     data = [picture(), picture()]
     shas = [hashlib.sha256(each).hexdigest() for each in data]
     for each, parent in zip(data, reversed(shas), strict=True):
@@ -283,12 +281,12 @@ def test_lineage_with_a_cycle(library: Library, save: Save, picture: Picture) ->
     assert sorted(digests(library.catalog.lineage(shas[0]))) == sorted(shas)
 
 
-def test_a_notebook_name_that_is_not_utf8(library: Library, save: Save, picture: Picture) -> None:
+def test_a_notebook_name_that_is_not_utf8(library: Library, save: Save, picture: NewJpeg) -> None:
     save(payloads=[picture()], notebook="caf\udce9.ipynb")
     assert len(library.find(FOX)) == 1
 
 
-def test_threads_share_a_library(library: Library, save: Save, picture: Picture) -> None:
+def test_threads_share_a_library(library: Library, save: Save, picture: NewJpeg) -> None:
     errors: list[BaseException] = []
 
     def work(name: int) -> None:
@@ -317,7 +315,7 @@ def test_import_is_cheap() -> None:
 
 
 def test_saving_and_searching_do_not_scan_the_library(
-    library: Library, save: Save, picture: Picture
+    library: Library, save: Save, picture: NewJpeg
 ) -> None:
     (image,) = save(payloads=[picture()])
     fill(library, 10_000)
