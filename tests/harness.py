@@ -117,11 +117,11 @@ def tiny(number: int = 0) -> bytes:
 def until(look: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Wait until `look` returns something true, and return that."""
     deadline = time.monotonic() + seconds
-    while not (found := look()):
+    while not (value := look()):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s")
         time.sleep(0.005)
-    return found
+    return value
 
 
 def fork() -> int:

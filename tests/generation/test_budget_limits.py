@@ -578,10 +578,10 @@ def test_a_dry_run_of_a_job_expects_what_the_job_sets_aside(
     """Each image of a job is one request, and pays for the input images again."""
     priced.faults.input_ticks = CENT // 10
     priced.faults.batches.pace = 0.001
-    asks: dict[str, Any] = {"n": 3, "image": pictures(tmp_path, 2), "batch": True}
-    plan: Any = session.generate("a fox", dry_run=True, **asks)
+    request: dict[str, Any] = {"n": 3, "image": pictures(tmp_path, 2), "batch": True}
+    plan: Any = session.generate("a fox", dry_run=True, **request)
     configured(session, budget="5/day")
-    session.generate("a fox", **asks)
+    session.generate("a fox", **request)
     assert plan.cost_usd == pytest.approx(5 - left(session))
 
 
@@ -608,10 +608,10 @@ def test_a_dry_run_of_a_replay_says_what_is_not_stored(
     new_session().generate("a fox", n=2)
     again: Any = new_session().generate("a fox", n=2, replay=True, dry_run=True)
     assert (again.stored, again.cost_usd, again.notes) == ([2], 0, ())
-    asks: dict[str, Any] = {"each": ["a fox", "an owl"], "n": 2, "replay": True}
-    some: Any = new_session().generate(**asks, dry_run=True)
-    assert (some.stored, some.cost_usd) == ([2, 0], 0)
-    assert "--replay would fail: 2 of 4 images are not stored" in repr(some)
+    request: dict[str, Any] = {"each": ["a fox", "an owl"], "n": 2, "replay": True}
+    plan: Any = new_session().generate(**request, dry_run=True)
+    assert (plan.stored, plan.cost_usd) == ([2, 0], 0)
+    assert "--replay would fail: 2 of 4 images are not stored" in repr(plan)
     assert len(priced.calls) == 1
 
 
@@ -636,9 +636,10 @@ def test_a_dry_run_says_that_a_limit_would_be_exceeded(
     session: Session, priced: Served, limited: Limited, each: list[str] | None
 ) -> None:
     """It also says whether the run would stop or send nothing."""
-    asks: dict[str, Any] = {"each": each} if each else {"prompt": "a fox"}
-    assert "exceeds" not in repr(session.generate(**asks, dry_run=True, **limited(session, 0.07)))
-    text = repr(session.generate(**asks, n=3, dry_run=True, **limited(session, 0.05)))
+    request: dict[str, Any] = {"each": each} if each else {"prompt": "a fox"}
+    request["dry_run"] = True
+    assert "exceeds" not in repr(session.generate(**request, **limited(session, 0.07)))
+    text = repr(session.generate(**request, n=3, **limited(session, 0.05)))
     assert "exceeds" in text
     assert ("it would stop" if each else "nothing would be sent") in text
     assert priced.calls == []
@@ -647,8 +648,8 @@ def test_a_dry_run_says_that_a_limit_would_be_exceeded(
 def test_a_dry_run_counts_as_exactly_as_a_run(session: Session, priced: Served) -> None:
     """Three times ten cents fit into thirty, and equal prompts are rewritten once."""
     priced.faults.image_price = priced.faults.cost_ticks = 10 * CENT
-    asks: dict[str, Any] = {"each": ["a fox", "an owl", "a wolf"], "max_cost": 0.3}
-    assert "exceeds" not in repr(session.generate(**asks, dry_run=True))
+    request: dict[str, Any] = {"each": ["a fox", "an owl", "a wolf"], "max_cost": 0.3}
+    assert "exceeds" not in repr(session.generate(**request, dry_run=True))
     equal: Any = session.generate(each=["an elk"] * 3, rewrite="chat", dry_run=True)
     assert equal.cost_usd == pytest.approx(0.301)
     session.generate(each=["an elk"] * 3, rewrite="chat")

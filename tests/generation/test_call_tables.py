@@ -56,7 +56,7 @@ SOURCES: Final[dict[str, Callable[[], Any]]] = {
 }
 
 
-def asked(server: Served) -> list[str]:
+def sent_prompts(server: Served) -> list[str]:
     """Return the prompts that the server has seen, sorted."""
     return sorted(call.message.prompt for call in server.calls)
 
@@ -71,20 +71,20 @@ def test_a_dry_run_shows_what_is_sent(
     each = name if source is None else source
     plan = session.generate(each=each, dry_run=True)
     assert [request.prompt for request in plan.requests] == PROMPTS
-    assert [told for what, told in plan.rows() if what == "prompt"] == PROMPTS
+    assert [value for name, value in plan.rows() if name == "prompt"] == PROMPTS
     assert dict(plan.rows())["images"] == "4"
     assert ("Windows text (CP1252)" in repr(plan)) == (name == "excel.csv")
     assert quick.calls == []
     session.configured = lambda: {"rate": 0}
     session.generate(each=each)
-    assert asked(quick) == sorted(PROMPTS)
+    assert sent_prompts(quick) == sorted(PROMPTS)
 
 
 def test_a_dry_run_of_many_shows_the_first_and_how_many_follow(session: Session) -> None:
     """The first ten are shown."""
     plan = session.generate(each=pd.Series([f"fox {n}" for n in range(2_500)]), dry_run=True)
     rows = plan.rows()
-    assert [told for what, told in rows if what == "prompt"] == [f"fox {n}" for n in range(10)]
+    assert [value for name, value in rows if name == "prompt"] == [f"fox {n}" for n in range(10)]
     assert ("", "… and 2,490 more prompts") in rows
     assert ("images", "2,500") in rows
 
@@ -103,9 +103,9 @@ def test_a_note_about_the_encoding_stands_under_the_pictures(
     session: Session, quick: Served, tmp_path: Path
 ) -> None:
     (tmp_path / "a.txt").write_bytes("füchse".encode("cp1252"))
-    made: Any = session.generate(each=tmp_path / "a.txt")
+    batch: Any = session.generate(each=tmp_path / "a.txt")
     assert quick.last.prompt == "füchse"
-    assert any("a.txt is not UTF-8" in note for note in made.notes)
+    assert any("a.txt is not UTF-8" in note for note in batch.notes)
 
 
 @pytest.mark.parametrize("kind", ["list", "Series", "file"])
@@ -130,7 +130,7 @@ def test_a_bad_row_of_a_generator_keeps_what_came_before(session: Session, quick
     )
     with pytest.raises(errors.XaiError, match=message):
         session.generate(each=iter(["a fox", "an owl", 5, "an elk"]))
-    assert asked(quick) == ["a fox", "an owl"]
+    assert sent_prompts(quick) == ["a fox", "an owl"]
     assert {image.prompt for image in session.history.search()} == {"a fox", "an owl"}
 
 

@@ -135,15 +135,15 @@ def use_library(session: Session, digest: str) -> None:
     assert len(history.to_frame()) == len(history)
     assert digest in [image.sha256 for image in history]
     assert len(session.history.search("fox"))
-    found = library.catalog.find(Query(order="cost", status="all"))
-    found = library.catalog.find(Query(status="all"))
+    library.catalog.find(Query(order="cost", status="all"))
+    result = library.catalog.find(Query(status="all"))
     library.catalog.facets()
-    rows = library.catalog.rows(list(found.ids)[:3])
+    rows = library.catalog.rows(list(result.ids)[:3])
     assert digest in [row.picture.sha256 for row in rows]
     for row in rows:
         json.dumps(describe(row))
-        told = facts_of(row, [], [])
-        shown(" ".join([told["alt"], told["prompt"], told["error"], *told["facts"]]))
+        facts = facts_of(row, [], [])
+        shown(" ".join([facts["alt"], facts["prompt"], facts["error"], *facts["facts"]]))
         if row.picture.file is not None:
             with contextlib.suppress(XaiError):
                 thumbnail(row.picture.data)
@@ -263,11 +263,11 @@ def test_bundles(data: st.DataObject, kernel: Session, zone: Any, tmp_path: Path
     """A bundle is refused in a sentence, or its pictures are shown and unpacked."""
     zone(data.draw(st.booleans()))
     values = TEXTS | NUMBERS | st.none() | st.just("\ud800") | st.just([1])
-    whole = data.draw(st.booleans())
-    names = [*listed(), *["created"] * 4] if whole else [*listed()["images"][0]]
+    of_request = data.draw(st.booleans())
+    names = [*listed(), *["created"] * 4] if of_request else [*listed()["images"][0]]
     name = data.draw(st.sampled_from(names))
     value = data.draw(SECONDS if name == "created" else values)
-    line = listed(**{name: value}) if whole else listed(image={name: value})
+    line = listed(**{name: value}) if of_request else listed(image={name: value})
     file = tmp_path / "story.xai"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(REQUESTS, f"{json.dumps(HEADER)}\n{json.dumps(line)}")
@@ -276,11 +276,11 @@ def test_bundles(data: st.DataObject, kernel: Session, zone: Any, tmp_path: Path
             archive.writestr(f"images/{digest}.jpg", tiny(number))
     read, refusals = BundleFolder().of(tmp_path, "story")
     assert len(read) + len(refusals) == 1
-    asked = ImageRequest(prompt="a fox", model="grok-imagine-image", n=2)
-    found, problems = answers(read, asked, None, {0, 1})
+    request = ImageRequest(prompt="a fox", model="grok-imagine-image", n=2)
+    answering, problems = answers(read, request, None, {0, 1})
     for sentence in (*refusals, *problems):
         shown(sentence)
-    use(ImageBatch(GeneratedImage(picture) for picture in found), tmp_path / "exported")
+    use(ImageBatch(GeneratedImage(picture) for picture in answering), tmp_path / "exported")
     try:
         use(kernel.history.unpack(file), tmp_path / "exported")
     except LibraryError:
@@ -295,10 +295,10 @@ def test_bundles(data: st.DataObject, kernel: Session, zone: Any, tmp_path: Path
 def rows(orders: Press, kernel: Session) -> Path:
     """The file of a library with two pictures, a job, a rewrite, a charge and a tag."""
     for number in (1, 2):
-        one = wire.GeneratedImage(
+        image = wire.GeneratedImage(
             base64=base64.b64encode(tiny(number)).decode(), respect_moderation=True
         )
-        orders.answer = wire.ImageResponse(images=[one]).SerializeToString()
+        orders.answer = wire.ImageResponse(images=[image]).SerializeToString()
         kernel.generate(f"a fox {number}")[0].tag("red")
     library = kernel.library()
     library.remember_rewrite("key", "a", "b", "chat", 0.1)
@@ -355,15 +355,15 @@ def test_files(data: st.DataObject, zone: Any, tmp_path: Path) -> None:
     content = data.draw(pictures())
     request = ImageRequest(prompt="a fox", model="grok")
     batch = ImageBatch(
-        GeneratedImage(Picture(request=request, cached=one), index=number)
-        for number, one in enumerate((content, tiny(3)))
+        GeneratedImage(Picture(request=request, cached=data_), index=number)
+        for number, data_ in enumerate((content, tiny(3)))
     )
     html = use(batch, tmp_path / "exported")
     look(batch.shown(cells=True, full=True))
     assert batch.contact_sheet(max_pixels=90_000)
     assert html.count("<img ") >= 1
-    for found in re.findall('base64,([^"]+)', html):
-        small = base64.b64decode(found)
+    for encoded in re.findall('base64,([^"]+)', html):
+        small = base64.b64decode(encoded)
         assert len(small) < 20_000
         with Image.open(io.BytesIO(small)) as image:
             assert not {"comment", "exif", "icc_profile", "xmp"} & set(image.info)
@@ -378,12 +378,12 @@ def test_files(data: st.DataObject, zone: Any, tmp_path: Path) -> None:
     written = embed(batch[1].picture, tiny(3))
     start = written.index(b'{"prompt"')
     end = written.index(b"}", start) + 1
-    said = json.dumps(values).replace("&", "&amp;").replace("<", "&lt;").encode()[:40_000]
+    changed = json.dumps(values).replace("&", "&amp;").replace("<", "&lt;").encode()[:40_000]
     before = written.rindex(b"\xff\xe1", 0, start)
-    size = int.from_bytes(written[before + 2 : before + 4], "big") + len(said) - (end - start)
-    file = tmp_path / "theirs.jpg"
+    size = int.from_bytes(written[before + 2 : before + 4], "big") + len(changed) - (end - start)
+    file = tmp_path / "foreign.jpg"
     file.write_bytes(
-        written[: before + 2] + size.to_bytes(2, "big") + written[before + 4 : start] + said
+        written[: before + 2] + size.to_bytes(2, "big") + written[before + 4 : start] + changed
         + written[end:]
     )  # fmt: skip
     try:

@@ -70,10 +70,10 @@ def test_search_agrees_with_history(many: Library, words: str) -> None:
 def test_filters_and_words_combine(
     many: Library, query: dict[str, Any], holds: Callable[[int], bool]
 ) -> None:
-    found = [n for n in range(COUNT, 0, -1) if holds(n)]
-    assert numbers(many, **query) == found
+    expected = [n for n in range(COUNT, 0, -1) if holds(n)]
+    assert numbers(many, **query) == expected
     if "words" not in query:
-        assert many.catalog.first(Query(**query), 7) == found[:7]
+        assert many.catalog.first(Query(**query), 7) == expected[:7]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_filters_and_words_combine(
 )
 def test_orders(many: Library, order: str, key: Callable[[Any], Any]) -> None:
     """The newest of equal ones first."""
-    keys = [key(one.picture) for one in many.catalog.rows(numbers(many, order=order))]
+    keys = [key(row.picture) for row in many.catalog.rows(numbers(many, order=order))]
     assert keys == sorted(keys)
 
 
@@ -96,9 +96,9 @@ def test_an_unknown_order_or_status_is_refused(many: Library, query: dict[str, s
 
 
 def test_size_is_the_sum_of_the_originals(many: Library) -> None:
-    found = many.catalog.find(Query(words="study1"))
-    rows = many.catalog.rows(found.ids)
-    assert found.size == sum(one.picture.file.stat().st_size for one in rows if one.picture.file)
+    result = many.catalog.find(Query(words="study1"))
+    rows = many.catalog.rows(result.ids)
+    assert result.size == sum(row.picture.file.stat().st_size for row in rows if row.picture.file)
 
 
 @pytest.mark.parametrize("damaged", ["abc", b"\0\xff", 1.5, float("inf"), None])
@@ -126,13 +126,13 @@ def test_annotations_change_the_next_result(library: Library, save: Save, pictur
 def test_changes_of_another_kernel_change_the_next_result(
     library: Library, save: Save, picture: NewJpeg
 ) -> None:
-    (one,) = save(payloads=[picture()])
-    assert numbers(library) == [one.id]
+    (first,) = save(payloads=[picture()])
+    assert numbers(library) == [first.id]
     with contextlib.closing(Library.open(library.home)) as other:
-        other.annotations.star([one.id])
-        (two,) = save("owl", payloads=[picture()], to=other)
-    assert numbers(library) == [two.id, one.id]
-    assert numbers(library, starred=True) == [one.id]
+        other.annotations.star([first.id])
+        (second,) = save("owl", payloads=[picture()], to=other)
+    assert numbers(library) == [second.id, first.id]
+    assert numbers(library, starred=True) == [first.id]
 
 
 def test_facets_count_pictures(library: Library, save: Save, picture: NewJpeg) -> None:
@@ -232,11 +232,11 @@ def test_stars(library: Library, save: Save, picture: NewJpeg) -> None:
 
 def test_tags(library: Library, save: Save, picture: NewJpeg) -> None:
     """White space in a tag is normalized."""
-    (one,) = ids(save(payloads=[picture()]))
+    (image_id,) = ids(save(payloads=[picture()]))
     for tag in ("noir", " noir\n", "blue  hour", "film"):
-        library.annotations.tag([one], tag)
-    library.annotations.untag([one], "film")
-    assert library.annotations.of([one])[one].tags == ("blue hour", "noir")
+        library.annotations.tag([image_id], tag)
+    library.annotations.untag([image_id], "film")
+    assert library.annotations.of([image_id])[image_id].tags == ("blue hour", "noir")
 
 
 @pytest.mark.parametrize("tag", ["", " \n", "\x00", "x" * 61])
@@ -381,25 +381,25 @@ def test_listeners_are_notified_of_changes(library: Library, save: Save, picture
         def hear(self, changed: Sequence[int]) -> None:
             self.heard.append(changed)
 
-    (one,) = ids(save(payloads=[picture()]))
+    (image_id,) = ids(save(payloads=[picture()]))
     listener = Listener()
     heard = listener.heard
     listen(listener.hear)
-    library.annotations.star([one])
-    library.annotations.tag([one], "noir")
-    assert heard == [[one], [one]]
+    library.annotations.star([image_id])
+    library.annotations.tag([image_id], "noir")
+    assert heard == [[image_id], [image_id]]
     del listener
     gc.collect()
-    library.annotations.delete([one])
+    library.annotations.delete([image_id])
     assert len(heard) == 2
 
 
 def test_a_read_only_library_refuses_annotations(
     library: Library, save: Save, picture: NewJpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (one,) = ids(save(payloads=[picture()]))
+    (image_id,) = ids(save(payloads=[picture()]))
     monkeypatch.setattr(database, "_is_writable", lambda path: False)
     with contextlib.closing(Library.open(library.home)) as again:
-        assert again.annotations.of([one]) == {one: Annotation()}
+        assert again.annotations.of([image_id]) == {image_id: Annotation()}
         with pytest.raises(LibraryError, match="read-only"):
-            again.annotations.star([one])
+            again.annotations.star([image_id])

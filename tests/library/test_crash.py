@@ -358,7 +358,7 @@ def test_a_home_with_special_characters(
 ) -> None:
     library = opens(tmp_path / "my ?mode=ro #1 %41 bücher")
     (image,) = save("fox", [picture()], to=library)
-    assert [found.file for found in library.history()] == [image.file]
+    assert [stored.file for stored in library.history()] == [image.file]
 
 
 @pytest.mark.parametrize("left", [b"", b"half", b"zero"], ids=["nothing", "a part", "other bytes"])
@@ -372,4 +372,4 @@ def test_a_damaged_original_is_written_again(library: Library, save: Save, left:
     (again,) = save("an owl", [data])
     assert again.file == file
     assert file.read_bytes() == data
-    assert [one.name for one in file.parent.iterdir()] == [file.name]
+    assert [path.name for path in file.parent.iterdir()] == [file.name]

@@ -40,8 +40,8 @@ def test_words_that_match(library: Library, save: Save, picture: NewJpeg, words:
         answered_by="local-preview", image={"rewritten_prompt": "a painted fox"},
     )  # fmt: skip
     save("something else", [picture()], answered_by="x", model="y") if words else None
-    (found,) = library.history(words)
-    assert found.request.prompt == prompt
+    (stored,) = library.history(words)
+    assert stored.request.prompt == prompt
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_any_words_are_safe(library: Library, words: str) -> None:
 @given(st.text("abcé 狐🦊'\"*-_%\\()^:\n", min_size=1, max_size=30))
 def test_a_prompt_finds_itself(library: Library, save: Save, picture: NewJpeg, prompt: str) -> None:
     (image,) = save(prompt, [picture()])
-    assert image.id in {found.id for found in library.history(prompt, limit=500)}
+    assert image.id in {stored.id for stored in library.history(prompt, limit=500)}
 
 
 def test_a_library_written_without_fts5_is_indexed_later(
@@ -86,11 +86,11 @@ def test_a_library_written_without_fts5_is_indexed_later(
         plain = Library.open(home)
         (image,) = save("a red fox", [picture()], to=plain, image={"rewritten_prompt": "vulpes"})
         for words in ("fox", "FOX red", "vulp", "grok"):
-            assert [found.id for found in plain.history(words)] == [image.id]
+            assert [stored.id for stored in plain.history(words)] == [image.id]
         assert plain.history("wolf") == []
         plain.close()
     indexed = opens(home)
-    assert [found.id for found in indexed.history("vulpes fo")] == [image.id]
+    assert [stored.id for stored in indexed.history("vulpes fo")] == [image.id]
 
 
 def test_a_missing_fts5_module_is_recognised(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,17 +60,17 @@ def test_another_kernel_reads_the_whole_request(
     }  # fmt: skip
     (image,) = save(payloads=[picture()], inputs=inputs, image=of_image, **options)
     other = Library.open(home)
-    (found,) = other.find(FOX)
+    (stored,) = other.find(FOX)
     other.close()
     without_url = InputImage("", "ab" * 32, "photo.png", "cd" * 32)
-    assert found.request == ImageRequest(
+    assert stored.request == ImageRequest(
         prompt="a red fox", model="grok", n=1, inputs=(without_url,), **options
     )
     for name, value in of_image.items():
-        assert getattr(found, name) == value
-    assert (found.id, found.file, found.size) == (image.id, image.file, image.size)
-    assert found.data == image.data
-    assert not found.replayed
+        assert getattr(stored, name) == value
+    assert (stored.id, stored.file, stored.size) == (image.id, image.file, image.size)
+    assert stored.data == image.data
+    assert not stored.replayed
 
 
 def test_urls_of_inputs_are_not_stored(
@@ -145,7 +145,8 @@ def test_replies_to_a_request_answer_together(
     save("another prompt", [b"x"])
     for reply in replies:
         letters, start = reply if isinstance(reply, tuple) else (reply, 0)
-        save(payloads=[None if one == "-" else one.encode() for one in letters], start=start)
+        payloads = [None if letter == "-" else letter.encode() for letter in letters]
+        save(payloads=payloads, start=start)
     assert [image.data.decode() for image in library.find(FOX, count=count)] == [*expected]
 
 
@@ -183,10 +184,10 @@ def test_moderated_images_answer_and_missing_ones_do_not(
     save(payloads=[None], image={"status": "missing"})
     save(payloads=[None], image={"status": "failed"})
     save(payloads=[None])  # status "ok", but no bytes
-    (found,) = library.find(FOX)
-    assert (found.status, found.error) == ("moderated", "withheld")
+    (stored,) = library.find(FOX)
+    assert (stored.status, stored.error) == ("moderated", "withheld")
     with pytest.raises(ModeratedError, match="withheld"):
-        _ = found.data
+        _ = stored.data
 
 
 def test_an_image_without_its_file_is_skipped(
@@ -211,13 +212,13 @@ def test_another_kernel_completes_a_pending_image(
     assert library.history() == []
     library.close()
     other = opens(home)
-    (found,) = other.find(FOX)
-    assert (found.status, other.url_of(found)) == ("pending", "https://imgen.example/1")
+    (stored,) = other.find(FOX)
+    assert (stored.status, other.url_of(stored)) == ("pending", "https://imgen.example/1")
     data = picture()
-    done = other.complete(found, data)
+    done = other.complete(stored, data)
     assert (done.status, done.data, done.size) == ("ok", data, (64, 48))
-    assert found.status == "pending"  # a returned picture does not change
-    assert other.url_of(found) is None
+    assert stored.status == "pending"  # a returned picture does not change
+    assert other.url_of(stored) is None
     assert [(again.status, again.data) for again in other.find(FOX)] == [("ok", data)]
 
 
@@ -275,9 +276,9 @@ def test_lineage_of_ten_steps(library: Library, save: Save, picture: NewJpeg) ->
 
 def test_lineage_with_a_cycle(library: Library, save: Save, picture: NewJpeg) -> None:
     data = [picture(), picture()]
-    shas = [hashlib.sha256(each).hexdigest() for each in data]
-    for each, parent in zip(data, reversed(shas), strict=True):
-        save(payloads=[each], inputs=(InputImage("", parent, "x", parent),))
+    shas = [hashlib.sha256(content).hexdigest() for content in data]
+    for content, parent in zip(data, reversed(shas), strict=True):
+        save(payloads=[content], inputs=(InputImage("", parent, "x", parent),))
     assert sorted(digests(library.catalog.lineage(shas[0]))) == sorted(shas)
 
 
