@@ -112,14 +112,14 @@ def keyed(server: Served, monkeypatch: pytest.MonkeyPatch) -> Served:
 @pytest.fixture
 def new_session() -> Iterator[Callable[[], Session]]:
     """Make sessions, each like a fresh kernel with the same library; close them at the end."""
-    made: list[Session] = []
+    sessions: list[Session] = []
 
     def make() -> Session:
-        made.append(Session())
-        return made[-1]
+        sessions.append(Session())
+        return sessions[-1]
 
     yield make
-    for session in made:
+    for session in sessions:
         session.close()
 
 
@@ -156,10 +156,10 @@ def shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Interacti
 @pytest.fixture
 def orders(monkeypatch: pytest.MonkeyPatch) -> Iterator[Press]:
     """A server that counts requested images, set in the environment together with a key."""
-    with press() as made:
+    with press() as server:
         monkeypatch.setenv("XAI_API_KEY", KEY)
-        monkeypatch.setenv("XAI_API_HOST", made.host)
-        yield made
+        monkeypatch.setenv("XAI_API_HOST", server.host)
+        yield server
 
 
 @pytest.fixture

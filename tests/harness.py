@@ -25,16 +25,24 @@ from xai_notebook.server import EmbeddedServer, Faults
 from xai_notebook.settings import Configuration
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from jupyter_client.blocking.client import BlockingKernelClient
 
     from xai_notebook.generation.session import Session
+    from xai_notebook.library import Library
     from xai_notebook.server import SeenCall
 
     Kernels = Callable[[], Session]
     """Makes sessions, each like a fresh kernel with the same library."""
+    Opens = Callable[[Path], Library]
+    Save = Callable[..., list[Any]]
+    NewJpeg = Callable[[], bytes]
+    Raw = Callable[[Path], contextlib.AbstractContextManager[sqlite3.Connection]]
+    MakeOld = Callable[[Path, bytes], None]
+    """Types of fixtures of the library's tests."""
     Shoot = Callable[[Any, str], None]
     """Takes a screenshot of a page, with a name."""
 
@@ -109,11 +117,11 @@ def tiny(number: int = 0) -> bytes:
 def until(look: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Wait until `look` returns something true, and return that."""
     deadline = time.monotonic() + seconds
-    while not (found := look()):
+    while not (value := look()):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s")
         time.sleep(0.005)
-    return found
+    return value
 
 
 def fork() -> int:
@@ -121,20 +129,6 @@ def fork() -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads
         return os.fork()
-
-
-@contextlib.contextmanager
-def reading_child(source: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run Python code that prints `True`, and then waits for its end."""
-    with subprocess.Popen(
-        [sys.executable, "-c", source, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "True\n"
-        yield process
 
 
 FORK_SERVER = """

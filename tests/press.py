@@ -111,12 +111,12 @@ class Press:
 @contextlib.contextmanager
 def press() -> Iterator[Press]:
     """Run a `Press` until the block ends."""
-    made = Press()
-    made.loop.run(made._start())
+    server = Press()
+    server.loop.run(server._start())
     try:
-        yield made
+        yield server
     finally:
-        made._stop()
+        server._stop()
 
 
 def numbered(number: int) -> bytes:

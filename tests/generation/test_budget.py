@@ -34,8 +34,8 @@ def usd(amount: float, *, confirmed: bool = True) -> Amount:
     return Amount(to_ticks(amount), confirmed)
 
 
-async def ask(*counters: Counter, price: float | None = 0.07, cost: float | None = None) -> None:
-    """Make one successful call."""
+async def pay(*counters: Counter, price: float | None = 0.07, cost: float | None = None) -> None:
+    """Make a successful call."""
     amount = None if price is None else usd(price)
     async with Limits(counters).reserved(amounts(amount)) as (reservation,):
         reservation.settle(cost)
@@ -53,7 +53,7 @@ def test_a_call_waits_for_money_that_others_may_leave() -> None:
     async def main() -> None:
         counter = Counter(0.10, "--max-cost")
         async with Limits([counter]).reserved(amounts(usd(0.07))) as (first,):
-            second = asyncio.create_task(ask(counter, cost=0.07))
+            second = asyncio.create_task(pay(counter, cost=0.07))
             await idle()
             assert not second.done()
             assert counter.totals.open == to_ticks(0.07)
@@ -71,7 +71,7 @@ def test_a_call_that_cannot_fit_is_refused_at_once() -> None:
         counter = Counter(0.10, "--max-cost")
         async with Limits([counter]).reserved(amounts(usd(0.07))):
             with pytest.raises(BudgetError, match=re.escape("expected to cost $0.14, and $0.10")):
-                await ask(counter, price=0.14)
+                await pay(counter, price=0.14)
 
     asyncio.run(main())
 
@@ -82,7 +82,7 @@ def test_a_waiting_call_is_refused_when_the_money_is_gone() -> None:
     async def main() -> None:
         counter = Counter(0.10, "--max-cost")
         async with Limits([counter]).reserved(amounts(usd(0.07))):
-            second = asyncio.create_task(ask(counter))
+            second = asyncio.create_task(pay(counter))
             await idle()
         with pytest.raises(BudgetError):
             await second
@@ -96,7 +96,7 @@ def test_near_the_limit_calls_go_out_one_after_the_other() -> None:
     async def main() -> int:
         counter, in_flight, most = Counter(1.0, "x"), 0, 0
 
-        async def one() -> None:
+        async def send() -> None:
             nonlocal in_flight, most
             async with Limits([counter]).reserved(amounts(usd(0.05))) as (reservation,):
                 in_flight += 1
@@ -105,7 +105,7 @@ def test_near_the_limit_calls_go_out_one_after_the_other() -> None:
                 in_flight -= 1
                 reservation.settle(0.05)
 
-        await asyncio.gather(*(one() for _ in range(20)))
+        await asyncio.gather(*(send() for _ in range(20)))
         assert counter.spent == to_ticks(1.0)
         return most
 
@@ -118,7 +118,7 @@ def test_a_price_that_was_never_confirmed_goes_alone() -> None:
     async def main() -> None:
         counter = Counter(10.0, "x")
         async with Limits([counter]).reserved(amounts(usd(0.01, confirmed=False))) as (first,):
-            second = asyncio.create_task(ask(counter))
+            second = asyncio.create_task(pay(counter))
             await idle()
             assert not second.done()
             first.settle(5.0)
@@ -130,8 +130,8 @@ def test_a_price_that_was_never_confirmed_goes_alone() -> None:
 def test_the_reported_cost_replaces_the_expected_cost() -> None:
     """Without a report the expected cost stands."""
     reported, unreported = Counter(1.0, "x"), Counter(1.0, "x")
-    asyncio.run(ask(reported, price=0.14, cost=0.05))
-    asyncio.run(ask(unreported, price=0.14))
+    asyncio.run(pay(reported, price=0.14, cost=0.05))
+    asyncio.run(pay(unreported, price=0.14))
     assert reported.spent == to_ticks(0.05)
     assert unreported.spent == to_ticks(0.14)
 
@@ -140,7 +140,7 @@ def test_the_reported_cost_replaces_the_expected_cost() -> None:
 def test_an_invalid_cost_leaves_the_expected_cost(cost: float) -> None:
     """A negative cost would raise the budget."""
     counter = Counter(1.0, "x")
-    asyncio.run(ask(counter, cost=cost))
+    asyncio.run(pay(counter, cost=cost))
     assert counter.spent == to_ticks(0.07)
 
 
@@ -165,7 +165,7 @@ def test_every_limit_must_hold() -> None:
     """If one limit refuses, nothing is reserved under another."""
     wide, narrow = Counter(9.0, "a"), Counter(0.01, "b")
     with pytest.raises(BudgetError, match=re.escape("b $0.01")):
-        asyncio.run(ask(wide, narrow))
+        asyncio.run(pay(wide, narrow))
     assert wide.totals.open == wide.spent == 0
 
 
@@ -182,9 +182,9 @@ def test_amounts_are_reserved_together_or_not_at_all() -> None:
 
 
 def test_an_unknown_price_matters_only_under_a_limit() -> None:
-    asyncio.run(ask(Counter(None, "a"), price=None))
+    asyncio.run(pay(Counter(None, "a"), price=None))
     with pytest.raises(BudgetError, match="has no list price for this model, so --max-cost cannot"):
-        asyncio.run(ask(Counter(1.0, "--max-cost"), price=None))
+        asyncio.run(pay(Counter(1.0, "--max-cost"), price=None))
 
 
 def test_exactly_the_limit_is_allowed() -> None:
@@ -193,15 +193,15 @@ def test_exactly_the_limit_is_allowed() -> None:
     async def main() -> None:
         counter = Counter(0.70, "x")
         for _ in range(10):
-            await ask(counter)
+            await pay(counter)
         with pytest.raises(BudgetError):
-            await ask(counter)
+            await pay(counter)
 
     asyncio.run(main())
 
 
 def test_free_images_fit_into_an_empty_budget() -> None:
-    asyncio.run(ask(Counter(0.0, "x"), price=0.0))
+    asyncio.run(pay(Counter(0.0, "x"), price=0.0))
 
 
 def play(
@@ -217,7 +217,7 @@ def play(
     async def main() -> None:
         slots = asyncio.Semaphore(concurrency)
 
-        async def one(expected: float, cost: float) -> None:
+        async def send(expected: float, cost: float) -> None:
             async with slots:
                 try:
                     async with Limits([counter]).reserved(amounts(usd(expected))) as (reservation,):
@@ -227,7 +227,7 @@ def play(
                 except BudgetError:
                     return
 
-        await asyncio.wait_for(asyncio.gather(*(one(*request) for request in requests)), 5)
+        await asyncio.wait_for(asyncio.gather(*(send(*request) for request in requests)), 5)
         assert counter.totals.open == 0
 
     asyncio.run(main())

@@ -83,7 +83,7 @@ EVERY_LIMIT = pytest.mark.parametrize(
 
 
 @EVERY_LIMIT
-@pytest.mark.parametrize("chat", [CENT // 10, 3 * CENT, None], ids=["cheap", "dear", "unreported"])
+@pytest.mark.parametrize("chat", [CENT // 10, 3 * CENT, None], ids=["low", "high", "unreported"])
 def test_rewrites_are_within_the_limit(
     session: Session, priced: Served, limited: Limited, chat: int | None
 ) -> None:
@@ -148,7 +148,7 @@ def test_input_images_are_within_the_limit(
     assert priced.calls == []
 
 
-def test_what_was_reported_last_is_expected_next(
+def test_the_last_reported_cost_is_expected_next(
     session: Session, priced: Served, tmp_path: Path, new_session: Kernels
 ) -> None:
     """In a plan and under a limit, in this process and in the next one."""
@@ -175,7 +175,7 @@ def test_a_server_that_charges_four_times_its_list_price(
 
 
 @EVERY_LIMIT
-def test_prices_that_rise_on_the_way(session: Session, priced: Served, limited: Limited) -> None:
+def test_prices_that_rise_during_a_call(session: Session, priced: Served, limited: Limited) -> None:
     """Requests in flight count four times, so that the limit still holds."""
 
     def rise(_: Any, number: int) -> None:
@@ -330,7 +330,7 @@ def test_a_shared_budget_needs_the_library(
 
 @pytest.mark.parametrize("budget", [0.2, "0.20/day"])
 @pytest.mark.parametrize("cancelled", [True, False])
-def test_a_job_counts_until_its_results_are_there(
+def test_a_job_counts_until_its_results_are_stored(
     session: Session, priced: Served, *, budget: float | str, cancelled: bool
 ) -> None:
     """A submitted job counts at list price, its results at their cost, a cancelled one nothing."""
@@ -351,7 +351,7 @@ def test_a_job_counts_until_its_results_are_there(
 def test_a_job_is_rewritten_only_if_all_of_it_fits(
     session: Session, priced: Served, limited: Limited, new_session: Kernels
 ) -> None:
-    """Eight prompts cost 16.8 cents with their rewrites: below that none is rewritten."""
+    """Eight prompts and their rewrites cost 16.8 cents; below that, none is rewritten."""
     prompts = [f"p{i}" for i in range(8)]
     options = limited(session, 0.165)
     with pytest.raises(errors.BudgetError):
@@ -368,10 +368,10 @@ def test_a_job_is_rewritten_only_if_all_of_it_fits(
 
 
 @EVERY_LIMIT
-def test_rewrites_of_a_job_that_turn_out_dear(
+def test_an_expensive_rewrite_stops_a_job(
     session: Session, priced: Served, limited: Limited
 ) -> None:
-    """After the first rewrite the rest does not fit, and no other rewrite is paid."""
+    """The rest does not fit after the first rewrite; no other rewrite is paid for."""
     priced.faults.chat_ticks = 3 * CENT
     options = limited(session, 0.18)
     with pytest.raises(errors.BudgetError):
@@ -411,10 +411,10 @@ def test_a_job_that_could_not_be_recorded_counts_for_nothing(
 
 
 @EVERY_LIMIT
-def test_a_job_that_was_recorded_earlier_is_within_the_limit(
+def test_a_recorded_job_is_within_the_limit(
     session: Session, priced: Served, limited: Limited, new_session: Kernels
 ) -> None:
-    """It could not be submitted then; now it costs more than is left."""
+    """It could not be submitted when it was recorded."""
     configured(session)
     priced.faults.batches.failure = grpc.StatusCode.UNAUTHENTICATED
     prompts = [f"p{i}" for i in range(8)]
@@ -430,10 +430,10 @@ def test_a_job_that_was_recorded_earlier_is_within_the_limit(
     assert len(job.wait()) == 8
 
 
-def test_a_call_whose_end_could_not_be_written_blocks_no_other(
+def test_a_call_that_could_not_be_settled_blocks_no_other(
     session: Session, priced: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its settlement is written with the next one."""
+    """It is settled with the next call."""
     configured(session, budget="5/total")
     settle, failed = Spending.settle, []
 
@@ -507,14 +507,14 @@ def test_scripts_configure(session: Session, priced: Served) -> None:
         ({"n": 0}, "n: 0 is outside 1 to 10 images"),
     ],
 )
-def test_a_wrong_setting_changes_nothing(given: dict[str, Any], message: str) -> None:
+def test_an_invalid_setting_changes_nothing(given: dict[str, Any], message: str) -> None:
     with pytest.raises(errors.OptionError) as caught:
         xai.configure(concurrency=9, **given)
     assert message in str(caught.value)
     assert frontend.configured() == {}
 
 
-def test_settings_made_before_the_extension_hold_in_it(
+def test_the_extension_keeps_earlier_settings(
     shell: InteractiveShell, caplog: pytest.LogCaptureFixture
 ) -> None:
     """From then on `%config XaiImage` and `configure` set the same values."""
@@ -534,7 +534,7 @@ def test_settings_made_before_the_extension_hold_in_it(
     assert "XaiImage.budget: 'x' is not a budget. Give 5, '5/day'" in caplog.text
 
 
-def test_the_environment_names_a_budget(
+def test_a_budget_in_the_environment(
     session: Session, priced: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An invalid one is an error that names the variable."""
@@ -548,7 +548,7 @@ def test_the_environment_names_a_budget(
     assert len(priced.calls) == 1
 
 
-def test_the_plan_says_what_is_left(session: Session, priced: Served) -> None:
+def test_a_plan_shows_the_rest_of_the_budget(session: Session, priced: Served) -> None:
     """The cost includes the rewrite, as under a limit."""
     configured(session, budget="5/day")
     session.generate("a fox")
@@ -572,23 +572,23 @@ def test_prices_are_read_again_when_they_are_old(
 # Dry runs
 
 
-def test_a_dry_run_of_a_job_expects_what_the_job_sets_aside(
+def test_a_dry_run_of_a_job_expects_what_the_job_reserves(
     session: Session, priced: Served, tmp_path: Path
 ) -> None:
     """Each image of a job is one request, and pays for the input images again."""
     priced.faults.input_ticks = CENT // 10
     priced.faults.batches.pace = 0.001
-    asks: dict[str, Any] = {"n": 3, "image": pictures(tmp_path, 2), "batch": True}
-    plan: Any = session.generate("a fox", dry_run=True, **asks)
+    request: dict[str, Any] = {"n": 3, "image": pictures(tmp_path, 2), "batch": True}
+    plan: Any = session.generate("a fox", dry_run=True, **request)
     configured(session, budget="5/day")
-    session.generate("a fox", **asks)
+    session.generate("a fox", **request)
     assert plan.cost_usd == pytest.approx(5 - left(session))
 
 
-def test_a_call_that_is_under_way_when_the_session_is_closed_counts(
+def test_a_call_in_flight_counts_when_the_session_is_closed(
     session: Session, priced: Served, new_session: Kernels
 ) -> None:
-    """Its picture may be billed; the caller gets an error."""
+    """It may be billed; the caller gets an error."""
     priced.faults.delay = 30.0
     configured(session, budget="5/day")
     with ThreadPoolExecutor() as pool:
@@ -602,20 +602,20 @@ def test_a_call_that_is_under_way_when_the_session_is_closed_counts(
     assert left(other) == pytest.approx(4.98)
 
 
-def test_a_dry_run_of_a_replay_says_what_is_not_stored(
+def test_a_dry_run_of_a_replay_reports_missing_images(
     new_session: Kernels, priced: Served, keyed: Served
 ) -> None:
     new_session().generate("a fox", n=2)
     again: Any = new_session().generate("a fox", n=2, replay=True, dry_run=True)
     assert (again.stored, again.cost_usd, again.notes) == ([2], 0, ())
-    asks: dict[str, Any] = {"each": ["a fox", "an owl"], "n": 2, "replay": True}
-    some: Any = new_session().generate(**asks, dry_run=True)
-    assert (some.stored, some.cost_usd) == ([2, 0], 0)
-    assert "--replay would fail: 2 of 4 images are not stored" in repr(some)
+    request: dict[str, Any] = {"each": ["a fox", "an owl"], "n": 2, "replay": True}
+    plan: Any = new_session().generate(**request, dry_run=True)
+    assert (plan.stored, plan.cost_usd) == ([2, 0], 0)
+    assert "--replay would fail: 2 of 4 images are not stored" in repr(plan)
     assert len(priced.calls) == 1
 
 
-def test_a_dry_run_says_that_a_budget_cannot_be_counted(
+def test_a_dry_run_reports_that_a_budget_cannot_be_counted(
     session: Session, priced: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A run would be refused."""
@@ -632,30 +632,31 @@ def test_a_dry_run_says_that_a_budget_cannot_be_counted(
 
 @EVERY_LIMIT
 @pytest.mark.parametrize("each", [None, ["a fox", "an owl", "a wolf"]], ids=["one", "many"])
-def test_a_dry_run_says_that_a_limit_would_be_exceeded(
+def test_a_dry_run_reports_that_a_limit_would_be_exceeded(
     session: Session, priced: Served, limited: Limited, each: list[str] | None
 ) -> None:
-    """It also says whether the run would stop or send nothing."""
-    asks: dict[str, Any] = {"each": each} if each else {"prompt": "a fox"}
-    assert "exceeds" not in repr(session.generate(**asks, dry_run=True, **limited(session, 0.07)))
-    text = repr(session.generate(**asks, n=3, dry_run=True, **limited(session, 0.05)))
+    """It also reports whether the run would stop or send nothing."""
+    request: dict[str, Any] = {"each": each} if each else {"prompt": "a fox"}
+    request["dry_run"] = True
+    assert "exceeds" not in repr(session.generate(**request, **limited(session, 0.07)))
+    text = repr(session.generate(**request, n=3, **limited(session, 0.05)))
     assert "exceeds" in text
     assert ("it would stop" if each else "nothing would be sent") in text
     assert priced.calls == []
 
 
-def test_a_dry_run_counts_as_exactly_as_a_run(session: Session, priced: Served) -> None:
+def test_a_dry_run_estimates_like_a_run(session: Session, priced: Served) -> None:
     """Three times ten cents fit into thirty, and equal prompts are rewritten once."""
     priced.faults.image_price = priced.faults.cost_ticks = 10 * CENT
-    asks: dict[str, Any] = {"each": ["a fox", "an owl", "a wolf"], "max_cost": 0.3}
-    assert "exceeds" not in repr(session.generate(**asks, dry_run=True))
+    request: dict[str, Any] = {"each": ["a fox", "an owl", "a wolf"], "max_cost": 0.3}
+    assert "exceeds" not in repr(session.generate(**request, dry_run=True))
     equal: Any = session.generate(each=["an elk"] * 3, rewrite="chat", dry_run=True)
     assert equal.cost_usd == pytest.approx(0.301)
     session.generate(each=["an elk"] * 3, rewrite="chat")
     assert chats(priced) == 1
 
 
-def test_a_dry_run_says_that_a_limit_needs_a_price(session: Session, priced: Served) -> None:
+def test_a_dry_run_reports_that_a_limit_needs_a_price(session: Session, priced: Served) -> None:
     """Like the run itself."""
     plan = session.generate("a fox", model="other", max_cost=1.0, dry_run=True)
     assert "has no list price" in repr(plan)
@@ -664,7 +665,7 @@ def test_a_dry_run_says_that_a_limit_needs_a_price(session: Session, priced: Ser
     assert "has no list price" not in repr(session.generate("a fox", model="other", dry_run=True))
 
 
-def test_a_dry_run_of_what_is_stored_needs_no_prices(
+def test_a_dry_run_of_stored_images_needs_no_prices(
     new_session: Kernels, priced: Served, keyed: Served
 ) -> None:
     new_session().generate("a fox", n=2)

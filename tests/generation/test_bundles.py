@@ -48,24 +48,24 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str = "othe
 
 def pictures() -> list[Any]:
     """Run the cells of the notebook."""
-    made = [*xai.generate("a fox", n=2), *xai.generate("a fox"), *xai.generate("an owl")]
-    return [*made, *made[0].edit("a hat")]
+    first = [*xai.generate("a fox", n=2), *xai.generate("a fox"), *xai.generate("an owl")]
+    return [*first, *first[0].edit("a hat")]
 
 
 def test_a_bundle_shows_the_same_elsewhere(
     orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
     """The same digests, captions, models, costs and dates, in order; nothing is made."""
-    made = pictures()
+    first = pictures()
     assert xai.pack() == story / "story.xai"
     paid = len(orders.orders)
     elsewhere(monkeypatch, tmp_path)
-    seen = pictures()
-    facts = [(p.sha256, p.caption, p.model, p.cost_usd, p.data) for p in made]
-    assert [(p.sha256, p.caption, p.model, p.cost_usd, p.data) for p in seen] == facts
-    assert {p.bundle for p in seen} == {"story.xai"}
-    assert all(p.replayed and p.id is None for p in seen)
-    assert [p.created.date() for p in seen] == [p.created.date() for p in made]
+    again = pictures()
+    facts = [(p.sha256, p.caption, p.model, p.cost_usd, p.data) for p in first]
+    assert [(p.sha256, p.caption, p.model, p.cost_usd, p.data) for p in again] == facts
+    assert {p.bundle for p in again} == {"story.xai"}
+    assert all(p.replayed and p.id is None for p in again)
+    assert [p.created.date() for p in again] == [p.created.date() for p in first]
     assert len(orders.orders) == paid
     assert len(xai.history()) == 0
 
@@ -74,14 +74,14 @@ def test_a_bundle_finds_pictures_by_id(
     orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A cell edits a picture by its id."""
-    (made,) = xai.generate("a fox")
-    name = f"@{(made.sha256 or '')[:8]}"
+    (first,) = xai.generate("a fox")
+    name = f"@{(first.sha256 or '')[:8]}"
     (edited,) = xai.generate("a hat", image=name)
     xai.pack()
     paid = len(orders.orders)
     elsewhere(monkeypatch, tmp_path)
-    (seen,) = xai.generate("a hat", image=name)
-    assert (seen.sha256, seen.bundle, len(orders.orders)) == (edited.sha256, "story.xai", paid)
+    (again,) = xai.generate("a hat", image=name)
+    assert (again.sha256, again.bundle, len(orders.orders)) == (edited.sha256, "story.xai", paid)
     with pytest.raises(InputImageError, match="no picture of your library has this id"):
         xai.generate("a hat", image="@00000000")
 
@@ -90,15 +90,15 @@ def test_the_card_names_the_bundle(
     orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Without the notice about local previews."""
-    (made,) = xai.generate("a fox")
+    (first,) = xai.generate("a fox")
     xai.pack()
     elsewhere(monkeypatch, tmp_path)
     batch = xai.generate("a fox")
     shown = batch._repr_mimebundle_()["text/html"]
     assert "from <bdi" in shown
     assert "story.xai" in shown
-    assert made.model in shown
-    assert f"{made.created.astimezone():%Y-%m-%d}" in shown
+    assert first.model in shown
+    assert f"{first.created.astimezone():%Y-%m-%d}" in shown
     assert "XAI_API_KEY" not in shown
     assert "XAI_API_KEY" in xai.generate("a new thought")._repr_mimebundle_()["text/html"]
 
@@ -128,10 +128,10 @@ def test_replay_needs_a_picture_of_the_bundle(
     orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
     """Otherwise the call fails, and the error names the cause."""
-    (made,) = xai.generate("a fox")
+    (first,) = xai.generate("a fox")
     file = xai.pack()
     elsewhere(monkeypatch, tmp_path)
-    assert xai.generate("a fox", replay=True)[0].sha256 == made.sha256
+    assert xai.generate("a fox", replay=True)[0].sha256 == first.sha256
     with pytest.raises(LibraryError, match="0 of the 1"):
         xai.generate("an owl", replay=True)
     file.write_bytes(b"PK" + bytes(100))
@@ -143,14 +143,14 @@ def test_a_rewritten_prompt_comes_with_its_pictures(
     keyed: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The chat model is not called."""
-    (made,) = xai.generate("a fox", rewrite="grok-4")
-    assert made.rewritten_prompt
+    (first,) = xai.generate("a fox", rewrite="grok-4")
+    assert first.rewritten_prompt
     xai.pack()
     elsewhere(monkeypatch, tmp_path)
     before = len(keyed.server.requests)
-    (seen,) = xai.generate("a fox", rewrite="grok-4", replay=True)
-    assert (seen.sha256, seen.caption) == (made.sha256, made.caption)
-    assert (seen.prompt, seen.rewritten_by) == ("a fox", made.rewritten_by)
+    (again,) = xai.generate("a fox", rewrite="grok-4", replay=True)
+    assert (again.sha256, again.caption) == (first.sha256, first.caption)
+    assert (again.prompt, again.rewritten_by) == ("a fox", first.rewritten_by)
     assert len(keyed.server.requests) == before
 
 
@@ -186,10 +186,10 @@ def prompts(messages: Messages) -> list[str]:
 
 def test_a_rewrite_in_a_bundle_answers_and_is_not_sent(messages: Messages) -> None:
     """The caption shows the rewrite of the bundle; nothing is paid."""
-    (seen,) = xai.generate("a fox", rewrite="grok-4")
-    assert (seen.bundle, seen.prompt) == ("story.xai", "a fox")
-    assert seen.caption.startswith("Rewritten prompt: ")
-    assert seen.cell == "%%xai_image --rewrite=grok-4\na fox"
+    (again,) = xai.generate("a fox", rewrite="grok-4")
+    assert (again.bundle, again.prompt) == ("story.xai", "a fox")
+    assert again.caption.startswith("Rewritten prompt: ")
+    assert again.cell == "%%xai_image --rewrite=grok-4\na fox"
     assert not messages()
 
 
@@ -246,8 +246,8 @@ def test_unpacked_costs_do_not_count(
 def test_a_bundle_holds_no_private_data(orders: Press, story: Path, tmp_path: Path) -> None:
     """No user, no path, and no input image that was not made here."""
     source = story / "private photo.png"
-    made = xai.generate("a fox", user=SECRET)[0]
-    made.pil.resize((9, 9)).save(source)
+    first = xai.generate("a fox", user=SECRET)[0]
+    first.pil.resize((9, 9)).save(source)
     xai.generate("a hat", image=str(source))
     file = xai.pack()
     content = file.read_bytes()
@@ -262,10 +262,10 @@ def test_a_bundle_holds_no_private_data(orders: Press, story: Path, tmp_path: Pa
 def test_a_bundle_answers_another_user(
     orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (made,) = xai.generate("a fox", user=SECRET)
+    (first,) = xai.generate("a fox", user=SECRET)
     xai.pack()
     elsewhere(monkeypatch, tmp_path)
-    assert xai.generate("a fox", user="me", replay=True)[0].sha256 == made.sha256
+    assert xai.generate("a fox", user="me", replay=True)[0].sha256 == first.sha256
 
 
 def test_packing_again_adds_pictures(
@@ -322,13 +322,13 @@ def test_unpacked_pictures_are_in_the_library(
     orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
     """Once, with their dates and at no cost."""
-    made = pictures()
+    first = pictures()
     file = xai.pack().rename(tmp_path / "gift.xai")
     elsewhere(monkeypatch, tmp_path)
     unpacked = xai.unpack(file)
-    assert {p.sha256 for p in unpacked} == {p.sha256 for p in made}
+    assert {p.sha256 for p in unpacked} == {p.sha256 for p in first}
     assert len(xai.unpack(file)) == 0
-    assert {p.sha256 for p in xai.history()} == {p.sha256 for p in made}
+    assert {p.sha256 for p in xai.history()} == {p.sha256 for p in first}
     assert sum(row.cost_usd for row in xai.costs()) == 0
     edited = next(p for p in unpacked if p.request.inputs)
     assert "--image=" in edited.cell
@@ -345,7 +345,7 @@ def test_the_command_line_packs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """`python -m xai_notebook pack` finds a notebook by its absolute or relative path."""
-    (made,) = xai.generate("a fox")
+    (first,) = xai.generate("a fox")
     close_session()
     monkeypatch.setenv("JPY_SESSION_NAME", "course/story.ipynb")
     xai.generate("an owl")
@@ -353,7 +353,7 @@ def test_the_command_line_packs(
     assert program.main(["pack", str(story / "story.ipynb")]) == 0
     assert "story.xai: 2 pictures" in capsys.readouterr().out
     elsewhere(monkeypatch, tmp_path)
-    assert xai.generate("a fox", replay=True)[0].sha256 == made.sha256
+    assert xai.generate("a fox", replay=True)[0].sha256 == first.sha256
     assert program.main(["pack", "unknown.ipynb"]) == 1
     assert "no picture of this notebook" in capsys.readouterr().err
 

@@ -19,8 +19,8 @@ def test_axes_over_options(session: Session, server: Served) -> None:
         "a {red|blue} fox", matrix={"aspect_ratio": ["1:1", "2:1"]},
         model=["grok-imagine-image", "grok-imagine-image-2.0"],
     )  # fmt: skip
-    asked = [(image.prompt, image.request.aspect_ratio, image.request.model) for image in batch]
-    assert asked == [
+    requests = [(image.prompt, image.request.aspect_ratio, image.request.model) for image in batch]
+    assert requests == [
         (f"a {colour} fox", ratio, model)
         for colour in ("red", "blue")
         for ratio in ("1:1", "2:1")

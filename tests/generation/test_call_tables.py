@@ -1,4 +1,4 @@
-"""Tables of prompts: a dry run shows exactly the requests, and a bad row sends nothing."""
+"""Tables of prompts: a dry run shows the requests, and an invalid row sends nothing."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ SOURCES: Final[dict[str, Callable[[], Any]]] = {
 }
 
 
-def asked(server: Served) -> list[str]:
+def sent_prompts(server: Served) -> list[str]:
     """Return the prompts that the server has seen, sorted."""
     return sorted(call.message.prompt for call in server.calls)
 
@@ -71,20 +71,19 @@ def test_a_dry_run_shows_what_is_sent(
     each = name if source is None else source
     plan = session.generate(each=each, dry_run=True)
     assert [request.prompt for request in plan.requests] == PROMPTS
-    assert [told for what, told in plan.rows() if what == "prompt"] == PROMPTS
+    assert [value for name, value in plan.rows() if name == "prompt"] == PROMPTS
     assert dict(plan.rows())["images"] == "4"
     assert ("Windows text (CP1252)" in repr(plan)) == (name == "excel.csv")
     assert quick.calls == []
     session.configured = lambda: {"rate": 0}
     session.generate(each=each)
-    assert asked(quick) == sorted(PROMPTS)
+    assert sent_prompts(quick) == sorted(PROMPTS)
 
 
-def test_a_dry_run_of_many_shows_the_first_and_how_many_follow(session: Session) -> None:
-    """The first ten are shown."""
+def test_a_dry_run_of_many_prompts_shows_the_first_ten(session: Session) -> None:
     plan = session.generate(each=pd.Series([f"fox {n}" for n in range(2_500)]), dry_run=True)
     rows = plan.rows()
-    assert [told for what, told in rows if what == "prompt"] == [f"fox {n}" for n in range(10)]
+    assert [value for name, value in rows if name == "prompt"] == [f"fox {n}" for n in range(10)]
     assert ("", "… and 2,490 more prompts") in rows
     assert ("images", "2,500") in rows
 
@@ -99,17 +98,17 @@ def test_a_cell_names_a_column_of_a_file(
         assert [request.prompt for request in plan.requests] == PROMPTS
 
 
-def test_a_note_about_the_encoding_stands_under_the_pictures(
+def test_a_guessed_encoding_is_noted_under_the_pictures(
     session: Session, quick: Served, tmp_path: Path
 ) -> None:
     (tmp_path / "a.txt").write_bytes("füchse".encode("cp1252"))
-    made: Any = session.generate(each=tmp_path / "a.txt")
+    batch: Any = session.generate(each=tmp_path / "a.txt")
     assert quick.last.prompt == "füchse"
-    assert any("a.txt is not UTF-8" in note for note in made.notes)
+    assert any("a.txt is not UTF-8" in note for note in batch.notes)
 
 
 @pytest.mark.parametrize("kind", ["list", "Series", "file"])
-def test_a_bad_row_far_down_sends_nothing(
+def test_a_late_invalid_row_sends_nothing(
     session: Session, quick: Served, kind: str, tmp_path: Path
 ) -> None:
     """The message names row, type and cure."""
@@ -121,8 +120,7 @@ def test_a_bad_row_far_down_sends_nothing(
     assert quick.calls == []
 
 
-def test_a_bad_row_of_a_generator_keeps_what_came_before(session: Session, quick: Served) -> None:
-    """Images requested before are in the library."""
+def test_an_invalid_row_of_a_generator_keeps_earlier_rows(session: Session, quick: Served) -> None:
     session.configured = lambda: {"rate": 0}
     message = re.escape(
         "--each, row 3: the prompt is a value of type int. A prompt is text, or a record with a "
@@ -130,12 +128,12 @@ def test_a_bad_row_of_a_generator_keeps_what_came_before(session: Session, quick
     )
     with pytest.raises(errors.XaiError, match=message):
         session.generate(each=iter(["a fox", "an owl", 5, "an elk"]))
-    assert asked(quick) == ["a fox", "an owl"]
+    assert sent_prompts(quick) == ["a fox", "an owl"]
     assert {image.prompt for image in session.history.search()} == {"a fox", "an owl"}
 
 
 @pytest.mark.parametrize("prompt", ["\u200b", "\ufeff \u2060", "\u00ad\n\u0301", "\u3164"])
-def test_a_prompt_that_shows_nothing_is_empty(session: Session, quick: Served, prompt: str) -> None:
+def test_an_invisible_prompt_is_empty(session: Session, quick: Served, prompt: str) -> None:
     """It is refused alone, and skipped among many."""
     with pytest.raises(errors.OptionError, match="The prompt is empty"):
         session.generate(prompt)
@@ -146,8 +144,8 @@ def test_a_prompt_that_shows_nothing_is_empty(session: Session, quick: Served, p
     assert quick.calls == []
 
 
-def test_lines_of_a_cell_end_where_the_user_ended_them(session: Session, quick: Served) -> None:
-    """A Unicode separator does not end a line; invisible lines are skipped."""
+def test_only_newlines_end_a_line_of_a_cell(session: Session, quick: Served) -> None:
+    """Unicode separators do not. Invisible lines are skipped."""
     body = "\ufeffa fox\r\n\u200b\r\nan owl\u2028at night\r\n"
     plan = session.generate(body, each=True, dry_run=True)
     assert [request.prompt for request in plan.requests] == ["a fox", "an owl\u2028at night"]

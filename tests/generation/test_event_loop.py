@@ -57,7 +57,7 @@ def test_nothing_starts_before_the_first_use() -> None:
     assert threading.active_count() == before
 
 
-def test_an_error_comes_back_as_itself(loop: BackgroundLoop) -> None:
+def test_errors_are_raised_unchanged(loop: BackgroundLoop) -> None:
 
     async def fail() -> None:
         raise KeyError("x")
@@ -66,7 +66,7 @@ def test_an_error_comes_back_as_itself(loop: BackgroundLoop) -> None:
         loop.run(fail())
 
 
-def test_it_runs_inside_a_running_loop(loop: BackgroundLoop) -> None:
+def test_a_coroutine_runs_while_another_loop_runs(loop: BackgroundLoop) -> None:
     """As in a cell: the kernel's own loop is running."""
 
     async def cell() -> str:
@@ -275,7 +275,7 @@ def test_a_forked_child_gets_an_error_instead_of_a_hang(loop: BackgroundLoop) ->
     assert loop.run(thread_name()) == "xai-notebook"
 
 
-def test_items_that_wait_are_one_batch(loop: BackgroundLoop) -> None:
+def test_waiting_items_are_one_batch(loop: BackgroundLoop) -> None:
     """Items that arrive while the function runs go with its next call."""
     sizes = []
     entered, gate = threading.Semaphore(0), threading.Event()
@@ -298,7 +298,7 @@ def test_items_that_wait_are_one_batch(loop: BackgroundLoop) -> None:
     assert len(sizes) <= 6
 
 
-def test_an_item_that_arrives_as_a_batch_ends_is_handled(loop: BackgroundLoop) -> None:
+def test_an_item_that_arrives_when_a_batch_ends_is_handled(loop: BackgroundLoop) -> None:
     entered, gate, left = threading.Event(), threading.Event(), threading.Event()
 
     def first_wait(numbers: Sequence[int]) -> list[int]:
@@ -317,7 +317,7 @@ def test_an_item_that_arrives_as_a_batch_ends_is_handled(loop: BackgroundLoop) -
         task = asyncio.ensure_future(two())
         await asyncio.to_thread(entered.wait, 10)
         gate.set()
-        left.wait(10)  # blocks the loop, which hears of the end only afterwards
+        left.wait(10)  # the loop is blocked when the batch ends
         return await task
 
     assert loop.submit(main()).result(timeout=10) == 1

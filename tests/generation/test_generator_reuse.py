@@ -63,10 +63,10 @@ def test_any_stored_picture_answers(
 
 
 def test_reuse_takes_no_slot(notebook: Notebooks, orders: Press) -> None:
-    ask = "shown += xai.generate('a fox'{})"
-    book = notebook(ask.format(""), ask.format(""))
+    call = "shown += xai.generate('a fox'{})"
+    book = notebook(call.format(""), call.format(""))
     first, second = book.run()
-    book.cells.insert(1, ask.format(", reuse=True"))
+    book.cells.insert(1, call.format(", reuse=True"))
     assert book.rerun() == [first, second, second]
     assert orders.orders == [1, 1]
 
@@ -147,12 +147,12 @@ def test_tasks_share_an_image(orders: Press) -> None:
     """Waiting tasks get it as replayed."""
     orders.left = 0
 
-    async def ask() -> list[Any]:
+    async def generate() -> list[Any]:
         batches = asyncio.gather(*(xai.agenerate("a fox", reuse=True) for _ in range(20)))
         await asyncio.to_thread(release_the_first_call, orders)
         return list(await batches)
 
-    batches = asyncio.run(ask())
+    batches = asyncio.run(generate())
     assert len({batch[0].sha256 for batch in batches}) == 1
     assert sum(batch[0].replayed for batch in batches) == 19
     assert orders.orders == [1]
@@ -203,11 +203,11 @@ def test_a_waiting_call_continues_for_a_failed_one(orders: Press) -> None:
     """The first call raises, the second makes the picture, the third replays it."""
     orders.failures = [grpc.StatusCode.INVALID_ARGUMENT]
 
-    async def ask() -> list[Any]:
+    async def generate() -> list[Any]:
         calls = (xai.agenerate("a fox", reuse=True) for _ in range(3))
         return list(await asyncio.gather(*calls, return_exceptions=True))
 
-    results = asyncio.run(ask())
+    results = asyncio.run(generate())
     assert sum(isinstance(result, Exception) for result in results) == 1
     assert orders.orders == [1]
 
@@ -264,12 +264,12 @@ def test_tasks_share_an_image_without_a_library(
         monkeypatch.setattr(Library, "look_up", fail)
     orders.left = 0
 
-    async def ask() -> list[Any]:
+    async def generate() -> list[Any]:
         batches = asyncio.gather(*(xai.agenerate("a fox", reuse=True) for _ in range(5)))
         await asyncio.to_thread(release_the_first_call, orders)
         return list(await batches)
 
-    batches = asyncio.run(ask())
+    batches = asyncio.run(generate())
     assert len({batch[0].data for batch in batches}) == 1
     notes = [" ".join(batch.notes) for batch in batches]
     assert sum("equal request" in note for note in notes) == 4
@@ -288,16 +288,16 @@ def test_jobs_of_two_notebooks_submit_a_request_once(
     sessions = [kernels(), kernels()]
     stored = sessions[0].generate("a fox")
     monkeypatch.setenv("JPY_SESSION_NAME", "b.ipynb")
-    asks: dict[str, Any] = {"each": ["a fox", "an owl", "an owl"], "reuse": True}
+    request: dict[str, Any] = {"each": ["a fox", "an owl", "an owl"], "reuse": True}
     keyed.faults.delay = 0.5
     first = sessions[0].generate("an owl", batch=True)
-    jobs = [session.generate(batch=True, **asks) for session in sessions]
+    jobs = [session.generate(batch=True, **request) for session in sessions]
     ids, other_ids = [[image.id for image in job.wait()] for job in jobs]
     assert ids == other_ids
     assert [image.id for image in first.wait()] == ids[1:2]
     assert ids[0] == stored[0].id
     assert ids[1] == ids[2] != stored[0].id
-    assert [image.id for image in sessions[0].generate(**asks)] == ids
+    assert [image.id for image in sessions[0].generate(**request)] == ids
     (added,) = [
         call.message for call in keyed.server.requests if call.method.endswith("AddBatchRequests")
     ]
@@ -322,10 +322,10 @@ def test_cancelling_a_job_leaves_the_requests_of_others(session: Session, keyed:
 def test_a_plan_counts_equal_requests_once(keyed: Served) -> None:
     """The images of the first answer the others."""
     xai.generate("a fox")
-    asks: dict[str, Any] = {"each": ["a fox", "an owl", "an owl", "a fox"], "n": 2, "reuse": True}
-    plan = xai.generate(dry_run=True, **asks)
+    prompts = ["a fox", "an owl", "an owl", "a fox"]
+    plan = xai.generate(each=prompts, n=2, reuse=True, dry_run=True)
     assert plan.stored == [1, 0, 2, 2]
-    xai.generate(**asks)
+    xai.generate(each=prompts, n=2, reuse=True)
     assert sorted(call.message.n for call in keyed.calls) == [1, 1, 2]
 
 

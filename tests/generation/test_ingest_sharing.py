@@ -64,10 +64,10 @@ def test_a_stored_picture_is_shared(kernels: Kernels, quick: Served) -> None:
 
 def test_the_default_time_is_the_longest(kernels: Kernels, quick: Served) -> None:
     """For new and for stored pictures: a link ends with its file."""
-    (made,) = kernels().generate("a fox", share=True)
+    (new,) = kernels().generate("a fox", share=True)
     kernels().generate("a wolf")
     (stored,) = kernels().generate("a wolf", share=True)
-    for image in (made, stored):
+    for image in (new, stored):
         assert image.public_url_expires is not None
         left = image.public_url_expires - datetime.now(timezone.utc)
         assert timedelta(days=29, hours=23) < left <= timedelta(days=30)

@@ -27,13 +27,13 @@ def test_another_kernel_shows_what_is_stored(kernels: Kernels, quick: Served) ->
     quick.faults.cost_ticks = 7 * CENT
     first, second = kernels(), kernels()
     second.generate("a hare")
-    made: Any = first.generate("a fox", n=2)
+    original: Any = first.generate("a fox", n=2)
     again: Any = second.generate("a fox", n=2)
-    assert [image.data for image in again] == [image.data for image in made] == [tiny()] * 2
+    assert [image.data for image in again] == [image.data for image in original] == [tiny()] * 2
     assert [image.replayed for image in again] == [True, True]
-    assert (made.cost_usd, again.cost_usd) == (pytest.approx(0.14), 0)
+    assert (original.cost_usd, again.cost_usd) == (pytest.approx(0.14), 0)
     assert second.history.costs().total_usd == pytest.approx(0.21)
-    html = [batch._repr_mimebundle_()["text/html"] for batch in (made, again)]
+    html = [batch._repr_mimebundle_()["text/html"] for batch in (original, again)]
     assert ["replayed</span>" in text for text in html] == [False, True]
     assert len(quick.calls) == 2
 
@@ -99,7 +99,7 @@ def test_an_image_in_base64_answers_a_request_for_a_url(kernels: Kernels, quick:
 def test_line_ends_of_earlier_versions_do_not_matter(kernels: Kernels, quick: Served) -> None:
     r"""They distinguished `\\r\\n` from `\\n`, in requests and rewrites."""
     before = kernels()
-    made = before.generate("a fox\nin snow", n=2)
+    original = before.generate("a fox\nin snow", n=2)
     owl = before.generate("an owl\nat night", rewrite=True)
     file = before.library().home / FILE
     before.close()
@@ -118,7 +118,7 @@ def test_line_ends_of_earlier_versions_do_not_matter(kernels: Kernels, quick: Se
         connection.execute(f"PRAGMA user_version = {MIGRATIONS.index(_LINE_ENDS)}")
     after = kernels()
     again = after.generate("a fox\nin snow", n=2, replay=True)
-    assert [image.sha256 for image in again] == [image.sha256 for image in made]
+    assert [image.sha256 for image in again] == [image.sha256 for image in original]
     again = after.generate("an owl\nat night", rewrite=True)
     assert [image.sha256 for image in again] == [image.sha256 for image in owl]
     assert len(quick.calls) == calls

@@ -71,35 +71,35 @@ def test_images_that_were_not_shown_answer_the_next_run(
     """They are paid for once; once they are shown, the next run of the cell makes new ones."""
     Path("file").write_text("no folder")
     ending = ending.replace("shown[-1]", "batch")
-    made = notebook(call.format(option) + "\n" + ending, ids=ids)
-    made.run()
-    made.run()
+    book = notebook(call.format(option) + "\n" + ending, ids=ids)
+    book.run()
+    book.run()
     assert drawing.fail is None
     assert orders.orders == [2]
-    made.cells[0] = call.format("") + "\nbatch"
-    first = made.run()
+    book.cells[0] = call.format("") + "\nbatch"
+    first = book.run()
     assert orders.orders == [2]
     if ids:
-        again = made.run()
+        again = book.run()
         assert orders.orders == [2, 2]
         assert not set(first) & set(again)
         first = again
-    assert made.rerun() == first
+    assert book.rerun() == first
 
 
 def test_new_images_of_a_repeated_cell_answer_until_they_are_shown(
     notebook: Notebooks, orders: Press
 ) -> None:
-    made = notebook("shown += xai.generate('a fox')\nif broken: 1 / 0")
-    made.shell.user_ns["broken"] = False
-    first = made.run()
-    made.shell.user_ns["broken"] = True
-    again = made.run()
-    assert made.run() == again != first
-    made.shell.user_ns["broken"] = False
-    assert made.run() == again
+    book = notebook("shown += xai.generate('a fox')\nif broken: 1 / 0")
+    book.shell.user_ns["broken"] = False
+    first = book.run()
+    book.shell.user_ns["broken"] = True
+    again = book.run()
+    assert book.run() == again != first
+    book.shell.user_ns["broken"] = False
+    assert book.run() == again
     assert len(orders.orders) == 2
-    assert made.run() != again
+    assert book.run() != again
     assert len(orders.orders) == 3
 
 
@@ -108,12 +108,12 @@ def test_a_magic_whose_export_failed_exports_the_same_pictures(
 ) -> None:
     blocked = Path("pictures")
     blocked.write_text("no folder")
-    made = notebook("%%xai_image -n 4 --fresh --export pictures --as foxes\na fox")
-    made.run()
-    assert isinstance(made.errors[0], errors.ExportError)
+    book = notebook("%%xai_image -n 4 --fresh --export pictures --as foxes\na fox")
+    book.run()
+    assert isinstance(book.errors[0], errors.ExportError)
     blocked.unlink()
-    made.run()
-    assert made.errors == [None]
+    book.run()
+    assert book.errors == [None]
     assert len(list(blocked.iterdir())) == 4
     assert orders.orders == [4]
 
@@ -135,9 +135,9 @@ def test_thirty_prompts_interrupted_until_they_are_complete(
     notebook: Notebooks, orders: Press, *, ids: bool
 ) -> None:
     """Each is paid for once, however often the run is interrupted."""
-    made = notebook("%xai_image --each prompts --as made", ids=ids)
-    made.shell.user_ns["prompts"] = [f"fox {number % 10}" for number in range(30)]
-    made.shell.run_line_magic("config", "XaiImage.rate = 0")
+    book = notebook("%xai_image --each prompts --as made", ids=ids)
+    book.shell.user_ns["prompts"] = [f"fox {number % 10}" for number in range(30)]
+    book.shell.run_line_magic("config", "XaiImage.rate = 0")
     library = current_session().library()
     for came in (7, 14, 21, 28):
         orders.left = 7
@@ -147,18 +147,18 @@ def test_thirty_prompts_interrupted_until_they_are_complete(
                 len(library.history(limit=99)) == came and orders.waiting == under_way
             )
         )
-        made.run()
+        book.run()
         stop.join()
-        assert isinstance(made.errors[0], KeyboardInterrupt)
+        assert isinstance(book.errors[0], KeyboardInterrupt)
         until(lambda: orders.waiting == 0)
     orders.left = None
-    made.run()
-    assert made.errors == [None]
+    book.run()
+    assert book.errors == [None]
     assert orders.orders == [1] * 30
-    shown = [image.sha256 for image in made.shell.user_ns["made"]]
+    shown = [image.sha256 for image in book.shell.user_ns["made"]]
     assert len(set(shown)) == 30
-    made.rerun()
-    assert [image.sha256 for image in made.shell.user_ns["made"]] == shown
+    book.rerun()
+    assert [image.sha256 for image in book.shell.user_ns["made"]] == shown
     assert len(orders.orders) == 30
 
 
@@ -175,13 +175,13 @@ def test_a_run_waits_until_the_interrupted_one_has_stored(
         return real(library, replies)
 
     monkeypatch.setattr(store.Library, "add_replies", slow)
-    made = notebook("shown += get_ipython().run_line_magic('xai_image', 'a fox')")
+    book = notebook("shown += get_ipython().run_line_magic('xai_image', 'a fox')")
     interrupt_when(saving.is_set)
-    made.run()
-    assert isinstance(made.errors[0], KeyboardInterrupt)
+    book.run()
+    assert isinstance(book.errors[0], KeyboardInterrupt)
     timer = threading.Timer(0.3, go.set)
     timer.start()
-    assert len(made.run()) == 1
+    assert len(book.run()) == 1
     assert len(orders.orders) == 1
 
 
@@ -195,21 +195,21 @@ def test_only_missing_images_are_requested(
 ) -> None:
     """Two of four images came: the next run requests two."""
     orders.short = 2
-    made = notebook('shown += xai.generate("a fox", n=4)')
+    book = notebook('shown += xai.generate("a fox", n=4)')
     session = new_session()
 
-    def ask() -> list[str | None]:
+    def run() -> list[str | None]:
         if ids:
-            return list(made.run())
+            return list(book.run())
         return [image.sha256 for image in session.generate("a fox", n=4)]
 
-    first = ask()
+    first = run()
     assert first[2:] == [None, None]
     orders.short = 0
-    again = ask()
+    again = run()
     assert again[:2] == first[:2]
     assert orders.orders == [4, 2]
-    assert made.rerun() == again
+    assert book.rerun() == again
     assert orders.orders == [4, 2]
 
 
@@ -222,35 +222,35 @@ def test_only_missing_prompts_are_requested(
 ) -> None:
     """17 of 20 came: the next run requests three, and the run after that twenty others."""
     cell = "shown += xai.generate(each=[f'fox {i}' for i in range(20)])"
-    made = notebook(cell, ids=where == "cells with ids")
-    made.shell.run_line_magic("config", "XaiImage.rate = 0")
+    book = notebook(cell, ids=where == "cells with ids")
+    book.shell.run_line_magic("config", "XaiImage.rate = 0")
     session = new_session()
 
-    def ask() -> list[Any]:
+    def run() -> list[Any]:
         if where == "a program":
             session.configured = lambda: {"rate": 0}
             batch: Any = session.generate(each=[f"fox {i}" for i in range(20)])
             return [image.sha256 for image in batch]
-        shown = made.run()
-        assert made.errors == [None]
+        shown = book.run()
+        assert book.errors == [None]
         return shown
 
     orders.failures = [grpc.StatusCode.INVALID_ARGUMENT] * 3
-    first = ask()
+    first = run()
     assert len(orders.orders) == 17
-    again = ask()
+    again = run()
     assert len(orders.orders) == 20
     assert {*first} - {None} < {*again}
     assert None not in again
-    others = ask()
+    others = run()
     assert len(orders.orders) == 40
     assert not {*again} & {*others}
     if where != "cells without ids":
-        assert ask() != others
+        assert run() != others
         return
-    made.restart()
-    made.shell.run_line_magic("config", "XaiImage.rate = 0")
-    assert [ask(), ask()] == [again, others]
+    book.restart()
+    book.shell.run_line_magic("config", "XaiImage.rate = 0")
+    assert [run(), run()] == [again, others]
     assert len(orders.orders) == 40
 
 
@@ -258,19 +258,19 @@ def test_only_missing_prompts_are_requested(
 def test_an_equal_cell_completes_two_incomplete_calls(
     notebook: Notebooks, orders: Press, *, ids: bool
 ) -> None:
-    made = notebook(
+    book = notebook(
         "xai.generate('a fox', n=4); orders.short = 2\nxai.generate('a fox', n=4)",
         "shown += xai.generate('a fox', n=4)",
         ids=ids,
     )
-    made.shell.user_ns["orders"] = orders
+    book.shell.user_ns["orders"] = orders
     orders.short = 3
-    made.run(0)
+    book.run(0)
     assert orders.orders == [4, 3]
     orders.short = 0
     if ids:
-        made.cells[0] = made.cells[1]
-    shown = made.run(0 if ids else 1)
+        book.cells[0] = book.cells[1]
+    shown = book.run(0 if ids else 1)
     assert orders.orders == [4, 3, 2]
     assert len({*shown}) == 4
 
@@ -280,19 +280,19 @@ def test_a_cell_that_repeats_a_call_until_it_is_complete(
     notebook: Notebooks, orders: Press, *, ids: bool
 ) -> None:
     """An incomplete call is completed in its slot, in the same run only."""
-    made = notebook(
+    book = notebook(
         "while True:\n    batch = xai.generate('a fox', n=4)\n    orders.short = 0\n"
         "    if len(batch.ok) == 4: break\nshown += batch",
         "shown += xai.generate('a fox', n=4)",
         ids=ids,
     )
-    made.shell.user_ns["orders"] = orders
+    book.shell.user_ns["orders"] = orders
     orders.short = 3
-    first = made.run()
+    first = book.run()
     assert orders.orders == [4, 3, 4]
-    assert made.rerun() == first
+    assert book.rerun() == first
     assert orders.orders == [4, 3, 4]
-    made.run(0)
+    book.run(0)
     assert orders.orders == [4, 3, 4, 4]
 
 

@@ -77,15 +77,15 @@ def test_without_a_key_the_embedded_server_draws(new_session: Kernels) -> None:
 
 def test_local_needs_no_key_and_no_notice(session: Session, server: Served) -> None:
     """The embedded server is used, although there is a key."""
-    made = session.generate("a red fox", local=True)
-    assert (made[0].model, made.notes) == ("local-preview", ())
+    batch = session.generate("a red fox", local=True)
+    assert (batch[0].model, batch.notes) == ("local-preview", ())
     assert server.calls == []
 
 
 def test_previews_of_a_prompt_differ(session: Session) -> None:
-    made = [session.generate("a red fox", local=True, fresh=True)[0] for _ in range(3)]
-    made += session.generate("a red fox", n=2, local=True, fresh=True).redo(1)
-    assert len({image.data for image in made}) == 5
+    images = [session.generate("a red fox", local=True, fresh=True)[0] for _ in range(3)]
+    images += session.generate("a red fox", n=2, local=True, fresh=True).redo(1)
+    assert len({image.data for image in images}) == 5
 
 
 @pytest.mark.parametrize("host", ["", "api.x.ai", "example.org:1234"])
@@ -171,9 +171,9 @@ def test_bytes_that_are_no_image_are_kept(session: Session, server: Served) -> N
 def test_costs_are_those_the_server_reports(session: Session, server: Served) -> None:
     """The images share the request's cost; not reported is unknown, not zero."""
     server.faults.cost_ticks = 700_000_000
-    made = session.generate("a red fox", n=2)
-    assert made[0].cost_usd == pytest.approx(0.07)
-    assert made.cost_usd == pytest.approx(0.14)
+    batch = session.generate("a red fox", n=2)
+    assert batch[0].cost_usd == pytest.approx(0.07)
+    assert batch.cost_usd == pytest.approx(0.14)
     server.faults.cost_ticks = None
     assert session.generate("an owl").cost_usd is None
 
@@ -308,8 +308,8 @@ def test_a_dry_run_of_a_short_generator_is_exact(session: Session, server: Serve
 def test_the_summary_counts_the_prompts_of_a_generator(session: Session) -> None:
     """Blank prompts of a list do not count."""
     session.configured = lambda: NO_LIMIT
-    made = session.generate(each=(prompt for prompt in ("a", "", "b")))
-    assert made.summary == "2 of 2 prompts."
+    batch = session.generate(each=(prompt for prompt in ("a", "", "b")))
+    assert batch.summary == "2 of 2 prompts."
     assert session.generate(each=["a", None, "b"]).summary == "2 of 2 prompts."
 
 
@@ -317,9 +317,9 @@ def test_each_prompt_is_a_request_in_order(session: Session, server: Served) -> 
     """Results are in the order of the prompts, whichever came first."""
     session.configured = lambda: NO_LIMIT
     server.faults.delay = lambda request: 0.2 if request.prompt == "p0" else 0.0
-    made = session.generate(each=[f"p{i}" for i in range(6)])
-    assert [image.prompt for image in made] == [f"p{i}" for i in range(6)]
-    assert made.summary == "6 of 6 prompts."
+    batch = session.generate(each=[f"p{i}" for i in range(6)])
+    assert [image.prompt for image in batch] == [f"p{i}" for i in range(6)]
+    assert batch.summary == "6 of 6 prompts."
 
 
 def test_concurrency_is_limited(session: Session, server: Served) -> None:
@@ -349,10 +349,10 @@ def test_a_failed_prompt_stops_no_other(session: Session, server: Served) -> Non
     server.faults.fail_when = lambda request, _: (
         (grpc.StatusCode.INVALID_ARGUMENT, "no owls") if "owl" in request.prompt else None
     )
-    made = session.generate(each=["a fox", "an owl", "a cat"])
-    assert [image.status for image in made] == ["ok", "failed", "ok"]
-    assert "no owls" in str(made[1].error)
-    assert made.summary == "3 of 3 prompts, 1 failed."
+    batch = session.generate(each=["a fox", "an owl", "a cat"])
+    assert [image.status for image in batch] == ["ok", "failed", "ok"]
+    assert "no owls" in str(batch[1].error)
+    assert batch.summary == "3 of 3 prompts, 1 failed."
 
 
 def test_a_refused_key_stops_everything(session: Session, server: Served) -> None:
@@ -411,7 +411,7 @@ def test_agenerate_calls_run_concurrently(session: Session) -> None:
     async def main() -> Any:
         return await asyncio.gather(session.agenerate("a fox"), session.agenerate("an owl"))
 
-    assert [made[0].prompt for made in asyncio.run(main())] == ["a fox", "an owl"]
+    assert [batch[0].prompt for batch in asyncio.run(main())] == ["a fox", "an owl"]
 
 
 def test_cancelling_agenerate_cancels_the_call(session: Session, server: Served) -> None:
@@ -446,9 +446,9 @@ def test_a_closed_session_leaves_no_thread_and_starts_again(session: Session) ->
 
 def test_the_module_level_functions_share_one_session(keyed: Served) -> None:
     try:
-        (made,) = xai.generate("a red fox")
-        (again,) = asyncio.run(xai.agenerate("a grey owl"))
-        assert [image.sha256 for image in xai.history()] == [again.sha256, made.sha256]
+        (fox,) = xai.generate("a red fox")
+        (owl,) = asyncio.run(xai.agenerate("a grey owl"))
+        assert [image.sha256 for image in xai.history()] == [owl.sha256, fox.sha256]
         assert sum(row.images for row in xai.costs()) == 2
     finally:
         close_session()
@@ -457,9 +457,9 @@ def test_the_module_level_functions_share_one_session(keyed: Served) -> None:
 def test_slices_of_a_batch() -> None:
     """They are batches; an error names an index out of range."""
     request = ImageRequest(prompt="a red fox", model="m")
-    made = ImageBatch([GeneratedImage(Picture(request=request), index=i) for i in range(3)])
-    assert isinstance(made[1:], ImageBatch)
-    assert len(made[1:] + made[:1]) == 3
+    batch = ImageBatch([GeneratedImage(Picture(request=request), index=i) for i in range(3)])
+    assert isinstance(batch[1:], ImageBatch)
+    assert len(batch[1:] + batch[:1]) == 3
     with pytest.raises(IndexError, match="there is no image 3; the batch has 3"):
-        _ = made[3]
-    assert re.fullmatch(r"<GeneratedImage 0 ok 'a red fox'>", repr(made[0]))
+        _ = batch[3]
+    assert re.fullmatch(r"<GeneratedImage 0 ok 'a red fox'>", repr(batch[0]))

@@ -96,19 +96,19 @@ def zone() -> Iterator[Callable[[bool], None]]:
     time.tzset()
 
 
-def shown(value: str) -> str:
-    """Return text that is shown, which every notebook file can hold and every reader reads."""
+def check_text(value: str) -> str:
+    """Return a text, which must have no control characters and be valid Unicode."""
     assert not UNSEEN.search(value), ascii(UNSEEN.search(value))
     value.encode()
     return value
 
 
-def look(batch: ImageBatch) -> str:
+def show(batch: ImageBatch) -> str:
     """Show pictures; return their HTML."""
     bundle = batch._repr_mimebundle_()
-    html = shown(bundle["text/html"])
-    shown(bundle["text/plain"])
-    shown(repr(batch))
+    html = check_text(bundle["text/html"])
+    check_text(bundle["text/plain"])
+    check_text(repr(batch))
     assert "<script" not in html
     assert 'href="javascript' not in html
     return html
@@ -116,10 +116,10 @@ def look(batch: ImageBatch) -> str:
 
 def use(batch: ImageBatch, folder: Path) -> str:
     """Use pictures as a user does; return their HTML."""
-    html = look(batch)
+    html = show(batch)
     assert len(batch.to_frame()) == len(batch)
     for image in batch:
-        shown(f"{image!r} {image.caption if UNSEEN.search(image.caption) is None else ''}")
+        check_text(f"{image!r} {image.caption if UNSEEN.search(image.caption) is None else ''}")
         assert image.cell.startswith("%%xai_image")
         assert "--share" not in image.cell
     with contextlib.suppress(XaiError):
@@ -131,28 +131,28 @@ def use_library(session: Session, digest: str) -> None:
     """Use history, names, marks, costs and jobs; the picture with this digest is found."""
     library = session.library()
     history = session.history.search(n=3)
-    look(history)
+    show(history)
     assert len(history.to_frame()) == len(history)
     assert digest in [image.sha256 for image in history]
     assert len(session.history.search("fox"))
-    found = library.catalog.find(Query(order="cost", status="all"))
-    found = library.catalog.find(Query(status="all"))
+    library.catalog.find(Query(order="cost", status="all"))
+    result = library.catalog.find(Query(status="all"))
     library.catalog.facets()
-    rows = library.catalog.rows(list(found.ids)[:3])
+    rows = library.catalog.rows(list(result.ids)[:3])
     assert digest in [row.picture.sha256 for row in rows]
     for row in rows:
         json.dumps(describe(row))
-        told = facts_of(row, [], [])
-        shown(" ".join([told["alt"], told["prompt"], told["error"], *told["facts"]]))
+        facts = facts_of(row, [], [])
+        check_text(" ".join([facts["alt"], facts["prompt"], facts["error"], *facts["facts"]]))
         if row.picture.file is not None:
             with contextlib.suppress(XaiError):
                 thumbnail(row.picture.data)
-    shown(repr(session.history.costs()) + session.history.costs()._repr_html_())
+    check_text(repr(session.history.costs()) + session.history.costs()._repr_html_())
     library.spending.totals(0.0)
     library.spending.last_costs("api.x.ai")
     library.spending.last_rewrite("xai")
     library.rewrite_for("key")
-    shown(repr(session.jobs()))
+    check_text(repr(session.jobs()))
     library.catalog.lineage(digest)
 
 
@@ -195,7 +195,7 @@ def pictures(draw: st.DrawFn) -> bytes:
 
 @examples(100)
 @given(data=st.data())
-def test_replies(
+def test_extreme_values_in_a_reply_are_harmless(
     data: st.DataObject,
     orders: Press,
     kernel: Session,
@@ -241,7 +241,7 @@ def kernel(orders: Press, new_session: Kernels) -> Session:
 # A bundle
 
 
-def listed(**changes: Any) -> dict[str, Any]:
+def record(**changes: Any) -> dict[str, Any]:
     """Return a bundle's record of two pictures; `image` changes the first."""
     image = {
         "position": 0, "model": "grok", "rewritten_prompt": None, "rewritten_by": None,
@@ -259,15 +259,17 @@ def listed(**changes: Any) -> dict[str, Any]:
 
 @examples(500)
 @given(data=st.data())
-def test_bundles(data: st.DataObject, kernel: Session, zone: Any, tmp_path: Path) -> None:
-    """A bundle is refused in a sentence, or its pictures are shown and unpacked."""
+def test_extreme_values_in_a_bundle_are_harmless(
+    data: st.DataObject, kernel: Session, zone: Any, tmp_path: Path
+) -> None:
+    """The bundle is refused in a sentence, or its pictures are shown and unpacked."""
     zone(data.draw(st.booleans()))
     values = TEXTS | NUMBERS | st.none() | st.just("\ud800") | st.just([1])
-    whole = data.draw(st.booleans())
-    names = [*listed(), *["created"] * 4] if whole else [*listed()["images"][0]]
+    of_request = data.draw(st.booleans())
+    names = [*record(), *["created"] * 4] if of_request else [*record()["images"][0]]
     name = data.draw(st.sampled_from(names))
     value = data.draw(SECONDS if name == "created" else values)
-    line = listed(**{name: value}) if whole else listed(image={name: value})
+    line = record(**{name: value}) if of_request else record(image={name: value})
     file = tmp_path / "story.xai"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(REQUESTS, f"{json.dumps(HEADER)}\n{json.dumps(line)}")
@@ -276,16 +278,16 @@ def test_bundles(data: st.DataObject, kernel: Session, zone: Any, tmp_path: Path
             archive.writestr(f"images/{digest}.jpg", tiny(number))
     read, refusals = BundleFolder().read(tmp_path, "story")
     assert len(read) + len(refusals) == 1
-    asked = ImageRequest(prompt="a fox", model="grok-imagine-image", n=2)
-    found, problems = find_answers(read, asked, None, {0, 1})
+    request = ImageRequest(prompt="a fox", model="grok-imagine-image", n=2)
+    answering, problems = find_answers(read, request, None, {0, 1})
     for sentence in (*refusals, *problems):
-        shown(sentence)
-    use(ImageBatch(GeneratedImage(picture) for picture in found), tmp_path / "exported")
+        check_text(sentence)
+    use(ImageBatch(GeneratedImage(picture) for picture in answering), tmp_path / "exported")
     try:
         use(kernel.history.unpack(file), tmp_path / "exported")
     except LibraryError:
         assert refusals
-    look(kernel.history.search(n=2))
+    show(kernel.history.search(n=2))
 
 
 # A row of the library
@@ -295,10 +297,10 @@ def test_bundles(data: st.DataObject, kernel: Session, zone: Any, tmp_path: Path
 def rows(orders: Press, kernel: Session) -> Path:
     """The file of a library with two pictures, a job, a rewrite, a charge and a tag."""
     for number in (1, 2):
-        one = wire.GeneratedImage(
+        image = wire.GeneratedImage(
             base64=base64.b64encode(tiny(number)).decode(), respect_moderation=True
         )
-        orders.answer = wire.ImageResponse(images=[one]).SerializeToString()
+        orders.answer = wire.ImageResponse(images=[image]).SerializeToString()
         kernel.generate(f"a fox {number}")[0].tag("red")
     library = kernel.library()
     library.remember_rewrite("key", "a", "b", "chat", 0.1)
@@ -318,8 +320,10 @@ def rows(orders: Press, kernel: Session) -> Path:
 
 @examples(300)
 @given(data=st.data())
-def test_rows(data: st.DataObject, rows: Path, kernel: Session, zone: Any, tmp_path: Path) -> None:
-    """A changed row affects its own picture at most."""
+def test_extreme_values_in_a_row_are_harmless(
+    data: st.DataObject, rows: Path, kernel: Session, zone: Any, tmp_path: Path
+) -> None:
+    """They affect no other picture."""
     zone(data.draw(st.booleans()))
     table = data.draw(
         st.sampled_from(["requests", "images", "images", "jobs", "rewrites", "charges"])
@@ -349,21 +353,21 @@ def test_rows(data: st.DataObject, rows: Path, kernel: Session, zone: Any, tmp_p
 
 @examples(100)
 @given(data=st.data())
-def test_files(data: st.DataObject, zone: Any, tmp_path: Path) -> None:
-    """Odd metadata is read, or refused in a sentence, and is not copied."""
+def test_extreme_metadata_is_harmless(data: st.DataObject, zone: Any, tmp_path: Path) -> None:
+    """It is read, or refused in a sentence, and is not copied."""
     zone(data.draw(st.booleans()))
     content = data.draw(pictures())
     request = ImageRequest(prompt="a fox", model="grok")
     batch = ImageBatch(
-        GeneratedImage(Picture(request=request, cached=one), index=number)
-        for number, one in enumerate((content, tiny(3)))
+        GeneratedImage(Picture(request=request, cached=data_), index=number)
+        for number, data_ in enumerate((content, tiny(3)))
     )
     html = use(batch, tmp_path / "exported")
-    look(batch.shown(cells=True, full=True))
+    show(batch.shown(cells=True, full=True))
     assert batch.contact_sheet(max_pixels=90_000)
     assert html.count("<img ") >= 1
-    for found in re.findall('base64,([^"]+)', html):
-        small = base64.b64decode(found)
+    for encoded in re.findall('base64,([^"]+)', html):
+        small = base64.b64decode(encoded)
         assert len(small) < 20_000
         with Image.open(io.BytesIO(small)) as image:
             assert not {"comment", "exif", "icc_profile", "xmp"} & set(image.info)
@@ -378,19 +382,19 @@ def test_files(data: st.DataObject, zone: Any, tmp_path: Path) -> None:
     written = embed(batch[1].picture, tiny(3))
     start = written.index(b'{"prompt"')
     end = written.index(b"}", start) + 1
-    said = json.dumps(values).replace("&", "&amp;").replace("<", "&lt;").encode()[:40_000]
+    changed = json.dumps(values).replace("&", "&amp;").replace("<", "&lt;").encode()[:40_000]
     before = written.rindex(b"\xff\xe1", 0, start)
-    size = int.from_bytes(written[before + 2 : before + 4], "big") + len(said) - (end - start)
-    file = tmp_path / "theirs.jpg"
+    size = int.from_bytes(written[before + 2 : before + 4], "big") + len(changed) - (end - start)
+    file = tmp_path / "foreign.jpg"
     file.write_bytes(
-        written[: before + 2] + size.to_bytes(2, "big") + written[before + 4 : start] + said
+        written[: before + 2] + size.to_bytes(2, "big") + written[before + 4 : start] + changed
         + written[end:]
     )  # fmt: skip
     try:
         metadata = read_metadata(file)
     except MetadataError as error:
-        shown(str(error))
+        check_text(str(error))
     else:
         assert "--share" not in metadata.cell
         assert "--user" not in metadata.cell
-        shown(metadata.cell)
+        check_text(metadata.cell)

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    Opens = Callable[[Path], Library]
-    Save = Callable[..., list[Picture]]
+    from harness import MakeOld, Opens, Save
 
 
 @pytest.fixture
@@ -114,7 +113,7 @@ def make_reply(
 
 
 @pytest.fixture
-def make_old() -> Callable[[Path, bytes], None]:
+def make_old() -> MakeOld:
     """Return a function that makes a library of version 1 with one picture."""
     return old_library
 

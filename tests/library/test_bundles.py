@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from harness import Save
     from xai_notebook.library import Library
 
 HTML = "<script>hacked()</script><img src=x onerror=hacked()> $x$ \u202e'\"--image=/etc/passwd"
@@ -105,20 +106,20 @@ def bundle(
 
 
 def truncated() -> dict[str, bytes]:
-    whole = bundle()
-    return {f"cut {at}": whole[: len(whole) * at // 40] for at in range(40)}
+    complete = bundle()
+    return {f"cut {at}": complete[: len(complete) * at // 40] for at in range(40)}
 
 
 def flipped() -> dict[str, bytes]:
     """Return bundles with one changed byte."""
-    whole, dice = bundle(), random.Random(7)
-    found = {}
+    complete, dice = bundle(), random.Random(7)
+    files = {}
     for number in range(70):
-        at = dice.randrange(len(whole))
-        found[f"flip {number} at {at}"] = (
-            whole[:at] + bytes([whole[at] ^ dice.randrange(1, 256)]) + whole[at + 1 :]
+        at = dice.randrange(len(complete))
+        files[f"flip {number} at {at}"] = (
+            complete[:at] + bytes([complete[at] ^ dice.randrange(1, 256)]) + complete[at + 1 :]
         )
-    return found
+    return files
 
 
 ODD: tuple[Any, ...] = (None, -1, 1.5, 10**17, True, [], {}, HTML, "", "../../x", "\ud800")
@@ -126,31 +127,31 @@ ODD: tuple[Any, ...] = (None, -1, 1.5, 10**17, True, [], {}, HTML, "", "../../x"
 
 def valued() -> dict[str, bytes]:
     """Return bundles with an odd value in each field."""
-    found = {}
+    files = {}
     for name in record():
         for value in ODD:
-            found[f"{name}={value!r}"] = bundle(record(**{name: value}))
+            files[f"{name}={value!r}"] = bundle(record(**{name: value}))
     for name in record()["images"][0]:
         for value in ODD:
-            found[f"image {name}={value!r}"] = bundle(record(image={name: value}))
-    return found
+            files[f"image {name}={value!r}"] = bundle(record(image={name: value}))
+    return files
 
 
 def shaped() -> dict[str, bytes]:
     """Return files with another structure."""
     listed = "\n".join([json.dumps(HEADER), json.dumps(record())]).encode()
     original = (f"images/{digest(GOOD)}.jpg", GOOD)
-    whole = bundle()
+    complete = bundle()
     big = b"[" * 900_000
     names = (
         "../evil.py", "/etc/evil", "images/../../evil", "C:\\evil", "images/x.jpg", "a\0b",
         f"images/{digest(GOOD)}.jpg/../../evil", f"IMAGES/{digest(GOOD)}.jpg",
     )  # fmt: skip
-    found = {
+    files = {
         f"named {name!r}": bundle(members=[(REQUESTS, listed), original, (name, b"x")])
         for name in names
     }
-    found |= {
+    files |= {
         "empty": b"",
         "zeros": bytes(4096),
         "newer": bundle(header=HEADER | {"version": 2}),
@@ -178,13 +179,13 @@ def shaped() -> dict[str, bytes]:
         "many rows": bundle(text=json.dumps(HEADER).encode() + b"\n{}" * 30_000),
         "no JSON": bundle(text=b"\xff\xfe\0"),
         "no object": bundle(text=json.dumps(HEADER).encode() + b'\n"x"'),
-        "prefixed": b"#!/bin/sh\nrm -rf ~\n" + whole,
+        "prefixed": b"#!/bin/sh\nrm -rf ~\n" + complete,
         "many images": bundle(record(images=record()["images"] * 500)),
-        "many members": whole[:-22]
+        "many members": complete[:-22]
         + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 65535, 65535, 9, 9, 0),
-        "large directory": whole[:-22]
+        "large directory": complete[:-22]
         + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 3, 3, 1 << 30, 0, 0),
-        "64 bits": whole[:-22] + b"PK\6\7" + bytes(16) + whole[-22:],
+        "64 bits": complete[:-22] + b"PK\6\7" + bytes(16) + complete[-22:],
         "a database": database(),
         "texts": bundle(
             record(
@@ -202,8 +203,8 @@ def shaped() -> dict[str, bytes]:
         "half an image": GOOD[:300],
         "no bytes": b"",
     }.items():
-        found[name] = bundle(record(data), data=data)
-    return found
+        files[name] = bundle(record(data), data=data)
+    return files
 
 
 def database() -> bytes:
@@ -229,16 +230,16 @@ def test_hostile_bundles_are_shown_correctly_or_refused(
     """Nothing of a bundle is executed, and nothing is written."""
     folder = tmp_path / "course"
     folder.mkdir()
-    file, found = folder / "story.xai", make()
+    file, files = folder / "story.xai", make()
     outcomes = dict.fromkeys(("shown", "refused", "silent"), 0)
-    for name, content in found.items():
+    for name, content in files.items():
         file.write_bytes(content)
         outcome = look(folder, name)
         outcomes[outcome] += 1
         assert [*tmp_path.rglob("*")] == [folder, file], name
         assert file.read_bytes() == content, name
-    assert sum(outcomes.values()) == len(found)
-    assert outcomes["refused"] >= len(found) // 3
+    assert sum(outcomes.values()) == len(files)
+    assert outcomes["refused"] >= len(files) // 3
 
 
 def look(folder: Path, name: str) -> str:
@@ -313,12 +314,12 @@ def test_all_bundles_of_a_folder_share_a_budget_of_pictures(
         (tmp_path / f"{name}.xai").write_bytes(bundle(record(), record(place=1)))
     bundles = BundleFolder()
     read, (sentence,) = bundles.read(tmp_path, "b")
-    assert [one.file.stem for one in read] == ["b", "a"]
+    assert [item.file.stem for item in read] == ["b", "a"]
     assert sentence.startswith("c.xai was not used: ")
     assert 'xai.unpack("c.xai")' in sentence
     (tmp_path / "a.xai").unlink()
     read, problems = bundles.read(tmp_path, "b")
-    assert ([one.file.stem for one in read], problems) == (["b", "c"], [])
+    assert ([item.file.stem for item in read], problems) == (["b", "c"], [])
 
 
 def test_all_bundles_of_a_folder_share_a_budget_of_bytes(
@@ -329,13 +330,11 @@ def test_all_bundles_of_a_folder_share_a_budget_of_bytes(
     for name in ("a", "b"):
         (tmp_path / f"{name}.xai").write_bytes(bundle(record(prompt="x" * 100_000)))
     read, sentences = BundleFolder().read(tmp_path, None)
-    assert [one.file.stem for one in read] == ["a"]
+    assert [item.file.stem for item in read] == ["a"]
     assert len(sentences) == 1
 
 
-def test_packing_twice_writes_the_same_bytes(
-    library: Library, save: Callable[..., list[Any]], tmp_path: Path
-) -> None:
+def test_packing_twice_writes_the_same_bytes(library: Library, save: Save, tmp_path: Path) -> None:
     """With the permissions of the user's other files."""
     (image,) = save("a fox", [GOOD], notebook="a.ipynb")
     file, other = tmp_path / "story.xai", tmp_path / "other"
@@ -382,19 +381,19 @@ def test_overlapping_members_are_refused(tmp_path: Path) -> None:
     """The same bytes would be read for each member."""
     listed = "\n".join([json.dumps(HEADER), json.dumps(record())]).encode()
     names = [f"images/{number:064x}.jpg" for number in range(50)]
-    whole = bundle(
+    complete = bundle(
         members=[(REQUESTS, listed), (names[0], GOOD), *((name, b"") for name in names[1:])]
     )
-    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+    with zipfile.ZipFile(io.BytesIO(complete)) as archive:
         first = archive.getinfo(names[0])
         start = archive.start_dir
-    directory = bytearray(whole[start:])
+    directory = bytearray(complete[start:])
     for name in names[1:]:
         at = directory.index(name.encode()) - 46
         struct.pack_into("<2L", directory, at + 20, first.file_size, first.file_size)
         struct.pack_into("<L", directory, at + 42, first.header_offset)
     file = tmp_path / "story.xai"
-    file.write_bytes(whole[:start] + bytes(directory))
+    file.write_bytes(complete[:start] + bytes(directory))
     with pytest.raises(LibraryError, match="damaged or not a bundle"):
         Bundle(file)
 
@@ -413,8 +412,8 @@ def test_the_name_of_a_bundle_is_shown_on_one_line(tmp_path: Path, content: byte
     """It cannot forge a line or reverse the text."""
     (tmp_path / "a\nsaved as \u202ex\x1b[31m.xai").write_bytes(content)
     read, sentences = BundleFolder().read(tmp_path, None)
-    found, _ = find_answers(read, ASKED, None, {0})
-    texts = [*sentences, *(str(picture.bundle) for picture in found)]
+    pictures, _ = find_answers(read, ASKED, None, {0})
+    texts = [*sentences, *(str(picture.bundle) for picture in pictures)]
     assert len(texts) == 1
     assert texts[0].startswith("a saved as x [31m.xai")
     assert texts[0].isprintable()

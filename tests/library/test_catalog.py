@@ -19,14 +19,10 @@ from xai_notebook.library.storage import database
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
-    from sqlite3 import Connection
 
+    from harness import MakeOld, NewJpeg, Raw, Save
     from xai_notebook.pictures.picture import Picture
 
-    Raw = Callable[[Path], contextlib.AbstractContextManager[Connection]]
-    Save = Callable[..., list[Any]]
-    Make = Callable[[], bytes]
-    MakeOld = Callable[[Path, bytes], None]
 
 COUNT = 3000
 
@@ -74,10 +70,10 @@ def test_search_agrees_with_history(many: Library, words: str) -> None:
 def test_filters_and_words_combine(
     many: Library, query: dict[str, Any], holds: Callable[[int], bool]
 ) -> None:
-    found = [n for n in range(COUNT, 0, -1) if holds(n)]
-    assert numbers(many, **query) == found
+    expected = [n for n in range(COUNT, 0, -1) if holds(n)]
+    assert numbers(many, **query) == expected
     if "words" not in query:
-        assert many.catalog.first(Query(**query), 7) == found[:7]
+        assert many.catalog.first(Query(**query), 7) == expected[:7]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +85,7 @@ def test_filters_and_words_combine(
 )
 def test_orders(many: Library, order: str, key: Callable[[Any], Any]) -> None:
     """The newest of equal ones first."""
-    keys = [key(one.picture) for one in many.catalog.rows(numbers(many, order=order))]
+    keys = [key(row.picture) for row in many.catalog.rows(numbers(many, order=order))]
     assert keys == sorted(keys)
 
 
@@ -100,9 +96,9 @@ def test_an_unknown_order_or_status_is_refused(many: Library, query: dict[str, s
 
 
 def test_size_is_the_sum_of_the_originals(many: Library) -> None:
-    found = many.catalog.find(Query(words="study1"))
-    rows = many.catalog.rows(found.ids)
-    assert found.size == sum(one.picture.file.stat().st_size for one in rows if one.picture.file)
+    result = many.catalog.find(Query(words="study1"))
+    rows = many.catalog.rows(result.ids)
+    assert result.size == sum(row.picture.file.stat().st_size for row in rows if row.picture.file)
 
 
 @pytest.mark.parametrize("damaged", ["abc", b"\0\xff", 1.5, float("inf"), None])
@@ -117,7 +113,7 @@ def test_a_damaged_size_hides_no_picture(tmp_path: Path, damaged: Any, raw: Raw)
         assert library.catalog.first(Query(), 3) == [20, 19, 18]
 
 
-def test_annotations_change_the_next_result(library: Library, save: Save, picture: Make) -> None:
+def test_annotations_change_the_next_result(library: Library, save: Save, picture: NewJpeg) -> None:
     """The cached list is read again."""
     first, second = (image.id for image in save(payloads=[picture(), picture()]))
     assert numbers(library) == [first, second]
@@ -128,18 +124,18 @@ def test_annotations_change_the_next_result(library: Library, save: Save, pictur
 
 
 def test_changes_of_another_kernel_change_the_next_result(
-    library: Library, save: Save, picture: Make
+    library: Library, save: Save, picture: NewJpeg
 ) -> None:
-    (one,) = save(payloads=[picture()])
-    assert numbers(library) == [one.id]
+    (first,) = save(payloads=[picture()])
+    assert numbers(library) == [first.id]
     with contextlib.closing(Library.open(library.home)) as other:
-        other.annotations.star([one.id])
-        (two,) = save("owl", payloads=[picture()], to=other)
-    assert numbers(library) == [two.id, one.id]
-    assert numbers(library, starred=True) == [one.id]
+        other.annotations.star([first.id])
+        (second,) = save("owl", payloads=[picture()], to=other)
+    assert numbers(library) == [second.id, first.id]
+    assert numbers(library, starred=True) == [first.id]
 
 
-def test_facets_count_pictures(library: Library, save: Save, picture: Make) -> None:
+def test_facets_count_pictures(library: Library, save: Save, picture: NewJpeg) -> None:
     images = save(payloads=[picture(), picture(), None])
     save("owl", payloads=[picture()], answered_by="local-preview", backend="local")
     library.annotations.tag([images[0].id], "noir")
@@ -153,7 +149,7 @@ def test_facets_count_pictures(library: Library, save: Save, picture: Make) -> N
     assert library.catalog.facets().statuses == {"ok": 2, "failed": 1, "trash": 1, "all": 3}
 
 
-def test_rows_are_in_the_given_order(library: Library, save: Save, picture: Make) -> None:
+def test_rows_are_in_the_given_order(library: Library, save: Save, picture: NewJpeg) -> None:
     """Unknown ids are left out."""
     first, second = (
         image.id for image in save(payloads=[picture(), picture()], notebook="a.ipynb")
@@ -167,14 +163,14 @@ def test_rows_are_in_the_given_order(library: Library, save: Save, picture: Make
     assert {(row.backend, row.notebook) for row in rows} == {("xai", "a.ipynb")}
 
 
-def test_search_without_an_index(library: Library, save: Save, picture: Make) -> None:
+def test_search_without_an_index(library: Library, save: Save, picture: NewJpeg) -> None:
     (fox,), _ = save("a red fox", [picture()]), save("an owl", [picture()])
     library.catalog.find(Query())
     library.database.indexed = False
     assert numbers(library, words="red fo") == [fox.id]
 
 
-def test_descendants(library: Library, save: Save, picture: Make) -> None:
+def test_descendants(library: Library, save: Save, picture: NewJpeg) -> None:
     """Of any of several input images."""
     (fox,) = save("a red fox", [picture()])
     inputs = (
@@ -186,7 +182,7 @@ def test_descendants(library: Library, save: Save, picture: Make) -> None:
     assert library.catalog.descendants(edit.sha256) == []
 
 
-def test_missing_sizes_are_measured(home: Path, picture: Make, make_old: MakeOld) -> None:
+def test_missing_sizes_are_measured(home: Path, picture: NewJpeg, make_old: MakeOld) -> None:
     data = picture()
     make_old(home, data)
     with contextlib.closing(Library.open(home)) as library:
@@ -223,7 +219,7 @@ def ids(pictures: Sequence[Picture]) -> list[int]:
     return [picture.id or 0 for picture in pictures]
 
 
-def test_stars(library: Library, save: Save, picture: Make) -> None:
+def test_stars(library: Library, save: Save, picture: NewJpeg) -> None:
     first, second = ids(save(payloads=[picture(), picture()]))
     library.annotations.star([first, second])
     library.annotations.star([second], value=False)
@@ -234,13 +230,13 @@ def test_stars(library: Library, save: Save, picture: Make) -> None:
         }
 
 
-def test_tags(library: Library, save: Save, picture: Make) -> None:
+def test_tags(library: Library, save: Save, picture: NewJpeg) -> None:
     """White space in a tag is normalized."""
-    (one,) = ids(save(payloads=[picture()]))
+    (image_id,) = ids(save(payloads=[picture()]))
     for tag in ("noir", " noir\n", "blue  hour", "film"):
-        library.annotations.tag([one], tag)
-    library.annotations.untag([one], "film")
-    assert library.annotations.of([one])[one].tags == ("blue hour", "noir")
+        library.annotations.tag([image_id], tag)
+    library.annotations.untag([image_id], "film")
+    assert library.annotations.of([image_id])[image_id].tags == ("blue hour", "noir")
 
 
 @pytest.mark.parametrize("tag", ["", " \n", "\x00", "x" * 61])
@@ -258,7 +254,7 @@ def test_unknown_rows_are_ignored(library: Library) -> None:
 
 
 def test_more_pictures_than_a_statement_has_parameters(
-    library: Library, save: Save, picture: Make
+    library: Library, save: Save, picture: NewJpeg
 ) -> None:
     data = picture()
     many = ids(save(payloads=[data] * 1200))
@@ -266,7 +262,7 @@ def test_more_pictures_than_a_statement_has_parameters(
     assert sum(mark.starred for mark in library.annotations.of(many).values()) == 1200
 
 
-def test_pictures_in_the_trash_are_hidden(library: Library, save: Save, picture: Make) -> None:
+def test_pictures_in_the_trash_are_hidden(library: Library, save: Save, picture: NewJpeg) -> None:
     (image,) = save("fox", [picture()])
     library.annotations.delete([image.id])
     assert library.find("fingerprint of fox") == []
@@ -278,7 +274,7 @@ def test_pictures_in_the_trash_are_hidden(library: Library, save: Save, picture:
 
 
 def test_emptying_the_trash_deletes_the_original(
-    library: Library, save: Save, picture: Make
+    library: Library, save: Save, picture: NewJpeg
 ) -> None:
     (image,) = save("fox", [picture()])
     library.annotations.delete([image.id])
@@ -290,7 +286,7 @@ def test_emptying_the_trash_deletes_the_original(
 
 
 def test_an_original_that_another_row_uses_is_kept(
-    library: Library, save: Save, picture: Make
+    library: Library, save: Save, picture: NewJpeg
 ) -> None:
     """Also if that row is in the trash."""
     data = picture()
@@ -303,7 +299,7 @@ def test_an_original_that_another_row_uses_is_kept(
 
 
 def test_emptying_the_trash_erases_the_prompts(
-    library: Library, save: Save, picture: Make, raw: Raw
+    library: Library, save: Save, picture: NewJpeg, raw: Raw
 ) -> None:
     """They stay in no table and in no index."""
     image = {"rewritten_prompt": "an unspeakable painting"}
@@ -332,7 +328,9 @@ def test_emptying_the_trash_erases_the_prompts(
     assert not [word for word in ("unmention", "unspeak", "whisper", "shameful") if word in text]
 
 
-def test_deleted_pictures_stay_in_the_ledger(library: Library, save: Save, picture: Make) -> None:
+def test_deleted_pictures_stay_in_the_ledger(
+    library: Library, save: Save, picture: NewJpeg
+) -> None:
     (image,) = save(payloads=[picture()], cost_usd=0.07)
     before = library.spending.costs()
     library.annotations.delete([image.id])
@@ -341,7 +339,7 @@ def test_deleted_pictures_stay_in_the_ledger(library: Library, save: Save, pictu
 
 
 def test_the_trash_is_emptied_after_a_month(
-    library: Library, save: Save, picture: Make, monkeypatch: pytest.MonkeyPatch
+    library: Library, save: Save, picture: NewJpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = save(payloads=[picture(), picture()])
     now = time.time()
@@ -355,7 +353,7 @@ def test_the_trash_is_emptied_after_a_month(
 
 
 def test_an_original_is_written_again_if_it_was_deleted_meanwhile(
-    library: Library, save: Save, picture: Make, monkeypatch: pytest.MonkeyPatch
+    library: Library, save: Save, picture: NewJpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another kernel empties the trash between the writing of the file and of its row."""
     data = picture()
@@ -373,7 +371,7 @@ def test_an_original_is_written_again_if_it_was_deleted_meanwhile(
     assert again.data == data
 
 
-def test_listeners_are_notified_of_changes(library: Library, save: Save, picture: Make) -> None:
+def test_listeners_are_notified_of_changes(library: Library, save: Save, picture: NewJpeg) -> None:
     """As long as they exist."""
 
     class Listener:
@@ -383,25 +381,25 @@ def test_listeners_are_notified_of_changes(library: Library, save: Save, picture
         def hear(self, changed: Sequence[int]) -> None:
             self.heard.append(changed)
 
-    (one,) = ids(save(payloads=[picture()]))
+    (image_id,) = ids(save(payloads=[picture()]))
     listener = Listener()
     heard = listener.heard
     listen(listener.hear)
-    library.annotations.star([one])
-    library.annotations.tag([one], "noir")
-    assert heard == [[one], [one]]
+    library.annotations.star([image_id])
+    library.annotations.tag([image_id], "noir")
+    assert heard == [[image_id], [image_id]]
     del listener
     gc.collect()
-    library.annotations.delete([one])
+    library.annotations.delete([image_id])
     assert len(heard) == 2
 
 
 def test_a_read_only_library_refuses_annotations(
-    library: Library, save: Save, picture: Make, monkeypatch: pytest.MonkeyPatch
+    library: Library, save: Save, picture: NewJpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (one,) = ids(save(payloads=[picture()]))
+    (image_id,) = ids(save(payloads=[picture()]))
     monkeypatch.setattr(database, "_is_writable", lambda path: False)
     with contextlib.closing(Library.open(library.home)) as again:
-        assert again.annotations.of([one]) == {one: Annotation()}
+        assert again.annotations.of([image_id]) == {image_id: Annotation()}
         with pytest.raises(LibraryError, match="read-only"):
-            again.annotations.star([one])
+            again.annotations.star([image_id])

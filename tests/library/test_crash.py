@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,15 +21,10 @@ from xai_notebook.library import Library
 from xai_notebook.library.storage import database, schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from harness import Victims
+    from harness import MakeOld, NewJpeg, Opens, Raw, Save, Victims
 
-    Opens = Callable[[Path], Library]
-    Raw = Callable[[Path], contextlib.AbstractContextManager[sqlite3.Connection]]
-    Save = Callable[..., list[Any]]
-    Picture = Callable[[], bytes]
 
 WRITER = """
 from xai_notebook.library import Library, Reply
@@ -177,7 +172,7 @@ def test_waiting_for_a_lock_can_be_interrupted(victims: Victims, action: str) ->
 
 
 def test_a_deleted_library_is_created_again(
-    library: Library, save: Save, picture: Picture, home: Path
+    library: Library, save: Save, picture: NewJpeg, home: Path
 ) -> None:
     save("old", [picture()])
     shutil.rmtree(home)
@@ -189,7 +184,7 @@ def test_a_deleted_library_is_created_again(
 
 
 def test_history_ignores_the_clock(
-    save: Save, library: Library, picture: Picture, monkeypatch: pytest.MonkeyPatch
+    save: Save, library: Library, picture: NewJpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for day in (3, 1, 2):
         monkeypatch.setattr(time, "time", lambda day=day: day * 86400.0)
@@ -218,7 +213,7 @@ def test_a_file_instead_of_a_home(home: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"not a database at all" * 100, None])
 def test_a_damaged_database_is_left_unchanged(
-    home: Path, library: Library, save: Save, picture: Picture, content: bytes | None
+    home: Path, library: Library, save: Save, picture: NewJpeg, content: bytes | None
 ) -> None:
     for number in range(50):
         save(f"prompt {number}", [picture()])
@@ -256,9 +251,7 @@ def test_a_newer_library_is_left_unchanged(home: Path) -> None:
     assert file.read_bytes() == before
 
 
-def test_version_1_is_migrated(
-    home: Path, picture: Picture, make_old: Callable[[Path, bytes], None], raw: Raw
-) -> None:
+def test_version_1_is_migrated(home: Path, picture: NewJpeg, make_old: MakeOld, raw: Raw) -> None:
     make_old(home, data := picture())
     library = Library.open(home)
     assert [image.data for image in library.find("f")] == [data]
@@ -345,7 +338,7 @@ save(library, "small", size=1000)
     assert list((home / "images" / ".tmp").iterdir()) == []
 
 
-def test_a_full_disk(small_disk: Path, save: Save, picture: Picture, opens: Opens) -> None:
+def test_a_full_disk(small_disk: Path, save: Save, picture: NewJpeg, opens: Opens) -> None:
     library = opens(small_disk / "home")
     save("first", [picture()], to=library)
     filler = small_disk / "filler"
@@ -361,11 +354,11 @@ def test_a_full_disk(small_disk: Path, save: Save, picture: Picture, opens: Open
 
 
 def test_a_home_with_special_characters(
-    tmp_path: Path, save: Save, picture: Picture, opens: Opens
+    tmp_path: Path, save: Save, picture: NewJpeg, opens: Opens
 ) -> None:
     library = opens(tmp_path / "my ?mode=ro #1 %41 bücher")
     (image,) = save("fox", [picture()], to=library)
-    assert [found.file for found in library.history()] == [image.file]
+    assert [stored.file for stored in library.history()] == [image.file]
 
 
 @pytest.mark.parametrize("left", [b"", b"half", b"zero"], ids=["nothing", "a part", "other bytes"])
@@ -379,7 +372,7 @@ def test_a_damaged_original_is_written_again(library: Library, save: Save, left:
     (again,) = save("an owl", [data])
     assert again.file == file
     assert file.read_bytes() == data
-    assert [one.name for one in file.parent.iterdir()] == [file.name]
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
 def test_only_durable_transactions_are_synced(library: Library) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,11 +19,10 @@ from xai_notebook.library.jobs import JobRecord
 from xai_notebook.library.storage import database
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    Save = Callable[..., list[Any]]
-    Picture = Callable[[], bytes]
+    from harness import MakeOld, NewJpeg, Save
+
 
 DAMAGE = [
     ("requests", "prompt", b"a \xff fox"),
@@ -52,18 +51,18 @@ DAMAGE = [
 
 
 @pytest.mark.parametrize(("table", "column", "value"), DAMAGE)
-def test_a_damaged_row(
-    library: Library, save: Save, picture: Picture, table: str, column: str, value: object
+def test_a_damaged_row_affects_no_other(
+    library: Library, save: Save, picture: NewJpeg, table: str, column: str, value: object
 ) -> None:
-    """It becomes a card that says so, or loses a word; other rows are unchanged."""
+    """It becomes a card with an error, or loses a value; other rows are unchanged."""
     save("a red fox", [picture()])
     (bad,) = save("a blue fox", [picture()])
     save("a green fox", [picture()])
     damage(library, table, column, value, bad.id)
-    found = library.history("fox")
-    assert {image.request.prompt for image in found} >= {"a red fox", "a green fox"}
-    assert {image.status for image in found} <= {"ok", "damaged"}
-    assert all("Row 2" in (image.error or "") for image in found if image.status == "damaged")
+    images = library.history("fox")
+    assert {image.request.prompt for image in images} >= {"a red fox", "a green fox"}
+    assert {image.status for image in images} <= {"ok", "damaged"}
+    assert all("Row 2" in (image.error or "") for image in images if image.status == "damaged")
     assert len(library.history()) == 3
     assert sum(row.requests for row in library.spending.costs()) == 3
     assert len(library.catalog.lineage(bad.sha256)) <= 1
@@ -86,40 +85,40 @@ EXTREMES = [
 
 
 @pytest.mark.parametrize(("column", "value", "name", "expected"), EXTREMES)
-def test_values_out_of_bounds(
-    library: Library, save: Save, picture: Picture, column: str, value: object, name: str,
+def test_values_out_of_bounds_are_left_out_or_clipped(
+    library: Library, save: Save, picture: NewJpeg, column: str, value: object, name: str,
     expected: object,
 ) -> None:  # fmt: skip
-    """They are left out or clipped; the picture still answers."""
+    """The picture still answers."""
     (image,) = save("a fox", [picture()])
     damage(library, "images", column, value, image.id)
-    (found,) = library.history()
-    assert (found.status, getattr(found, name)) == ("ok", expected)
-    assert found.data == image.data
+    (stored,) = library.history()
+    assert (stored.status, getattr(stored, name)) == ("ok", expected)
+    assert stored.data == image.data
 
 
-def test_amounts_out_of_bounds_do_not_count(library: Library, save: Save, picture: Picture) -> None:
+def test_amounts_out_of_bounds_do_not_count(library: Library, save: Save, picture: NewJpeg) -> None:
     save("a red fox", [picture()], cost_usd=0.02)
     (bad,) = save("a blue fox", [picture()], cost_usd=0.02)
     for value in (float("inf"), -1e9, 1e300, "dear"):
         damage(library, "requests", "cost_usd", value, bad.id)
         assert library.spending.totals(0.0).spent == 2 * 10**8
-        assert [each for _, each in library.spending.last_costs("api.x.ai")] == [0.02]
+        assert [cost for _, cost in library.spending.last_costs("api.x.ai")] == [0.02]
         (row,) = library.spending.costs()
         assert (row.cost_usd, row.unknown) == (0.02, 1)
     damage(library, "requests", "inputs", "[{", bad.id)
-    assert [each for _, each in library.spending.last_costs("api.x.ai")] == [0.02]
+    assert [cost for _, cost in library.spending.last_costs("api.x.ai")] == [0.02]
 
 
 def test_file_ids_and_urls_in_a_row_are_ignored(
-    library: Library, save: Save, picture: Picture
+    library: Library, save: Save, picture: NewJpeg
 ) -> None:
     (image,) = save("a fox", [picture()])
     given = {"sha256": "ab" * 32, "label": "x.png", "file_id": "file-1", "url": "https://evil/"}
     damage(library, "requests", "inputs", json.dumps([given]), image.id)
-    (found,) = library.history()
-    assert found.request.inputs == (InputImage("", "ab" * 32, "x.png"),)
-    assert found.request.inputs[0].file_id is None
+    (stored,) = library.history()
+    assert stored.request.inputs == (InputImage("", "ab" * 32, "x.png"),)
+    assert stored.request.inputs[0].file_id is None
 
 
 def test_a_damaged_job_hides_no_other(library: Library) -> None:
@@ -140,13 +139,13 @@ def test_a_damaged_job_hides_no_other(library: Library) -> None:
         library.jobs.get(JobRecord(id=2, name="odd", backend="xai", host="api.x.ai"))
 
 
-def test_text_that_is_not_utf8(library: Library, save: Save, picture: Picture) -> None:
+def test_text_that_is_not_utf8(library: Library, save: Save, picture: NewJpeg) -> None:
     (bad,) = save("a blue fox", [picture()])
     with library.database.writing() as connection:
         connection.execute("UPDATE requests SET prompt = CAST(x'61ff' AS TEXT)")
         connection.execute("UPDATE requests SET answered_by = CAST(x'61ff' AS TEXT)")
-    (found,) = library.history()
-    assert (found.id, found.request.prompt) == (bad.id, "a\ufffd")
+    (stored,) = library.history()
+    assert (stored.id, stored.request.prompt) == (bad.id, "a\ufffd")
     assert library.spending.costs()[0].model == "a\ufffd"
 
 
@@ -165,7 +164,7 @@ def test_an_unwritable_home(unprivileged_folder: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
 def test_a_read_only_library_answers(
-    unprivileged_folder: Path, save: Save, picture: Picture
+    unprivileged_folder: Path, save: Save, picture: NewJpeg
 ) -> None:
     home = unprivileged_folder / "home"
     with contextlib.closing(Library.open(home)) as library:
@@ -174,9 +173,9 @@ def test_a_read_only_library_answers(
     before = sorted(home.rglob("*"))
     with unprivileged(), contextlib.closing(Library.open(home)) as library:
         assert library.database.read_only
-        (found,) = library.find("fingerprint of a fox")
-        assert (found.id, found.data) == (image.id, data)
-        assert [one.id for one in library.history("fo")] == [image.id]
+        (stored,) = library.find("fingerprint of a fox")
+        assert (stored.id, stored.data) == (image.id, data)
+        assert [picture.id for picture in library.history("fo")] == [image.id]
         assert library.spending.costs()[0].images == 1
         with pytest.raises(LibraryError, match="read-only"):
             save("new", [picture()], to=library)
@@ -185,7 +184,7 @@ def test_a_read_only_library_answers(
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
 def test_a_read_only_library_of_version_1_answers(
-    unprivileged_folder: Path, picture: Picture, make_old: Callable[[Path, bytes], None]
+    unprivileged_folder: Path, picture: NewJpeg, make_old: MakeOld
 ) -> None:
     """It is migrated in memory."""
     home = unprivileged_folder / "home"

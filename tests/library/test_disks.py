@@ -82,11 +82,11 @@ def generate(session, prompt):
 def report(function, *arguments):
     begun = time.monotonic()
     try:
-        said = function(*arguments)
+        value = function(*arguments)
     except LibraryError as error:
-        said = f"LibraryError: {error}"
+        value = f"LibraryError: {error}"
     assert time.monotonic() - begun < 5, time.monotonic() - begun
-    print(json.dumps(said), flush=True)
+    print(json.dumps(value), flush=True)
 
 session = Session()
 """
@@ -150,15 +150,15 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path, shim: Path, quick: Serv
 
 
 @pytest.mark.parametrize("existing", [False, True], ids=["new", "existing"])
-def test_everything_is_kept(disk: Disk, quick: Served, *, existing: bool) -> None:
+def test_images_are_kept(disk: Disk, quick: Served, *, existing: bool) -> None:
     if existing:
         disk.run('report(generate, session, "an owl")\nimport os; os._exit(0)', LD_PRELOAD="")
     before = ["an owl"] if existing else []
-    first, second, prompts, whole = disk.run(USE)
+    first, second, prompts, complete = disk.run(USE)
     assert (first[0], second) == (1, [1])
     assert [("no locks" in note) for note in first[1:]] == [True] * ("NO_LOCKS" in disk.environment)
     assert prompts == ["a hare", "a fox", *before]
-    assert all(whole)
+    assert all(complete)
     calls = len(quick.calls)
     assert disk.run(USE)[2] == prompts
     assert len(quick.calls) == calls
@@ -186,12 +186,12 @@ def test_one_process_at_a_time_without_locks(tmp_path: Path, shim: Path, quick: 
     with disk.start('report(generate, session, "a fox")\nsys.stdin.readline()') as first:
         assert first.stdout
         assert json.loads(first.stdout.readline())[0] == 1
-        (said, history) = disk.run(
+        (batch, history) = disk.run(
             'report(generate, session, "a hare")\nreport(lambda: len(session.history.search()))'
         )
-        assert said[0] == 1
-        assert "only in its spool" in said[1]
-        assert f"process {first.pid}" in said[1]
+        assert batch[0] == 1
+        assert "only in its spool" in batch[1]
+        assert f"process {first.pid}" in batch[1]
         assert "LibraryError" in history
         first.kill()
     reported = disk.run("report(lambda: [image.prompt for image in session.history.search()])")
@@ -204,9 +204,9 @@ def test_an_owner_on_another_machine_is_respected(
     disk = Disk(tmp_path / "home", shim, quick, NO_LOCKS="1")
     disk.home.mkdir()
     (disk.home / "owner.json").write_text('{"host": "elsewhere", "pid": 1, "token": "x"}')
-    (said,) = disk.run("report(lambda: len(session.history.search()))")
-    assert "on elsewhere" in said
-    assert "owner.json" in said
+    (error,) = disk.run("report(lambda: len(session.history.search()))")
+    assert "on elsewhere" in error
+    assert "owner.json" in error
 
 
 def test_a_journal_of_another_machine_is_read_and_kept(

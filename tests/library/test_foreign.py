@@ -1,4 +1,4 @@
-"""Foreign libraries: they can be viewed, and have no other effect."""
+"""Foreign libraries: their pictures are shown, and they have no other effect."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import sys
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,14 +23,12 @@ from xai_notebook.library.storage import database, schema, spool
 from xai_notebook.library.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    Opens = Callable[[Path], Library]
-    Raw = Callable[[Path], contextlib.AbstractContextManager[sqlite3.Connection]]
-    Save = Callable[..., list[Any]]
-    Picture = Callable[[], bytes]
+    from harness import MakeOld, NewJpeg, Opens, Raw, Save
 
+
+LINKS = pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
 OBJECTS = {
     "trigger": "CREATE TRIGGER t AFTER INSERT ON images BEGIN DELETE FROM requests; END",
     "view": "CREATE VIEW v AS WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n FROM r) "
@@ -40,10 +38,10 @@ OBJECTS = {
     "table": "CREATE TABLE more (id INTEGER)",
     "view in place of a table": "DROP TABLE images; CREATE VIEW images AS SELECT 1 AS id",
 }
-"""SQL that adds what SQLite executes when a file is used, or what no library has."""
+"""SQL that adds objects that SQLite executes, or that no library has."""
 
 
-def reopened(home: Path) -> None:
+def open_and_close(home: Path) -> None:
     Library.open(home).close()
 
 
@@ -55,11 +53,11 @@ def journal(library: Library) -> Path:
 
 
 @pytest.fixture
-def copied(home: Path, library: Library, save: Save, picture: Picture, tmp_path: Path) -> Path:
+def copied(home: Path, library: Library, save: Save, picture: NewJpeg, tmp_path: Path) -> Path:
     """The folder of a copied library with a picture."""
     save("a fox", [picture()])
     library.remember_rewrite("key", "fox", "an advertisement", "grok", 0.5)
-    library.uploads.remember("xai", "api.x.ai", "0" * 64, CachedUpload("theirs", 9e9))
+    library.uploads.remember("xai", "api.x.ai", "0" * 64, CachedUpload("foreign", 9e9))
     library.close()
     return shutil.copytree(home, tmp_path / "copied")
 
@@ -71,8 +69,8 @@ def copied(home: Path, library: Library, save: Save, picture: Picture, tmp_path:
 @pytest.mark.parametrize("kind", OBJECTS)
 def test_unexpected_schema_objects_are_refused(
     home: Path,
-    picture: Picture,
-    make_old: Callable[[Path, bytes], None],
+    picture: NewJpeg,
+    make_old: MakeOld,
     kind: str,
     version: int,
     raw: Raw,
@@ -80,7 +78,7 @@ def test_unexpected_schema_objects_are_refused(
     """They are not executed by migrations, either."""
     make_old(home, picture())
     if version > 1:
-        reopened(home)
+        open_and_close(home)
     with raw(home) as connection:
         connection.executescript(OBJECTS[kind])
     before = (home / database.FILE).read_bytes()
@@ -98,7 +96,7 @@ def test_unexpected_schema_objects_are_refused(
 )
 def test_a_trigger_with_the_name_of_a_table_is_refused(home: Path, sql: str, raw: Raw) -> None:
     """SQLite accepts both, in any order."""
-    reopened(home)
+    open_and_close(home)
     kind = sql.split()[1].lower()
     with raw(home) as connection:
         connection.execute("PRAGMA writable_schema = ON")
@@ -114,7 +112,7 @@ def test_a_trigger_with_the_name_of_a_table_is_refused(home: Path, sql: str, raw
 
 
 def test_a_table_name_that_is_not_utf8_is_refused(home: Path, raw: Raw) -> None:
-    reopened(home)
+    open_and_close(home)
     with raw(home) as connection:
         connection.execute("PRAGMA writable_schema = ON")
         connection.execute(
@@ -125,10 +123,10 @@ def test_a_table_name_that_is_not_utf8_is_refused(home: Path, raw: Raw) -> None:
 
 
 @pytest.mark.parametrize("table", ["requests", "images"])
-def test_an_id_that_leaves_no_next_one_is_refused(
-    home: Path, library: Library, save: Save, picture: Picture, table: str, raw: Raw
+def test_the_largest_id_is_refused(
+    home: Path, library: Library, save: Save, picture: NewJpeg, table: str, raw: Raw
 ) -> None:
-    """Before anything is sent that could not be inserted."""
+    """Nothing is sent that could not be inserted."""
     save("a fox", [picture()])
     library.close()
     with raw(home) as connection:
@@ -141,7 +139,7 @@ def test_an_id_that_leaves_no_next_one_is_refused(
 @pytest.mark.parametrize("end", ["", "-journal", "-wal", "-shm"])
 def test_a_pipe_in_place_of_a_database_file_is_refused(home: Path, end: str) -> None:
     if end:
-        reopened(home)
+        open_and_close(home)
     home.mkdir(exist_ok=True)
     (home / f"{database.FILE}{end}").unlink(missing_ok=True)
     os.mkfifo(home / f"{database.FILE}{end}")
@@ -153,7 +151,7 @@ def test_tables_of_analyze_are_accepted(home: Path, library: Library, raw: Raw) 
     library.close()
     with raw(home) as connection:
         connection.execute("ANALYZE")
-    reopened(home)
+    open_and_close(home)
 
 
 def test_a_trigger_added_later_writes_nothing(library: Library, raw: Raw) -> None:
@@ -172,7 +170,7 @@ def test_a_trigger_added_later_writes_nothing(library: Library, raw: Raw) -> Non
 @pytest.mark.parametrize(
     "statement", ["ATTACH ':memory:' AS other", "CREATE TEMP VIEW v AS SELECT 1"]
 )
-def test_no_statement_leaves_the_library(library: Library, statement: str) -> None:
+def test_statements_use_no_other_database(library: Library, statement: str) -> None:
     with (
         pytest.raises((LibraryError, sqlite3.DatabaseError)),
         library.database.reading() as connection,
@@ -191,7 +189,7 @@ def test_the_length_of_values_is_limited(library: Library) -> None:
 
 def test_a_forged_journal_deletes_no_file(home: Path, tmp_path: Path) -> None:
     """SQLite would delete the file that such a journal names."""
-    reopened(home)
+    open_and_close(home)
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious\0")
     name = os.fsencode(victim)
@@ -207,10 +205,10 @@ def test_a_forged_journal_deletes_no_file(home: Path, tmp_path: Path) -> None:
         Library.open(home)
     assert victim.exists()
     journal.unlink()
-    reopened(home)
+    open_and_close(home)
 
 
-# Values that become paths
+# Values used as paths
 
 
 def test_a_forged_process_names_no_file(home: Path, library: Library, tmp_path: Path) -> None:
@@ -233,12 +231,12 @@ def test_a_process_without_a_lock_is_dead(library: Library) -> None:
         connection.executemany(
             "INSERT INTO charges (process, created, ticks, open) VALUES (?, 1, 1, 2)", rows
         )
-    (found,) = library.spending.reserve([[Amount(1)]], 0.0, lambda totals, _: not totals.open)
-    assert isinstance(found, list)
+    (reserved,) = library.spending.reserve([[Amount(1)]], 0.0, lambda totals, _: not totals.open)
+    assert isinstance(reserved, list)
 
 
 def test_a_forged_digest_deletes_no_file(
-    home: Path, library: Library, save: Save, picture: Picture
+    home: Path, library: Library, save: Save, picture: NewJpeg
 ) -> None:
     victim = home.parent / "victim.jpg"
     victim.write_text("precious")
@@ -264,9 +262,9 @@ def test_a_forged_reply_id_names_no_file(library: Library, journal: Path, tmp_pa
 # Links
 
 
-@pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
+@LINKS
 def test_an_original_that_is_a_link_is_not_read(
-    library: Library, save: Save, picture: Picture, tmp_path: Path
+    library: Library, save: Save, picture: NewJpeg, tmp_path: Path
 ) -> None:
     """Even if it leads to the same bytes."""
     (image,) = save("a fox", [data := picture()])
@@ -279,20 +277,20 @@ def test_an_original_that_is_a_link_is_not_read(
 
 
 def test_an_original_with_other_bytes_is_not_used(
-    library: Library, save: Save, picture: Picture
+    library: Library, save: Save, picture: NewJpeg
 ) -> None:
     (image,) = save("a fox", [picture()])
     image.file.write_bytes(picture())
-    (found,) = library.history("fox")
+    (stored,) = library.history("fox")
     with pytest.raises(MissingImageError, match="damaged or was replaced"):
-        _ = found.data
+        _ = stored.data
 
 
-@pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
+@LINKS
 def test_an_input_file_that_is_a_link_or_has_other_bytes_is_not_found(
-    library: Library, picture: Picture, tmp_path: Path
+    library: Library, picture: NewJpeg, tmp_path: Path
 ) -> None:
-    """`-i @id` would send it."""
+    """Otherwise `-i @id` would send it."""
     data, secret = picture(), tmp_path / "secret.jpg"
     secret.write_bytes(picture())
     digest = hashlib.sha256(data).hexdigest()
@@ -308,7 +306,7 @@ def test_an_input_file_that_is_a_link_or_has_other_bytes_is_not_found(
     assert secret.exists()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
+@LINKS
 def test_a_lock_that_is_a_link_is_not_written(library: Library, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
@@ -319,7 +317,7 @@ def test_a_lock_that_is_a_link_is_not_written(library: Library, tmp_path: Path) 
     assert victim.read_text() == "precious"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
+@LINKS
 def test_a_journal_that_is_a_link_is_not_read(
     library: Library, journal: Path, tmp_path: Path
 ) -> None:
@@ -331,7 +329,7 @@ def test_a_journal_that_is_a_link_is_not_read(
     assert [*journal.parent.glob("*.unreadable")] == []
 
 
-@pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
+@LINKS
 def test_cleaning_up_deletes_only_temporary_files(
     home: Path, library: Library, tmp_path: Path
 ) -> None:
@@ -344,13 +342,13 @@ def test_cleaning_up_deletes_only_temporary_files(
     os.utime(victim, (1, 1))
     shutil.rmtree(home / "images" / ".tmp")
     (home / "images" / ".tmp").symlink_to(documents)
-    reopened(home)
+    open_and_close(home)
     assert victim.read_text() == "precious"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
+@LINKS
 def test_a_database_that_is_a_link_is_not_opened(home: Path, tmp_path: Path) -> None:
-    """SQLite would create its target."""
+    """SQLite would create the target."""
     home.mkdir()
     (home / database.FILE).symlink_to(tmp_path / "victim")
     with pytest.raises(LibraryError, match="is a link"):
@@ -358,7 +356,7 @@ def test_a_database_that_is_a_link_is_not_opened(home: Path, tmp_path: Path) -> 
     assert not (tmp_path / "victim").exists()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
+@LINKS
 @pytest.mark.parametrize("name", ["spool", "images", "images/ab", "cache", "jobs"])
 def test_a_foreign_library_with_links_is_refused(
     copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -372,10 +370,10 @@ def test_a_foreign_library_with_links_is_refused(
     with pytest.raises(LibraryError, match="is a link"):
         Library.open(copied)
     monkeypatch.setenv("XAI_NOTEBOOK_TRUSTED_HOME", str(copied))
-    reopened(copied)
+    open_and_close(copied)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
+@LINKS
 def test_a_cache_that_is_a_link_is_not_cleaned_up(tmp_path: Path) -> None:
     """Originals have names like thumbnails."""
     victim = tmp_path / "other" / "ab" / f"{'ab' * 32}.jpg"
@@ -419,7 +417,7 @@ def test_a_home_without_a_database_is_foreign(home: Path, name: str, opens: Open
 
 def test_a_library_whose_database_was_moved_away_is_own(home: Path, opens: Opens) -> None:
     """The error about a damaged database recommends moving it."""
-    reopened(home)
+    open_and_close(home)
     (home / "spool").mkdir(exist_ok=True)
     for file in home.glob("library.sqlite3*"):
         file.unlink()
@@ -429,7 +427,6 @@ def test_a_library_whose_database_was_moved_away_is_own(home: Path, opens: Opens
 def test_a_library_replaced_while_open_is_foreign(
     home: Path, copied: Path, opens: Opens, raw: Raw
 ) -> None:
-    """From the first call on."""
     library = opens(home)  # `copied` has closed it
     library.remember_rewrite("other", "fox", "a fox", "grok", None)
     with raw(copied) as connection:
@@ -441,23 +438,23 @@ def test_a_library_replaced_while_open_is_foreign(
 
 
 def test_a_foreign_picture_names_no_file_and_no_url(
-    home: Path, library: Library, save: Save, picture: Picture, tmp_path: Path, opens: Opens
+    home: Path, library: Library, save: Save, picture: NewJpeg, tmp_path: Path, opens: Opens
 ) -> None:
     """Its cell asks the user to choose a file; pending images are left out."""
     source = InputImage(url="", sha256="0" * 64, label="/home/me/passport.png")
     save("a fox", [picture()], inputs=(source,))
-    (waits,) = save("an owl", ["http://127.0.0.1:1/beacon"], image={"status": "pending"})
+    (pending,) = save("an owl", ["http://127.0.0.1:1/beacon"], image={"status": "pending"})
     library.close()
-    theirs = opens(shutil.copytree(home, tmp_path / "theirs"))
-    (fox,) = theirs.history("fox")
-    (found,) = theirs.catalog.rows([fox.id or 0])
-    for one in (fox, found.picture):
-        assert "passport" not in one.cell
-        assert "choose:" in one.cell
-    assert theirs.find("fingerprint of an owl") == []
-    theirs.trust()
-    assert "passport" in theirs.history("fox")[0].cell
-    assert [one.id for one in theirs.find("fingerprint of an owl")] == [waits.id]
+    foreign = opens(shutil.copytree(home, tmp_path / "copied"))
+    (fox,) = foreign.history("fox")
+    (row,) = foreign.catalog.rows([fox.id or 0])
+    for shown in (fox, row.picture):
+        assert "passport" not in shown.cell
+        assert "choose:" in shown.cell
+    assert foreign.find("fingerprint of an owl") == []
+    foreign.trust()
+    assert "passport" in foreign.history("fox")[0].cell
+    assert [image.id for image in foreign.find("fingerprint of an owl")] == [pending.id]
 
 
 def test_a_library_created_here_is_own(home: Path, library: Library, opens: Opens) -> None:
@@ -491,13 +488,13 @@ def test_trust_holds_in_all_kernels(copied: Path, opens: Opens) -> None:
     assert later.notices == []
 
 
-def test_trust_holds_for_one_folder(copied: Path, tmp_path: Path, opens: Opens, raw: Raw) -> None:
+def test_trust_is_limited_to_a_folder(copied: Path, tmp_path: Path, opens: Opens, raw: Raw) -> None:
     library = Library.open(copied)
     library.trust()
     library.close()
     assert opens(shutil.copytree(copied, tmp_path / "elsewhere")).database.foreign
     shutil.rmtree(copied)
-    reopened(copied)
+    open_and_close(copied)
     with raw(copied) as connection:
         connection.execute("UPDATE identity SET id = 'another'")
     assert opens(copied).database.foreign
@@ -568,7 +565,7 @@ def test_amounts_out_of_bounds_add_nothing_to_a_budget(
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o277])
 def test_files_are_private_with_any_umask(
-    tmp_path: Path, picture: Picture, save: Save, opens: Opens, umask: int
+    tmp_path: Path, picture: NewJpeg, save: Save, opens: Opens, umask: int
 ) -> None:
     """Also in an existing folder that others can read."""
     home = tmp_path / "another home"
@@ -583,10 +580,10 @@ def test_files_are_private_with_any_umask(
         library.jobs.submission_lock(1).acquire()
         library.spending.reserve([[Amount(1)]], 0.0, lambda *_: True)
         Thumbnails(home / "cache", bytes).get(image.sha256, lambda: image.data)
-        made = {one: one.stat().st_mode & 0o777 for one in home.rglob("*")}
+        modes = {path: path.stat().st_mode & 0o777 for path in home.rglob("*")}
     finally:
         os.umask(before)
     assert home.stat().st_mode & 0o777 == (0o755 if umask == 0o022 else 0o700)
-    assert {one.name for one in made} >= {"library.sqlite3", "library.sqlite3-wal", "cache"}
-    assert {mode for one, mode in made.items() if one.is_dir()} == {0o700}
-    assert {mode for one, mode in made.items() if one.suffix not in ("", ".lock")} == {0o600}
+    assert {path.name for path in modes} >= {"library.sqlite3", "library.sqlite3-wal", "cache"}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}
+    assert {mode for path, mode in modes.items() if path.suffix not in ("", ".lock")} == {0o600}

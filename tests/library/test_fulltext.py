@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,12 +14,10 @@ from xai_notebook.library.storage import database, fulltext
 from xai_notebook.library.storage.schema import CREATE_INDEX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    Opens = Callable[[Path], Library]
-    Save = Callable[..., list[Any]]
-    Picture = Callable[[], bytes]
+    from harness import NewJpeg, Opens, Save
+
 
 any_example = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -34,7 +32,7 @@ any_example = settings(
         "« fox »",
     ],
 )  # fmt: skip
-def test_words_that_match(library: Library, save: Save, picture: Picture, words: str) -> None:
+def test_words_that_match(library: Library, save: Save, picture: NewJpeg, words: str) -> None:
     """In prompts, model and notebook, with any case, accent and script."""
     prompt = "A naïve fox in fresh snow, the cat's red fox红色狐狸🦊 « at 100% »"
     save(
@@ -42,8 +40,8 @@ def test_words_that_match(library: Library, save: Save, picture: Picture, words:
         answered_by="local-preview", image={"rewritten_prompt": "a painted fox"},
     )  # fmt: skip
     save("something else", [picture()], answered_by="x", model="y") if words else None
-    (found,) = library.history(words)
-    assert found.request.prompt == prompt
+    (stored,) = library.history(words)
+    assert stored.request.prompt == prompt
 
 
 @pytest.mark.parametrize(
@@ -51,7 +49,7 @@ def test_words_that_match(library: Library, save: Save, picture: Picture, words:
     ["wolf", "fox wolf", "ox", "fo snow", "fox OR wolf", "NOT wolf", "prompt:fox", "色红", "***"],
 )
 def test_words_that_do_not_match(
-    library: Library, save: Save, picture: Picture, words: str
+    library: Library, save: Save, picture: NewJpeg, words: str
 ) -> None:
     """All words are required, only the last may be incomplete, and there are no operators."""
     save("a fox in snow 红色狐狸", [picture()])
@@ -60,7 +58,7 @@ def test_words_that_do_not_match(
 
 @pytest.mark.parametrize("words", ["***", "%", "_", "\\", '"', "'", "-", "(", "a_b", "50%"])
 def test_punctuation_is_searched_as_text(
-    library: Library, save: Save, picture: Picture, words: str
+    library: Library, save: Save, picture: NewJpeg, words: str
 ) -> None:
     save("""*** 50% a_b \\ " ' - (""", [picture()])
     save("plain words", [picture()], answered_by="plain")
@@ -75,24 +73,24 @@ def test_any_words_are_safe(library: Library, words: str) -> None:
 
 @any_example
 @given(st.text("abcé 狐🦊'\"*-_%\\()^:\n", min_size=1, max_size=30))
-def test_a_prompt_finds_itself(library: Library, save: Save, picture: Picture, prompt: str) -> None:
+def test_a_prompt_finds_itself(library: Library, save: Save, picture: NewJpeg, prompt: str) -> None:
     (image,) = save(prompt, [picture()])
-    assert image.id in {found.id for found in library.history(prompt, limit=500)}
+    assert image.id in {stored.id for stored in library.history(prompt, limit=500)}
 
 
 def test_a_library_written_without_fts5_is_indexed_later(
-    home: Path, save: Save, picture: Picture, monkeypatch: pytest.MonkeyPatch, opens: Opens
+    home: Path, save: Save, picture: NewJpeg, monkeypatch: pytest.MonkeyPatch, opens: Opens
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(database, "prepare_index", lambda connection: False)
         plain = Library.open(home)
         (image,) = save("a red fox", [picture()], to=plain, image={"rewritten_prompt": "vulpes"})
         for words in ("fox", "FOX red", "vulp", "grok"):
-            assert [found.id for found in plain.history(words)] == [image.id]
+            assert [stored.id for stored in plain.history(words)] == [image.id]
         assert plain.history("wolf") == []
         plain.close()
     indexed = opens(home)
-    assert [found.id for found in indexed.history("vulpes fo")] == [image.id]
+    assert [stored.id for stored in indexed.history("vulpes fo")] == [image.id]
 
 
 def test_a_missing_fts5_module_is_recognised(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,18 +17,17 @@ from xai_notebook.pictures.picture import Picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
     from pathlib import Path
-    from sqlite3 import Connection
 
-    Raw = Callable[[Path], AbstractContextManager[Connection]]
+    from harness import NewJpeg, Raw
+
 
 FOXES, WOLVES = (
     JobRecord(name=name, backend="xai", host="api.x.ai") for name in ("foxes", "wolves")
 )
 
 
-def asked(fingerprint: str = "fox", *, after: int | None = 0) -> JobRequest:
+def request(fingerprint: str = "fox", *, after: int | None = 0) -> JobRequest:
     """Return a request of a job."""
     return JobRequest(
         key=request_key(fingerprint, 0, 0),
@@ -41,7 +40,7 @@ def asked(fingerprint: str = "fox", *, after: int | None = 0) -> JobRequest:
 
 
 def record(library: Library, job: JobRecord, *requests: JobRequest) -> JobRecord:
-    """Record a job that no other one conflicts with."""
+    """Record a job without conflicts."""
     recorded = library.jobs.record(job, requests)
     assert recorded is not None
     return recorded
@@ -62,50 +61,48 @@ def answer(
 
 
 def test_the_first_end_of_a_job_is_kept(library: Library) -> None:
-    job = record(library, FOXES, asked("one"), asked("two"))
+    job = record(library, FOXES, request("one"), request("two"))
     library.jobs.fail(job, "No.", [request_key("one", 0, 0)])
     ended = library.jobs.close(job, "cancelled", "It was cancelled.")
     assert (ended.state, ended.open) == ("cancelled", False)
     assert library.jobs.close(job, "done") == ended
-    found = [request.error for request in library.jobs.requests(job)]
-    assert found == ["No.", "It was cancelled."]
+    errors = [stored.error for stored in library.jobs.requests(job)]
+    assert errors == ["No.", "It was cancelled."]
 
 
 def test_a_request_in_an_open_job_is_not_recorded_again(library: Library) -> None:
     """Unless it has failed."""
-    job = record(library, FOXES, asked())
-    assert library.jobs.record(WOLVES, [asked()]) is None
+    job = record(library, FOXES, request())
+    assert library.jobs.record(WOLVES, [request()]) is None
     library.jobs.fail(job, "No.")
-    assert record(library, WOLVES, asked())
+    assert record(library, WOLVES, request())
 
 
-def test_an_answered_request_is_not_recorded_again(
-    library: Library, picture: Callable[[], bytes]
-) -> None:
+def test_an_answered_request_is_not_recorded_again(library: Library, picture: NewJpeg) -> None:
     """Unless only a newer image answers."""
-    job = record(library, FOXES, asked())
+    job = record(library, FOXES, request())
     answer(library, job, picture())
-    assert library.jobs.find_open([asked()]) == {}
-    assert library.jobs.record(WOLVES, [asked(), asked("other")]) is None
+    assert library.jobs.find_open([request()]) == {}
+    assert library.jobs.record(WOLVES, [request(), request("other")]) is None
     library.jobs.close(job, "done")
-    assert library.jobs.record(WOLVES, [asked()]) is None
-    assert record(library, WOLVES, asked(after=library.newest()))
+    assert library.jobs.record(WOLVES, [request()]) is None
+    assert record(library, WOLVES, request(after=library.newest()))
 
 
 def test_an_open_job_holds_answered_requests_for_new_images(
-    library: Library, picture: Callable[[], bytes]
+    library: Library, picture: NewJpeg
 ) -> None:
-    job = record(library, FOXES, asked(), asked("other"))
+    job = record(library, FOXES, request(), request("other"))
     answer(library, job, picture())
-    assert library.jobs.find_open([asked(after=None)]) == {asked().key: job}
-    assert library.jobs.record(WOLVES, [asked(after=None)]) is None
+    assert library.jobs.find_open([request(after=None)]) == {request().key: job}
+    assert library.jobs.record(WOLVES, [request(after=None)]) is None
     library.jobs.close(job, "cancelled", "It was cancelled.")
-    assert record(library, WOLVES, asked(after=None))
+    assert record(library, WOLVES, request(after=None))
 
 
 def test_a_result_without_an_image_has_a_cost(library: Library) -> None:
     """It counts once, even if two kernels save it."""
-    job = record(library, FOXES, asked())
+    job = record(library, FOXES, request())
     for _ in range(2):
         assert answer(library, job, error="No image.") == [[]]
     tally = library.jobs.tally(job)
@@ -115,38 +112,35 @@ def test_a_result_without_an_image_has_a_cost(library: Library) -> None:
     assert library.jobs.pictures(job) == {}
     assert library.find("fox") == []
     assert library.history("fox") == []
-    assert record(library, WOLVES, asked())
+    assert record(library, WOLVES, request())
 
 
 def test_submission_states_are_stored(library: Library, home: Path) -> None:
-    job = record(library, FOXES, asked("one"), asked("two"))
+    job = record(library, FOXES, request("one"), request("two"))
     keys = [request_key(name, 0, 0) for name in ("one", "two")]
     library.jobs.mark(job, keys, SubmissionState.UNKNOWN)
     library.jobs.mark(job, keys[:1], SubmissionState.CONFIRMED)
     library.jobs.change(job, create_sent=True)
-    other = Library.open(home)
-    try:
+    with closing(Library.open(home)) as other:
         assert other.jobs.submission_states(job) == {
             keys[0]: SubmissionState.CONFIRMED,
             keys[1]: SubmissionState.UNKNOWN,
         }
         assert other.jobs.get(job).create_sent
         assert not other.jobs.forget_batch(job).create_sent
-    finally:
-        other.close()
     assert library.jobs.submission_states(job) == {}
 
 
 def test_a_job_of_another_library_is_recognised(library: Library) -> None:
     """It may have the same id."""
-    ours = replace(record(library, FOXES, asked()), name="ours", batch_id="batch_1")
+    ours = replace(record(library, FOXES, request()), name="ours", batch_id="batch_1")
     jobs = library.jobs
     uses: list[Callable[[], Any]] = [
         lambda: jobs.get(ours),
         lambda: jobs.change(ours, state="done"),
         lambda: jobs.close(ours, "done"),
         lambda: jobs.bind(ours, "batch_2"),
-        lambda: jobs.mark(ours, [asked().key], SubmissionState.UNKNOWN),
+        lambda: jobs.mark(ours, [request().key], SubmissionState.UNKNOWN),
         lambda: jobs.submission_states(ours),
         lambda: jobs.tally(ours),
         lambda: jobs.forget_batch(ours),
@@ -155,8 +149,8 @@ def test_a_job_of_another_library_is_recognised(library: Library) -> None:
         with pytest.raises(LibraryError, match=r"job ours \(at api\.x\.ai: batch_1\).*--fresh"):
             use()
     assert jobs.first(ours) is None
-    (theirs,) = jobs.newest(9)
-    assert (theirs.name, theirs.state, theirs.batch_id) == ("foxes", "new", None)
+    (other,) = jobs.newest(9)
+    assert (other.name, other.state, other.batch_id) == ("foxes", "new", None)
 
 
 def test_jobs_of_earlier_versions_may_have_been_submitted(home: Path, raw: Raw) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import reading_child, unprivileged, until
+from harness import unprivileged, until
 from xai_notebook.errors import LibraryError
 from xai_notebook.library.storage import lock
 from xai_notebook.library.storage.lock import FileLock
@@ -15,27 +14,23 @@ from xai_notebook.library.storage.lock import FileLock
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness import Victims
+
 HOLDER = """
-import sys
-from pathlib import Path
 from xai_notebook.library.storage.lock import FileLock
-held = FileLock(Path(sys.argv[1]))
-taken = held.acquire()
-print(taken, flush=True)
-sys.stdin.readline()
+held = FileLock(Path({file!r}))
+report(str(held.acquire()))
+time.sleep(60)
 """
-FORKING_HOLDER = HOLDER.replace(
-    "print", "import os; os.fork() or sys.exit(sys.stdin.read())\nprint"
-)
 
 
-def test_a_killed_process_releases_the_lock(tmp_path: Path) -> None:
+def test_a_killed_process_releases_the_lock(tmp_path: Path, victims: Victims) -> None:
     file = tmp_path / "jobs" / "1.turn"
     turn = FileLock(file)
-    with reading_child(HOLDER, str(file)) as process:
-        assert not turn.acquire()
-        process.kill()
-        process.wait()
+    victim = victims.start(HOLDER.format(file=str(file)))
+    assert victim.reports.read(4) == b"True"
+    assert not turn.acquire()
+    victim.kill()
     assert turn.acquire()
     assert turn.inherited
 
@@ -52,7 +47,7 @@ def test_the_next_holder_removes_the_file(tmp_path: Path) -> None:
 
 
 def test_a_removed_file_is_not_locked(tmp_path: Path) -> None:
-    """Others would lock a new one at the same time."""
+    """Another process could lock a new file at the same time."""
     file = tmp_path / "1.turn"
     first, second, third = (FileLock(file) for _ in range(3))
     assert first.acquire()
@@ -86,10 +81,11 @@ def test_locks_exclude_threads_without_file_locks(
     second.release(remove=True)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
+def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path, victims: Victims) -> None:
+    """It is alive when the lock is acquired."""
     file = tmp_path / "1.lock"
-    with reading_child(FORKING_HOLDER, str(file)) as process:
-        process.kill()
-        process.wait()
-        until(lambda: FileLock(file).acquire())  # while the child lives on
+    forking = "if not os.fork():\n    time.sleep(30)\n    os._exit(0)\nreport"
+    victim = victims.start(HOLDER.format(file=str(file)).replace("report", forking))
+    assert victim.reports.read(4) == b"True"
+    victim.kill()
+    until(lambda: FileLock(file).acquire(), 20)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import KEY, fork, reading_child, tiny, until
+from harness import KEY, fork, tiny, until
 from xai_notebook.library import Library
 from xai_notebook.library.storage import schema
 from xai_notebook.library.storage.spool import LIMIT, Spool
@@ -23,23 +23,22 @@ from xai_notebook.library.storage.spool import LIMIT, Spool
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness import Served
+    from harness import Served, Victims
     from xai_notebook.generation.session import Session
 
 
-def leave(session: Session, monkeypatch: pytest.MonkeyPatch, prompt: str, **options: Any) -> Any:
+def leave(session: Session, monkeypatch: pytest.MonkeyPatch, prompt: str, **options: Any) -> None:
     """Generate images as if the kernel was killed before the library stored them."""
     with monkeypatch.context() as patched:
         patched.setattr(
             Library, "add_replies", lambda _, replies: [[*reply.pictures] for reply in replies]
         )
-        batch = session.generate(prompt, **options)
+        session.generate(prompt, **options)
     session.close()
-    return batch
 
 
-def left(session: Session) -> list[Path]:
-    """Return the files in the spool after closing the session."""
+def spooled_files(session: Session) -> list[Path]:
+    """Close the session, and return the files in its spool."""
     home = session.library().home
     session.close()
     return list((home / "spool").iterdir())
@@ -60,14 +59,7 @@ def test_the_next_kernel_stores_the_spool(
     request = session.history.search()[0].request
     assert (request.aspect_ratio, request.resolution, request.n) == ("16:9", "2k", 3)
     assert session.history.costs()[0].requests == 1
-    assert left(session) == []
-
-
-def test_history_includes_the_spool(
-    session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    leave(session, monkeypatch, "a fox")
-    assert [image.prompt for image in session.history.search()] == ["a fox"]
+    assert spooled_files(session) == []
 
 
 def test_a_spooled_reply_is_stored_once(
@@ -81,7 +73,7 @@ def test_a_spooled_reply_is_stored_once(
     session.close()
     file.write_bytes(data)
     assert len(session.history.search()) == 2
-    assert left(session) == []
+    assert spooled_files(session) == []
 
 
 def test_files_of_earlier_versions_are_stored_once(
@@ -101,7 +93,7 @@ def test_files_of_earlier_versions_are_stored_once(
     for _ in range(2):
         file.write_bytes(head + text + body)
         assert len(session.history.search()) == 2
-        assert left(session) == []
+        assert spooled_files(session) == []
     with session.library().database.writing() as connection:
         connection.execute("UPDATE requests SET reply_id = NULL")
     session.close()
@@ -125,7 +117,7 @@ def test_equal_prompts_at_the_same_time_are_different_replies(
     with ThreadPoolExecutor(len(counts)) as pool:
         assert list(pool.map(make, counts)) == [*counts]
     assert len(session.history.search(n=100)) == sum(counts)
-    assert left(session) == []
+    assert spooled_files(session) == []
     assert len(session.history.search(n=100)) == sum(counts)
 
 
@@ -142,14 +134,14 @@ def test_spooled_replies_of_the_same_time_are_all_stored(
             session.generate("a fox", n=count, fresh=True)
         session.close()
     assert len(session.history.search(n=100)) == 10
-    assert left(session) == []
+    assert spooled_files(session) == []
 
 
 def test_stored_and_empty_replies_leave_the_spool(session: Session, quick: Served) -> None:
     session.generate(each=["a", "b", "c"])
     quick.faults.short = 1
     session.generate("nothing comes")
-    assert left(session) == []
+    assert spooled_files(session) == []
 
 
 def test_a_damaged_entry_is_set_aside(
@@ -170,7 +162,7 @@ def test_a_damaged_entry_is_set_aside(
         b"xaispl1\n" + head + fox + torn + owl + hare[: len(hare) // 2]
     )
     assert {image.prompt for image in session.history.search()} == {"a fox", "an owl"}
-    parts = [file.read_bytes() for file in left(session)]
+    parts = [file.read_bytes() for file in spooled_files(session)]
     assert sorted(parts) == sorted([torn, hare[: len(hare) // 2]])
 
 
@@ -183,7 +175,7 @@ def test_an_incomplete_file_is_set_aside(session: Session, quick: Served, tmp_pa
     os.utime(folder / "half.reply", (time.time() - 3600,) * 2)
     session.close()
     assert [image.prompt for image in session.history.search()] == ["a fox"]
-    assert {file.name for file in left(session)} == {"half.unreadable", "young.reply"}
+    assert {file.name for file in spooled_files(session)} == {"half.unreadable", "young.reply"}
 
 
 def test_an_unknown_reply_is_set_aside(session: Session, tmp_path: Path) -> None:
@@ -193,7 +185,7 @@ def test_an_unknown_reply_is_set_aside(session: Session, tmp_path: Path) -> None
     spool.write({"request": {}}, b"\xff" * 20)
     spool.close()
     assert list(session.history.search()) == []
-    assert {file.suffix for file in left(session)} == {".unreadable"}
+    assert {file.suffix for file in spooled_files(session)} == {".unreadable"}
 
 
 @pytest.mark.parametrize(
@@ -270,7 +262,7 @@ def test_a_locked_library_stores_the_reply_later(
     other.execute("ROLLBACK")
     other.close()
     assert [image.prompt for image in session.history.search()] == ["a fox", "before"]
-    assert left(session) == []
+    assert spooled_files(session) == []
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -310,14 +302,14 @@ def test_a_full_disk_leaves_no_partial_entry(small_disk: Path) -> None:
     assert [body for _, _, body in spool.waiting()] == [b"small"] * 2
 
 
-def test_a_journal_is_emptied(tmp_path: Path) -> None:
-    """A large one is followed by a new one."""
+def test_a_journal_is_emptied_or_replaced(tmp_path: Path) -> None:
+    """A large one is replaced."""
     spool = Spool(tmp_path)
     first = spool.write({}, b"first")
     (file,) = tmp_path.iterdir()
     start = file.stat().st_size
     second = spool.write({}, bytes(LIMIT))
-    assert min(one.name for one in tmp_path.iterdir()) == file.name
+    assert min(path.name for path in tmp_path.iterdir()) == file.name
     spool.remove(first)
     assert not file.exists()
     third = spool.write({}, b"third")
@@ -325,28 +317,23 @@ def test_a_journal_is_emptied(tmp_path: Path) -> None:
     spool.sync([second, third])
     spool.remove(second, third)
     assert spool.is_empty()
-    assert sum(one.stat().st_size for one in tmp_path.iterdir()) < 2 * start
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2 * start
 
 
-HOLDER = """
-import sys
-from pathlib import Path
-from xai_notebook.library.storage.spool import Spool
-spool = Spool(Path(sys.argv[1]))
-print(spool.write({}, b"paid for").source is not None, flush=True)
-sys.stdin.readline()
-"""
-
-
-def test_a_journal_is_taken_over_when_its_process_dies(tmp_path: Path) -> None:
-    """Also by a process that began earlier."""
+def test_a_journal_is_inherited_when_its_process_dies(tmp_path: Path, victims: Victims) -> None:
+    """Also by a process that started earlier."""
     spool = Spool(tmp_path)
     assert spool.is_empty()
-    with reading_child(HOLDER, str(tmp_path)) as process:
-        assert spool.is_empty()
-        assert list(spool.waiting()) == []
-        process.kill()
-        process.wait()
+    victim = victims.start(f"""
+from xai_notebook.library.storage.spool import Spool
+spool = Spool(Path({str(tmp_path)!r}))
+report(str(spool.write({{}}, b"paid for").source is not None))
+time.sleep(60)
+""")
+    assert victim.reports.read(4) == b"True"
+    assert spool.is_empty()
+    assert list(spool.waiting()) == []
+    victim.kill()
     assert spool.adopt()
     ((spooled, _, body),) = spool.waiting()
     assert body == b"paid for"
@@ -372,7 +359,7 @@ def test_threads_write_concurrently(tmp_path: Path) -> None:
     bodies = [bytes([number]) * 100_000 for number in range(32)]
     with ThreadPoolExecutor(8) as pool:
         written = list(pool.map(lambda body: spool.write({}, body), bodies))
-    assert len({one.id for one in written}) == len(bodies)
+    assert len({reply.id for reply in written}) == len(bodies)
     spool.close()
     assert sorted(body for _, _, body in Spool(tmp_path).waiting()) == bodies
 

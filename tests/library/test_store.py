@@ -22,11 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from harness import NewJpeg, Opens, Save
     from xai_notebook.library import Reply
 
-    Opens = Callable[[Path], Library]
-    Save = Callable[..., list[Any]]
-    Picture = Callable[[], bytes]
 
 FOX = "fingerprint of a red fox"
 
@@ -35,7 +33,7 @@ def digests(images: list[Any]) -> list[str]:
     return [image.sha256 for image in images]
 
 
-def test_a_saved_image_reads_its_file(save: Save, picture: Picture, home: Path) -> None:
+def test_a_saved_image_reads_its_file(save: Save, picture: NewJpeg, home: Path) -> None:
     data = picture()
     (image,) = save(payloads=[data])
     assert image.cached is None
@@ -47,7 +45,7 @@ def test_a_saved_image_reads_its_file(save: Save, picture: Picture, home: Path) 
 
 
 def test_another_kernel_reads_the_whole_request(
-    library: Library, save: Save, picture: Picture, home: Path
+    library: Library, save: Save, picture: NewJpeg, home: Path
 ) -> None:
     """Without the bytes of input images."""
     inputs = (InputImage("data:image/png;base64,SECRET", "ab" * 32, "photo.png", "cd" * 32),)
@@ -62,21 +60,21 @@ def test_another_kernel_reads_the_whole_request(
     }  # fmt: skip
     (image,) = save(payloads=[picture()], inputs=inputs, image=of_image, **options)
     other = Library.open(home)
-    (found,) = other.find(FOX)
+    (stored,) = other.find(FOX)
     other.close()
     without_url = InputImage("", "ab" * 32, "photo.png", "cd" * 32)
-    assert found.request == ImageRequest(
+    assert stored.request == ImageRequest(
         prompt="a red fox", model="grok", n=1, inputs=(without_url,), **options
     )
     for name, value in of_image.items():
-        assert getattr(found, name) == value
-    assert (found.id, found.file, found.size) == (image.id, image.file, image.size)
-    assert found.data == image.data
-    assert not found.replayed
+        assert getattr(stored, name) == value
+    assert (stored.id, stored.file, stored.size) == (image.id, image.file, image.size)
+    assert stored.data == image.data
+    assert not stored.replayed
 
 
 def test_urls_of_inputs_are_not_stored(
-    library: Library, save: Save, picture: Picture, home: Path
+    library: Library, save: Save, picture: NewJpeg, home: Path
 ) -> None:
     uri = "data:image/png;base64,c2VjcmV0"
     save(payloads=[picture()], inputs=(InputImage(uri, "ab" * 32, uri),))
@@ -84,7 +82,7 @@ def test_urls_of_inputs_are_not_stored(
     assert all(b"c2VjcmV0" not in file.read_bytes() for file in home.glob("library*"))
 
 
-def test_equal_content_is_one_file(save: Save, picture: Picture, home: Path) -> None:
+def test_equal_content_is_one_file(save: Save, picture: NewJpeg, home: Path) -> None:
     data = picture()
     first, second = save(payloads=[data])[0], save(payloads=[data])[0]
     assert first.id != second.id
@@ -99,7 +97,7 @@ def test_bytes_of_an_unknown_format_are_kept(save: Save) -> None:
 
 
 def test_a_closed_library_saves_nothing(
-    library: Library, save: Save, picture: Picture, home: Path, opens: Opens
+    library: Library, save: Save, picture: NewJpeg, home: Path, opens: Opens
 ) -> None:
     library.close()
     with pytest.raises(LibraryError, match="closed"):
@@ -108,7 +106,7 @@ def test_a_closed_library_saves_nothing(
 
 
 def test_a_reply_that_cannot_be_saved_affects_no_other(
-    library: Library, reply: Callable[..., Reply], picture: Picture
+    library: Library, reply: Callable[..., Reply], picture: NewJpeg
 ) -> None:
     good, bad = picture(), picture()
     blocked = library.blobs.path(hashlib.sha256(bad).hexdigest(), "image/jpeg")
@@ -147,18 +145,19 @@ def test_replies_to_a_request_answer_together(
     save("another prompt", [b"x"])
     for reply in replies:
         letters, start = reply if isinstance(reply, tuple) else (reply, 0)
-        save(payloads=[None if one == "-" else one.encode() for one in letters], start=start)
+        payloads = [None if letter == "-" else letter.encode() for letter in letters]
+        save(payloads=payloads, start=start)
     assert [image.data.decode() for image in library.find(FOX, count=count)] == [*expected]
 
 
-def test_each_place_has_its_own_answer(library: Library, save: Save, picture: Picture) -> None:
+def test_each_place_has_its_own_answer(library: Library, save: Save, picture: NewJpeg) -> None:
     first, second = save(payloads=[picture()]), save(payloads=[picture()], place=1)
     assert digests(library.find(FOX)) == digests(first)
     assert digests(library.find(FOX, place=1)) == digests(second)
     assert library.find(FOX, place=2) == []
 
 
-def test_any_place(library: Library, save: Save, picture: Picture) -> None:
+def test_any_place(library: Library, save: Save, picture: NewJpeg) -> None:
     """The newest place first, replaced images last."""
     first = save(payloads=[picture(), picture()])
     second = save(payloads=[picture()], place=1)
@@ -169,7 +168,7 @@ def test_any_place(library: Library, save: Save, picture: Picture) -> None:
     assert digests(library.find(FOX, place=None)) == expected
 
 
-def test_only_later_images_answer(library: Library, save: Save, picture: Picture) -> None:
+def test_only_later_images_answer(library: Library, save: Save, picture: NewJpeg) -> None:
     assert library.newest() == 0
     save(payloads=[picture(), picture()])
     before = library.newest()
@@ -179,20 +178,20 @@ def test_only_later_images_answer(library: Library, save: Save, picture: Picture
 
 
 def test_moderated_images_answer_and_missing_ones_do_not(
-    library: Library, save: Save, picture: Picture
+    library: Library, save: Save, picture: NewJpeg
 ) -> None:
     save(payloads=[None], image={"status": "moderated", "error": "withheld"})
     save(payloads=[None], image={"status": "missing"})
     save(payloads=[None], image={"status": "failed"})
     save(payloads=[None])  # status "ok", but no bytes
-    (found,) = library.find(FOX)
-    assert (found.status, found.error) == ("moderated", "withheld")
+    (stored,) = library.find(FOX)
+    assert (stored.status, stored.error) == ("moderated", "withheld")
     with pytest.raises(ModeratedError, match="withheld"):
-        _ = found.data
+        _ = stored.data
 
 
 def test_an_image_without_its_file_is_skipped(
-    library: Library, save: Save, picture: Picture
+    library: Library, save: Save, picture: NewJpeg
 ) -> None:
     """Until the file is back."""
     first, second = save(payloads=[picture(), picture()])
@@ -206,20 +205,20 @@ def test_an_image_without_its_file_is_skipped(
 
 
 def test_another_kernel_completes_a_pending_image(
-    library: Library, save: Save, picture: Picture, home: Path, opens: Opens
+    library: Library, save: Save, picture: NewJpeg, home: Path, opens: Opens
 ) -> None:
     (image,) = save(payloads=["https://imgen.example/1"])
     assert (image.status, image.id is None) == ("pending", False)
     assert library.history() == []
     library.close()
     other = opens(home)
-    (found,) = other.find(FOX)
-    assert (found.status, other.url_of(found)) == ("pending", "https://imgen.example/1")
+    (stored,) = other.find(FOX)
+    assert (stored.status, other.url_of(stored)) == ("pending", "https://imgen.example/1")
     data = picture()
-    done = other.complete(found, data)
+    done = other.complete(stored, data)
     assert (done.status, done.data, done.size) == ("ok", data, (64, 48))
-    assert found.status == "pending"  # a returned picture does not change
-    assert other.url_of(found) is None
+    assert stored.status == "pending"  # a returned picture does not change
+    assert other.url_of(stored) is None
     assert [(again.status, again.data) for again in other.find(FOX)] == [("ok", data)]
 
 
@@ -231,7 +230,7 @@ def test_a_failed_image_does_not_answer(library: Library, save: Save) -> None:
     assert library.url_of(image) is None
 
 
-def test_history_is_newest_first(library: Library, save: Save, picture: Picture) -> None:
+def test_history_is_newest_first(library: Library, save: Save, picture: NewJpeg) -> None:
     requests = [save(f"prompt {number}", [picture(), picture()]) for number in range(4)]
     save("no picture", [None])
     expected = [digest for images in reversed(requests) for digest in digests(images)]
@@ -240,7 +239,7 @@ def test_history_is_newest_first(library: Library, save: Save, picture: Picture)
     assert [digest for page in pages for digest in digests(page)] == expected
 
 
-def test_costs_by_day_and_model(library: Library, save: Save, picture: Picture) -> None:
+def test_costs_by_day_and_model(library: Library, save: Save, picture: NewJpeg) -> None:
     save(payloads=[picture(), picture()], cost_usd=0.04)
     save(payloads=[picture()], cost_usd=None)
     save(payloads=[picture()], backend="local", answered_by="local-preview", cost_usd=0.0)
@@ -265,7 +264,7 @@ def test_the_first_rewrite_is_used(library: Library) -> None:
     assert library.rewrite_for("another") is None
 
 
-def test_lineage_of_ten_steps(library: Library, save: Save, picture: Picture) -> None:
+def test_lineage_of_ten_steps(library: Library, save: Save, picture: NewJpeg) -> None:
     chain: list[Any] = []
     for step in range(10):
         parent = chain[-1].sha256 if chain else None
@@ -275,20 +274,20 @@ def test_lineage_of_ten_steps(library: Library, save: Save, picture: Picture) ->
     assert library.catalog.lineage("0" * 64) == []
 
 
-def test_lineage_with_a_cycle(library: Library, save: Save, picture: Picture) -> None:
+def test_lineage_with_a_cycle(library: Library, save: Save, picture: NewJpeg) -> None:
     data = [picture(), picture()]
-    shas = [hashlib.sha256(each).hexdigest() for each in data]
-    for each, parent in zip(data, reversed(shas), strict=True):
-        save(payloads=[each], inputs=(InputImage("", parent, "x", parent),))
+    shas = [hashlib.sha256(content).hexdigest() for content in data]
+    for content, parent in zip(data, reversed(shas), strict=True):
+        save(payloads=[content], inputs=(InputImage("", parent, "x", parent),))
     assert sorted(digests(library.catalog.lineage(shas[0]))) == sorted(shas)
 
 
-def test_a_notebook_name_that_is_not_utf8(library: Library, save: Save, picture: Picture) -> None:
+def test_a_notebook_name_that_is_not_utf8(library: Library, save: Save, picture: NewJpeg) -> None:
     save(payloads=[picture()], notebook="caf\udce9.ipynb")
     assert len(library.find(FOX)) == 1
 
 
-def test_threads_share_a_library(library: Library, save: Save, picture: Picture) -> None:
+def test_threads_share_a_library(library: Library, save: Save, picture: NewJpeg) -> None:
     errors: list[BaseException] = []
 
     def work(name: int) -> None:
@@ -317,7 +316,7 @@ def test_import_is_cheap() -> None:
 
 
 def test_saving_and_searching_do_not_scan_the_library(
-    library: Library, save: Save, picture: Picture
+    library: Library, save: Save, picture: NewJpeg
 ) -> None:
     (image,) = save(payloads=[picture()])
     fill(library, 10_000)

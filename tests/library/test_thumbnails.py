@@ -24,10 +24,10 @@ def original() -> Callable[[], bytes]:
 
 
 def test_a_thumbnail_is_made_once(tmp_path: Path, original: Callable[[], bytes]) -> None:
-    made: list[bytes] = []
+    originals: list[bytes] = []
 
     def make(data: bytes) -> bytes:
-        made.append(data)
+        originals.append(data)
         return b"small"
 
     for _ in range(2):
@@ -35,7 +35,7 @@ def test_a_thumbnail_is_made_once(tmp_path: Path, original: Callable[[], bytes])
         assert thumbnails.get(digest(2)) is None  # only the cache is asked
         assert thumbnails.get(digest(1), original) == b"small"
         assert thumbnails.get(digest(1)) == b"small"
-    assert made == [b"the original"]
+    assert originals == [b"the original"]
 
 
 def test_an_unwritable_cache(tmp_path: Path, original: Callable[[], bytes]) -> None:
