@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from xai_notebook.generation.budget import Reservation
     from xai_notebook.generation.event_loop import BackgroundLoop
     from xai_notebook.generation.progress import Progress
+    from xai_notebook.generation.replay import Slot
     from xai_notebook.library.inputs import UploadCache
     from xai_notebook.pictures.picture import Picture
     from xai_notebook.server import EmbeddedServer
@@ -504,7 +505,7 @@ class Backend:
         host: Identifies the server in fingerprints and in the library.
         free: Whether a list price of 0 means free; servers that list no price send 0, too.
         rewrites: Prompts rewritten in this kernel, by key.
-        keeping: Tasks that are storing replies, by fingerprint and place. An interrupted cell may
+        keeping: Tasks that are storing replies, by slot. An interrupted cell may
             run again before its replies are stored.
         prices: Prices of images and rewrites.
         inputs: Uploads of input images to the server's file store.
@@ -516,7 +517,7 @@ class Backend:
     host: str
     free: bool = False
     rewrites: dict[str, str] = field(default_factory=dict)
-    keeping: dict[tuple[str, int], asyncio.Task[list[Picture]]] = field(default_factory=dict)
+    keeping: dict[Slot, asyncio.Task[list[Picture]]] = field(default_factory=dict)
     prices: Prices = field(init=False)
     inputs: InputUploads = field(init=False)
     flights: SingleFlight = field(default_factory=SingleFlight)

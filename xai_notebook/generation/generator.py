@@ -28,7 +28,7 @@ from xai_notebook.frontend import notebook_name
 from xai_notebook.generation.budget import FREE, PriceKey, to_ticks, total
 from xai_notebook.generation.call import Pace, check_redo
 from xai_notebook.generation.ingest import Ingest
-from xai_notebook.generation.replay import Claim
+from xai_notebook.generation.replay import Claim, Slot
 from xai_notebook.library import SlotQuery
 from xai_notebook.library.replies import add_costs, kept, share
 from xai_notebook.library.spending import TICKS, Amount
@@ -93,11 +93,6 @@ class ClaimedRequest:
     extra_usd: float | None = 0.0
     reserved: list[Reservation] = field(default_factory=list)
     packed: list[Picture] | None = None
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """Fingerprint and place, unique in a library."""
-        return self.fingerprint, self.claim.place
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +341,7 @@ class Generator:
 
     def _claim_slot(self, call: Call, fingerprint: str, n: int) -> Claim:
         if call.options.reuse:  # any stored image of an equal request can answer
-            slot = (bytes.fromhex(fingerprint)[:16], 0)
+            slot = Slot(bytes.fromhex(fingerprint)[:16], 0)
             return Claim(slot, 0, n, anew=False, after=0, before=None)
         fresh = call.fresh and not call.options.replay
         return call.claims.claim(fingerprint, n, fresh=fresh, keep=bool(call.options.redo))
@@ -432,7 +427,7 @@ class Generator:
         key = self._key_as_written(request, rewriter.model)
         claim = self._claim_slot(call, key, request.n)
         find = partial(self._rewritten_elsewhere, call, rewriter.model, request, foreign)
-        packed = await find(None if call.options.reuse else claim.place)
+        packed = await find(None if call.options.reuse else claim.slot.place)
         if call.options.replay and len(packed) < request.n:
             packed = await find(None)
         return _Lookup(None, claim, packed)
@@ -511,7 +506,7 @@ class Generator:
         """
         request = claimed.request
         try:
-            if (saving := self.backend.keeping.get(claimed.key)) is not None:
+            if (saving := self.backend.keeping.get(claimed.claim.slot)) is not None:
                 await asyncio.wait({saving})
             stored = await self._stored(call, claimed)
             if not call.options.reuse or len(stored) >= request.n:
@@ -587,19 +582,19 @@ class Generator:
                 call.progress.note(f"Stored images are not looked up: {error}")
                 return []
             return await self._filled(call, claimed, found, None)
-        query = _query(call, claimed, claim.place, claim.after)
+        query = _query(call, claimed, claim.slot.place, claim.after)
         found = await call.ingest.find(query, request)
         if claim.after:  # the cell wants new images, so bundles do not answer
             pictures = found.pictures
         else:
-            pictures = await self._filled(call, claimed, found, claim.place)
+            pictures = await self._filled(call, claimed, found, claim.slot.place)
         await call.ingest.showed(query, found, pictures)
         return pictures
 
     async def _recall_or_fail(self, call: Call, claimed: ClaimedRequest) -> list[Picture]:
         """Return the stored images of a slot; if images are missing, use any slot."""
         request = claimed.request
-        for place in (claimed.claim.place, None):
+        for place in (claimed.claim.slot.place, None):
             query = _query(call, claimed, place)
             found = await call.ingest.find(query, request)
             pictures = await self._filled(call, claimed, found, place)
@@ -638,7 +633,7 @@ class Generator:
     ) -> list[Picture]:
         """Generate the images at some positions and save them; `redo`: they replace others."""
         request, count = claimed.request, len(missing)
-        slot = {"fingerprint": claimed.fingerprint, "place": claimed.claim.place, "redo": redo}
+        slot = {"fingerprint": claimed.fingerprint, "place": claimed.claim.slot.place, "redo": redo}
         writer = call.ingest.expect(request, missing, slot)
         try:
             sent, cost = await self._buy(call, claimed, count, writer)
@@ -653,7 +648,7 @@ class Generator:
                 f"The server sent {len(sent):,} images where {count} were asked for;"
                 f" {len(responses)} are kept."
             )
-        return await self._save(claimed.key, call.ingest.keep(responses, missing, writer))
+        return await self._save(claimed.claim.slot, call.ingest.keep(responses, missing, writer))
 
     async def _buy(
         self, call: Call, claimed: ClaimedRequest, count: int, writer: ReplyWriter
@@ -709,9 +704,7 @@ class Generator:
                 return await send(request)
             return await self.backend.inputs.send(request, send, library.uploads)
 
-    async def _save(
-        self, key: tuple[str, int], saving: Coroutine[Any, Any, list[Picture]]
-    ) -> list[Picture]:
+    async def _save(self, key: Slot, saving: Coroutine[Any, Any, list[Picture]]) -> list[Picture]:
         """Save a reply, even if the call is cancelled meanwhile."""
         keeping = self.backend.keeping
         task = keeping[key] = asyncio.ensure_future(saving)
@@ -807,13 +800,13 @@ class Generator:
         before = await asyncio.to_thread(
             library.redone, slot, notebook=call.ingest.notebook, image_id=one.picture.id or 0
         )
-        return len(before) <= claim.place or before[-1] <= claim.after
+        return len(before) <= claim.slot.place or before[-1] <= claim.after
 
     async def _remake(self, call: Call, group: list[_Redo]) -> dict[int, Picture]:
         """Regenerate images of one slot with one request."""
         group = sorted(group, key=lambda one: one.slot.position)
         slot, request = group[0].slot, group[0].picture.request
-        key = (bytes.fromhex(slot.fingerprint)[:16], slot.place)
+        key = Slot(bytes.fromhex(slot.fingerprint)[:16], slot.place)
         claim = Claim(key, 0, request.n, anew=True, after=0, before=None)
         claimed = ClaimedRequest(request, slot.fingerprint, claim)
         made = await self._make(call, claimed, [one.slot.position for one in group], redo=True)
@@ -923,7 +916,7 @@ class Generator:
             if options.reuse:  # an earlier equal request will have stored its images by then
                 repeated[number] = made.get(claimed.fingerprint, 0)
                 made[claimed.fingerprint] = max(repeated[number], claimed.request.n)
-            place = None if options.reuse else claimed.claim.place
+            place = None if options.reuse else claimed.claim.slot.place
             queries[number] = _query(call, claimed, place, claimed.claim.after)
         counts = dict.fromkeys(range(len(requests)), 0)
         for number, count in (await self._count_found(call, all_claimed, queries)).items():

@@ -322,7 +322,7 @@ def _slots(call: Call, claimed: Sequence[ClaimedRequest]) -> list[JobSlot]:
 
 def _keys(claimed: ClaimedRequest) -> list[str]:
     """Return the keys of a request's images."""
-    slot = claimed.fingerprint, claimed.claim.place
+    slot = claimed.fingerprint, claimed.claim.slot.place
     return [request_key(*slot, position) for position in range(claimed.request.n)]
 
 
@@ -332,7 +332,7 @@ def _job_requests(call: Call, claimed: ClaimedRequest) -> list[JobRequest]:
         JobRequest(
             key=key,
             fingerprint=claimed.fingerprint,
-            place=claimed.claim.place,
+            place=claimed.claim.slot.place,
             position=position,
             request=claimed.request,
             after=None if _wants_new(call, claimed) else claimed.claim.after,
@@ -359,7 +359,8 @@ async def _stored(
     async def recall(one: ClaimedRequest) -> None:
         if not _wants_new(call, one):
             for picture in await generator.recall(call, one):
-                stored[request_key(one.fingerprint, one.claim.place, picture.position)] = picture
+                key = request_key(one.fingerprint, one.claim.slot.place, picture.position)
+                stored[key] = picture
 
     for start in range(0, len(claimed), _AT_ONCE):
         await asyncio.gather(*map(recall, claimed[start : start + _AT_ONCE]))
