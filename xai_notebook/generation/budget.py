@@ -14,6 +14,7 @@ import math
 import threading
 import time
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -95,11 +96,13 @@ def _check(name: str, limit: int, totals: Totals, amounts: Sequence[Amount]) -> 
         )
 
 
+@dataclass(slots=True, eq=False)
 class Reservation:
     """Money reserved for one call, under every limit.
 
     Attributes:
         amount: The expected cost of the call.
+        limits: The limits of the call.
         charged: The final cost in ticks. Until the server reports a cost, or it is certain that no
             image was made, this is the expected cost, because a lost reply may have been billed.
         reply_id: The reply that reported the cost. Once it is in the library, its row counts
@@ -107,14 +110,12 @@ class Reservation:
         in_ledger: Whether a row of the library already counts the cost.
     """
 
-    def __init__(self, amount: Amount, limits: Limits) -> None:
-        """Charge the expected cost until the final cost is known."""
-        self.amount = amount
-        self.charged = amount.ticks
-        self.reply_id: str | None = None
-        self.in_ledger = False
-        self._limits = limits
-        self._closed = False
+    amount: Amount
+    limits: Limits
+    charged: int
+    reply_id: str | None = None
+    in_ledger: bool = False
+    _closed: bool = False
 
     def settle(self, cost_usd: float | None, reply_id: str | None = None) -> None:
         """Charge the cost that the server reported; None: keep the expected cost."""
@@ -127,12 +128,19 @@ class Reservation:
         self.charged = 0
 
     async def close(self) -> None:
-        """Replace the reserved amount by the charge. Can be called twice."""
-        if not self._closed:
-            self._closed = True
-            await self._limits.settle(self)
+        """Replace the reserved amount by the charge under every limit. Can be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        for counter in self.limits.counters:
+            counter.spent += self.charged
+            if counter.reserved:
+                counter.release([self])
+        if self.limits.shared is not None:
+            await asyncio.shield(self.limits.shared.settle(self))
 
 
+@dataclass(slots=True, eq=False)
 class Counter:
     """Counts the spending of this process, or of one call. Use on the background loop only.
 
@@ -140,20 +148,19 @@ class Counter:
         limit_usd: The limit in US dollars; None: no limit.
         name: Name of the option or setting that sets the limit.
         spent: Amount spent, in ticks.
+        reserved: The calls in flight that count against the limit.
     """
 
-    def __init__(self, limit_usd: float | None, name: str) -> None:
-        """Count from zero."""
-        self.limit_usd = limit_usd
-        self.name = name
-        self.spent = 0
-        self._open: set[Reservation] = set()
-        self._waiting: list[asyncio.Future[None]] = []
+    limit_usd: float | None
+    name: str
+    spent: int = 0
+    reserved: set[Reservation] = field(default_factory=set)
+    _waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
     @property
     def totals(self) -> Totals:
         """Everything that counts against the limit."""
-        amounts = [reservation.amount for reservation in self._open]
+        amounts = [reservation.amount for reservation in self.reserved]
         reserved = sum(amount.ticks for amount in amounts)
         return Totals(self.spent, reserved, not all(amount.confirmed for amount in amounts))
 
@@ -169,24 +176,13 @@ class Counter:
         _check(f"{self.name} {dollars(self.limit_usd)}", limit, totals, amounts)
         return _fits(limit, totals, amounts)
 
-    def open(self, reservations: Sequence[Reservation]) -> None:
-        """Reserve money; without a limit this does nothing."""
-        if self.limit_usd is not None:
-            self._open.update(reservations)
-
-    def drop(self, reservations: Sequence[Reservation]) -> None:
-        """Release the money of calls that were not sent."""
-        if self._open:
-            self._open.difference_update(reservations)
-            waiting, self._waiting = self._waiting, []
-            for future in waiting:
-                if not future.done():
-                    future.set_result(None)
-
-    def settle(self, reservation: Reservation) -> None:
-        """Count a call that has ended."""
-        self.spent += reservation.charged
-        self.drop([reservation])
+    def release(self, reservations: Sequence[Reservation]) -> None:
+        """Release the money of calls that have ended or were not sent."""
+        self.reserved.difference_update(reservations)
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
 
     async def changed(self) -> None:
         """Wait until reserved money is released."""
@@ -304,30 +300,29 @@ class SharedBudget:
             await asyncio.wait_for(self._settled.wait(), _POLL_SECONDS)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Limits:
-    """The limits of one call; all of them must hold."""
+    """The limits of one call; all of them must hold.
 
-    def __init__(self, counters: Sequence[Counter], shared: SharedBudget | None = None) -> None:
-        """Combine limits.
+    Attributes:
+        counters: Counters in memory; the last is the kernel's. They may have no limit.
+        shared: Limit for all processes.
+    """
 
-        Args:
-            counters: Counters in memory; the last is the kernel's. They may have no limit.
-            shared: Limit for all processes.
-        """
-        self._counters = counters
-        self._shared = shared
+    counters: Sequence[Counter]
+    shared: SharedBudget | None = None
 
     @property
     def kernel(self) -> Counter:
         """The counter of all spending of this process."""
-        return self._counters[-1]
+        return self.counters[-1]
 
     @property
     def name(self) -> str | None:
         """The name of the first limit that is set, or None without a limit."""
-        names = [counter.name for counter in self._counters if counter.limit_usd is not None]
-        if self._shared is not None:
-            names.append(self._shared.name)
+        names = [counter.name for counter in self.counters if counter.limit_usd is not None]
+        if self.shared is not None:
+            names.append(self.shared.name)
         return names[0] if names else None
 
     async def reserve(self, estimate: Estimate) -> list[Reservation]:
@@ -345,29 +340,39 @@ class Limits:
         """
         while True:
             amounts = await estimate()
-            self._check_priced(amounts)
+            if None in amounts:
+                self._refuse_unpriced()
             known = [amount or FREE for amount in amounts]
-            full = next((each for each in self._counters if not each.allows(known)), None)
+            limited = [counter for counter in self.counters if counter.limit_usd is not None]
+            full = next((counter for counter in limited if not counter.allows(known)), None)
             if full is not None:
                 await full.changed()
-            elif (reservations := await self._open(known)) is not None:
+                continue
+            reservations = [Reservation(amount, self, amount.ticks) for amount in known]
+            for counter in limited:
+                counter.reserved.update(reservations)
+            if self.shared is None:
                 return reservations
-            elif self._shared is not None:
-                await self._shared.changed()
+            opened = False
+            try:
+                opened = await self.shared.open(reservations)
+            finally:
+                if not opened:
+                    for counter in limited:
+                        counter.release(reservations)
+            if opened:
+                return reservations
+            await self.shared.changed()
 
-    async def _open(self, amounts: Sequence[Amount]) -> list[Reservation] | None:
-        """Reserve amounts that the counters allow; None: wait for the shared budget."""
-        reservations = [Reservation(amount, self) for amount in amounts]
-        for counter in self._counters:
-            counter.open(reservations)
-        opened = False
+    @asynccontextmanager
+    async def reserved(self, estimate: Estimate) -> AsyncIterator[list[Reservation]]:
+        """Reserve money while the block runs; see `reserve`."""
+        reservations = await self.reserve(estimate)
         try:
-            opened = self._shared is None or await self._shared.open(reservations)
+            yield reservations
         finally:
-            if not opened:
-                for counter in self._counters:
-                    counter.drop(reservations)
-        return reservations if opened else None
+            for reservation in reservations:
+                await reservation.close()
 
     async def allow_recorded(self, amount: Amount | None, job_id: int) -> None:
         """Count a job that is recorded in the library and about to be submitted.
@@ -381,44 +386,27 @@ class Limits:
             BudgetError: A limit would be exceeded, or a limit is set and the price is unknown.
         """
         if amount is None:
-            self._check_priced([amount])
+            self._refuse_unpriced()
             return
-        for counter in self._counters:
+        for counter in self.counters:
             counter.allows([amount])
-        if self._shared is not None:
-            await self._shared.allow_recorded(amount, job_id)
-        for counter in self._counters:
+        if self.shared is not None:
+            await self.shared.allow_recorded(amount, job_id)
+        for counter in self.counters:
             counter.spent += amount.ticks
 
-    def _check_priced(self, amounts: Sequence[Amount | None]) -> None:
-        """Check that a limit can be enforced.
+    def _refuse_unpriced(self) -> None:
+        """Refuse a call whose price is unknown if a limit is set, because it cannot be enforced.
 
         Raises:
-            BudgetError: A limit is set, and a price is unknown.
+            BudgetError: A limit is set.
         """
-        if self.name is not None and None in amounts:
+        if self.name is not None:
             raise BudgetError(
                 f"The server has no list price for this model, so {self.name} cannot be enforced. "
                 "Choose another model or drop the limit. Nothing was sent.",
                 reason=f"{self.name} cannot be enforced without a list price",
             )
-
-    @asynccontextmanager
-    async def reserved(self, estimate: Estimate) -> AsyncIterator[list[Reservation]]:
-        """Reserve money while the block runs; see `reserve`."""
-        reservations = await self.reserve(estimate)
-        try:
-            yield reservations
-        finally:
-            for reservation in reservations:
-                await reservation.close()
-
-    async def settle(self, reservation: Reservation) -> None:
-        """Record the cost of a call that has ended under every limit."""
-        for counter in self._counters:
-            counter.settle(reservation)
-        if self._shared is not None:
-            await asyncio.shield(self._shared.settle(reservation))
 
 
 # Prices
@@ -446,8 +434,6 @@ class PriceKey(NamedTuple):
 
     def list_usd(self, price_usd: float, count: int) -> float:
         """Return the price of `count` images of one request, given the model's list price."""
-        if not price_usd:
-            return 0.0
         model = self.model.removesuffix("-latest")
         quality, resolution = self.quality or "medium", self.resolution or "1k"
         relative = settings.RELATIVE_PRICES.get(model, {}).get((quality, resolution), 1.0)
@@ -527,7 +513,7 @@ class Prices:
             return None
         if price == 0 and reported is None and self._free:
             return FREE
-        usd = key.list_usd(price or 0.0, count)
+        usd = key.list_usd(price, count) if price else 0.0
         if reported is not None:
             usd = max(usd, reported * count)
         else:
@@ -596,7 +582,8 @@ class Prices:
             return
         before, each = self._reported.get(key), cost_usd / count
         self._reported[key] = each
-        listed = key.list_usd((self._list or {}).get(key.model, 0.0), count)
+        price = (self._list or {}).get(key.model)
+        listed = key.list_usd(price, count) if price else 0.0
         if listed:
             self._factors[key.model, key.inputs > 0] = cost_usd / listed
         expected = listed / count if before is None else before
