@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from xai_notebook.arguments.options import Options
     from xai_notebook.client import AsyncClient
     from xai_notebook.client.request import ImageRequest, InputImage
     from xai_notebook.client.response import ImageResponse
@@ -527,14 +526,6 @@ class Backend:
         free = self.free or (self.kind == "xai" and Endpoint.parse(self.host).loopback)
         self.prices = Prices(self.client, self.kind, self.host, free=free)
         self.inputs = InputUploads(self)
-
-    def rewriter(
-        self, options: Options, library: Library | None, progress: Progress
-    ) -> PromptRewriter | None:
-        """Return the rewriter of a call, or None if prompts are sent as written."""
-        if options.rewrite is None:
-            return None
-        return PromptRewriter(self, options.rewrite, library, progress, options.timeout)
 
 
 class Backends:

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from xai_notebook.errors import (
     ApiError,
@@ -25,6 +25,7 @@ from xai_notebook.errors import (
     XaiError,
 )
 from xai_notebook.frontend import notebook_name
+from xai_notebook.generation.backends import PromptRewriter
 from xai_notebook.generation.budget import FREE, PriceKey, to_ticks, total
 from xai_notebook.generation.call import Pace, check_redo
 from xai_notebook.generation.ingest import Ingest
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
         AsyncIterator,
         Awaitable,
         Callable,
-        Coroutine,
         Iterator,
         Mapping,
         Sequence,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
     from xai_notebook.client.transport.retry import Attempt
-    from xai_notebook.generation.backends import Backend, Flight, PromptRewriter
+    from xai_notebook.generation.backends import Backend, Flight
     from xai_notebook.generation.budget import Estimate, Limits, Reservation
     from xai_notebook.generation.bundles import BundleLookup
     from xai_notebook.generation.call import Call
@@ -156,6 +156,7 @@ class Generator:
         self.backend = backend
         self.home = home
         self._reopen = reopen
+        self._server = backend.kind, backend.host  # part of every fingerprint
 
     def open(self, call: Call, claims: SlotClaims, limits: Limits, bundles: BundleLookup) -> None:
         """Set the fields of a call that the other methods use; must be called first.
@@ -170,7 +171,10 @@ class Generator:
         call.claims, call.limits, call.bundles = claims, limits, bundles
         call.spoil = claims.spoil
         call.ingest = Ingest(self.home, self.backend, progress, options.timeout, notebook_name())
-        call.rewriter = self.backend.rewriter(options, call.ingest.library, progress)
+        if options.rewrite is not None:
+            call.rewriter = PromptRewriter(
+                self.backend, options.rewrite, call.ingest.library, progress, options.timeout
+            )
 
     async def answer(self, call: Call) -> None:
         """Get the images of a call from the library or the server, and put them in `call.progress`.
@@ -191,7 +195,8 @@ class Generator:
             if call.options.redo:
                 await self._redo_answered(call)
         finally:
-            await call.ingest.remember_shown()
+            if call.ingest.shown:
+                await call.ingest.remember_shown()
         call.claims.complete = call.progress.complete
 
     # Many requests
@@ -296,7 +301,7 @@ class Generator:
         """
         if (rewriter := call.rewriter) is None:
             return self._claimed(call, request)
-        fingerprint = self._fingerprint(request)
+        fingerprint = request.fingerprint(*self._server)
         async with (
             self.backend.flights.hold(f"claim-{fingerprint}"),
             self._rewriting_once(call, rewriter, request, fingerprint),
@@ -332,12 +337,9 @@ class Generator:
         packed: list[Picture] | None = None,
     ) -> ClaimedRequest:
         """Return a request, as it will be sent, with its slot; see `ClaimedRequest`."""
-        fingerprint = self._fingerprint(request)
+        fingerprint = request.fingerprint(*self._server)
         claim = claim or self._claim_slot(call, fingerprint, request.n)
         return ClaimedRequest(request, fingerprint, claim, extra_usd, [*reserved], packed)
-
-    def _fingerprint(self, request: ImageRequest) -> str:
-        return request.fingerprint(self.backend.kind, self.backend.host)
 
     def _claim_slot(self, call: Call, fingerprint: str, n: int) -> Claim:
         if call.options.reuse:  # any stored image of an equal request can answer
@@ -446,7 +448,7 @@ class Generator:
         """
         pictures: dict[int, Picture] = {}
         if foreign is not None:
-            fingerprint = self._fingerprint(foreign)
+            fingerprint = foreign.fingerprint(*self._server)
             query = SlotQuery(fingerprint, place, request.n, notebook=call.ingest.notebook)
             stored = (await call.ingest.find(query, foreign)).pictures
             pictures = {picture.position: picture for picture in stored}
@@ -457,7 +459,7 @@ class Generator:
 
     def _key_as_written(self, request: ImageRequest, model: str) -> str:
         """Return a key for a request before its rewrite; no sent request has this fingerprint."""
-        key = f"{self._fingerprint(request)} rewritten by {model}"
+        key = f"{request.fingerprint(*self._server)} rewritten by {model}"
         return hashlib.sha256(key.encode()).hexdigest()
 
     @contextlib.asynccontextmanager
@@ -504,23 +506,28 @@ class Generator:
         Raises:
             XaiError: The request failed without any image. It can be sent again.
         """
-        request = claimed.request
+        request, claim, options = claimed.request, claimed.claim, call.options
         try:
-            if (saving := self.backend.keeping.get(claimed.claim.slot)) is not None:
+            if (saving := self.backend.keeping.get(claim.slot)) is not None:
                 await asyncio.wait({saving})
-            stored = await self._stored(call, claimed)
-            if not call.options.reuse or len(stored) >= request.n:
+            stored: list[Picture] = []
+            if claim.anew and not options.replay:
+                call.claims.begin(claim, await call.ingest.newest())
+            else:
+                stored = await self.recall(call, claimed)
+            if not options.reuse or len(stored) >= request.n:
                 return await self._complete(call, claimed, stored)
             # The task or process that makes these images may wait for this money.
             await self._free(claimed)
             async with self._once(call, claimed.fingerprint) as flight:
-                stored = await self._stored(call, claimed)
+                stored = await self.recall(call, claimed)
                 stored = _with_unsaved(call, stored, flight, request.n)
                 images = await self._complete(call, claimed, stored)
-                flight.unkept += [one for one in images if one.id is None and one.settled]
+                flight.unkept += [image for image in images if image.id is None and image.settled]
                 return images
         finally:
-            await self._free(claimed)  # stored images cost nothing
+            if claimed.reserved:
+                await self._free(claimed)  # stored images cost nothing
 
     async def _free(self, claimed: ClaimedRequest) -> None:
         """Free the money reserved for images that have not been sent."""
@@ -559,55 +566,52 @@ class Generator:
 
     # From the library and bundles
 
-    async def _stored(self, call: Call, claimed: ClaimedRequest) -> list[Picture]:
-        """Return the stored images that answer a request; none if it needs new images."""
-        if claimed.claim.anew and not call.options.replay:
-            call.claims.begin(claimed.claim, await call.ingest.newest())
-            return []
-        return await self.recall(call, claimed)
-
     async def recall(self, call: Call, claimed: ClaimedRequest) -> list[Picture]:
         """Return the stored images of a request, whether its cell has shown them or not.
 
         Raises:
             LibraryError: The call has `replay`, and images are missing.
         """
-        request, claim = claimed.request, claimed.claim
+        claim, n = claimed.claim, claimed.request.n
         if call.options.replay:
-            return await self._recall_or_fail(call, claimed)
+            for place in (claim.slot.place, None):  # if its own slot is incomplete, use any slot
+                pictures = await self._find(call, claimed, place)
+                if len(pictures) == n:
+                    return pictures
+            raise LibraryError(
+                f"The library holds {len(pictures)} of the {n} images asked for with "
+                "--replay. Leave it out, or give --reuse instead, to have the rest made."
+                + "".join(f" {sentence}" for sentence in call.bundles.refusals())
+            )
         if call.options.reuse:
             try:
-                found = await call.ingest.find(_query(call, claimed, None), request)
+                return await self._find(call, claimed, None)
             except LibraryError as error:
                 call.progress.note(f"Stored images are not looked up: {error}")
                 return []
-            return await self._filled(call, claimed, found, None)
-        query = _query(call, claimed, claim.slot.place, claim.after)
-        found = await call.ingest.find(query, request)
-        if claim.after:  # the cell wants new images, so bundles do not answer
-            pictures = found.pictures
-        else:
-            pictures = await self._filled(call, claimed, found, claim.slot.place)
-        await call.ingest.showed(query, found, pictures)
+        return await self._find(call, claimed, claim.slot.place, claim.after)
+
+    async def _find(
+        self, call: Call, claimed: ClaimedRequest, place: int | None, after: int = 0
+    ) -> list[Picture]:
+        """Return the stored images of a slot, completed from bundles.
+
+        Args:
+            call: The call of the request.
+            claimed: The request.
+            place: Place of the slot; None: any.
+            after: Only images with a larger `id` answer; bundles only answer with 0.
+        """
+        request, ingest = claimed.request, call.ingest
+        query = SlotQuery(claimed.fingerprint, place, request.n, after, notebook=ingest.notebook)
+        found = await ingest.find(query, request)
+        pictures = found.pictures if after else await self._fill(call, claimed, found, place)
+        # With `replay`, the images of an incomplete slot are not shown.
+        if found.elsewhere and (len(pictures) == request.n or not call.options.replay):
+            await ingest.note_shown(query, found, pictures)
         return pictures
 
-    async def _recall_or_fail(self, call: Call, claimed: ClaimedRequest) -> list[Picture]:
-        """Return the stored images of a slot; if images are missing, use any slot."""
-        request = claimed.request
-        for place in (claimed.claim.slot.place, None):
-            query = _query(call, claimed, place)
-            found = await call.ingest.find(query, request)
-            pictures = await self._filled(call, claimed, found, place)
-            if len(pictures) == request.n:
-                await call.ingest.showed(query, found, pictures)
-                return pictures
-        raise LibraryError(
-            f"The library holds {len(pictures)} of the {request.n} images asked for with "
-            "--replay. Leave it out, or give --reuse instead, to have the rest made."
-            + "".join(f" {sentence}" for sentence in call.bundles.refusals())
-        )
-
-    async def _filled(
+    async def _fill(
         self, call: Call, claimed: ClaimedRequest, found: StoredImages, place: int | None
     ) -> list[Picture]:
         """Return stored images, completed from bundles.
@@ -616,15 +620,11 @@ class Generator:
         """
         others = [picture for picture in found.pictures if picture.id in found.elsewhere]
         own = [picture for picture in found.pictures if picture.id not in found.elsewhere]
-        return _merged(await self._fill(call, claimed, own, place), others)
-
-    async def _fill(
-        self, call: Call, claimed: ClaimedRequest, pictures: list[Picture], place: int | None
-    ) -> list[Picture]:
-        """Return the pictures of a request, completed from bundles."""
         if claimed.packed is not None:
-            return _merged(pictures, claimed.packed)
-        return await call.bundles.fill(pictures, claimed.request, place, call.progress)
+            own = _merged(own, claimed.packed)
+        else:
+            own = await call.bundles.fill(own, claimed.request, place, call.progress)
+        return _merged(own, others) if others else own
 
     # From the server
 
@@ -632,9 +632,9 @@ class Generator:
         self, call: Call, claimed: ClaimedRequest, missing: Sequence[int], *, redo: bool = False
     ) -> list[Picture]:
         """Generate the images at some positions and save them; `redo`: they replace others."""
-        request, count = claimed.request, len(missing)
-        slot = {"fingerprint": claimed.fingerprint, "place": claimed.claim.slot.place, "redo": redo}
-        writer = call.ingest.expect(request, missing, slot)
+        request, slot, count = claimed.request, claimed.claim.slot, len(missing)
+        place = {"fingerprint": claimed.fingerprint, "place": slot.place, "redo": redo}
+        writer = call.ingest.expect(request, missing, place)
         try:
             sent, cost = await self._buy(call, claimed, count, writer)
         except BaseException:
@@ -648,7 +648,15 @@ class Generator:
                 f"The server sent {len(sent):,} images where {count} were asked for;"
                 f" {len(responses)} are kept."
             )
-        return await self._save(claimed.claim.slot, call.ingest.keep(responses, missing, writer))
+        # The reply is saved even if the call is cancelled meanwhile.
+        keeping = self.backend.keeping
+        saving = keeping[slot] = asyncio.ensure_future(call.ingest.keep(responses, missing, writer))
+        saving.add_done_callback(lambda _: keeping.pop(slot, None))
+        try:
+            return await asyncio.shield(saving)
+        except asyncio.CancelledError:
+            await asyncio.wait({saving})
+            raise
 
     async def _buy(
         self, call: Call, claimed: ClaimedRequest, count: int, writer: ReplyWriter
@@ -703,17 +711,6 @@ class Generator:
             if not (call.many and request.inputs) or library is None:
                 return await send(request)
             return await self.backend.inputs.send(request, send, library.uploads)
-
-    async def _save(self, key: Slot, saving: Coroutine[Any, Any, list[Picture]]) -> list[Picture]:
-        """Save a reply, even if the call is cancelled meanwhile."""
-        keeping = self.backend.keeping
-        task = keeping[key] = asyncio.ensure_future(saving)
-        task.add_done_callback(lambda _: keeping.pop(key, None))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await asyncio.wait({task})
-            raise
 
     # Redo
 
@@ -780,7 +777,7 @@ class Generator:
                     f"Image {index} is not in the library, so nothing can take its place. "
                     "Run its cell again: it makes what is missing."
                 )
-            if self._fingerprint(picture.request) != slot.fingerprint:
+            if picture.request.fingerprint(*self._server) != slot.fingerprint:
                 raise OptionError(
                     f"Image {index} was asked of {slot.host} with all its input images. "
                     "Run its cell with --redo instead."
@@ -916,8 +913,14 @@ class Generator:
             if options.reuse:  # an earlier equal request will have stored its images by then
                 repeated[number] = made.get(claimed.fingerprint, 0)
                 made[claimed.fingerprint] = max(repeated[number], claimed.request.n)
-            place = None if options.reuse else claimed.claim.slot.place
-            queries[number] = _query(call, claimed, place, claimed.claim.after)
+            claim = claimed.claim
+            queries[number] = SlotQuery(
+                claimed.fingerprint,
+                None if options.reuse else claim.slot.place,
+                claimed.request.n,
+                claim.after,
+                notebook=call.ingest.notebook,
+            )
         counts = dict.fromkeys(range(len(requests)), 0)
         for number, count in (await self._count_found(call, all_claimed, queries)).items():
             counts[number] = min(max(count, repeated.get(number, 0)), requests[number].n)
@@ -943,10 +946,8 @@ class Generator:
             return counts
         found = await asyncio.to_thread(library.look_up, list(queries.values()))
         for (number, query), stored in zip(queries.items(), found, strict=True):
-            pictures, claimed = stored.pictures, all_claimed[number]
-            if claimed is not None:
-                pictures = await self._fill(call, claimed, pictures, query.place)
-            counts[number] = len(pictures)
+            if (claimed := all_claimed[number]) is not None:
+                counts[number] = len(await self._fill(call, claimed, stored, query.place))
         return counts
 
     async def _expected_costs(
@@ -984,12 +985,6 @@ class Generator:
 def _card(request: ImageRequest, error: XaiError | None, status: Status = "failed") -> Picture:
     return Picture(
         request=replace(request, inputs=()), status=status, error=f"{error}", model=request.model
-    )
-
-
-def _query(call: Call, claimed: ClaimedRequest, place: int | None, after: int = 0) -> SlotQuery:
-    return SlotQuery(
-        claimed.fingerprint, place, claimed.request.n, after, notebook=call.ingest.notebook
     )
 
 

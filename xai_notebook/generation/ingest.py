@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from xai_notebook.client import bounds
 from xai_notebook.errors import DownloadError, LibraryError, NotKeptError, ReplyError, XaiError
 from xai_notebook.generation.event_loop import Batched
-from xai_notebook.library import ShownImage, StoredImages
+from xai_notebook.library import ImageSlot, ShownImage, StoredImages
 from xai_notebook.library.replies import (
     ReplyWriter,
     build_reply,
@@ -66,6 +66,7 @@ class Ingest:
         timeout: Deadline of a download in seconds.
         notebook: Name of the notebook; None: unknown.
         refusal: Error to raise before further requests, set when a reply could not be saved.
+        shown: Pictures of other notebooks that this call shows, until they are stored.
     """
 
     home: Library
@@ -74,14 +75,14 @@ class Ingest:
     timeout: float
     notebook: str | None = None
     refusal: NotKeptError | None = None
+    shown: list[ShownImage] = field(default_factory=list)
     _look_up: Batched[SlotQuery, StoredImages] = field(init=False, repr=False)
     _save: Batched[Reply, list[Picture] | LibraryError] = field(init=False, repr=False)
     _sync: Batched[SpooledReply, None] = field(init=False, repr=False)
     _settling: asyncio.TimerHandle | None = field(default=None, init=False, repr=False)
     _newest: int | None = field(default=None, init=False, repr=False)
-    _shown: list[ShownImage] = field(default_factory=list, init=False, repr=False)
-    _saving: set[asyncio.Future[Any]] = field(default_factory=set, init=False, repr=False)
-    _unsaved: int = field(default=0, init=False, repr=False)
+    _saving: dict[asyncio.Future[Any], int] = field(default_factory=dict, init=False, repr=False)
+    """Bytes of the images being saved."""
     _checked: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -101,7 +102,7 @@ class Ingest:
         Raises:
             NotKeptError: Disk space is too low, or the last reply of this call could not be saved.
         """
-        while self._unsaved > _MEMORY:  # the disk is slower than the server
+        while sum(self._saving.values()) > _MEMORY:  # the disk is slower than the server
             await asyncio.wait({*self._saving}, return_when=asyncio.FIRST_COMPLETED)
         if self.backend.free:
             return
@@ -162,9 +163,13 @@ class Ingest:
         """
         if self.library is None:
             return StoredImages([])
-        found, fetched = await self._fetched(wanted)
-        if None in fetched:
-            found, fetched = await self._fetched(wanted)
+        for _ in range(2):  # another kernel may download an image at the same time
+            found = await self._look_up(wanted)
+            fetched: list[Picture | None] = [*found.pictures]
+            if any(picture.status == "pending" for picture in found.pictures):
+                fetched = await asyncio.gather(*map(self._fetch_late, found.pictures))
+            if None not in fetched:
+                break
         pictures = await inspect_pictures(
             [
                 replace(
@@ -178,36 +183,33 @@ class Ingest:
         )
         return found._replace(pictures=pictures)
 
-    async def _fetched(self, wanted: SlotQuery) -> tuple[StoredImages, list[Picture | None]]:
-        found = await self._look_up(wanted)
-        if all(picture.status != "pending" for picture in found.pictures):
-            return found, [*found.pictures]
-        return found, await asyncio.gather(*map(self._fetch_late, found.pictures))
-
-    async def showed(
+    async def note_shown(
         self, query: SlotQuery, found: StoredImages, pictures: Iterable[Picture]
     ) -> None:
-        """Record pictures of other notebooks that this notebook shows in a slot.
+        """Note pictures of other notebooks that this notebook shows in a slot.
 
         They answer this slot from now on.
         """
-        if not found.elsewhere or self.library is None or self.library.read_only:
+        if self.library is None or self.library.read_only:
             return
         if query.notebook is None or query.place is None:
             return
-        slot = (query.notebook, query.fingerprint, query.place)
-        self._shown += [
-            ShownImage(*slot, picture.position, picture.id)
+        backend = self.backend
+        slot = ImageSlot(
+            query.fingerprint, query.place, 0, backend.host, backend.kind, query.notebook
+        )
+        self.shown += [
+            ShownImage(slot._replace(position=picture.position), picture.id)
             for picture in pictures
             if picture.id and picture.id in found.elsewhere
         ]
-        if len(self._shown) >= _SHOWN_AT_ONCE:
+        if len(self.shown) >= _SHOWN_AT_ONCE:
             await self.remember_shown()
 
     async def remember_shown(self) -> None:
-        """Store the records of `showed`; skip them if the library is not writable now."""
-        shown, self._shown = self._shown, []
-        if self.library is None or not shown:
+        """Store the pictures in `shown`; skip them if the library is not writable now."""
+        shown, self.shown = self.shown, []
+        if self.library is None:
             return
 
         async def remember(library: Library) -> None:
@@ -283,11 +285,6 @@ class Ingest:
         """
         request = writer.request
 
-        async def fetched(picture: Picture, response: ImageResponse) -> Picture:
-            if picture.status != "pending":
-                return picture
-            return await self._fetch(picture, response.image, writer)
-
         try:
             reply = await build_reply(
                 request, responses, missing, spooled=writer.spooled, **writer.answer
@@ -295,7 +292,10 @@ class Ingest:
             if not reply.pictures:
                 reply = replace(reply, cost_usd=writer.cost_usd, model=writer.model)
             pictures = await self._store(reply, writer)
-            pictures = await asyncio.gather(*map(fetched, pictures, responses))
+            pending = [i for i, picture in enumerate(pictures) if picture.status == "pending"]
+            fetching = (self._fetch(pictures[i], responses[i].image, writer) for i in pending)
+            for i, picture in zip(pending, await asyncio.gather(*fetching), strict=True):
+                pictures[i] = picture
             return await inspect_pictures(
                 [*pictures, *missing_pictures(request, responses, missing)]
             )
@@ -310,8 +310,11 @@ class Ingest:
             return []
         error = self.home.failure
         if error is None:
+            saving = self._save(reply)
+            payloads = (payload for payload in reply.payloads if isinstance(payload, bytes))
+            self._saving[saving] = sum(map(len, payloads))
             try:
-                saved = await self._save_one(reply)
+                saved = await saving
             except LibraryError as failure:
                 error = failure
             else:
@@ -320,6 +323,8 @@ class Ingest:
                         self._settle_soon()
                     return saved
                 error = saved
+            finally:
+                del self._saving[saving]
         if writer.kept:
             self.home.overdue = True
             self._note_unsaved(error)
@@ -331,17 +336,6 @@ class Ingest:
             replace(picture, cached=payload if isinstance(payload, bytes) else None)
             for picture, payload in zip(reply.pictures, reply.payloads, strict=True)
         ]
-
-    async def _save_one(self, reply: Reply) -> list[Picture] | LibraryError:
-        size = sum(len(one) for one in reply.payloads if isinstance(one, bytes))
-        saving = self._save(reply)
-        self._unsaved += size
-        self._saving.add(saving)
-        try:
-            return await saving
-        finally:
-            self._unsaved -= size
-            self._saving.discard(saving)
 
     def _note_unsaved(self, error: LibraryError) -> None:
         self.progress.note(

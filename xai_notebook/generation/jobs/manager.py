@@ -364,7 +364,8 @@ async def _stored(
 
     for start in range(0, len(claimed), _AT_ONCE):
         await asyncio.gather(*map(recall, claimed[start : start + _AT_ONCE]))
-    await call.ingest.remember_shown()
+    if call.ingest.shown:
+        await call.ingest.remember_shown()
     share = claimed[0].request.share if claimed and not call.options.replay else None
     for key, picture in stored.items() if share else ():
         (stored[key],) = await call.ingest.share([picture], share or 0.0)
