@@ -117,7 +117,8 @@ def choose_route(configuration: Configuration, *, local: bool) -> Route:
     if backend == "local" or automatic:
         engine = configuration.engine.strip()
         engine = "" if engine == _PAINTING else engine
-        return Route("local", _engine_host(engine), None, automatic, engine)
+        host = _engine_host(engine) if engine else LOCAL_HOST
+        return Route("local", host, None, automatic, engine)
     if configuration.api_key is None and not Endpoint.parse(configuration.api_host).loopback:
         raise ConfigurationError(
             f"{configuration.api_host} needs a key. Set XAI_API_KEY (console.x.ai makes one), or"
@@ -128,8 +129,6 @@ def choose_route(configuration: Configuration, *, local: bool) -> Route:
 
 def _engine_host(engine: str) -> str:
     """Return the host that identifies an engine, without any password in its URL."""
-    if not engine:
-        return LOCAL_HOST
     try:
         parts = urlsplit(engine)
     except ValueError:

@@ -224,14 +224,14 @@ class Call:
 
     def _first_cards(self, requests: Sequence[ImageRequest]) -> ImageBatch:
         results = self.progress.results
-        there = []
+        shown = []
         for number in range(len(requests) or SHOWN + 1):
             pictures = results.get(number)
             if pictures is None and requests:
                 request = requests[number]
                 pictures = [Picture(request=request, status="pending")] * request.n
-            there.append((number, pictures or []))
-        return ImageBatch(first_cards(self._images(there), SHOWN), **self._display())
+            shown.append((number, pictures or []))
+        return self._batch(shown, most=SHOWN)
 
     def collect(self, maker: Maker) -> ImageBatch:
         """Return the images that have arrived as a batch. Never raises.
@@ -239,21 +239,22 @@ class Call:
         Args:
             maker: The session, for methods of the images such as `edit`.
         """
-        progress = self.progress
-        return ImageBatch(
-            self._images(sorted(progress.results.items()), maker),
+        progress, summary = self.progress, None
+        if self.many:
+            summary = self._summary()
+        elif progress.cost_usd and progress.images > 1:
+            summary = f"{dollars(progress.cost_usd)} spent."
+        return self._batch(
+            sorted(progress.results.items()),
+            maker,
             notes=[*self.announced, *progress.notes],
-            summary=self._summary(),
+            summary=summary,
             undrawn=self.spoil,
-            **self._display(),
         )
 
-    def _summary(self) -> str | None:
-        """Return the last line of a grid: counts for many prompts, or the cost for one."""
+    def _summary(self) -> str:
+        """Return the last line of a grid with many prompts: counts and the cost."""
         progress = self.progress
-        if not self.many:
-            paid = progress.cost_usd and progress.images > 1
-            return f"{dollars(progress.cost_usd)} spent." if paid else None
         what = "requests" if self.chosen else "prompts"
         parts = [f"{progress.done} of {progress.expected or progress.done} {what}"]
         if progress.replayed:
@@ -282,25 +283,39 @@ class Call:
         if self.options.export is not None:
             batch.export(self.options.export or None, metadata=self.options.metadata)
 
-    def _images(
-        self, results: Iterable[tuple[int, list[Picture]]], maker: Maker | None = None
-    ) -> list[GeneratedImage]:
-        chosen = self.chosen
-        return [
+    def _batch(
+        self,
+        results: Iterable[tuple[int, list[Picture]]],
+        maker: Maker | None = None,
+        *,
+        most: int | None = None,
+        **parts: Any,
+    ) -> ImageBatch:
+        """Return pictures as a batch with the display options of the call.
+
+        Args:
+            results: Pictures by the number of their request.
+            maker: See `collect`.
+            most: Maximum number of cards; None: no limit.
+            **parts: Other arguments of `ImageBatch`.
+        """
+        chosen, options = self.chosen, self.options
+        images = [
             GeneratedImage(
                 picture, index=index, chosen=chosen[number] if chosen else (), maker=maker
             )
             for number, pictures in results
             for index, picture in enumerate(pictures)
         ]
-
-    def _display(self) -> dict[str, Any]:
-        """Return the display options of the batch."""
-        options = self.options
-        return {
-            "name": options.as_, "columns": options.columns, "captions": options.captions,
-            "full": options.full, "compare": options.compare,
-        }  # fmt: skip
+        return ImageBatch(
+            images if most is None else first_cards(images, most),
+            name=options.as_,
+            columns=options.columns,
+            captions=options.captions,
+            full=options.full,
+            compare=options.compare,
+            **parts,
+        )
 
 
 def prepare_call(
@@ -343,7 +358,7 @@ def prepare_call(
         call = _prepare_one(make, prompt, options, inputs, namespace if typed else None)
     for note in inputs.notes:
         call.progress.note(note)
-    if call.progress.expected is not None:
+    if options.redo and call.progress.expected is not None:
         check_redo(options.redo, call.progress.images)
     return call
 

@@ -453,7 +453,10 @@ class Generator:
             stored = (await call.ingest.find(query, foreign)).pictures
             pictures = {picture.position: picture for picture in stored}
         if len(pictures) < request.n:
-            packed = await call.bundles.rewritten(request, model, place, call.progress)
+            rewritten = replace(request, rewrite_model=model)
+            packed = await call.bundles.fill(
+                (), rewritten, place, call.progress, rewrite_model=model
+            )
             pictures = {picture.position: picture for picture in packed} | pictures
         return [pictures[position] for position in sorted(pictures)]
 
@@ -729,7 +732,6 @@ class Generator:
             if not picture.replayed and all(each.replayed for each in results[number]):
                 call.progress.replayed -= 1
             results[number] = [*results[number][:i], picture, *results[number][i + 1 :]]
-        call.progress.changed()
 
     async def redo(self, call: Call, pictures: Mapping[int, Picture]) -> dict[int, Picture]:
         """Return regenerated pictures; those that an earlier pass regenerated are replayed.

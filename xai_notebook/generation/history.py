@@ -118,7 +118,7 @@ class History:
             return {image.sha256 or "": image for image in self.as_batch(made)}
         found |= library.input_files.find(digits)
         if not (found or made):
-            made = list(BundleLookup.here(self._bundles).named(digits).values())
+            made = list(BundleLookup(self._bundles).named(digits).values())
         return found | {image.sha256 or "": image for image in self.as_batch(made)}
 
     def id_of(self, sha256: str) -> str:

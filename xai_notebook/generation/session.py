@@ -217,21 +217,22 @@ class Session:
             LibraryError: The call has `replay`, and the library cannot be opened.
         """
         async with self._opening:
-            backend = await self.backends.connect(call.route)
-            home = await asyncio.to_thread(self.backends.home, call.configuration)
-            if home.failure is not None and call.options.replay:
+            route, configuration, options = call.route, call.configuration, call.options
+            home = await asyncio.to_thread(self.backends.home, configuration)
+            if home.failure is not None and options.replay:
                 raise home.failure
+            if (generator := self._generators.get((route, home))) is None:
+                backend = await self.backends.connect(route)
+                generator = Generator(backend, home, self.backends.home)
+                self._generators[route, home] = generator
             for notice in home.notices:
                 self._announce(call, notice)
-            if (generator := self._generators.get((call.route, home))) is None:
-                generator = Generator(backend, home, self.backends.home)
-                self._generators[call.route, home] = generator
-            limits = Limits(())
-            if spends:
-                limits = self._limits(
-                    call.configuration, home, call.options.max_cost, free=call.route.painted
-                )
-            generator.open(call, claims, limits, BundleLookup.here(self._bundles))
+            limits = (
+                self._limits(configuration, home, options.max_cost, free=route.painted)
+                if spends
+                else Limits(())
+            )
+            generator.open(call, claims, limits, BundleLookup(self._bundles))
         return generator
 
     async def _announce_source(self, call: Call) -> None:
