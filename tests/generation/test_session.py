@@ -233,7 +233,7 @@ def test_collecting_asks_for_no_export(session: Session, tmp_path: Path) -> None
     (tmp_path / "file").write_text("in the way")
     call = session.prepare("a red fox", {"export": str(tmp_path / "file")})
     session.loop.run(session.run(call))
-    batch = session.collect(call)
+    batch = call.collect(session)
     assert batch[0].pil.size
     with pytest.raises(errors.ExportError):
         call.export(batch)

@@ -80,6 +80,7 @@ class Route:
         key: API key for `backend` "xai"; a server on loopback needs no key.
         automatic: Whether the embedded server was chosen because no key is set.
         engine: Engine of the embedded server; `""`: the painting engine.
+        painted: Whether the images are free previews from the painting engine.
     """
 
     backend: str
@@ -87,11 +88,7 @@ class Route:
     key: ApiKey | None
     automatic: bool = False
     engine: str = ""
-
-    @property
-    def painted(self) -> bool:
-        """Whether the images are free previews from the painting engine."""
-        return self.backend == "local" and not self.engine
+    painted: bool = False
 
     @property
     def label(self) -> str:
@@ -118,7 +115,7 @@ def choose_route(configuration: Configuration, *, local: bool) -> Route:
         engine = configuration.engine.strip()
         engine = "" if engine == _PAINTING else engine
         host = _engine_host(engine) if engine else LOCAL_HOST
-        return Route("local", host, None, automatic, engine)
+        return Route("local", host, None, automatic, engine, painted=not engine)
     if configuration.api_key is None and not Endpoint.parse(configuration.api_host).loopback:
         raise ConfigurationError(
             f"{configuration.api_host} needs a key. Set XAI_API_KEY (console.x.ai makes one), or"

@@ -1,7 +1,7 @@
 """One call: prepare it from the user's input, pace its requests, collect its images.
 
 Nothing is sent here. A `Call` holds the whole state of a call: its options, its requests, and, once
-`Generator.open` has set them, its slots, limits, bundles and ingest.
+the session has set them, its slots, limits, bundles and ingest.
 """
 
 from __future__ import annotations
@@ -152,6 +152,7 @@ class Call:
         route: The server that the call uses.
         requests: Iterator of one request per prompt.
         progress: Counters and results.
+        fresh: Whether to generate new images; stored ones then only complete an earlier call.
         lazy: Whether `requests` runs user code, such as a generator, which may never end.
         many: Whether the call has many prompts or a matrix; failures are then shown as cards
             instead of raised.
@@ -172,6 +173,7 @@ class Call:
     route: Route
     requests: Iterator[ImageRequest]
     progress: Progress
+    fresh: bool = False
     lazy: bool = False
     many: bool = False
     interrupted: bool = False
@@ -184,11 +186,6 @@ class Call:
     ingest: Ingest = field(init=False, repr=False)
     rewriter: PromptRewriter | None = field(default=None, init=False, repr=False)
     pace: Pace | None = field(default=None, init=False, repr=False)
-
-    @property
-    def fresh(self) -> bool:
-        """Whether to generate new images; stored ones then only complete an earlier call."""
-        return (self.options.fresh or not self.configuration.replay) and not self.options.redo
 
     def peek(self, most: int) -> tuple[ImageRequest, ...]:
         """Return the first requests without consuming them.
@@ -350,7 +347,8 @@ def prepare_call(
     options = arguments.resolve(given, defaults)
     configuration = Configuration.for_call(settings, defaults)
     route = choose_route(configuration, local=options.local)  # raises now if the key is missing
-    make = partial(Call, options, configuration, route)
+    fresh = (options.fresh or not configuration.replay) and not options.redo
+    make = partial(Call, options, configuration, route, fresh=fresh)
     inputs = load_inputs(options.image, namespace, named)
     if options.each is not None and options.each is not False:
         call = _prepare_each(make, prompt, options, inputs, namespace, typed=typed)

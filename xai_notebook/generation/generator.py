@@ -24,11 +24,8 @@ from xai_notebook.errors import (
     RateLimitError,
     XaiError,
 )
-from xai_notebook.frontend import notebook_name
-from xai_notebook.generation.backends import PromptRewriter
 from xai_notebook.generation.budget import FREE, PriceKey, to_ticks, total
 from xai_notebook.generation.call import Pace, check_redo
-from xai_notebook.generation.ingest import Ingest
 from xai_notebook.generation.replay import Claim, Slot
 from xai_notebook.library import SlotQuery
 from xai_notebook.library.replies import add_costs, kept, share
@@ -50,11 +47,9 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
     from xai_notebook.client.transport.retry import Attempt
-    from xai_notebook.generation.backends import Backend, Flight
-    from xai_notebook.generation.budget import Estimate, Limits, Reservation
-    from xai_notebook.generation.bundles import BundleLookup
+    from xai_notebook.generation.backends import Backend, Flight, PromptRewriter
+    from xai_notebook.generation.budget import Estimate, Reservation
     from xai_notebook.generation.call import Call
-    from xai_notebook.generation.replay import SlotClaims
     from xai_notebook.library import Library, StoredImages
     from xai_notebook.library.records import ImageSlot
     from xai_notebook.library.replies import ReplyWriter
@@ -157,24 +152,6 @@ class Generator:
         self.home = home
         self._reopen = reopen
         self._server = backend.kind, backend.host  # part of every fingerprint
-
-    def open(self, call: Call, claims: SlotClaims, limits: Limits, bundles: BundleLookup) -> None:
-        """Set the fields of a call that the other methods use; must be called first.
-
-        Args:
-            call: A prepared call.
-            claims: Claims the slots of the call.
-            limits: Spending limits of the call.
-            bundles: The bundles in the notebook's folder, which are searched after the library.
-        """
-        options, progress = call.options, call.progress
-        call.claims, call.limits, call.bundles = claims, limits, bundles
-        call.spoil = claims.spoil
-        call.ingest = Ingest(self.home, self.backend, progress, options.timeout, notebook_name())
-        if options.rewrite is not None:
-            call.rewriter = PromptRewriter(
-                self.backend, options.rewrite, call.ingest.library, progress, options.timeout
-            )
 
     async def answer(self, call: Call) -> None:
         """Get the images of a call from the library or the server, and put them in `call.progress`.
@@ -557,7 +534,7 @@ class Generator:
     ) -> list[Picture]:
         """Return the images of a request; generate those that are not stored."""
         request = claimed.request
-        missing = _missing(stored, request.n)
+        missing = sorted({*range(request.n)} - {picture.position for picture in stored})
         if request.share and not call.options.replay:
             stored = await call.ingest.share(stored, request.share)
         if not missing:
@@ -691,7 +668,7 @@ class Generator:
         self, call: Call, request: ImageRequest, n: int, writer: ReplyWriter
     ) -> Sequence[ImageResponse]:
         """Send a request, as soon as the pace of the call allows."""
-        pace, library = call.pace, call.ingest.library
+        pace = call.pace
 
         def note(attempt: Attempt) -> None:
             call.progress.on_attempt(attempt)
@@ -711,9 +688,9 @@ class Generator:
             )
             request = replace(request, n=n)
             writer.sent = True
-            if not (call.many and request.inputs) or library is None:
-                return await send(request)
-            return await self.backend.inputs.send(request, send, library.uploads)
+            if call.many and request.inputs and (library := call.ingest.library) is not None:
+                return await self.backend.inputs.send(request, send, library.uploads)
+            return await send(request)
 
     # Redo
 
@@ -990,12 +967,6 @@ def _card(request: ImageRequest, error: XaiError | None, status: Status = "faile
     )
 
 
-def _missing(pictures: Sequence[Picture], n: int) -> list[int]:
-    """Return the positions without a picture."""
-    positions = {picture.position for picture in pictures}
-    return [position for position in range(n) if position not in positions]
-
-
 def _merged(pictures: Sequence[Picture], more: Sequence[Picture]) -> list[Picture]:
     """Return pictures by position; missing positions are filled from `more`."""
     positions = {picture.position for picture in pictures}
@@ -1005,9 +976,10 @@ def _merged(pictures: Sequence[Picture], more: Sequence[Picture]) -> list[Pictur
 
 def _with_unsaved(call: Call, stored: list[Picture], flight: Flight, n: int) -> list[Picture]:
     """Return stored images, completed with images that an equal request could not save."""
+    missing = sorted({*range(n)} - {picture.position for picture in stored})
     unsaved = [
         replace(picture, position=position, replayed=True)
-        for picture, position in zip(flight.unkept, _missing(stored, n), strict=False)
+        for picture, position in zip(flight.unkept, missing, strict=False)
     ]
     if unsaved:
         call.progress.note(

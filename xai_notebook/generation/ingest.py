@@ -161,7 +161,7 @@ class Ingest:
             wanted: The query.
             request: The request that the images answer.
         """
-        if self.library is None:
+        if self.home.failure is not None:
             return StoredImages([])
         for _ in range(2):  # another kernel may download an image at the same time
             found = await self._look_up(wanted)

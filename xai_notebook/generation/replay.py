@@ -132,31 +132,33 @@ class _SlotTable:
             self.last[run.cell] = run
 
     def settle(self, claims: SlotClaims, *, seen: bool) -> None:
-        """Give the slots of a call their next owner; `seen`: the user has seen its images."""
+        """Give the slots of a call their next owner.
+
+        Args:
+            claims: The slots.
+            seen: Whether the user has seen the images; the next run of the cell then needs new
+                ones, if the call is complete.
+        """
         run = claims.run
         for claim in reversed(claims.claims):
+            slot, number = claim.slot, claim.number
             if seen and claims.complete:
-                self._mark_seen(run, claim)
+                if claim.keep:
+                    self.unseen.add(slot)
+                else:
+                    self.unseen.discard(slot)
+                if run.cell is not None:
+                    of_cell = self.seen.setdefault(run.cell, {})
+                    counts = of_cell.get(slot.key, ())
+                    before = (counts + (0,) * number)[:number]
+                    of_cell[slot.key] = (*before, claim.n, *counts[number + 1 :])
             if not seen or not run.lasting:
-                self._transfer(claim.slot, run, claim.before)
+                self._transfer(slot, run, claim.before)
             elif run.cell is None:
-                self._transfer(claim.slot, run, _NO_CELL)
+                self._transfer(slot, run, _NO_CELL)
             else:
-                run.slots.append(claim.slot)
+                run.slots.append(slot)
         claims.claims.clear()
-
-    def _mark_seen(self, run: CellRun, claim: Claim) -> None:
-        """Note that a cell has shown all images of a claim, so its next run needs new ones."""
-        if claim.keep:
-            self.unseen.add(claim.slot)
-        else:
-            self.unseen.discard(claim.slot)
-        if run.cell is None:
-            return
-        of_cell = self.seen.setdefault(run.cell, {})
-        seen = of_cell.get(claim.slot.key, ())
-        before = (seen + (0,) * claim.number)[: claim.number]
-        of_cell[claim.slot.key] = (*before, claim.n, *seen[claim.number + 1 :])
 
     def _transfer(self, slot: Slot, owner: CellRun, to: CellRun | None) -> None:
         """Transfer a slot if `owner` still owns it."""
@@ -167,23 +169,23 @@ class _SlotTable:
                 owner.spare.setdefault(key, set()).add(place)
 
 
+@dataclass(slots=True, eq=False)
 class SlotClaims(AbstractContextManager["SlotClaims"]):
     """The slots of one call, as a context manager; if the block fails, it releases them.
 
     Attributes:
+        table: The slots of the kernel.
         run: The run that makes the call.
         claims: Claims in the order of the call's requests.
         complete: Whether the call has all images.
         spoiled: Whether the images could not be shown.
     """
 
-    def __init__(self, table: _SlotTable, run: CellRun) -> None:
-        """Claim nothing yet; `table` has the slots of the kernel."""
-        self.run = run
-        self.claims: list[Claim] = []
-        self.complete = False
-        self.spoiled = False
-        self._table = table
+    table: _SlotTable = field(repr=False)
+    run: CellRun = field(repr=False)
+    claims: list[Claim] = field(default_factory=list)
+    complete: bool = False
+    spoiled: bool = False
 
     def claim(self, fingerprint: str, n: int, *, fresh: bool, keep: bool = False) -> Claim:
         """Claim the slot of the call's next request: a slot of the same cell, or a free one.
@@ -194,7 +196,7 @@ class SlotClaims(AbstractContextManager["SlotClaims"]):
             fresh: Whether new images are always needed.
             keep: Whether stored images may answer even if they have been seen.
         """
-        key, table, run = bytes.fromhex(fingerprint)[:16], self._table, self.run
+        key, table, run = bytes.fromhex(fingerprint)[:16], self.table, self.run
         with table.lock:
             owners = table.owners.setdefault(key, [])
             spare = run.spare.get(key, set())
@@ -221,9 +223,9 @@ class SlotClaims(AbstractContextManager["SlotClaims"]):
             claim: The claim of the slot.
             newest: `id` of the newest image in the library.
         """
-        with self._table.lock:
-            self._table.unseen.add(claim.slot)
-            self._table.after[claim.slot] = claim.after = newest
+        with self.table.lock:
+            self.table.unseen.add(claim.slot)
+            self.table.after[claim.slot] = claim.after = newest
             claim.anew = False
 
     def spoil(self) -> None:
@@ -244,10 +246,10 @@ class SlotClaims(AbstractContextManager["SlotClaims"]):
         If the call failed, its slots are released.
         """
         run = self.run
-        with self._table.lock:
+        with self.table.lock:
             if not succeeded or run.over:
                 seen = succeeded and (self.complete or run.cell is not None)
-                self._table.settle(self, seen=seen)
+                self.table.settle(self, seen=seen)
                 return
             run.returned.append(self)
             if not self.complete:

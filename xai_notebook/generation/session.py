@@ -19,7 +19,7 @@ from xai_notebook import frontend
 from xai_notebook.arguments.options import resolve
 from xai_notebook.client.request import InputImage
 from xai_notebook.errors import LibraryError, XaiError
-from xai_notebook.generation.backends import Backends, choose_route
+from xai_notebook.generation.backends import Backends, PromptRewriter, choose_route
 from xai_notebook.generation.budget import Counter, Limits, SharedBudget
 from xai_notebook.generation.bundles import BundleLookup
 from xai_notebook.generation.call import Call, check_redo, prepare_call
@@ -27,6 +27,7 @@ from xai_notebook.generation.current import CurrentSession
 from xai_notebook.generation.event_loop import BackgroundLoop
 from xai_notebook.generation.generator import Generator
 from xai_notebook.generation.history import History
+from xai_notebook.generation.ingest import Ingest
 from xai_notebook.generation.jobs.job import JobList
 from xai_notebook.generation.jobs.manager import JobManager
 from xai_notebook.generation.progress import Progress
@@ -202,8 +203,11 @@ class Session:
             try:
                 await generator.answer(call)
             finally:
-                if any(picture.bundle is None for picture in call.progress.collected()):
-                    await self._announce_source(call)
+                pictures = call.progress.collected()
+                shown = self._shown.setdefault(call.configuration.home, set())
+                shown.update(picture.id for picture in pictures if picture.id is not None)
+                made = any(picture.bundle is None for picture in pictures)
+                await self._announce(call, generator.home, made=made)
 
     async def _open(self, call: Call, claims: SlotClaims, *, spends: bool = True) -> Generator:
         """Connect to the server of a call, open its library, and return the generator for both.
@@ -225,24 +229,40 @@ class Session:
                 backend = await self.backends.connect(route)
                 generator = Generator(backend, home, self.backends.home)
                 self._generators[route, home] = generator
-            for notice in home.notices:
-                self._announce(call, notice)
-            limits = (
-                self._limits(configuration, home, options.max_cost, free=route.painted)
-                if spends
-                else Limits(())
-            )
-            generator.open(call, claims, limits, BundleLookup(self._bundles))
+            call.limits = Limits(())
+            if spends:
+                call.limits = self._limits(
+                    configuration, home, options.max_cost, free=route.painted
+                )
+            call.claims, call.spoil = claims, claims.spoil
+            call.bundles = BundleLookup(self._bundles)
+            backend, progress, timeout = generator.backend, call.progress, options.timeout
+            call.ingest = Ingest(home, backend, progress, timeout, frontend.notebook_name())
+            if (model := options.rewrite) is not None:
+                library = call.ingest.library
+                call.rewriter = PromptRewriter(backend, model, library, progress, timeout)
         return generator
 
-    async def _announce_source(self, call: Call) -> None:
-        """Announce which server makes the images if no key is set."""
-        route = call.route
-        if route.automatic and route.painted:
-            self._announce(call, NOTICE)
-        elif route.automatic:
-            source = await self.backends.source(route, call.options.model[0])
-            self._announce(call, ENGINE_NOTICE.format(source))
+    async def _announce(self, call: Call, home: Library, *, made: bool) -> None:
+        """Add notes to a call, each once per kernel.
+
+        Args:
+            call: The call.
+            home: The library, which may have notes.
+            made: Whether images have been or will be made. If no key is set, a note says by which
+                server.
+        """
+        lines, route = home.notices, call.route
+        if made and route.automatic:
+            source = NOTICE
+            if not route.painted:
+                model = call.options.model[0]
+                source = ENGINE_NOTICE.format(await self.backends.source(route, model))
+            lines = [*lines, source]
+        for line in lines:
+            if line not in self._noticed:
+                self._noticed.add(line)
+                call.announced.append(line)
 
     async def prepare_job(self, call: Call, claims: SlotClaims) -> BatchJob:
         """Return the job of a call, on the background loop; `hand_over` sends its new requests.
@@ -252,7 +272,7 @@ class Session:
             LibraryError: The job cannot be recorded.
         """
         generator = await self._open(call, claims)
-        await self._announce_source(call)
+        await self._announce(call, generator.home, made=True)
         job = await self._jobs().prepare(call, generator)
         self._prepared.add(job.name)
         return job
@@ -289,19 +309,13 @@ class Session:
         route = choose_route(self._configuration(), local=backend == "local")
         return await self.backends.connect(route)
 
-    def collect(self, call: Call) -> ImageBatch:
-        """Return the images that have arrived as a batch. Never raises."""
-        shown = self._shown.setdefault(call.configuration.home, set())
-        shown.update(image.id for image in call.progress.collected() if image.id is not None)
-        return call.collect(self)
-
     def finish(self, call: Call) -> ImageBatch:
         """Return the images that have arrived as a batch; export them if `--export` is set.
 
         Raises:
             ExportError: A file cannot be written. The images are in the library.
         """
-        batch = self.collect(call)
+        batch = call.collect(self)
         call.export(batch)
         return batch
 
@@ -433,12 +447,6 @@ class Session:
 
     def _configuration(self) -> Configuration:
         return Configuration.read(self._settings, self.configured())
-
-    def _announce(self, call: Call, line: str) -> None:
-        """Add a note to a call, once per kernel."""
-        if line not in self._noticed:
-            self._noticed.add(line)
-            call.announced.append(line)
 
 
 _session: Session | None = None
