@@ -1,8 +1,4 @@
-"""Get the images of calls from the library, from bundles and from the server.
-
-One `Generator` serves all calls that use the same server and the same library. It has no state of
-a single call: every method takes a `Call` with the options, slots, limits and progress.
-"""
+"""Run a call: get its images from the library, from bundles and from the server."""
 
 from __future__ import annotations
 
@@ -48,8 +44,11 @@ if TYPE_CHECKING:
     from xai_notebook.client.response import ImageResponse
     from xai_notebook.client.transport.retry import Attempt
     from xai_notebook.generation.backends import Backend, Flight, PromptRewriter
-    from xai_notebook.generation.budget import Estimate, Reservation
+    from xai_notebook.generation.budget import Estimate, Limits, Reservation
+    from xai_notebook.generation.bundles import BundleLookup
     from xai_notebook.generation.call import Call
+    from xai_notebook.generation.ingest import Ingest
+    from xai_notebook.generation.replay import SlotClaims
     from xai_notebook.library import Library, StoredImages
     from xai_notebook.library.records import ImageSlot
     from xai_notebook.library.replies import ReplyWriter
@@ -134,27 +133,37 @@ class _Redo(NamedTuple):
     slot: ImageSlot
 
 
+@dataclass(slots=True, eq=False)
 class Generator:
-    """Runs the calls that use one server and one library."""
+    """Runs one self.call.
 
-    def __init__(
-        self, backend: Backend, home: Library, reopen: Callable[[Configuration], object]
-    ) -> None:
-        """Send nothing yet.
+    Attributes:
+        call: The self.call.
+        backend: The server.
+        home: The library; it saves replies even if its database cannot be opened.
+        claims: Claims the slots of the self.call.
+        limits: Spending limits of the self.call.
+        bundles: The bundles in the notebook's folder, which are searched after the library.
+        ingest: Saves the replies and loads stored images.
+        rewriter: Rewrites the prompts; None: they are sent as written.
+        reopen: Blocking function that imports replies which another process received before it
+            died.
+        pace: Pace of the requests, while many are running.
+    """
 
-        Args:
-            backend: The server.
-            home: The library; it saves replies even if its database cannot be opened.
-            reopen: Blocking function that imports replies which another process received before it
-                died.
-        """
-        self.backend = backend
-        self.home = home
-        self._reopen = reopen
-        self._server = backend.kind, backend.host  # part of every fingerprint
+    call: Call
+    backend: Backend
+    home: Library
+    claims: SlotClaims
+    limits: Limits
+    bundles: BundleLookup
+    ingest: Ingest
+    rewriter: PromptRewriter | None
+    reopen: Callable[[Configuration], object]
+    pace: Pace | None = None
 
-    async def answer(self, call: Call) -> None:
-        """Get the images of a call from the library or the server, and put them in `call.progress`.
+    async def answer(self) -> None:
+        """Get the images from the library or the server, and put them in `call.progress`.
 
         The first slot is claimed before anything is awaited, so that calls which run one after the
         other get their slots in this order.
@@ -164,21 +173,21 @@ class Generator:
                 them are raised.
         """
         try:
-            if call.many:
-                await self._answer_each(call)
+            if self.call.many:
+                await self._answer_each()
             else:
-                claimed = await self._claim(call, next(call.requests))
-                call.progress.answered(0, await self._answer(call, claimed))
-            if call.options.redo:
-                await self._redo_answered(call)
+                claimed = await self._claim(next(self.call.requests))
+                self.call.progress.answered(0, await self._answer(claimed))
+            if self.call.options.redo:
+                await self._redo_answered()
         finally:
-            if call.ingest.shown:
-                await call.ingest.remember_shown()
-        call.claims.complete = call.progress.complete
+            if self.ingest.shown:
+                await self.ingest.remember_shown()
+        self.claims.complete = self.call.progress.complete
 
     # Many requests
 
-    async def _answer_each(self, call: Call) -> None:
+    async def _answer_each(self) -> None:
         """Run the requests of a call, several at a time, as far as possible.
 
         Raises:
@@ -186,32 +195,32 @@ class Generator:
                 rate limit lets nothing through: no further prompt could succeed. Or reading the
                 requests failed.
         """
-        concurrency = call.configuration.concurrency
-        pace = call.pace = Pace.of(call.configuration)
+        concurrency = self.call.configuration.concurrency
+        pace = self.pace = Pace.of(self.call.configuration)
         # Twice as many workers: while one saves its reply, another can send a request.
-        workers = [asyncio.ensure_future(self._work(call, pace)) for _ in range(2 * concurrency)]
+        workers = [asyncio.ensure_future(self._work(pace)) for _ in range(2 * concurrency)]
         try:
             await asyncio.gather(*workers)
         finally:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
-            call.pace = None
+            self.pace = None
         if pace.unread is not None:
             raise XaiError(f"{pace.unread} Earlier prompts keep their pictures.") from pace.unread
-        if pace.refused is not None and not call.progress.done:
+        if pace.refused is not None and not self.call.progress.done:
             raise pace.refused
 
-    async def _work(self, call: Call, pace: Pace) -> None:
+    async def _work(self, pace: Pace) -> None:
         """Run requests one after the other until the last, or until a limit is reached."""
-        progress = call.progress
-        while not (call.lazy and progress.unsent):
-            taken = await pace.take(call)
+        progress = self.call.progress
+        while not (self.call.lazy and progress.unsent):
+            taken = await pace.take(self.call)
             if taken is None:
                 return
             number, request = taken
             try:
-                images, failed = await self._answer_one(call, request, pace)
+                images, failed = await self._answer_one(request, pace)
             except (BudgetError, NotKeptError) as error:
                 pace.refused = pace.refused or error
                 if isinstance(error, NotKeptError):
@@ -220,16 +229,14 @@ class Generator:
             else:
                 progress.answered(number, images, failed=failed)
 
-    async def _answer_one(
-        self, call: Call, request: ImageRequest, pace: Pace
-    ) -> tuple[list[Picture], bool]:
+    async def _answer_one(self, request: ImageRequest, pace: Pace) -> tuple[list[Picture], bool]:
         """Return the images of one request, or one card with the cause of its failure."""
         failure: XaiError | None = None
-        claimed = await self._claim(call, request)
+        claimed = await self._claim(request)
         succeeded = pace.succeeded
         for _ in range(_ROUNDS):
             try:
-                images = await self._answer(call, claimed)
+                images = await self._answer(claimed)
             except RateLimitError as error:
                 failure = error
                 pace.slow_down()
@@ -254,7 +261,7 @@ class Generator:
     # Slots
 
     async def _claim(
-        self, call: Call, request: ImageRequest, rest: Estimate | None = None,
+        self, request: ImageRequest, rest: Estimate | None = None,
         lookup: _Lookup | None = None,
     ) -> ClaimedRequest:  # fmt: skip
         """Return a request with its slot. Equal requests get slots in the order of the calls.
@@ -267,7 +274,6 @@ class Generator:
         The slot is therefore claimed after the rewrite, and equal prompts wait for each other.
 
         Args:
-            call: The call of the request.
             request: The request as the user wrote it.
             rest: Returns the expected cost of everything but the rewrite; default: the cost of the
                 images.
@@ -276,23 +282,23 @@ class Generator:
         Raises:
             BudgetError: Rewriting the prompt and making the images would exceed a limit.
         """
-        if (rewriter := call.rewriter) is None:
-            return self._claimed(call, request)
-        fingerprint = request.fingerprint(*self._server)
+        if (rewriter := self.rewriter) is None:
+            return self._claimed(request)
+        fingerprint = request.fingerprint(self.backend.kind, self.backend.host)
         async with (
             self.backend.flights.hold(f"claim-{fingerprint}"),
-            self._rewriting_once(call, rewriter, request, fingerprint),
+            self._rewriting_once(rewriter, request, fingerprint),
         ):
-            lookup = await self._look(call, request, lookup)
+            lookup = await self._look(request, lookup)
             if lookup.claimed is not None:
                 return lookup.claimed
-            images_cost = rest or partial(self._images_cost, call, request, request.n)
-            whole_cost = partial(self._whole_cost, call, rewriter, images_cost)
-            rewrite, images = await call.limits.reserve(whole_cost)
+            images_cost = rest or partial(self._images_cost, request, request.n)
+            whole_cost = partial(self._whole_cost, rewriter, images_cost)
+            rewrite, images = await self.limits.reserve(whole_cost)
             try:
                 rewritten, extra = await rewriter.rewrite(request, rewrite)
                 self.backend.prices.note_rewrite(rewriter.model, extra)
-                call.progress.charged(extra)
+                self.call.progress.charged(extra)
             except BaseException:
                 images.waive()
                 await images.close()
@@ -300,12 +306,11 @@ class Generator:
             finally:
                 await rewrite.close()
             return self._claimed(
-                call, rewritten, extra, [images], claim=lookup.claim, packed=lookup.packed
+                rewritten, extra, [images], claim=lookup.claim, packed=lookup.packed
             )
 
     def _claimed(
         self,
-        call: Call,
         request: ImageRequest,
         extra_usd: float | None = 0.0,
         reserved: Sequence[Reservation] = (),
@@ -314,18 +319,18 @@ class Generator:
         packed: list[Picture] | None = None,
     ) -> ClaimedRequest:
         """Return a request, as it will be sent, with its slot; see `ClaimedRequest`."""
-        fingerprint = request.fingerprint(*self._server)
-        claim = claim or self._claim_slot(call, fingerprint, request.n)
+        fingerprint = request.fingerprint(self.backend.kind, self.backend.host)
+        claim = claim or self._claim_slot(fingerprint, request.n)
         return ClaimedRequest(request, fingerprint, claim, extra_usd, [*reserved], packed)
 
-    def _claim_slot(self, call: Call, fingerprint: str, n: int) -> Claim:
-        if call.options.reuse:  # any stored image of an equal request can answer
+    def _claim_slot(self, fingerprint: str, n: int) -> Claim:
+        if self.call.options.reuse:  # any stored image of an equal request can answer
             slot = Slot(bytes.fromhex(fingerprint)[:16], 0)
             return Claim(slot, 0, n, anew=False, after=0, before=None)
-        fresh = call.fresh and not call.options.replay
-        return call.claims.claim(fingerprint, n, fresh=fresh, keep=bool(call.options.redo))
+        fresh = self.call.fresh and not self.call.options.replay
+        return self.claims.claim(fingerprint, n, fresh=fresh, keep=bool(self.call.options.redo))
 
-    async def claim_all(self, call: Call, requests: Sequence[ImageRequest]) -> list[ClaimedRequest]:
+    async def claim_all(self, requests: Sequence[ImageRequest]) -> list[ClaimedRequest]:
         """Return the requests of a job with their slots.
 
         A prompt is rewritten only if the rest of the job is within every limit: all remaining
@@ -334,86 +339,82 @@ class Generator:
         Raises:
             BudgetError: The job would exceed a limit. Prompts already rewritten are stored.
         """
-        if (rewriter := call.rewriter) is None or call.options.replay:
-            return [await self._claim(call, request) for request in requests]
+        if (rewriter := self.rewriter) is None or self.call.options.replay:
+            return [await self._claim(request) for request in requests]
         claimed: dict[int, ClaimedRequest] = {}
         to_make: list[tuple[ImageRequest, int]] = []
         prompts: dict[str, int] = {}  # prompts to rewrite; equal prompts are rewritten once
         lookups: list[_Lookup] = []
         for number, request in enumerate(requests):
-            lookup = await self._look(call, request)
+            lookup = await self._look(request)
             lookups.append(lookup)
             if lookup.claimed is None:
                 prompts.setdefault(request.prompt, number)
                 to_make.append((request, request.n))
                 continue
             one = claimed[number] = lookup.claimed
-            stored = [] if one.claim.anew and call.fresh else await self.recall(call, one)
+            stored = [] if one.claim.anew and self.call.fresh else await self.recall(one)
             to_make.append((one.request, request.n - len(stored)))
 
         async def rest() -> list[Amount | None]:
             left = sum(first > number for first in prompts.values())
-            rewrites = await self._rewrites_cost(call, rewriter, left)
-            images = await self.backend.prices.images(to_make, call.ingest.library)
+            rewrites = await self._rewrites_cost(rewriter, left)
+            images = await self.backend.prices.images(to_make, self.ingest.library)
             return [total([rewrites, images])]
 
         for number, request in enumerate(requests):
             if number not in claimed:
-                claimed[number] = await self._claim(call, request, rest, lookups[number])
+                claimed[number] = await self._claim(request, rest, lookups[number])
                 await self._free(claimed[number])  # the money is reserved again with the job
         return [claimed[number] for number in range(len(requests))]
 
     # Prompts that are rewritten first
 
-    async def _look(
-        self, call: Call, request: ImageRequest, former: _Lookup | None = None
-    ) -> _Lookup:
+    async def _look(self, request: ImageRequest, former: _Lookup | None = None) -> _Lookup:
         """Look up a request and its rewritten prompt, without sending it to a chat model.
 
         The rewritten prompt of a bundle or of an untrusted library is never sent, because anybody
         could have written it. Its pictures can still answer the request as the user wrote it.
         `former` is the result of an earlier call, which may have claimed the slot.
         """
-        if (rewriter := call.rewriter) is None:
-            return _Lookup(self._claimed(call, request))
+        if (rewriter := self.rewriter) is None:
+            return _Lookup(self._claimed(request))
         known = await rewriter.recall(request)
-        lookup = former or await self._look_elsewhere(call, rewriter, request, known)
+        lookup = former or await self._look_elsewhere(rewriter, request, known)
         claim, packed = lookup.claim, lookup.packed
         if known is not None:
-            return _Lookup(self._claimed(call, known, claim=claim, packed=packed))
-        only_stored = call.options.replay
+            return _Lookup(self._claimed(known, claim=claim, packed=packed))
+        only_stored = self.call.options.replay
         answers = claim is not None and (only_stored or not claim.anew)
         if claim is not None and packed is not None and answers and len(packed) == request.n:
             # No request with this fingerprint is ever sent, so the library has no images for it.
             key = self._key_as_written(request, rewriter.model)
             return _Lookup(ClaimedRequest(request, key, claim, packed=packed))
         if only_stored:
-            return _Lookup(self._claimed(call, request, claim=claim, packed=packed))
+            return _Lookup(self._claimed(request, claim=claim, packed=packed))
         return _Lookup(None, claim, packed)
 
     async def _look_elsewhere(
         self,
-        call: Call,
         rewriter: PromptRewriter,
         request: ImageRequest,
         known: ImageRequest | None,
     ) -> _Lookup:
         """Return slot and pictures of a request with a different rewrite elsewhere."""
-        texts = await asyncio.to_thread(call.bundles.rewrites_of, request, rewriter.model)
+        texts = await asyncio.to_thread(self.bundles.rewrites_of, request, rewriter.model)
         foreign = None if known is not None else await rewriter.look_up(request)
         if not (texts or foreign) or (known is not None and known.prompt in texts):
             return _Lookup(None)
         key = self._key_as_written(request, rewriter.model)
-        claim = self._claim_slot(call, key, request.n)
-        find = partial(self._rewritten_elsewhere, call, rewriter.model, request, foreign)
-        packed = await find(None if call.options.reuse else claim.slot.place)
-        if call.options.replay and len(packed) < request.n:
+        claim = self._claim_slot(key, request.n)
+        find = partial(self._rewritten_elsewhere, rewriter.model, request, foreign)
+        packed = await find(None if self.call.options.reuse else claim.slot.place)
+        if self.call.options.replay and len(packed) < request.n:
             packed = await find(None)
         return _Lookup(None, claim, packed)
 
     async def _rewritten_elsewhere(
         self,
-        call: Call,
         model: str,
         request: ImageRequest,
         foreign: ImageRequest | None,
@@ -425,84 +426,80 @@ class Generator:
         """
         pictures: dict[int, Picture] = {}
         if foreign is not None:
-            fingerprint = foreign.fingerprint(*self._server)
-            query = SlotQuery(fingerprint, place, request.n, notebook=call.ingest.notebook)
-            stored = (await call.ingest.find(query, foreign)).pictures
+            fingerprint = foreign.fingerprint(self.backend.kind, self.backend.host)
+            query = SlotQuery(fingerprint, place, request.n, notebook=self.ingest.notebook)
+            stored = (await self.ingest.find(query, foreign)).pictures
             pictures = {picture.position: picture for picture in stored}
         if len(pictures) < request.n:
             rewritten = replace(request, rewrite_model=model)
-            packed = await call.bundles.fill(
-                (), rewritten, place, call.progress, rewrite_model=model
+            packed = await self.bundles.fill(
+                (), rewritten, place, self.call.progress, rewrite_model=model
             )
             pictures = {picture.position: picture for picture in packed} | pictures
         return [pictures[position] for position in sorted(pictures)]
 
     def _key_as_written(self, request: ImageRequest, model: str) -> str:
         """Return a key for a request before its rewrite; no sent request has this fingerprint."""
-        key = f"{request.fingerprint(*self._server)} rewritten by {model}"
+        key = f"{request.fingerprint(self.backend.kind, self.backend.host)} rewritten by {model}"
         return hashlib.sha256(key.encode()).hexdigest()
 
     @contextlib.asynccontextmanager
     async def _rewriting_once(
-        self, call: Call, rewriter: PromptRewriter, request: ImageRequest, fingerprint: str
+        self, rewriter: PromptRewriter, request: ImageRequest, fingerprint: str
     ) -> AsyncIterator[None]:
         """With `reuse`, let only one of the processes that share a home rewrite a prompt."""
-        known = not call.options.reuse or await rewriter.recall(request)
-        once = self._once(call, f"rewrite-{fingerprint}")
+        known = not self.call.options.reuse or await rewriter.recall(request)
+        once = self._once(f"rewrite-{fingerprint}")
         async with contextlib.nullcontext() if known else once:
             yield
 
     # Expected costs
 
-    async def _whole_cost(
-        self, call: Call, rewriter: PromptRewriter, rest: Estimate
-    ) -> list[Amount | None]:
+    async def _whole_cost(self, rewriter: PromptRewriter, rest: Estimate) -> list[Amount | None]:
         """Return the expected costs of rewriting a prompt, then those that `rest` returns."""
-        if call.limits.name is None:
+        if self.limits.name is None:
             return [FREE, FREE]
-        return [await self._rewrites_cost(call, rewriter, 1), *await rest()]
+        return [await self._rewrites_cost(rewriter, 1), *await rest()]
 
-    async def _rewrites_cost(self, call: Call, rewriter: PromptRewriter, count: int) -> Amount:
-        library = call.ingest.library
+    async def _rewrites_cost(self, rewriter: PromptRewriter, count: int) -> Amount:
+        library = self.ingest.library
         ticks, confirmed = await self.backend.prices.rewrite(rewriter.model, library)
         return Amount(ticks * count, confirmed or not count)
 
-    async def _images_cost(
-        self, call: Call, request: ImageRequest, count: int
-    ) -> list[Amount | None]:
+    async def _images_cost(self, request: ImageRequest, count: int) -> list[Amount | None]:
         """Return the expected cost of images; None: no price is known.
 
         Without a limit, prices are not requested from the server.
         """
-        if call.limits.name is None:
+        if self.limits.name is None:
             return [FREE]
-        return [await self.backend.prices.image(request, count, call.ingest.library)]
+        return [await self.backend.prices.image(request, count, self.ingest.library)]
 
     # One request
 
-    async def _answer(self, call: Call, claimed: ClaimedRequest) -> list[Picture]:
+    async def _answer(self, claimed: ClaimedRequest) -> list[Picture]:
         """Return the images of a request, with a card for each missing image.
 
         Raises:
             XaiError: The request failed without any image. It can be sent again.
         """
-        request, claim, options = claimed.request, claimed.claim, call.options
+        request, claim, options = claimed.request, claimed.claim, self.call.options
         try:
             if (saving := self.backend.keeping.get(claim.slot)) is not None:
                 await asyncio.wait({saving})
             stored: list[Picture] = []
             if claim.anew and not options.replay:
-                call.claims.begin(claim, await call.ingest.newest())
+                self.claims.begin(claim, await self.ingest.newest())
             else:
-                stored = await self.recall(call, claimed)
+                stored = await self.recall(claimed)
             if not options.reuse or len(stored) >= request.n:
-                return await self._complete(call, claimed, stored)
+                return await self._complete(claimed, stored)
             # The task or process that makes these images may wait for this money.
             await self._free(claimed)
-            async with self._once(call, claimed.fingerprint) as flight:
-                stored = await self.recall(call, claimed)
-                stored = _with_unsaved(call, stored, flight, request.n)
-                images = await self._complete(call, claimed, stored)
+            async with self._once(claimed.fingerprint) as flight:
+                stored = await self.recall(claimed)
+                stored = _with_unsaved(self.call, stored, flight, request.n)
+                images = await self._complete(claimed, stored)
                 flight.unkept += [image for image in images if image.id is None and image.settled]
                 return images
         finally:
@@ -517,82 +514,79 @@ class Generator:
             await reservation.close()
 
     @contextlib.asynccontextmanager
-    async def _once(self, call: Call, key: str) -> AsyncIterator[Flight]:
+    async def _once(self, key: str) -> AsyncIterator[Flight]:
         """Wait until no other task or process with the same home works on a key."""
-        library = call.ingest.library
+        library = self.ingest.library
         shared = library is not None and not library.read_only
         folder = library.home / "locks" if library is not None and shared else None
         async with self.backend.flights.hold(key, folder) as flight:
             if flight.inherited:  # the former owner died, perhaps with a reply in the spool
                 self.home.overdue = True
                 with contextlib.suppress(LibraryError):
-                    await asyncio.to_thread(self._reopen, call.configuration)
+                    await asyncio.to_thread(self.reopen, self.call.configuration)
             yield flight
 
-    async def _complete(
-        self, call: Call, claimed: ClaimedRequest, stored: list[Picture]
-    ) -> list[Picture]:
+    async def _complete(self, claimed: ClaimedRequest, stored: list[Picture]) -> list[Picture]:
         """Return the images of a request; generate those that are not stored."""
         request = claimed.request
         missing = sorted({*range(request.n)} - {picture.position for picture in stored})
-        if request.share and not call.options.replay:
-            stored = await call.ingest.share(stored, request.share)
+        if request.share and not self.call.options.replay:
+            stored = await self.ingest.share(stored, request.share)
         if not missing:
             return stored
-        made = await self._make(call, claimed, missing)
+        made = await self._make(claimed, missing)
         extra = share(claimed.extra_usd, len(made))
         made = [replace(picture, cost_usd=add_costs(picture.cost_usd, extra)) for picture in made]
         return sorted([*stored, *made], key=lambda picture: picture.position)
 
     # From the library and bundles
 
-    async def recall(self, call: Call, claimed: ClaimedRequest) -> list[Picture]:
+    async def recall(self, claimed: ClaimedRequest) -> list[Picture]:
         """Return the stored images of a request, whether its cell has shown them or not.
 
         Raises:
             LibraryError: The call has `replay`, and images are missing.
         """
         claim, n = claimed.claim, claimed.request.n
-        if call.options.replay:
+        if self.call.options.replay:
             for place in (claim.slot.place, None):  # if its own slot is incomplete, use any slot
-                pictures = await self._find(call, claimed, place)
+                pictures = await self._find(claimed, place)
                 if len(pictures) == n:
                     return pictures
             raise LibraryError(
                 f"The library holds {len(pictures)} of the {n} images asked for with "
                 "--replay. Leave it out, or give --reuse instead, to have the rest made."
-                + "".join(f" {sentence}" for sentence in call.bundles.refusals())
+                + "".join(f" {sentence}" for sentence in self.bundles.refusals())
             )
-        if call.options.reuse:
+        if self.call.options.reuse:
             try:
-                return await self._find(call, claimed, None)
+                return await self._find(claimed, None)
             except LibraryError as error:
-                call.progress.note(f"Stored images are not looked up: {error}")
+                self.call.progress.note(f"Stored images are not looked up: {error}")
                 return []
-        return await self._find(call, claimed, claim.slot.place, claim.after)
+        return await self._find(claimed, claim.slot.place, claim.after)
 
     async def _find(
-        self, call: Call, claimed: ClaimedRequest, place: int | None, after: int = 0
+        self, claimed: ClaimedRequest, place: int | None, after: int = 0
     ) -> list[Picture]:
         """Return the stored images of a slot, completed from bundles.
 
         Args:
-            call: The call of the request.
             claimed: The request.
             place: Place of the slot; None: any.
             after: Only images with a larger `id` answer; bundles only answer with 0.
         """
-        request, ingest = claimed.request, call.ingest
+        request, ingest = claimed.request, self.ingest
         query = SlotQuery(claimed.fingerprint, place, request.n, after, notebook=ingest.notebook)
         found = await ingest.find(query, request)
-        pictures = found.pictures if after else await self._fill(call, claimed, found, place)
+        pictures = found.pictures if after else await self._fill(claimed, found, place)
         # With `replay`, the images of an incomplete slot are not shown.
-        if found.elsewhere and (len(pictures) == request.n or not call.options.replay):
+        if found.elsewhere and (len(pictures) == request.n or not self.call.options.replay):
             await ingest.note_shown(query, found, pictures)
         return pictures
 
     async def _fill(
-        self, call: Call, claimed: ClaimedRequest, found: StoredImages, place: int | None
+        self, claimed: ClaimedRequest, found: StoredImages, place: int | None
     ) -> list[Picture]:
         """Return stored images, completed from bundles.
 
@@ -603,34 +597,34 @@ class Generator:
         if claimed.packed is not None:
             own = _merged(own, claimed.packed)
         else:
-            own = await call.bundles.fill(own, claimed.request, place, call.progress)
+            own = await self.bundles.fill(own, claimed.request, place, self.call.progress)
         return _merged(own, others) if others else own
 
     # From the server
 
     async def _make(
-        self, call: Call, claimed: ClaimedRequest, missing: Sequence[int], *, redo: bool = False
+        self, claimed: ClaimedRequest, missing: Sequence[int], *, redo: bool = False
     ) -> list[Picture]:
         """Generate the images at some positions and save them; `redo`: they replace others."""
         request, slot, count = claimed.request, claimed.claim.slot, len(missing)
         place = {"fingerprint": claimed.fingerprint, "place": slot.place, "redo": redo}
-        writer = call.ingest.expect(request, missing, place)
+        writer = self.ingest.expect(request, missing, place)
         try:
-            sent, cost = await self._buy(call, claimed, count, writer)
+            sent, cost = await self._buy(claimed, count, writer)
         except BaseException:
             writer.abandon()
             raise
         self.backend.prices.note_image(request, count, cost)
-        call.progress.charged(cost)
+        self.call.progress.charged(cost)
         responses = kept(sent, count)
         if len(sent) > count:
-            call.progress.note(
+            self.call.progress.note(
                 f"The server sent {len(sent):,} images where {count} were asked for;"
                 f" {len(responses)} are kept."
             )
         # The reply is saved even if the call is cancelled meanwhile.
         keeping = self.backend.keeping
-        saving = keeping[slot] = asyncio.ensure_future(call.ingest.keep(responses, missing, writer))
+        saving = keeping[slot] = asyncio.ensure_future(self.ingest.keep(responses, missing, writer))
         saving.add_done_callback(lambda _: keeping.pop(slot, None))
         try:
             return await asyncio.shield(saving)
@@ -639,20 +633,20 @@ class Generator:
             raise
 
     async def _buy(
-        self, call: Call, claimed: ClaimedRequest, count: int, writer: ReplyWriter
+        self, claimed: ClaimedRequest, count: int, writer: ReplyWriter
     ) -> tuple[Sequence[ImageResponse], float | None]:
         """Send a request within the limits, and return its images and their cost."""
         request = claimed.request
         if claimed.reserved:
             reservation = claimed.reserved.pop()
         else:
-            cost_of = partial(self._images_cost, call, request, count)
-            (reservation,) = await call.limits.reserve(cost_of)
+            cost_of = partial(self._images_cost, request, count)
+            (reservation,) = await self.limits.reserve(cost_of)
         try:
             # Reserve money before disk space in every call; otherwise two calls could deadlock.
-            await call.ingest.check_room(writer)
-            call.progress.to_make += count
-            sent = await self._send(call, request, count, writer)
+            await self.ingest.check_room(writer)
+            self.call.progress.to_make += count
+            sent = await self._send(request, count, writer)
             cost = sent[0].cost_usd if sent else writer.cost_usd
             reservation.settle(cost, writer.reply_id)
         except BaseException as error:
@@ -665,13 +659,13 @@ class Generator:
         return sent, cost
 
     async def _send(
-        self, call: Call, request: ImageRequest, n: int, writer: ReplyWriter
+        self, request: ImageRequest, n: int, writer: ReplyWriter
     ) -> Sequence[ImageResponse]:
         """Send a request, as soon as the pace of the call allows."""
-        pace = call.pace
+        pace = self.pace
 
         def note(attempt: Attempt) -> None:
-            call.progress.on_attempt(attempt)
+            self.call.progress.on_attempt(attempt)
             if pace is not None:
                 pace.on_attempt(attempt)
 
@@ -679,49 +673,48 @@ class Generator:
         async with pace.under_way if pace is not None else contextlib.nullcontext():
             if pace is not None:
                 await pace.wait()
-                call.ingest.check_kept()
+                self.ingest.check_kept()
             send = partial(
                 self.backend.client.image.send,
-                timeout=call.options.timeout,
+                timeout=self.call.options.timeout,
                 on_attempt=note,
                 on_reply=writer,
             )
             request = replace(request, n=n)
             writer.sent = True
-            if call.many and request.inputs and (library := call.ingest.library) is not None:
+            if self.call.many and request.inputs and (library := self.ingest.library) is not None:
                 return await self.backend.inputs.send(request, send, library.uploads)
             return await send(request)
 
     # Redo
 
-    async def _redo_answered(self, call: Call) -> None:
+    async def _redo_answered(self) -> None:
         """Regenerate the images of a finished call that `--redo` names."""
-        results = call.progress.results
+        results = self.call.progress.results
         images = [(number, i) for number in sorted(results) for i in range(len(results[number]))]
-        check_redo(call.options.redo, len(images))
+        check_redo(self.call.options.redo, len(images))
         chosen = {}
-        for index in call.options.redo:
+        for index in self.call.options.redo:
             number, i = images[index]
             if results[number][i].replayed:  # an image just generated is new already
                 chosen[index] = results[number][i]
-        for index, picture in (await self.redo(call, chosen)).items():
+        for index, picture in (await self.redo(chosen)).items():
             number, i = images[index]
             if not picture.replayed and all(each.replayed for each in results[number]):
-                call.progress.replayed -= 1
+                self.call.progress.replayed -= 1
             results[number] = [*results[number][:i], picture, *results[number][i + 1 :]]
 
-    async def redo(self, call: Call, pictures: Mapping[int, Picture]) -> dict[int, Picture]:
+    async def redo(self, pictures: Mapping[int, Picture]) -> dict[int, Picture]:
         """Return regenerated pictures; those that an earlier pass regenerated are replayed.
 
         Args:
-            call: The call of the pictures.
             pictures: The current pictures by their indices in the user's batch.
 
         Raises:
             OptionError: A picture is not in the library, or was made elsewhere.
             XaiError: A request failed. The images of the other requests are in the library.
         """
-        library = call.ingest.library
+        library = self.ingest.library
         if library is None:
             raise OptionError(
                 "A picture can be made anew only with a library, which knows its place."
@@ -729,12 +722,12 @@ class Generator:
         missing: dict[tuple[str, int], list[_Redo]] = {}
         done = {}
         for one in await asyncio.to_thread(self._find_slots, pictures, library):
-            if await self._claim_redo(call, one, library):
+            if await self._claim_redo(one, library):
                 missing.setdefault((one.slot.fingerprint, one.slot.place), []).append(one)
             else:
                 done[one.number] = one.picture
         made = await asyncio.gather(
-            *(self._remake(call, group) for group in missing.values()), return_exceptions=True
+            *(self._remake(group) for group in missing.values()), return_exceptions=True
         )
         for result in made:
             if isinstance(result, BaseException):
@@ -756,7 +749,10 @@ class Generator:
                     f"Image {index} is not in the library, so nothing can take its place. "
                     "Run its cell again: it makes what is missing."
                 )
-            if picture.request.fingerprint(*self._server) != slot.fingerprint:
+            if (
+                picture.request.fingerprint(self.backend.kind, self.backend.host)
+                != slot.fingerprint
+            ):
                 raise OptionError(
                     f"Image {index} was asked of {slot.host} with all its input images. "
                     "Run its cell with --redo instead."
@@ -764,28 +760,28 @@ class Generator:
             found.append(_Redo(index, picture, slot))
         return found
 
-    async def _claim_redo(self, call: Call, one: _Redo, library: Library) -> bool:
+    async def _claim_redo(self, one: _Redo, library: Library) -> bool:
         """Claim the slot of a redo; False: an earlier pass has already regenerated the picture."""
         slot = one.slot
         key = f"redo {slot.fingerprint} {slot.place} {slot.position}"
         fingerprint = hashlib.sha256(key.encode()).hexdigest()
-        claim = call.claims.claim(fingerprint, 1, fresh=False)
+        claim = self.claims.claim(fingerprint, 1, fresh=False)
         if claim.anew:
-            call.claims.begin(claim, await asyncio.to_thread(library.newest))
+            self.claims.begin(claim, await asyncio.to_thread(library.newest))
             return True
         before = await asyncio.to_thread(
-            library.redone, slot, notebook=call.ingest.notebook, image_id=one.picture.id or 0
+            library.redone, slot, notebook=self.ingest.notebook, image_id=one.picture.id or 0
         )
         return len(before) <= claim.slot.place or before[-1] <= claim.after
 
-    async def _remake(self, call: Call, group: list[_Redo]) -> dict[int, Picture]:
+    async def _remake(self, group: list[_Redo]) -> dict[int, Picture]:
         """Regenerate images of one slot with one request."""
         group = sorted(group, key=lambda one: one.slot.position)
         slot, request = group[0].slot, group[0].picture.request
         key = Slot(bytes.fromhex(slot.fingerprint)[:16], slot.place)
         claim = Claim(key, 0, request.n, anew=True, after=0, before=None)
         claimed = ClaimedRequest(request, slot.fingerprint, claim)
-        made = await self._make(call, claimed, [one.slot.position for one in group], redo=True)
+        made = await self._make(claimed, [one.slot.position for one in group], redo=True)
         made.sort(key=lambda picture: picture.position)
         return {
             one.number: replace(new, replayed=False)
@@ -796,7 +792,6 @@ class Generator:
 
     async def plan(
         self,
-        call: Call,
         requests: Sequence[ImageRequest],
         *,
         more: bool,
@@ -806,7 +801,7 @@ class Generator:
         """Return the plan of a call, which can still be run.
 
         Args:
-            call: The call. The caller must release its claims afterwards.
+            call: The self.call. The caller must release its claims afterwards.
             requests: The first requests of the call, as the user wrote them.
             more: Whether the call has more requests.
             budget: The current budget; None: no budget is set.
@@ -815,15 +810,15 @@ class Generator:
         Raises:
             XaiError: The prices cannot be read from the server.
         """
-        options, prices = call.options, self.backend.prices
+        options, prices = self.call.options, self.backend.prices
         if (failure := self.home.failure) is not None:
-            call.progress.note(f"Stored images are not looked up: {failure}")
+            self.call.progress.note(f"Stored images are not looked up: {failure}")
         found: list[_Availability] | None = None
         if not more and len(requests) <= _MOST_LOOKED_UP:
-            found = await self._count_available(call, requests, count_ordered)
+            found = await self._count_available(requests, count_ordered)
         costs: list[float | None] = [0.0] * len(requests)
         if not options.replay:
-            costs = await self._expected_costs(call, requests, found)
+            costs = await self._expected_costs(requests, found)
         there = sum(one.stored + one.ordered for one in found or ())
         nothing_to_make = options.replay or (
             there == sum(request.n for request in requests) and not more
@@ -838,26 +833,26 @@ class Generator:
                 listed[model] = None
         plan = Plan(
             requests=tuple(requests),
-            backend=call.route.backend,
-            host=call.route.host,
+            backend=self.call.route.backend,
+            host=self.call.route.host,
             prices=listed,
             expected=costs,
             stored=None if found is None else [one.stored for one in found],
             ordered=sum(one.ordered for one in found or ()),
             rewriter=options.rewrite or None,
             budget=budget,
-            notes=tuple(call.progress.notes),
+            notes=tuple(self.call.progress.notes),
             more=more,
         )
-        return replace(plan, notes=(*plan.notes, *_refusals(call, plan)))
+        return replace(plan, notes=(*plan.notes, *_refusals(self.call, plan)))
 
     async def _count_available(
-        self, call: Call, requests: Sequence[ImageRequest], count_ordered: CountOrdered | None
+        self, requests: Sequence[ImageRequest], count_ordered: CountOrdered | None
     ) -> list[_Availability]:
         """Return how many images of each request exist."""
-        options = call.options
-        all_claimed = [(await self._look(call, request)).claimed for request in requests]
-        counts = await self._count_stored(call, requests, all_claimed)
+        options = self.call.options
+        all_claimed = [(await self._look(request)).claimed for request in requests]
+        counts = await self._count_stored(requests, all_claimed)
         width = requests[0].n if requests else 1
         for number in (index // width for index in options.redo):
             counts[number] -= 1 if counts[number] else 0
@@ -875,17 +870,16 @@ class Generator:
 
     async def _count_stored(
         self,
-        call: Call,
         requests: Sequence[ImageRequest],
         all_claimed: Sequence[ClaimedRequest | None],
     ) -> dict[int, int]:
         """Return how many stored images of each request answer it, by the request's number."""
-        options = call.options
+        options = self.call.options
         queries: dict[int, SlotQuery] = {}
         made: dict[str, int] = {}
         repeated: dict[int, int] = {}
         # Running the cell of a job again makes new images only with `fresh`.
-        stored_answers = options.replay or (options.batch and not call.fresh)
+        stored_answers = options.replay or (options.batch and not self.call.fresh)
         for number, claimed in enumerate(all_claimed):
             if claimed is None or (claimed.claim.anew and not stored_answers):
                 continue
@@ -898,10 +892,10 @@ class Generator:
                 None if options.reuse else claim.slot.place,
                 claimed.request.n,
                 claim.after,
-                notebook=call.ingest.notebook,
+                notebook=self.ingest.notebook,
             )
         counts = dict.fromkeys(range(len(requests)), 0)
-        for number, count in (await self._count_found(call, all_claimed, queries)).items():
+        for number, count in (await self._count_found(all_claimed, queries)).items():
             counts[number] = min(max(count, repeated.get(number, 0)), requests[number].n)
         if options.replay:  # any slot that has all images may answer
             anywhere = {
@@ -909,31 +903,30 @@ class Generator:
                 for number, query in queries.items()
                 if counts[number] < requests[number].n
             }
-            counts |= await self._count_found(call, all_claimed, anywhere)
+            counts |= await self._count_found(all_claimed, anywhere)
         return counts
 
     async def _count_found(
         self,
-        call: Call,
         all_claimed: Sequence[ClaimedRequest | None],
         queries: Mapping[int, SlotQuery],
     ) -> dict[int, int]:
         """Return how many images the library and the bundles have for each query."""
-        library = call.ingest.library
+        library = self.ingest.library
         counts: dict[int, int] = {}
         if library is None:
             return counts
         found = await asyncio.to_thread(library.look_up, list(queries.values()))
         for (number, query), stored in zip(queries.items(), found, strict=True):
             if (claimed := all_claimed[number]) is not None:
-                counts[number] = len(await self._fill(call, claimed, stored, query.place))
+                counts[number] = len(await self._fill(claimed, stored, query.place))
         return counts
 
     async def _expected_costs(
-        self, call: Call, requests: Sequence[ImageRequest], found: Sequence[_Availability] | None
+        self, requests: Sequence[ImageRequest], found: Sequence[_Availability] | None
     ) -> list[float | None]:
         """Return the expected cost of each request in US dollars; None: the price is unknown."""
-        prices, library, rewriter = self.backend.prices, call.ingest.library, call.rewriter
+        prices, library, rewriter = self.backend.prices, self.ingest.library, self.rewriter
         rewrite = None if rewriter is None else await prices.rewrite(rewriter.model, library)
         known: dict[tuple[PriceKey, int], float | None] = {}
         rewritten: set[str] = set()
@@ -947,7 +940,7 @@ class Generator:
                 costs.append(0.0)
                 continue
             # A job sends a separate request for each image, with all input images.
-            together = 1 if call.options.batch else count
+            together = 1 if self.call.options.batch else count
             kind = PriceKey.of(request), together
             if kind not in known:
                 known[kind] = await prices.image_usd(request, together, library)

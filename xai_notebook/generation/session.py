@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from xai_notebook.arguments.options import Options
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.wire import ImageGenerationModel
-    from xai_notebook.generation.backends import Backend, Route
+    from xai_notebook.generation.backends import Backend
     from xai_notebook.generation.jobs.job import BatchJob
     from xai_notebook.generation.jobs.poller import JobPoller
     from xai_notebook.generation.replay import SlotClaims
@@ -91,7 +91,6 @@ class Session:
         self._bundles = BundleFolder()
         self._shown: dict[Path, set[int]] = {}
         self._prepared: set[str] = set()
-        self._generators: dict[tuple[Route, Library], Generator] = {}
         # Calls must claim their slots in the order in which they were made. Therefore these locks
         # serialize the steps before: per loop of the callers, and on the background loop.
         self._preparing: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]
@@ -170,7 +169,6 @@ class Session:
         if manager is not None:
             self.loop.run(manager.close())
         self.backends.close()
-        self._generators.clear()
         self.loop.stop()
         self._opening = asyncio.Lock()  # the old lock belongs to the loop that has ended
 
@@ -201,7 +199,7 @@ class Session:
         with self.cells.ask() if claims is None else nullcontext(claims) as asked:
             generator = await self._open(call, asked)
             try:
-                await generator.answer(call)
+                await generator.answer()
             finally:
                 pictures = call.progress.collected()
                 shown = self._shown.setdefault(call.configuration.home, set())
@@ -210,7 +208,7 @@ class Session:
                 await self._announce(call, generator.home, made=made)
 
     async def _open(self, call: Call, claims: SlotClaims, *, spends: bool = True) -> Generator:
-        """Connect to the server of a call, open its library, and return the generator for both.
+        """Connect to the server of a call, open its library, and return the generator of the call.
 
         Args:
             call: A prepared call.
@@ -225,23 +223,20 @@ class Session:
             home = await asyncio.to_thread(self.backends.home, configuration)
             if home.failure is not None and options.replay:
                 raise home.failure
-            if (generator := self._generators.get((route, home))) is None:
-                backend = await self.backends.connect(route)
-                generator = Generator(backend, home, self.backends.home)
-                self._generators[route, home] = generator
-            call.limits = Limits(())
+            backend = await self.backends.connect(route)
+            limits = Limits(())
             if spends:
-                call.limits = self._limits(
-                    configuration, home, options.max_cost, free=route.painted
-                )
-            call.claims, call.spoil = claims, claims.spoil
-            call.bundles = BundleLookup(self._bundles)
-            backend, progress, timeout = generator.backend, call.progress, options.timeout
-            call.ingest = Ingest(home, backend, progress, timeout, frontend.notebook_name())
+                limits = self._limits(configuration, home, options.max_cost, free=route.painted)
+            progress, timeout = call.progress, options.timeout
+            ingest = Ingest(home, backend, progress, timeout, frontend.notebook_name())
+            rewriter = None
             if (model := options.rewrite) is not None:
-                library = call.ingest.library
-                call.rewriter = PromptRewriter(backend, model, library, progress, timeout)
-        return generator
+                rewriter = PromptRewriter(backend, model, ingest.library, progress, timeout)
+            call.spoil = claims.spoil
+            bundles = BundleLookup(self._bundles)
+            return Generator(
+                call, backend, home, claims, limits, bundles, ingest, rewriter, self.backends.home
+            )
 
     async def _announce(self, call: Call, home: Library, *, made: bool) -> None:
         """Add notes to a call, each once per kernel.
@@ -273,7 +268,7 @@ class Session:
         """
         generator = await self._open(call, claims)
         await self._announce(call, generator.home, made=True)
-        job = await self._jobs().prepare(call, generator)
+        job = await self._jobs().prepare(generator)
         self._prepared.add(job.name)
         return job
 
@@ -348,7 +343,7 @@ class Session:
     async def _redo(
         self, call: Call, claims: SlotClaims, chosen: Mapping[int, Picture]
     ) -> dict[int, Picture]:
-        made = await (await self._open(call, claims)).redo(call, chosen)
+        made = await (await self._open(call, claims)).redo(chosen)
         claims.complete = True
         return made
 
@@ -372,8 +367,8 @@ class Session:
         if not call.route.painted:
             budget = await asyncio.to_thread(self.budget, call.configuration)
         generator = await self._open(call, claims, spends=False)
-        count = partial(self._jobs().count_ordered, call) if call.options.batch else None
-        return await generator.plan(call, requests, more=more, budget=budget, count_ordered=count)
+        count = partial(self._jobs().count_ordered, generator) if call.options.batch else None
+        return await generator.plan(requests, more=more, budget=budget, count_ordered=count)
 
     def _job_limits(self, library: Library) -> Limits:
         """Return the limits of a job that is resumed without a call."""

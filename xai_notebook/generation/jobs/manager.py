@@ -92,12 +92,11 @@ class JobManager:
 
     # The job of a call
 
-    async def prepare(self, call: Call, generator: Generator) -> BatchJob:
+    async def prepare(self, generator: Generator) -> BatchJob:
         """Return the job of a call; record its new requests without sending them.
 
         Args:
-            call: A call with `batch`.
-            generator: The generator of the call.
+            generator: The generator of a call with `batch`.
 
         Raises:
             BudgetError: The job would cost more than a limit allows.
@@ -105,7 +104,7 @@ class JobManager:
                 images are missing.
             OptionError: The call has more requests than a job can have.
         """
-        library = call.ingest.library
+        call, library = generator.call, generator.ingest.library
         if library is None:
             failure = generator.home.failure
             raise LibraryError(f"A job is recorded in the library. {failure} Or leave --batch out.")
@@ -114,11 +113,11 @@ class JobManager:
                 "A job is recorded in the library, and this one is read-only: set "
                 "XAI_NOTEBOOK_HOME to a folder you can write to, or leave --batch out."
             )
-        claimed = await self._claim_all(call, generator)
+        claimed = await self._claim_all(generator)
         slots = _slots(call, claimed)
         keys = [slot.key for slot in slots]
         await self._check_kept(library, keys, fresh=call.options.fresh)
-        pollers, stored = await self._find_or_record(call, generator, library, claimed)
+        pollers, stored = await self._find_or_record(generator, library, claimed)
         for poller in pollers:
             poller.inputs = claimed[0].request.inputs
             of_job = await asyncio.to_thread(library.jobs.find, poller.job, keys)
@@ -132,15 +131,16 @@ class JobManager:
         settings = {name: getattr(call.options, name) for name in options}
         settings["notes"] = (*call.announced, *call.progress.notes)
         view = JobView(settings, stored, generator.backend.free, past, call.export)
-        call.claims.complete = True
+        generator.claims.complete = True
         return BatchJob(pollers, slots, self._maker, view)
 
-    async def _claim_all(self, call: Call, generator: Generator) -> list[ClaimedRequest]:
+    async def _claim_all(self, generator: Generator) -> list[ClaimedRequest]:
         """Read all requests of a call and return them with their slots.
 
         Raises:
             OptionError: There are more requests than a job can have, or reading them failed.
         """
+        call = generator.call
         # The lock keeps the order of the calls. A user's generator may itself make calls: no lock.
         async with nullcontext() if call.lazy else self._reading:
             requests = await asyncio.to_thread(
@@ -150,21 +150,21 @@ class JobManager:
             raise OptionError(
                 f"A job takes at most {_MAX_REQUESTS:,} requests. Submit fewer at a time."
             )
-        return await generator.claim_all(call, requests)
+        return await generator.claim_all(requests)
 
     async def count_ordered(
-        self, call: Call, claimed: Sequence[ClaimedRequest | None]
+        self, generator: Generator, claimed: Sequence[ClaimedRequest | None]
     ) -> list[int]:
         """Return the number of images of each request that are in an open job.
 
         Args:
-            call: The call of the requests.
+            generator: The generator of the call.
             claimed: The requests with their slots; None: the prompt has yet to be rewritten.
 
         Raises:
             LibraryError: The library has lost a job of this kernel with some of the requests.
         """
-        library = call.ingest.library
+        call, library = generator.call, generator.ingest.library
         if library is None or call.options.replay:
             return [0] * len(claimed)
         wanted = [_job_requests(call, one) if one else [] for one in claimed]
@@ -193,19 +193,20 @@ class JobManager:
                 del self._pollers[owner, name]
 
     async def _find_or_record(
-        self, call: Call, generator: Generator, library: Library, claimed: Sequence[ClaimedRequest]
+        self, generator: Generator, library: Library, claimed: Sequence[ClaimedRequest]
     ) -> tuple[list[JobPoller], dict[str, Picture]]:
         """Return the pollers of all images that are not stored, and the stored images by key.
 
         Open jobs are read before stored images: a result that arrives in between is found twice
         rather than not at all. `JobStore.record` checks both once more.
         """
+        call = generator.call
         # With --reuse, equal requests have the same keys.
         requests = {one.key: one for each in claimed for one in _job_requests(call, each)}
         held = [] if call.options.replay else [*requests.values()]
         while True:
             open_jobs = await asyncio.to_thread(library.jobs.open_with, held)
-            stored = await _stored(call, generator, claimed)
+            stored = await _stored(generator, claimed)
             jobs = {job.id: job for key, job in open_jobs.items() if key not in stored}
             pollers = [self._poller(library, jobs[job_id]) for job_id in sorted(jobs)]
             gone = [one for one in pollers if await one.is_gone(fresh=call.options.fresh)]
@@ -213,19 +214,18 @@ class JobManager:
                 continue
             for poller in pollers:
                 if poller.job.state == "new" and not poller.submitting and poller.budget is None:
-                    await poller.check_limits(generator.backend, call.limits)
+                    await poller.check_limits(generator.backend, generator.limits)
             new = [
                 one for key, one in requests.items() if key not in stored and key not in open_jobs
             ]
             if not new:
                 return pollers, stored
             library.check_own()
-            if (recorded := await self._record(call, generator, library, claimed, new)) is not None:
+            if (recorded := await self._record(generator, library, claimed, new)) is not None:
                 return [*pollers, recorded], stored
 
     async def _record(
         self,
-        call: Call,
         generator: Generator,
         library: Library,
         claimed: Sequence[ClaimedRequest],
@@ -233,7 +233,7 @@ class JobManager:
     ) -> JobPoller | None:
         """Record a job and reserve its price; None: new images have arrived, so look again."""
         backend, price = generator.backend, None
-        newest = await call.ingest.newest()
+        newest = await generator.ingest.newest()
 
         async def estimate() -> list[Amount | None]:
             nonlocal price
@@ -244,7 +244,7 @@ class JobManager:
             price = None if amount is None else amount.ticks / TICKS / len(new)
             return [amount and Amount(amount.ticks)]
 
-        async with call.limits.reserved(estimate) as (reservation,):
+        async with generator.limits.reserved(estimate) as (reservation,):
             try:
                 job = JobRecord(
                     name=new_job_name([one.key for one in new]),
@@ -263,10 +263,10 @@ class JobManager:
             reservation.in_ledger = True
         keys = {one.key for one in new}
         for one in claimed:
-            if one.claim.anew and call.fresh and keys.intersection(_keys(one)):
-                call.claims.begin(one.claim, newest)
+            if one.claim.anew and generator.call.fresh and keys.intersection(_keys(one)):
+                generator.claims.begin(one.claim, newest)
         poller = self._poller(library, recorded)
-        poller.resumed, poller.budget = False, call.limits.kernel
+        poller.resumed, poller.budget = False, generator.limits.kernel
         poller.tally = RequestCounts(total=len(new))
         return poller
 
@@ -346,9 +346,7 @@ def _wants_new(call: Call, claimed: ClaimedRequest) -> bool:
     return claimed.claim.anew and call.fresh and not call.options.replay
 
 
-async def _stored(
-    call: Call, generator: Generator, claimed: Sequence[ClaimedRequest]
-) -> dict[str, Picture]:
+async def _stored(generator: Generator, claimed: Sequence[ClaimedRequest]) -> dict[str, Picture]:
     """Return the stored images of requests, by key.
 
     Raises:
@@ -357,16 +355,16 @@ async def _stored(
     stored: dict[str, Picture] = {}
 
     async def recall(one: ClaimedRequest) -> None:
-        if not _wants_new(call, one):
-            for picture in await generator.recall(call, one):
+        if not _wants_new(generator.call, one):
+            for picture in await generator.recall(one):
                 key = request_key(one.fingerprint, one.claim.slot.place, picture.position)
                 stored[key] = picture
 
     for start in range(0, len(claimed), _AT_ONCE):
         await asyncio.gather(*map(recall, claimed[start : start + _AT_ONCE]))
-    if call.ingest.shown:
-        await call.ingest.remember_shown()
-    share = claimed[0].request.share if claimed and not call.options.replay else None
+    if generator.ingest.shown:
+        await generator.ingest.remember_shown()
+    share = claimed[0].request.share if claimed and not generator.call.options.replay else None
     for key, picture in stored.items() if share else ():
-        (stored[key],) = await call.ingest.share([picture], share or 0.0)
+        (stored[key],) = await generator.ingest.share([picture], share or 0.0)
     return stored
