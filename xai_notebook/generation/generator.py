@@ -135,14 +135,14 @@ class _Redo(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Generator:
-    """Runs one self.call.
+    """Runs one call.
 
     Attributes:
-        call: The self.call.
+        call: The call.
         backend: The server.
         home: The library; it saves replies even if its database cannot be opened.
-        claims: Claims the slots of the self.call.
-        limits: Spending limits of the self.call.
+        claims: Claims the slots of the call.
+        limits: Spending limits of the call.
         bundles: The bundles in the notebook's folder, which are searched after the library.
         ingest: Saves the replies and loads stored images.
         rewriter: Rewrites the prompts; None: they are sent as written.
@@ -285,15 +285,21 @@ class Generator:
         if (rewriter := self.rewriter) is None:
             return self._claimed(request)
         fingerprint = request.fingerprint(self.backend.kind, self.backend.host)
-        async with (
-            self.backend.flights.hold(f"claim-{fingerprint}"),
-            self._rewriting_once(rewriter, request, fingerprint),
-        ):
+        images_cost = rest or partial(self._images_cost, request, request.n)
+
+        async def whole_cost() -> list[Amount | None]:
+            if self.limits.name is None:
+                return [FREE, FREE]
+            return [await self._rewrites_cost(rewriter, 1), *await images_cost()]
+
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self.backend.flights.hold(f"claim-{fingerprint}"))
+            if self.call.options.reuse and await rewriter.recall(request) is None:
+                # Only one of the processes that share a home rewrites the prompt.
+                await stack.enter_async_context(self._once(f"rewrite-{fingerprint}"))
             lookup = await self._look(request, lookup)
             if lookup.claimed is not None:
                 return lookup.claimed
-            images_cost = rest or partial(self._images_cost, request, request.n)
-            whole_cost = partial(self._whole_cost, rewriter, images_cost)
             rewrite, images = await self.limits.reserve(whole_cost)
             try:
                 rewritten, extra = await rewriter.rewrite(request, rewrite)
@@ -395,71 +401,41 @@ class Generator:
         return _Lookup(None, claim, packed)
 
     async def _look_elsewhere(
-        self,
-        rewriter: PromptRewriter,
-        request: ImageRequest,
-        known: ImageRequest | None,
+        self, rewriter: PromptRewriter, request: ImageRequest, known: ImageRequest | None
     ) -> _Lookup:
-        """Return slot and pictures of a request with a different rewrite elsewhere."""
-        texts = await asyncio.to_thread(self.bundles.rewrites_of, request, rewriter.model)
+        """Return the slot and the pictures of a request whose prompt was rewritten elsewhere.
+
+        The pictures come from bundles and from an untrusted library. `known` is the request with
+        this library's own rewritten prompt.
+        """
+        options, model, n = self.call.options, rewriter.model, request.n
+        texts = await asyncio.to_thread(self.bundles.rewrites_of, request, model)
         foreign = None if known is not None else await rewriter.look_up(request)
         if not (texts or foreign) or (known is not None and known.prompt in texts):
             return _Lookup(None)
-        key = self._key_as_written(request, rewriter.model)
-        claim = self._claim_slot(key, request.n)
-        find = partial(self._rewritten_elsewhere, rewriter.model, request, foreign)
-        packed = await find(None if self.call.options.reuse else claim.slot.place)
-        if self.call.options.replay and len(packed) < request.n:
-            packed = await find(None)
-        return _Lookup(None, claim, packed)
-
-    async def _rewritten_elsewhere(
-        self,
-        model: str,
-        request: ImageRequest,
-        foreign: ImageRequest | None,
-        place: int | None,
-    ) -> list[Picture]:
-        """Return the pictures of a request whose prompt was rewritten elsewhere.
-
-        `foreign` is the request with the rewritten prompt of an untrusted library.
-        """
-        pictures: dict[int, Picture] = {}
-        if foreign is not None:
-            fingerprint = foreign.fingerprint(self.backend.kind, self.backend.host)
-            query = SlotQuery(fingerprint, place, request.n, notebook=self.ingest.notebook)
-            stored = (await self.ingest.find(query, foreign)).pictures
-            pictures = {picture.position: picture for picture in stored}
-        if len(pictures) < request.n:
+        claim = self._claim_slot(self._key_as_written(request, model), n)
+        packed: list[Picture] = []
+        own_place = None if options.reuse else claim.slot.place
+        for place in (own_place, None) if options.replay else (own_place,):
+            stored: list[Picture] = []
+            if foreign is not None:
+                fingerprint = foreign.fingerprint(self.backend.kind, self.backend.host)
+                query = SlotQuery(fingerprint, place, n, notebook=self.ingest.notebook)
+                stored = (await self.ingest.find(query, foreign)).pictures
             rewritten = replace(request, rewrite_model=model)
             packed = await self.bundles.fill(
-                (), rewritten, place, self.call.progress, rewrite_model=model
+                stored, rewritten, place, self.call.progress, rewrite_model=model
             )
-            pictures = {picture.position: picture for picture in packed} | pictures
-        return [pictures[position] for position in sorted(pictures)]
+            if len(packed) == n:
+                break
+        return _Lookup(None, claim, packed)
 
     def _key_as_written(self, request: ImageRequest, model: str) -> str:
         """Return a key for a request before its rewrite; no sent request has this fingerprint."""
         key = f"{request.fingerprint(self.backend.kind, self.backend.host)} rewritten by {model}"
         return hashlib.sha256(key.encode()).hexdigest()
 
-    @contextlib.asynccontextmanager
-    async def _rewriting_once(
-        self, rewriter: PromptRewriter, request: ImageRequest, fingerprint: str
-    ) -> AsyncIterator[None]:
-        """With `reuse`, let only one of the processes that share a home rewrite a prompt."""
-        known = not self.call.options.reuse or await rewriter.recall(request)
-        once = self._once(f"rewrite-{fingerprint}")
-        async with contextlib.nullcontext() if known else once:
-            yield
-
     # Expected costs
-
-    async def _whole_cost(self, rewriter: PromptRewriter, rest: Estimate) -> list[Amount | None]:
-        """Return the expected costs of rewriting a prompt, then those that `rest` returns."""
-        if self.limits.name is None:
-            return [FREE, FREE]
-        return [await self._rewrites_cost(rewriter, 1), *await rest()]
 
     async def _rewrites_cost(self, rewriter: PromptRewriter, count: int) -> Amount:
         library = self.ingest.library
@@ -801,7 +777,7 @@ class Generator:
         """Return the plan of a call, which can still be run.
 
         Args:
-            call: The self.call. The caller must release its claims afterwards.
+            call: The call. The caller must release its claims afterwards.
             requests: The first requests of the call, as the user wrote them.
             more: Whether the call has more requests.
             budget: The current budget; None: no budget is set.
