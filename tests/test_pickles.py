@@ -267,8 +267,8 @@ print(own[0].starred, len(xai.history()))
         "set XAI_NOTEBOOK_HOME to that one."
     )
     redone = (
-        "Image 0 is not in the library, so nothing can take its place. "
-        "Run its cell again: it makes what is missing."
+        "Image 0 is not in the library, so it cannot be regenerated. Run its cell again to "
+        "generate what is missing."
     )
     assert printed[0] == "ok ['make it night']"
     assert printed[1].endswith("jpg a red fox")

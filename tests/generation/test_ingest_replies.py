@@ -145,7 +145,7 @@ def test_more_images_than_asked_for_are_kept(odd: Oddity, kernels: Any) -> None:
     odd.reply(*({"base64": encoded(number)} for number in range(3)), {"base64": ""})
     batch = kernels().generate("a fox", n=2)
     assert [image.data for image in batch] == [tiny(number) for number in range(3)]
-    assert batch.notes == ("The server sent 4 images where 2 were asked for; 3 are kept.",)
+    assert batch.notes == ("The server sent 4 images instead of 2; 3 are kept.",)
     assert batch.cost_usd == pytest.approx(0.08)
     session = kernels()
     assert len(session.history.search()) == 3

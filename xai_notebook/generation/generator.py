@@ -135,7 +135,7 @@ class _Redo(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Generator:
-    """Runs one call.
+    """Gets the images of one call.
 
     Attributes:
         call: The call.
@@ -145,7 +145,7 @@ class Generator:
         limits: Spending limits of the call.
         bundles: The bundles in the notebook's folder, which are searched after the library.
         ingest: Saves the replies and loads stored images.
-        rewriter: Rewrites the prompts; None: they are sent as written.
+        rewriter: Rewrites the prompts; None: they are sent as the user wrote them.
         reopen: Blocking function that imports replies which another process received before it
             died.
         pace: Pace of the requests, while many are running.
@@ -215,10 +215,9 @@ class Generator:
         """Run requests one after the other until the last, or until a limit is reached."""
         progress = self.call.progress
         while not (self.call.lazy and progress.unsent):
-            taken = await pace.take(self.call)
-            if taken is None:
+            if (numbered := await pace.take(self.call)) is None:
                 return
-            number, request = taken
+            number, request = numbered
             try:
                 images, failed = await self._answer_one(request, pace)
             except (BudgetError, NotKeptError) as error:
@@ -330,6 +329,7 @@ class Generator:
         return ClaimedRequest(request, fingerprint, claim, extra_usd, [*reserved], packed)
 
     def _claim_slot(self, fingerprint: str, n: int) -> Claim:
+        """Claim the slot of the next request with a fingerprint and `n` images."""
         if self.call.options.reuse:  # any stored image of an equal request can answer
             slot = Slot(bytes.fromhex(fingerprint)[:16], 0)
             return Claim(slot, 0, n, anew=False, after=0, before=None)
@@ -358,9 +358,9 @@ class Generator:
                 prompts.setdefault(request.prompt, number)
                 to_make.append((request, request.n))
                 continue
-            one = claimed[number] = lookup.claimed
-            stored = [] if one.claim.anew and self.call.fresh else await self.recall(one)
-            to_make.append((one.request, request.n - len(stored)))
+            known = claimed[number] = lookup.claimed
+            stored = [] if known.claim.anew and self.call.fresh else await self.recall(known)
+            to_make.append((known.request, request.n - len(stored)))
 
         async def rest() -> list[Amount | None]:
             left = sum(first > number for first in prompts.values())
@@ -510,10 +510,10 @@ class Generator:
             stored = await self.ingest.share(stored, request.share)
         if not missing:
             return stored
-        made = await self._make(claimed, missing)
-        extra = share(claimed.extra_usd, len(made))
-        made = [replace(picture, cost_usd=add_costs(picture.cost_usd, extra)) for picture in made]
-        return sorted([*stored, *made], key=lambda picture: picture.position)
+        new = await self._make(claimed, missing)
+        extra = share(claimed.extra_usd, len(new))
+        new = [replace(picture, cost_usd=add_costs(picture.cost_usd, extra)) for picture in new]
+        return sorted([*stored, *new], key=lambda picture: picture.position)
 
     # From the library and bundles
 
@@ -530,8 +530,8 @@ class Generator:
                 if len(pictures) == n:
                     return pictures
             raise LibraryError(
-                f"The library holds {len(pictures)} of the {n} images asked for with "
-                "--replay. Leave it out, or give --reuse instead, to have the rest made."
+                f"The library has {len(pictures)} of the {n} images, and --replay generates none. "
+                "Without --replay, or with --reuse instead, the rest is generated."
                 + "".join(f" {sentence}" for sentence in self.bundles.refusals())
             )
         if self.call.options.reuse:
@@ -595,8 +595,8 @@ class Generator:
         responses = kept(sent, count)
         if len(sent) > count:
             self.call.progress.note(
-                f"The server sent {len(sent):,} images where {count} were asked for;"
-                f" {len(responses)} are kept."
+                f"The server sent {len(sent):,} images instead of {count}; {len(responses)} are "
+                "kept."
             )
         # The reply is saved even if the call is cancelled meanwhile.
         keeping = self.backend.keeping
@@ -665,7 +665,7 @@ class Generator:
     # Redo
 
     async def _redo_answered(self) -> None:
-        """Regenerate the images of a finished call that `--redo` names."""
+        """Regenerate the images that `--redo` names, after the call has all images."""
         results = self.call.progress.results
         images = [(number, i) for number in sorted(results) for i in range(len(results[number]))]
         check_redo(self.call.options.redo, len(images))
@@ -692,20 +692,16 @@ class Generator:
         """
         library = self.ingest.library
         if library is None:
-            raise OptionError(
-                "A picture can be made anew only with a library, which knows its place."
-            )
+            raise OptionError("Images can be regenerated only while the library can be opened.")
         missing: dict[tuple[str, int], list[_Redo]] = {}
         done = {}
-        for one in await asyncio.to_thread(self._find_slots, pictures, library):
-            if await self._claim_redo(one, library):
-                missing.setdefault((one.slot.fingerprint, one.slot.place), []).append(one)
+        for each in await asyncio.to_thread(self._find_slots, pictures, library):
+            if await self._claim_redo(each, library):
+                missing.setdefault((each.slot.fingerprint, each.slot.place), []).append(each)
             else:
-                done[one.number] = one.picture
-        made = await asyncio.gather(
-            *(self._remake(group) for group in missing.values()), return_exceptions=True
-        )
-        for result in made:
+                done[each.number] = each.picture
+        remaking = (self._remake(group) for group in missing.values())
+        for result in await asyncio.gather(*remaking, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
             done |= result
@@ -722,46 +718,44 @@ class Generator:
             slot = None if picture.id is None else library.slot_of(picture.id)
             if slot is None:
                 raise OptionError(
-                    f"Image {index} is not in the library, so nothing can take its place. "
-                    "Run its cell again: it makes what is missing."
+                    f"Image {index} is not in the library, so it cannot be regenerated. Run its "
+                    "cell again to generate what is missing."
                 )
-            if (
-                picture.request.fingerprint(self.backend.kind, self.backend.host)
-                != slot.fingerprint
-            ):
+            server = self.backend.kind, self.backend.host
+            if picture.request.fingerprint(*server) != slot.fingerprint:
                 raise OptionError(
-                    f"Image {index} was asked of {slot.host} with all its input images. "
-                    "Run its cell with --redo instead."
+                    f"Image {index} was generated by {slot.host}, or from input images that are "
+                    "not available here. Run its cell with --redo instead."
                 )
             found.append(_Redo(index, picture, slot))
         return found
 
-    async def _claim_redo(self, one: _Redo, library: Library) -> bool:
+    async def _claim_redo(self, redo: _Redo, library: Library) -> bool:
         """Claim the slot of a redo; False: an earlier pass has already regenerated the picture."""
-        slot = one.slot
+        slot = redo.slot
         key = f"redo {slot.fingerprint} {slot.place} {slot.position}"
         fingerprint = hashlib.sha256(key.encode()).hexdigest()
         claim = self.claims.claim(fingerprint, 1, fresh=False)
         if claim.anew:
             self.claims.begin(claim, await asyncio.to_thread(library.newest))
             return True
-        before = await asyncio.to_thread(
-            library.redone, slot, notebook=self.ingest.notebook, image_id=one.picture.id or 0
+        earlier = await asyncio.to_thread(
+            library.redone, slot, notebook=self.ingest.notebook, image_id=redo.picture.id or 0
         )
-        return len(before) <= claim.slot.place or before[-1] <= claim.after
+        return len(earlier) <= claim.slot.place or earlier[-1] <= claim.after
 
     async def _remake(self, group: list[_Redo]) -> dict[int, Picture]:
         """Regenerate images of one slot with one request."""
-        group = sorted(group, key=lambda one: one.slot.position)
+        group = sorted(group, key=lambda redo: redo.slot.position)
         slot, request = group[0].slot, group[0].picture.request
         key = Slot(bytes.fromhex(slot.fingerprint)[:16], slot.place)
         claim = Claim(key, 0, request.n, anew=True, after=0, before=None)
         claimed = ClaimedRequest(request, slot.fingerprint, claim)
-        made = await self._make(claimed, [one.slot.position for one in group], redo=True)
-        made.sort(key=lambda picture: picture.position)
+        pictures = await self._make(claimed, [redo.slot.position for redo in group], redo=True)
+        pictures.sort(key=lambda picture: picture.position)
         return {
-            one.number: replace(new, replayed=False)
-            for one, new in zip(group, made[: len(group)], strict=True)
+            redo.number: replace(picture, replayed=False)
+            for redo, picture in zip(group, pictures[: len(group)], strict=True)
         }
 
     # Plans
@@ -774,10 +768,9 @@ class Generator:
         budget: BudgetState | None,
         count_ordered: CountOrdered | None,
     ) -> Plan:
-        """Return the plan of a call, which can still be run.
+        """Return the plan of the call. The call can still be run, once its claims are released.
 
         Args:
-            call: The call. The caller must release its claims afterwards.
             requests: The first requests of the call, as the user wrote them.
             more: Whether the call has more requests.
             budget: The current budget; None: no budget is set.
@@ -795,10 +788,9 @@ class Generator:
         costs: list[float | None] = [0.0] * len(requests)
         if not options.replay:
             costs = await self._expected_costs(requests, found)
-        there = sum(one.stored + one.ordered for one in found or ())
-        nothing_to_make = options.replay or (
-            there == sum(request.n for request in requests) and not more
-        )
+        existing = sum(each.stored + each.ordered for each in found or ())
+        images = sum(request.n for request in requests)
+        nothing_to_make = options.replay or (existing == images and not more)
         listed: dict[str, float | None] = {}
         for model in dict.fromkeys(request.model for request in requests):
             try:
@@ -813,8 +805,8 @@ class Generator:
             host=self.call.route.host,
             prices=listed,
             expected=costs,
-            stored=None if found is None else [one.stored for one in found],
-            ordered=sum(one.ordered for one in found or ()),
+            stored=None if found is None else [each.stored for each in found],
+            ordered=sum(each.ordered for each in found or ()),
             rewriter=options.rewrite or None,
             budget=budget,
             notes=tuple(self.call.progress.notes),
@@ -828,75 +820,64 @@ class Generator:
         """Return how many images of each request exist."""
         options = self.call.options
         all_claimed = [(await self._look(request)).claimed for request in requests]
-        counts = await self._count_stored(requests, all_claimed)
+        counts = await self._count_stored(all_claimed)
         width = requests[0].n if requests else 1
-        for number in (index // width for index in options.redo):
-            counts[number] -= 1 if counts[number] else 0
+        for index in options.redo:
+            counts[index // width] = max(counts[index // width] - 1, 0)
         ordered = [0] * len(requests)
         if count_ordered is not None:
             ordered = await count_ordered(all_claimed)
-            if any(counts[number] < request.n for number, request in enumerate(requests)):
+            if any(count < request.n for count, request in zip(counts, requests, strict=True)):
                 self.home.check_own()
+        each = zip(requests, all_claimed, counts, ordered, strict=True)
         return [
-            _Availability(counts[number], claimed, min(more, request.n - counts[number]))
-            for number, (request, claimed, more) in enumerate(
-                zip(requests, all_claimed, ordered, strict=True)
-            )
+            _Availability(count, claimed, min(in_jobs, request.n - count))
+            for request, claimed, count, in_jobs in each
         ]
 
-    async def _count_stored(
-        self,
-        requests: Sequence[ImageRequest],
-        all_claimed: Sequence[ClaimedRequest | None],
-    ) -> dict[int, int]:
-        """Return how many stored images of each request answer it, by the request's number."""
+    async def _count_stored(self, all_claimed: Sequence[ClaimedRequest | None]) -> list[int]:
+        """Return how many stored images of each request answer it."""
         options = self.call.options
         queries: dict[int, SlotQuery] = {}
-        made: dict[str, int] = {}
-        repeated: dict[int, int] = {}
+        by_then: dict[str, int] = {}
+        counts = [0] * len(all_claimed)
+        if (library := self.ingest.library) is None:
+            return counts
         # Running the cell of a job again makes new images only with `fresh`.
         stored_answers = options.replay or (options.batch and not self.call.fresh)
         for number, claimed in enumerate(all_claimed):
             if claimed is None or (claimed.claim.anew and not stored_answers):
                 continue
+            fingerprint, claim, n = claimed.fingerprint, claimed.claim, claimed.request.n
             if options.reuse:  # an earlier equal request will have stored its images by then
-                repeated[number] = made.get(claimed.fingerprint, 0)
-                made[claimed.fingerprint] = max(repeated[number], claimed.request.n)
-            claim = claimed.claim
-            queries[number] = SlotQuery(
-                claimed.fingerprint,
-                None if options.reuse else claim.slot.place,
-                claimed.request.n,
-                claim.after,
-                notebook=self.ingest.notebook,
-            )
-        counts = dict.fromkeys(range(len(requests)), 0)
-        for number, count in (await self._count_found(all_claimed, queries)).items():
-            counts[number] = min(max(count, repeated.get(number, 0)), requests[number].n)
+                counts[number] = min(by_then.get(fingerprint, 0), n)
+                by_then[fingerprint] = max(by_then.get(fingerprint, 0), n)
+            place = None if options.reuse else claim.slot.place
+            notebook = self.ingest.notebook
+            queries[number] = SlotQuery(fingerprint, place, n, claim.after, notebook=notebook)
+        await self._count_found(library, all_claimed, queries, counts)
         if options.replay:  # any slot that has all images may answer
-            anywhere = {
+            incomplete = {
                 number: replace(query, place=None)
                 for number, query in queries.items()
-                if counts[number] < requests[number].n
+                if counts[number] < (query.count or 0)
             }
-            counts |= await self._count_found(all_claimed, anywhere)
+            await self._count_found(library, all_claimed, incomplete, counts)
         return counts
 
     async def _count_found(
         self,
+        library: Library,
         all_claimed: Sequence[ClaimedRequest | None],
         queries: Mapping[int, SlotQuery],
-    ) -> dict[int, int]:
-        """Return how many images the library and the bundles have for each query."""
-        library = self.ingest.library
-        counts: dict[int, int] = {}
-        if library is None:
-            return counts
+        counts: list[int],
+    ) -> None:
+        """Raise `counts` to the number of images that the library and the bundles have."""
         found = await asyncio.to_thread(library.look_up, list(queries.values()))
         for (number, query), stored in zip(queries.items(), found, strict=True):
             if (claimed := all_claimed[number]) is not None:
-                counts[number] = len(await self._fill(claimed, stored, query.place))
-        return counts
+                pictures = await self._fill(claimed, stored, query.place)
+                counts[number] = min(max(counts[number], len(pictures)), claimed.request.n)
 
     async def _expected_costs(
         self, requests: Sequence[ImageRequest], found: Sequence[_Availability] | None
@@ -952,7 +933,7 @@ def _with_unsaved(call: Call, stored: list[Picture], flight: Flight, n: int) -> 
     ]
     if unsaved:
         call.progress.note(
-            "Not kept in the library: an equal request made these images at the same moment, "
+            "Not stored in the library: an equal request generated these images at the same time "
             "and could not store them."
         )
     return sorted([*stored, *unsaved], key=lambda picture: picture.position)
