@@ -33,7 +33,7 @@ def test_without_a_home_previews_still_work(tmp_path: Path) -> None:
         sizes = kernel.run("[len(i.data) > 99 for i in foxes] + [hare[0].path.suffix]")
     assert (first.error, second.error, sizes.error) == (None, None, None)
     for shown in (first, second):
-        assert shown.html[0].count("Not kept anywhere") == 1
+        assert shown.html[0].count("Not stored anywhere") == 1
         assert "XAI_NOTEBOOK_HOME" in shown.html[0]
     assert first.html[0].count("<img") == 2
     assert sizes.text == [str([True, True, ".jpg"])]
@@ -136,7 +136,7 @@ def test_a_quota_that_no_look_at_the_disk_tells(
         assert len(batch.ok) <= 3  # others are under way while the first is saved
         assert len(quick.calls) == 1 + len(batch.ok)
         assert len(batch.notes) == 1
-        assert "Not kept anywhere" in batch.notes[0]
+        assert "Not stored anywhere" in batch.notes[0]
         assert "full. Free some space" in batch.notes[0]
         assert batch._repr_mimebundle_()["text/html"].count("<img") == len(batch.ok)
         for _ in range(2):

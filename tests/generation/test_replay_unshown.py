@@ -359,7 +359,7 @@ def test_a_host_that_is_down_costs_nothing(kernels: Callable[[], Session], order
             assert [image.status for image in batch] == ["pending"] * 2
             assert "<strong>Waiting.</strong>" in batch._repr_mimebundle_()["text/html"]
             assert "503" in batch[0].error
-            assert "run again to fetch it" in batch[0].error
+            assert "run the cell again to download it" in batch[0].error
     orders.status = 200
     found: Any = session.generate("a fox", n=2, format="url")
     assert [image.status for image in found] == ["ok"] * 2

@@ -507,7 +507,8 @@ class Generator:
         request = claimed.request
         missing = sorted({*range(request.n)} - {picture.position for picture in stored})
         if request.share and not self.call.options.replay:
-            stored = await self.ingest.share(stored, request.share)
+            sharing = (self.ingest.share(picture, request.share) for picture in stored)
+            stored = [*await asyncio.gather(*sharing)]
         if not missing:
             return stored
         new = await self._make(claimed, missing)
@@ -600,7 +601,7 @@ class Generator:
             )
         # The reply is saved even if the call is cancelled meanwhile.
         keeping = self.backend.keeping
-        saving = keeping[slot] = asyncio.ensure_future(self.ingest.keep(responses, missing, writer))
+        saving = keeping[slot] = asyncio.ensure_future(self.ingest.keep(responses, writer))
         saving.add_done_callback(lambda _: keeping.pop(slot, None))
         try:
             return await asyncio.shield(saving)

@@ -364,7 +364,7 @@ async def _stored(generator: Generator, claimed: Sequence[ClaimedRequest]) -> di
         await asyncio.gather(*map(recall, claimed[start : start + _AT_ONCE]))
     if generator.ingest.shown:
         await generator.ingest.remember_shown()
-    share = claimed[0].request.share if claimed and not generator.call.options.replay else None
-    for key, picture in stored.items() if share else ():
-        (stored[key],) = await generator.ingest.share([picture], share or 0.0)
+    if claimed and not generator.call.options.replay and (days := claimed[0].request.share):
+        for key, picture in stored.items():
+            stored[key] = await generator.ingest.share(picture, days)
     return stored
