@@ -91,7 +91,7 @@ def _check(name: str, limit: int, totals: Totals, amounts: Sequence[Amount]) -> 
     if wanted > left:
         raise BudgetError(
             f"This is expected to cost {dollars(wanted / TICKS)}, and {dollars(left / TICKS)} of "
-            f"{name} is left. It was not sent. Ask for less, or raise the limit.",
+            f"{name} is left. Nothing was sent. Request fewer images, or raise the limit.",
             reason=f"{name} would be exceeded",
         )
 

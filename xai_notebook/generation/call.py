@@ -9,7 +9,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, islice, product
+from itertools import chain, count, islice, product
 from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
@@ -77,7 +77,7 @@ class Pace:
     refused: BudgetError | NotKeptError | None = None
     unread: OptionError | None = None
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _taken: int = 0
+    _numbers: Iterator[int] = field(default_factory=count)
 
     @classmethod
     def of(cls, configuration: Configuration) -> Pace:
@@ -100,10 +100,7 @@ class Pace:
         except OptionError as error:
             self.unread = error
             return None
-        if request is None:
-            return None
-        self._taken += 1
-        return self._taken - 1, request
+        return None if request is None else (next(self._numbers), request)
 
     async def wait(self) -> None:
         """Wait until the next request may be sent.
@@ -189,7 +186,7 @@ class Call:
         most = _MOST_PLANNED_LAZY if self.lazy else _MOST_PLANNED
         requests = self.peek(most + 1)
         if self.lazy:
-            self.progress.note("A generator has been read for this: make it again before a run.")
+            self.progress.note("The plan has read the generator: create it again before a run.")
         return requests[:most], len(requests) > most
 
     def so_far(self) -> Callable[[], ImageBatch]:
@@ -271,13 +268,9 @@ class Call:
         most: int | None = None,
         **parts: Any,
     ) -> ImageBatch:
-        """Return pictures as a batch with the display options of the call.
+        """Return the pictures of requests as a batch with the display options of the call.
 
-        Args:
-            results: Pictures by the number of their request.
-            maker: See `collect`.
-            most: Maximum number of cards; None: no limit.
-            **parts: Other arguments of `ImageBatch`.
+        `most` is the maximum number of cards; `parts` are other arguments of `ImageBatch`.
         """
         chosen, options = self.chosen, self.options
         images = [
@@ -356,8 +349,8 @@ def check_redo(indices: Sequence[int], total: int) -> None:
     """
     for index in indices:
         if not 0 <= index < total:
-            there = f"0 to {total - 1}" if total > 1 else "only 0"
-            raise OptionError(f"--redo: image {index} does not exist. Give {there}.")
+            valid = f"0 to {total - 1}" if total > 1 else "only 0"
+            raise OptionError(f"--redo: image {index} does not exist. Give {valid}.")
 
 
 def _request(prompt: str, model: str, options: Options, inputs: Inputs) -> ImageRequest:
@@ -380,17 +373,18 @@ def _prepare_one(
     The prompt is a template if a namespace is given.
     """
     if prompt is None:
-        taken = f" (--export took {options.export!r} for its folder.)" if options.export else ""
-        raise OptionError(f"The prompt is missing. Write what the image should show.{taken}")
+        hint = f" (--export took {options.export!r} for its folder.)" if options.export else ""
+        raise OptionError(f"The prompt is missing. Write what the image should show.{hint}")
     if not isinstance(prompt, str):
         raise OptionError(
             f"The prompt is a {type(prompt).__name__}, not text. Prompts of a list go into each=."
         )
     if namespace is not None:
         prompt = fill(prompt, namespace)
-    axes = parse_axes(options.matrix or ())
+    axes: dict[str, Any] = {}
     variants = [Variant(prompt, ())]
     if options.matrix is not None:
+        axes = parse_axes(options.matrix)
         variants = expand_variants(prompt, needed=not axes)
     models = axes.pop("model", options.model)
     most = len(variants) * prod(map(len, axes.values())) * len(models)
@@ -398,11 +392,10 @@ def _prepare_one(
         raise OptionError(f"--matrix: {most:,} combinations are more than {MAX_VARIANTS}.")
     requests, chosen = [], []
     for variant, values, model in product(variants, product(*axes.values()), models):
-        given: dict[str, Any] = dict(zip(axes, values, strict=True))
-        asked = replace(options, **given)
-        requests.append(_request(variant.prompt, model, asked, inputs))
-        told = [f"{name.replace('_', ' ')} {value}" for name, value in given.items()]
-        chosen.append((*variant.chosen, *told, *([model] if len(models) > 1 else [])))
+        changes: dict[str, Any] = dict(zip(axes, values, strict=True))
+        requests.append(_request(variant.prompt, model, replace(options, **changes), inputs))
+        labels = [f"{name.replace('_', ' ')} {value}" for name, value in changes.items()]
+        chosen.append((*variant.chosen, *labels, *([model] if len(models) > 1 else [])))
     if len(requests) == 1:
         return make(iter(requests), Progress(images=options.n))
     progress = Progress(expected=len(requests), images=options.n * len(requests))
@@ -434,19 +427,19 @@ def _prepare_each(
         raise OptionError("--each NAME brings its own prompts. Leave the body empty.")
     if len(options.model) > 1 or options.matrix is not None:
         raise OptionError("--each takes one --model and no --matrix. Compare with one prompt.")
-    found = tables.read_prompts(source, {} if isinstance(source, DataText) else namespace)
-    texts: Iterator[str] = found
+    prompts = tables.read_prompts(source, {} if isinstance(source, DataText) else namespace)
+    texts: Iterator[str] = prompts
     if templates:
         texts = (fill(text, namespace) for text in texts)
     # Find errors in a list or file of usual size before anything is sent.
-    ahead = [] if found.lazy else list(islice(texts, _READ_AHEAD))
-    expected = len(ahead) if 0 < len(ahead) < _READ_AHEAD else found.length
+    ahead = [] if prompts.lazy else list(islice(texts, _READ_AHEAD))
+    expected = len(ahead) if 0 < len(ahead) < _READ_AHEAD else prompts.length
     progress = Progress(expected=expected, images=options.n * (expected or 1))
-    for note in found.notes:
+    for note in prompts.notes:
         progress.note(note)
     texts = _counted(chain(ahead, texts), progress)
     requests = (_request(text, options.model[0], options, inputs) for text in texts)
-    return make(requests, progress, lazy=found.lazy, many=True)
+    return make(requests, progress, lazy=prompts.lazy, many=True)
 
 
 def _counted(texts: Iterable[str], progress: Progress) -> Iterator[str]:
