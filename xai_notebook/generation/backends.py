@@ -158,13 +158,12 @@ class Flight:
     inherited: bool = False
 
 
+@dataclass(slots=True, eq=False)
 class SingleFlight:
     """Locks by key, in this process and across processes. Use from one event loop only."""
 
-    def __init__(self) -> None:
-        """Start without any lock."""
-        self._flights: WeakValueDictionary[str, Flight] = WeakValueDictionary()
-        self._unkept: dict[str, Flight] = {}
+    _flights: WeakValueDictionary[str, Flight] = field(default_factory=WeakValueDictionary)
+    _unkept: dict[str, Flight] = field(default_factory=dict)
 
     @asynccontextmanager
     async def hold(self, key: str, folder: Path | None = None) -> AsyncIterator[Flight]:
@@ -178,17 +177,17 @@ class SingleFlight:
         flight = self._flights.setdefault(key, Flight())
         async with flight.lock:
             lock = None if folder is None else FileLock(folder / f"{key}.lock")
-            taken = False
+            acquired = False
             try:
                 if lock is not None:
                     with suppress(LibraryError):
                         await acquire(lock)
-                        taken = True
-                flight.inherited = taken and lock is not None and lock.inherited
+                        acquired = True
+                flight.inherited = acquired and lock is not None and lock.inherited
                 yield flight
             finally:
                 if lock is not None:
-                    lock.release(remove=taken)
+                    lock.release(remove=acquired)
                 if flight.unkept:  # keep it alive: its pictures answer equal requests
                     self._unkept[key] = flight
                     if len(self._unkept) > _MAX_UNKEPT:
@@ -520,7 +519,7 @@ class Backend:
     def __post_init__(self) -> None:
         """Create prices and uploads without sending anything."""
         free = self.free or (self.kind == "xai" and Endpoint.parse(self.host).loopback)
-        self.prices = Prices(self.client, self.kind, self.host, free=free)
+        self.prices = Prices(self.client, self.kind, self.host, free)
         self.inputs = InputUploads(self)
 
 

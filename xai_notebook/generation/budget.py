@@ -203,7 +203,7 @@ class SharedBudget:
             spending: The library's ledger.
         """
         self.name = f"{name} {limit}"
-        self._ticks = to_ticks(limit.usd)
+        self._limit = to_ticks(limit.usd)
         self._period = limit.period
         self._spending = spending
         self._charges: dict[Reservation, int] = {}
@@ -224,7 +224,7 @@ class SharedBudget:
         try:
             charges = await asyncio.shield(reserving)
         except asyncio.CancelledError:
-            reserving.add_done_callback(self._give_back)
+            reserving.add_done_callback(self._release)
             raise
         except LibraryError as error:
             raise BudgetError(
@@ -232,7 +232,7 @@ class SharedBudget:
                 reason=f"{self.name} cannot be counted without the library",
             ) from error
         if isinstance(charges, Totals):
-            _check(self.name, self._ticks, charges, amounts)
+            _check(self.name, self._limit, charges, amounts)
             return False
         self._charges.update(zip(reservations, charges, strict=True))
         return True
@@ -246,10 +246,10 @@ class SharedBudget:
         others = await asyncio.to_thread(
             self._spending.totals, period_start(self._period), without=job_id
         )
-        _check(self.name, self._ticks, others, [amount])
+        _check(self.name, self._limit, others, [amount])
 
-    def _give_back(self, reserving: asyncio.Future[list[int] | Totals]) -> None:
-        """Release money that was reserved for calls which have been cancelled meanwhile."""
+    def _release(self, reserving: asyncio.Future[list[int] | Totals]) -> None:
+        """Release money that was reserved for calls which were cancelled meanwhile."""
         failed = reserving.cancelled() or reserving.exception()
         if not failed and isinstance(charges := reserving.result(), list):
             for charge in charges:
@@ -258,7 +258,7 @@ class SharedBudget:
     def _reserve_each(self, wanted: Sequence[Sequence[Amount]]) -> list[list[int] | Totals]:
         self._settle_each(())  # retry earlier settlements
         return self._spending.reserve(
-            wanted, period_start(self._period), partial(_fits, self._ticks)
+            wanted, period_start(self._period), partial(_fits, self._limit)
         )
 
     async def settle(self, reservation: Reservation) -> None:
@@ -441,33 +441,32 @@ class PriceKey(NamedTuple):
         return count * price_usd * relative + self.inputs * each_input
 
 
+@dataclass(slots=True, eq=False)
 class Prices:
     """Expected costs of one server's images and rewrites. Use on the background loop only.
 
     The expected cost is the list price or the last reported cost, whichever is higher.
+
+    Attributes:
+        client: Client of the server.
+        backend: `"xai"` or `"local"`.
+        host: Identifies the server in the library.
+        free: Whether a list price of 0 means free; servers that list no price send 0, too.
     """
 
-    def __init__(self, client: AsyncClient, backend: str, host: str, *, free: bool) -> None:
-        """Send nothing yet.
-
-        Args:
-            client: Client of the server.
-            backend: `"xai"` or `"local"`.
-            host: Identifies the server in the library.
-            free: Whether a list price of 0 means free; servers that list no price send 0, too.
-        """
-        self._client = client
-        self._backend = backend
-        self._host = host
-        self._free = free
-        self._list: dict[str, float] | None = None
-        self._read_at = 0.0
-        self._lock = asyncio.Lock()
-        self._reported: dict[PriceKey, float] = {}
-        self._factors: dict[tuple[str, bool], float] = {}
-        self._unreported: set[PriceKey] = set()
-        self._rewrites: dict[str, float] = {}
-        self._seeded = False
+    client: AsyncClient
+    backend: str
+    host: str
+    free: bool
+    _list: dict[str, float] | None = None
+    _read_at: float = 0.0
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _reported: dict[PriceKey, float] = field(default_factory=dict)
+    _factors: dict[tuple[str, bool], float] = field(default_factory=dict)
+    """Reported cost divided by list price, by model and by whether there are input images."""
+    _unreported: set[PriceKey] = field(default_factory=set)
+    _rewrites: dict[str, float] = field(default_factory=dict)
+    _seeded: bool = False
 
     async def list_usd(self, model: str) -> float | None:
         """Return the list price of an image in US dollars; None: the server lists no price.
@@ -486,9 +485,9 @@ class Prices:
     async def _read(self) -> dict[str, float]:
         self._read_at = time.monotonic()
         prices: dict[str, float] = {}
-        for model in await self._client.models.list_image_generation_models():
+        for model in await self.client.models.list_image_generation_models():
             usd = image_price_usd(model)
-            if usd is not None and (usd or self._free):
+            if usd is not None and (usd or self.free):
                 prices.update(dict.fromkeys((model.name, *model.aliases), usd))
         return prices
 
@@ -511,7 +510,7 @@ class Prices:
         reported = self._reported.get(key)
         if price is None and reported is None:
             return None
-        if price == 0 and reported is None and self._free:
+        if price == 0 and reported is None and self.free:
             return FREE
         usd = key.list_usd(price, count) if price else 0.0
         if reported is not None:
@@ -555,14 +554,14 @@ class Prices:
 
     async def rewrite(self, model: str, library: Library | None = None) -> Amount:
         """Return the expected cost of a rewrite; rewrites are free if images are."""
-        if self._free:
+        if self.free:
             with suppress(XaiError):
                 await self.list_usd("")
             if self._list is not None and not any(self._list.values()):
                 return FREE
         if model not in self._rewrites and library is not None:
             with suppress(LibraryError):
-                usd = await asyncio.to_thread(library.spending.last_rewrite, self._backend)
+                usd = await asyncio.to_thread(library.spending.last_rewrite, self.backend)
                 if _is_amount(usd):
                     self._rewrites[model] = usd
         reported = self._rewrites.get(model)
@@ -580,13 +579,13 @@ class Prices:
         if not _is_amount(cost_usd) or not count:
             self._unreported.add(key)
             return
-        before, each = self._reported.get(key), cost_usd / count
+        previous, each = self._reported.get(key), cost_usd / count
         self._reported[key] = each
         price = (self._list or {}).get(key.model)
         listed = key.list_usd(price, count) if price else 0.0
         if listed:
             self._factors[key.model, key.inputs > 0] = cost_usd / listed
-        expected = listed / count if before is None else before
+        expected = listed / count if previous is None else previous
         if abs(each - expected) * TICKS >= 1:
             self._read_at = -_LIST_SECONDS  # the price has changed: read the list again
 
@@ -600,6 +599,6 @@ class Prices:
             return
         self._seeded = True
         with suppress(LibraryError):
-            for key, each in await asyncio.to_thread(library.spending.last_costs, self._host):
+            for key, each in await asyncio.to_thread(library.spending.last_costs, self.host):
                 if _is_amount(each):
                     self._reported.setdefault(PriceKey(*key), each)

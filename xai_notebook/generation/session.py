@@ -204,16 +204,13 @@ class Session:
                 pictures = call.progress.collected()
                 shown = self._shown.setdefault(call.configuration.home, set())
                 shown.update(picture.id for picture in pictures if picture.id is not None)
-                made = any(picture.bundle is None for picture in pictures)
-                await self._announce(call, generator.home, made=made)
+                new = any(picture.bundle is None for picture in pictures)
+                await self._announce(call, generator.home, new=new)
 
     async def _open(self, call: Call, claims: SlotClaims, *, spends: bool = True) -> Generator:
-        """Connect to the server of a call, open its library, and return the generator of the call.
+        """Connect to the server of a call, open its library, and return the call's generator.
 
-        Args:
-            call: A prepared call.
-            claims: Claims the slots of the call.
-            spends: Whether the limits apply.
+        `spends` tells whether the limits apply.
 
         Raises:
             LibraryError: The call has `replay`, and the library cannot be opened.
@@ -238,17 +235,13 @@ class Session:
                 call, backend, home, claims, limits, bundles, ingest, rewriter, self.backends.home
             )
 
-    async def _announce(self, call: Call, home: Library, *, made: bool) -> None:
-        """Add notes to a call, each once per kernel.
+    async def _announce(self, call: Call, home: Library, *, new: bool) -> None:
+        """Add notes about the library and the server to a call, each once per kernel.
 
-        Args:
-            call: The call.
-            home: The library, which may have notes.
-            made: Whether images have been or will be made. If no key is set, a note says by which
-                server.
+        The server is named if no key is set and the call has `new` images.
         """
         lines, route = home.notices, call.route
-        if made and route.automatic:
+        if new and route.automatic:
             source = NOTICE
             if not route.painted:
                 model = call.options.model[0]
@@ -267,7 +260,7 @@ class Session:
             LibraryError: The job cannot be recorded.
         """
         generator = await self._open(call, claims)
-        await self._announce(call, generator.home, made=True)
+        await self._announce(call, generator.home, new=True)
         job = await self._jobs().prepare(generator)
         self._prepared.add(job.name)
         return job
@@ -332,10 +325,10 @@ class Session:
         route = choose_route(configuration, local=local)
         call = Call(options, configuration, route, iter(()), Progress(images=len(batch)))
         with self.cells.ask() as claims:
-            made = self.loop.run(self._redo(call, claims, chosen))
+            regenerated = self.loop.run(self._redo(call, claims, chosen))
         return batch.shown(
-            GeneratedImage(made[index], index=index, chosen=image.chosen, maker=self)
-            if index in made
+            GeneratedImage(regenerated[index], index=index, chosen=image.chosen, maker=self)
+            if index in regenerated
             else image
             for index, image in enumerate(batch)
         )
@@ -343,9 +336,10 @@ class Session:
     async def _redo(
         self, call: Call, claims: SlotClaims, chosen: Mapping[int, Picture]
     ) -> dict[int, Picture]:
-        made = await (await self._open(call, claims)).redo(chosen)
+        generator = await self._open(call, claims)
+        regenerated = await generator.redo(chosen)
         claims.complete = True
-        return made
+        return regenerated
 
     def plan(self, call: Call) -> Plan:
         """Return the requests that a call would send and their cost; the call can still be run.
