@@ -31,14 +31,7 @@ from xai_notebook.pictures.render.tables import Plan
 from xai_notebook.pictures.render.text import dollars
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        AsyncIterator,
-        Awaitable,
-        Callable,
-        Iterator,
-        Mapping,
-        Sequence,
-    )
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
