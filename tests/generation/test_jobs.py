@@ -360,7 +360,7 @@ def test_a_model_that_cannot_be_batched_is_one_clear_error(
 ) -> None:
     """The same call without `batch` works."""
     server.faults.batches.unbatchable = frozenset({"grok-imagine-image"})
-    with pytest.raises(errors.InvalidRequestError, match="Leave --batch out"):
+    with pytest.raises(errors.InvalidRequestError, match="Omit --batch"):
         submit(session, each=PROMPTS)
     assert not held(server)
     assert session.jobs()[0].state == "refused"
@@ -502,7 +502,7 @@ def test_a_job_needs_a_library(session: Session, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("no folder")
     session.configured = lambda: {"home": str(file)}
-    with pytest.raises(errors.LibraryError, match="leave --batch out"):
+    with pytest.raises(errors.LibraryError, match="omit --batch"):
         submit(session, "a fox")
 
 

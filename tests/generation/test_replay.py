@@ -186,6 +186,6 @@ def test_two_kernels_share_what_either_made(sessions: Any, quick: Served, tmp_pa
 
 def test_replay_without_stored_images_is_an_error(sessions: Any, quick: Served) -> None:
     """The message names both cures."""
-    with pytest.raises(LibraryError, match=r"holds 0 of the 1 .* Leave it out, or give --reuse"):
+    with pytest.raises(LibraryError, match=r"has 0 of the 1 .* Without --replay, or with --reuse"):
         sessions().generate("never made", replay=True)
     assert quick.calls == []

@@ -377,7 +377,7 @@ def test_what_can_no_longer_be_fetched_is_asked_for_again(
     with session.library().database.writing() as connection:
         connection.execute("UPDATE images SET created = created - ?", (age,))
     orders.status = status
-    with pytest.raises(errors.LibraryError, match="holds 0 of the 1"):
+    with pytest.raises(errors.LibraryError, match="has 0 of the 1"):
         session.generate("a fox", format="url", replay=True)
     orders.status = 200
     image = kernels().generate("a fox", format="url")[0]

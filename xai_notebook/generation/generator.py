@@ -702,11 +702,7 @@ class Generator:
         return done
 
     def _find_slots(self, pictures: Mapping[int, Picture], library: Library) -> list[_Redo]:
-        """Return the slots of pictures.
-
-        Raises:
-            OptionError: A picture is not in the library, or was made elsewhere.
-        """
+        """Return the slots of pictures, after checking that they can be regenerated."""
         found = []
         for index, picture in pictures.items():
             slot = None if picture.id is None else library.slot_of(picture.id)
@@ -830,13 +826,12 @@ class Generator:
         ]
 
     async def _count_stored(self, all_claimed: Sequence[ClaimedRequest | None]) -> list[int]:
-        """Return how many stored images of each request answer it."""
-        options = self.call.options
-        queries: dict[int, SlotQuery] = {}
-        by_then: dict[str, int] = {}
-        counts = [0] * len(all_claimed)
+        """Return how many images in the library and in bundles answer each request."""
+        options, counts = self.call.options, [0] * len(all_claimed)
         if (library := self.ingest.library) is None:
             return counts
+        queries: dict[int, tuple[ClaimedRequest, SlotQuery]] = {}
+        by_then: dict[str, int] = {}
         # Running the cell of a job again makes new images only with `fresh`.
         stored_answers = options.replay or (options.batch and not self.call.fresh)
         for number, claimed in enumerate(all_claimed):
@@ -846,32 +841,14 @@ class Generator:
             if options.reuse:  # an earlier equal request will have stored its images by then
                 counts[number] = min(by_then.get(fingerprint, 0), n)
                 by_then[fingerprint] = max(by_then.get(fingerprint, 0), n)
-            place = None if options.reuse else claim.slot.place
-            notebook = self.ingest.notebook
-            queries[number] = SlotQuery(fingerprint, place, n, claim.after, notebook=notebook)
-        await self._count_found(library, all_claimed, queries, counts)
-        if options.replay:  # any slot that has all images may answer
-            incomplete = {
-                number: replace(query, place=None)
-                for number, query in queries.items()
-                if counts[number] < (query.count or 0)
-            }
-            await self._count_found(library, all_claimed, incomplete, counts)
+            place = None if options.reuse or options.replay else claim.slot.place
+            query = SlotQuery(fingerprint, place, n, claim.after, notebook=self.ingest.notebook)
+            queries[number] = claimed, query
+        found = await asyncio.to_thread(library.look_up, [query for _, query in queries.values()])
+        for (number, (claimed, query)), stored in zip(queries.items(), found, strict=True):
+            pictures = await self._fill(claimed, stored, query.place)
+            counts[number] = min(max(counts[number], len(pictures)), claimed.request.n)
         return counts
-
-    async def _count_found(
-        self,
-        library: Library,
-        all_claimed: Sequence[ClaimedRequest | None],
-        queries: Mapping[int, SlotQuery],
-        counts: list[int],
-    ) -> None:
-        """Raise `counts` to the number of images that the library and the bundles have."""
-        found = await asyncio.to_thread(library.look_up, list(queries.values()))
-        for (number, query), stored in zip(queries.items(), found, strict=True):
-            if (claimed := all_claimed[number]) is not None:
-                pictures = await self._fill(claimed, stored, query.place)
-                counts[number] = min(max(counts[number], len(pictures)), claimed.request.n)
 
     async def _expected_costs(
         self, requests: Sequence[ImageRequest], found: Sequence[_Availability] | None
