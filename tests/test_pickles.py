@@ -346,8 +346,8 @@ print("Not in this library" in job._repr_mimebundle_()["text/html"])
         assert printed[-2:] == [f"{job.images!r} done".splitlines()[-1], "False"]
         return
     lost = (
-        f"The job {job.name} of 2 images was submitted with another library, and this one does "
-        "not know it. Set XAI_NOTEBOOK_HOME to that library."
+        f"The library in use does not contain the job {job.name} of 2 images. Set "
+        "XAI_NOTEBOOK_HOME to the library with which it was submitted."
     )
     assert printed[0].startswith("Job Not in this library: 2 images")
     assert printed[0].endswith(lost)

@@ -301,7 +301,7 @@ def test_only_what_is_stored_is_no_job(kernels: Any, server: Served) -> None:
     kernels().generate(each=PROMPTS)
     job = submit(kernels(), each=PROMPTS, replay=True)
     assert len(job.wait().ok) == 12
-    with pytest.raises(errors.LibraryError, match="Leave it out"):
+    with pytest.raises(errors.LibraryError, match="Without --replay"):
         submit(kernels(), "a wolf", replay=True)
     assert not sent(server, "CreateBatch")
     assert not kernels().jobs()

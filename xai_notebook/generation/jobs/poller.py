@@ -66,7 +66,7 @@ _PERMANENT: Final = (
 )  # fmt: skip
 """Errors that stop polling, because another poll would fail too."""
 _AGAIN: Final = "Run the cell again to submit what is missing."
-_EXPIRED: Final = f"It has expired: its results cannot be read any more. {_AGAIN}"
+_EXPIRED: Final = f"The job has expired: its results can no longer be read. {_AGAIN}"
 
 
 @dataclass(eq=False)
@@ -195,7 +195,7 @@ class JobPoller:
         """
         library, job = self.library, self.job
         requests = await asyncio.to_thread(lambda: list(library.jobs.requests(job)))
-        left = [(one.request, 1) for one in requests if not one.settled]
+        left = [(each.request, 1) for each in requests if not each.settled]
         recorded = Amount(to_ticks((job.price_usd or 0.0) * len(left)))
         amount: Amount | None = recorded
         if limits.name is not None and left:
@@ -266,9 +266,9 @@ class JobPoller:
             self._incomplete += 1
             if self._repeated or self._incomplete == _MAX_INCOMPLETE:
                 self.failure = JobError(
-                    f"The service is done, and {self.tally.left:,} of {self.tally.total:,} results"
-                    " cannot be read: its list ends before them. Wait for the job again later;"
-                    " nothing is submitted twice."
+                    f"The service has finished the job, but its list lacks {self.tally.left:,} of "
+                    f"{self.tally.total:,} results. Wait for the job again later; no request is "
+                    "submitted twice."
                 )
 
     async def _get(self, backend: Backend) -> wire.Batch | None:
@@ -280,7 +280,7 @@ class JobPoller:
             if self._seems_expired:
                 await self._close("expired", _EXPIRED)
             elif self.job.backend == "local":
-                await self._close("gone", "The embedded server that had it has been stopped.")
+                await self._close("gone", "The embedded server with this job has stopped.")
             else:
                 raise unknown_job(self.job) from error
             return None
@@ -354,7 +354,7 @@ class JobPoller:
                 if isinstance(saved, LibraryError):
                     raise saved
             await self._download(
-                [one for one in replies if any(p.status == "pending" for p in one.pictures)],
+                [each for each in replies if any(p.status == "pending" for p in each.pictures)],
                 backend,
             )
         for cause, keys in failed.items():
@@ -367,8 +367,8 @@ class JobPoller:
     async def _download(self, replies: Sequence[Reply], backend: Backend) -> None:
         """Download images that came as URLs, although base64 was requested; they expire soon."""
         ingest = Ingest(self.library, backend, Progress(), DEFAULT_TIMEOUT, self.job.notebook)
-        wanted = [(SlotQuery(one.fingerprint, one.place), one.request) for one in replies]
-        await asyncio.gather(*(ingest.find(*each) for each in wanted))
+        queries = [(SlotQuery(each.fingerprint, each.place), each.request) for each in replies]
+        await asyncio.gather(*(ingest.find(*query) for query in queries))
 
     async def _reply(self, request: JobRequest, result: BatchResult) -> Reply:
         """Return a result for the library, also if it has a cost but no image.
@@ -426,7 +426,7 @@ class JobPoller:
             await self.look()
         except JobError:
             if fresh:
-                await self._close("gone", "The service did not know it any more.")
+                await self._close("gone", "The service no longer knows the job.")
         except XaiError:
             return False
         return self.job.state == "gone"
@@ -458,7 +458,7 @@ class JobPoller:
 
 
 def _cause_of(result: BatchResult) -> str:
-    return one_line(result.error_message or "The answer holds no image.")
+    return one_line(result.error_message or "The result has no image.")
 
 
 def _add_replies(tally: RequestCounts, replies: Sequence[Reply], failed: int) -> RequestCounts:
@@ -476,9 +476,12 @@ def _add_replies(tally: RequestCounts, replies: Sequence[Reply], failed: int) ->
 def _end_of(batch: wire.Batch) -> tuple[JobState, str] | None:
     """Return state and cause if a batch ended early, else None."""
     if batch.cancel_by_xai_message:
-        return "cancelled", f"xAI cancelled it: {one_line(batch.cancel_by_xai_message)} {_AGAIN}"
+        return (
+            "cancelled",
+            f"xAI cancelled the job: {one_line(batch.cancel_by_xai_message)} {_AGAIN}",
+        )
     if batch.HasField("cancel_time"):
-        return "cancelled", f"It was cancelled. {_AGAIN}"
+        return "cancelled", f"The job was cancelled. {_AGAIN}"
     if batch.state.num_cancelled and not batch.state.num_pending:
-        return "cancelled", f"The service dropped the rest of it. {_AGAIN}"
+        return "cancelled", f"The service dropped the remaining requests. {_AGAIN}"
     return None

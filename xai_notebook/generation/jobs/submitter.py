@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     )
 
     from xai_notebook.client.batch import BatchResults
-    from xai_notebook.client.request import ImageRequest, InputImage
+    from xai_notebook.client.request import InputImage
     from xai_notebook.generation.backends import Backend
     from xai_notebook.library import Library
     from xai_notebook.library.jobs import JobRecord
