@@ -399,7 +399,7 @@ def test_a_repeated_page_ends_the_wait(session: Session, server: Served) -> None
     """Readable results are kept; the others are not submitted again, and come later."""
     server.faults.batches.repeat_token = True
     job = submit(session, each=PROMPTS)
-    with pytest.raises(errors.JobError, match="cannot be read"):
+    with pytest.raises(errors.JobError, match="its list lacks"):
         job.wait(30)
     assert len(job.images.ok) == 10
     server.faults.batches.repeat_token = False

@@ -453,7 +453,9 @@ class Generator:
             XaiError: The request failed without any image. It can be sent again.
         """
         request, claim, options = claimed.request, claimed.claim, self.call.options
-        try:
+        async with contextlib.AsyncExitStack() as stack:
+            if claimed.reserved:
+                stack.push_async_callback(self._free, claimed)  # stored images cost nothing
             if (saving := self.backend.keeping.get(claim.slot)) is not None:
                 await asyncio.wait({saving})
             stored: list[Picture] = []
@@ -461,19 +463,25 @@ class Generator:
                 self.claims.begin(claim, await self.ingest.newest())
             else:
                 stored = await self.recall(claimed)
-            if not options.reuse or len(stored) >= request.n:
-                return await self._complete(claimed, stored)
-            # The task or process that makes these images may wait for this money.
-            await self._free(claimed)
-            async with self._once(claimed.fingerprint) as flight:
+            flight: Flight | None = None
+            if options.reuse and len(stored) < request.n:
+                # The task or process that makes these images may wait for this money.
+                await self._free(claimed)
+                flight = await stack.enter_async_context(self._once(claimed.fingerprint))
                 stored = await self.recall(claimed)
                 stored = _with_unsaved(self.call, stored, flight, request.n)
-                images = await self._complete(claimed, stored)
-                flight.unkept += [image for image in images if image.id is None and image.settled]
-                return images
-        finally:
-            if claimed.reserved:
-                await self._free(claimed)  # stored images cost nothing
+            missing = sorted({*range(request.n)} - {picture.position for picture in stored})
+            if request.share and not options.replay:
+                sharing = (self.ingest.share(picture, request.share) for picture in stored)
+                stored = [*await asyncio.gather(*sharing)]
+            if missing:
+                new = await self._make(claimed, missing)
+                extra = share(claimed.extra_usd, len(new))
+                new = [replace(each, cost_usd=add_costs(each.cost_usd, extra)) for each in new]
+                stored = sorted([*stored, *new], key=lambda picture: picture.position)
+            if flight is not None:
+                flight.unkept += [image for image in stored if image.id is None and image.settled]
+            return stored
 
     async def _free(self, claimed: ClaimedRequest) -> None:
         """Free the money reserved for images that have not been sent."""
@@ -494,20 +502,6 @@ class Generator:
                 with contextlib.suppress(LibraryError):
                     await asyncio.to_thread(self.reopen, self.call.configuration)
             yield flight
-
-    async def _complete(self, claimed: ClaimedRequest, stored: list[Picture]) -> list[Picture]:
-        """Return the images of a request; generate those that are not stored."""
-        request = claimed.request
-        missing = sorted({*range(request.n)} - {picture.position for picture in stored})
-        if request.share and not self.call.options.replay:
-            sharing = (self.ingest.share(picture, request.share) for picture in stored)
-            stored = [*await asyncio.gather(*sharing)]
-        if not missing:
-            return stored
-        new = await self._make(claimed, missing)
-        extra = share(claimed.extra_usd, len(new))
-        new = [replace(picture, cost_usd=add_costs(picture.cost_usd, extra)) for picture in new]
-        return sorted([*stored, *new], key=lambda picture: picture.position)
 
     # From the library and bundles
 

@@ -220,7 +220,8 @@ class Session:
             home = await asyncio.to_thread(self.backends.home, configuration)
             if home.failure is not None and options.replay:
                 raise home.failure
-            backend = await self.backends.connect(route)
+            if (backend := self.backends.connected.get(route)) is None:
+                backend = await self.backends.connect(route)
             limits = Limits(())
             if spends:
                 limits = self._limits(configuration, home, options.max_cost, free=route.painted)

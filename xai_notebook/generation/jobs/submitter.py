@@ -79,8 +79,8 @@ _REFUSALS: Final = (
 )  # fmt: skip
 """Errors after which the service has certainly changed nothing."""
 _UNCONFIRMED: Final = (
-    "The service did not confirm the last call. Before anything is sent again, it is asked which "
-    "requests it has."
+    "The service did not confirm the last call. It is asked which requests it has before anything "
+    "is sent again."
 )
 
 
