@@ -118,8 +118,8 @@ def choose_route(configuration: Configuration, *, local: bool) -> Route:
         return Route("local", host, None, automatic, engine, painted=not engine)
     if configuration.api_key is None and not Endpoint.parse(configuration.api_host).loopback:
         raise ConfigurationError(
-            f"{configuration.api_host} needs a key. Set XAI_API_KEY (console.x.ai makes one), or"
-            " use --local for free previews."
+            f"{configuration.api_host} needs a key. Set XAI_API_KEY to a key from console.x.ai, or "
+            "use --local for free previews."
         )
     return Route("xai", configuration.api_host, configuration.api_key)
 
@@ -377,7 +377,7 @@ class PromptRewriter:
                 try:
                     text = await asyncio.to_thread(self.library.rewrite_for, key)
                 except LibraryError as error:
-                    self.progress.note(f"Rewrites are not looked up: {error}")
+                    self.progress.note(f"Rewritten prompts are not looked up: {error}")
             if text:
                 return with_prompt(request, text, self.model)
         return None
@@ -425,7 +425,7 @@ class PromptRewriter:
             text, model, cost = _without_quotes(answer.content), answer.model, answer.cost_usd
             if not text:
                 self.progress.note(
-                    f"Not rewritten, sent as written: {self.model} answered nothing."
+                    f"Not rewritten, sent as written: {self.model} returned no text."
                 )
         except XaiError as error:
             self.progress.note(f"Not rewritten, sent as written: {error}")
@@ -469,7 +469,7 @@ class PromptRewriter:
             try:
                 text, stored = await asyncio.to_thread(remember), True
             except LibraryError as error:
-                self.progress.note(f"Rewrites are not kept: {error}")
+                self.progress.note(f"Rewritten prompts are not stored: {error}")
         if text:
             self.backend.rewrites[key] = text
         return text, stored

@@ -84,7 +84,7 @@ class BundleLookup:
             progress.note(sentence)
         readable = [each for each in await inspect_pictures(pictures) if each.status != "failed"]
         if len(readable) < len(pictures):
-            progress.note("A picture of a bundle cannot be read, and was not used.")
+            progress.note("A picture of a bundle cannot be read and is ignored.")
         return sorted([*found, *readable], key=lambda picture: picture.position)
 
     def rewrites_of(self, request: ImageRequest, model: str) -> set[str]:
@@ -139,7 +139,7 @@ def pack(library: Library, path: str | Path | None, ids: Collection[int]) -> Pat
         path = Path(path).expanduser()
     target = frontend.notebook_folder() / path
     if target.suffix != SUFFIX:
-        raise OptionError(f"A bundle's name ends in {SUFFIX}, for it to be found: {target.name}")
+        raise OptionError(f"The name of a bundle must end in {SUFFIX}: {target.name}")
     if not target.parent.is_dir():
         raise ExportError(f"The folder for {target.name} does not exist. Create it first.")
     library.bundle_writer.pack(target, is_notebook=lambda name: name == notebook, ids=ids)

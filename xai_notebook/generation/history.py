@@ -191,9 +191,9 @@ class History:
 
     def unpack(self, path: str | Path) -> ImageBatch:
         """Import a bundle into the library; see `xai_notebook.unpack`."""
-        taken, problems = unpack(self.library(), path)
-        summary = None if taken else "The library has all of this bundle's pictures."
-        return ImageBatch(self.as_batch(taken), cells=True, notes=problems, summary=summary)
+        new, problems = unpack(self.library(), path)
+        summary = None if new else "The library already has all pictures of this bundle."
+        return ImageBatch(self.as_batch(new), cells=True, notes=problems, summary=summary)
 
     def costs(self) -> CostTable:
         """Return the costs in the library, by day and model.

@@ -286,7 +286,7 @@ class BatchJob:
         if counts.failed:
             parts.append(f"{counts.failed:,} failed: run the cell again to submit them again")
         if counts.pending:
-            parts.append(f"{counts.pending:,} to come")
+            parts.append(f"{counts.pending:,} pending")
         line = f"{', '.join(parts)}."
         return f"{line} {self.cause}" if self.cause else line
 
@@ -384,7 +384,7 @@ class BatchJob:
             counts = self.counts
             raise JobTimeoutError(
                 f"The job is not done after {timeout:g} s: {counts.succeeded:,} of "
-                f"{counts.total:,} images are here. It runs on; wait again."
+                f"{counts.total:,} images are here. The job continues: wait again."
             )
         for poller in self.pollers:
             if poller.failure is not None:
