@@ -88,14 +88,12 @@ class _Lookup:
 
     Attributes:
         claimed: The request and its slot; None: its prompt has yet to be rewritten.
-        claim: The slot of the prompt as the user wrote it. It is claimed only if there are pictures
-            whose prompt was rewritten elsewhere.
-        packed: Pictures whose prompt was rewritten elsewhere.
+        written: The request as the user wrote it, with its slot and the pictures whose prompt was
+            rewritten elsewhere; None: there are no such pictures.
     """
 
     claimed: ClaimedRequest | None
-    claim: Claim | None = None
-    packed: list[Picture] | None = None
+    written: ClaimedRequest | None = None
 
 
 class _Availability(NamedTuple):
@@ -303,9 +301,7 @@ class Generator:
                 raise
             finally:
                 await rewrite.close()
-            return self._claimed(
-                rewritten, extra, [images], claim=lookup.claim, packed=lookup.packed
-            )
+            return self._claimed(rewritten, extra, [images], written=lookup.written)
 
     def _claimed(
         self,
@@ -313,21 +309,26 @@ class Generator:
         extra_usd: float | None = 0.0,
         reserved: Sequence[Reservation] = (),
         *,
-        claim: Claim | None = None,
-        packed: list[Picture] | None = None,
+        key: str | None = None,
+        written: ClaimedRequest | None = None,
     ) -> ClaimedRequest:
-        """Return a request, as it will be sent, with its slot; see `ClaimedRequest`."""
-        fingerprint = request.fingerprint(self.backend.kind, self.backend.host)
-        claim = claim or self._claim_slot(fingerprint, request.n)
-        return ClaimedRequest(request, fingerprint, claim, extra_usd, [*reserved], packed)
+        """Return a request with its slot; see `ClaimedRequest`.
 
-    def _claim_slot(self, fingerprint: str, n: int) -> Claim:
-        """Claim the slot of the next request with a fingerprint and `n` images."""
-        if self.call.options.reuse:  # any stored image of an equal request can answer
+        `key` replaces the fingerprint. `written` is the same request before its prompt was
+        rewritten, if it has a slot.
+        """
+        fingerprint = key or request.fingerprint(self.backend.kind, self.backend.host)
+        options, n = self.call.options, request.n
+        if written is not None:
+            claim = written.claim
+        elif options.reuse:  # any stored image of an equal request can answer
             slot = Slot(bytes.fromhex(fingerprint)[:16], 0)
-            return Claim(slot, 0, n, anew=False, after=0, before=None)
-        fresh = self.call.fresh and not self.call.options.replay
-        return self.claims.claim(fingerprint, n, fresh=fresh, keep=bool(self.call.options.redo))
+            claim = Claim(slot, 0, n, anew=False, after=0, before=None)
+        else:
+            fresh = self.call.fresh and not options.replay
+            claim = self.claims.claim(fingerprint, n, fresh=fresh, keep=bool(options.redo))
+        packed = None if written is None else written.packed
+        return ClaimedRequest(request, fingerprint, claim, extra_usd, [*reserved], packed)
 
     async def claim_all(self, requests: Sequence[ImageRequest]) -> list[ClaimedRequest]:
         """Return the requests of a job with their slots.
@@ -379,36 +380,38 @@ class Generator:
         if (rewriter := self.rewriter) is None:
             return _Lookup(self._claimed(request))
         known = await rewriter.recall(request)
-        lookup = former or await self._look_elsewhere(rewriter, request, known)
-        claim, packed = lookup.claim, lookup.packed
+        if former is not None:
+            written = former.written
+        else:
+            written = await self._look_elsewhere(rewriter, request, known)
         if known is not None:
-            return _Lookup(self._claimed(known, claim=claim, packed=packed))
-        only_stored = self.call.options.replay
-        answers = claim is not None and (only_stored or not claim.anew)
-        if claim is not None and packed is not None and answers and len(packed) == request.n:
-            # No request with this fingerprint is ever sent, so the library has no images for it.
-            key = self._key_as_written(request, rewriter.model)
-            return _Lookup(ClaimedRequest(request, key, claim, packed=packed))
-        if only_stored:
-            return _Lookup(self._claimed(request, claim=claim, packed=packed))
-        return _Lookup(None, claim, packed)
+            return _Lookup(self._claimed(known, written=written))
+        replay = self.call.options.replay
+        complete = written is not None and len(written.packed or ()) == request.n
+        if written is not None and complete and (replay or not written.claim.anew):
+            return _Lookup(written)
+        if replay:
+            return _Lookup(self._claimed(request, written=written))
+        return _Lookup(None, written)
 
     async def _look_elsewhere(
         self, rewriter: PromptRewriter, request: ImageRequest, known: ImageRequest | None
-    ) -> _Lookup:
-        """Return the slot and the pictures of a request whose prompt was rewritten elsewhere.
+    ) -> ClaimedRequest | None:
+        """Return a request with its slot and the pictures whose prompt was rewritten elsewhere.
 
-        The pictures come from bundles and from an untrusted library. `known` is the request with
-        this library's own rewritten prompt.
+        The pictures come from bundles and from an untrusted library; None: they have none. `known`
+        is the request with this library's own rewritten prompt.
         """
         options, model, n = self.call.options, rewriter.model, request.n
         texts = await asyncio.to_thread(self.bundles.rewrites_of, request, model)
         foreign = None if known is not None else await rewriter.look_up(request)
         if not (texts or foreign) or (known is not None and known.prompt in texts):
-            return _Lookup(None)
-        claim = self._claim_slot(self._key_as_written(request, model), n)
+            return None
+        # No sent request has this fingerprint, so the library has no images for it.
+        key = f"{request.fingerprint(self.backend.kind, self.backend.host)} rewritten by {model}"
+        written = self._claimed(request, key=hashlib.sha256(key.encode()).hexdigest())
         packed: list[Picture] = []
-        own_place = None if options.reuse else claim.slot.place
+        own_place = None if options.reuse else written.claim.slot.place
         for place in (own_place, None) if options.replay else (own_place,):
             stored: list[Picture] = []
             if foreign is not None:
@@ -421,12 +424,7 @@ class Generator:
             )
             if len(packed) == n:
                 break
-        return _Lookup(None, claim, packed)
-
-    def _key_as_written(self, request: ImageRequest, model: str) -> str:
-        """Return a key for a request before its rewrite; no sent request has this fingerprint."""
-        key = f"{request.fingerprint(self.backend.kind, self.backend.host)} rewritten by {model}"
-        return hashlib.sha256(key.encode()).hexdigest()
+        return replace(written, packed=packed)
 
     # Expected costs
 
@@ -578,7 +576,8 @@ class Generator:
         except BaseException:
             writer.abandon()
             raise
-        self.backend.prices.note_image(request, count, cost)
+        if not self.backend.free:
+            self.backend.prices.note_image(request, count, cost)
         self.call.progress.charged(cost)
         responses = kept(sent, count)
         if len(sent) > count:
