@@ -332,7 +332,7 @@ def test_a_dry_run_of_prompts_without_end_ends(
     assert plan.sentence.startswith(
         f"To make: at least {least * 2:,}, at least ${least * 0.14:,.2f}"
     )
-    assert ("make it again before a run" in repr(plan)) == (least == 100)
+    assert ("create it again before a run" in repr(plan)) == (least == 100)
     assert next(call.requests) == plan.requests[0]
     assert server.calls == []
 

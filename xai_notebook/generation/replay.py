@@ -311,7 +311,7 @@ class CellTracker:
                 self._shell = shell
                 shell.events.register("pre_run_cell", self._begin)
                 shell.events.register("post_run_cell", self._end)
-                self._start(None, threading.main_thread())  # the cell that makes this call
+                self._begin(None)  # the cell that makes this call
             current = _CURRENT.get()
             if current is not None and current[0] is self:
                 run = current[1]
@@ -331,21 +331,22 @@ class CellTracker:
                 with suppress(ValueError):  # the hooks were already removed
                     shell.events.unregister(event, hook)
 
-    def _start(self, info: Any, thread: threading.Thread) -> None:
-        run = CellRun(cell_identity(self._shell, info))
-        self._running.append(_Running(run, thread, info))
-        _CURRENT.set((self, run))
-
     def _begin(self, info: Any) -> None:
-        """Start the run of a cell, and end a run of the same thread whose end was not reported."""
-        thread = threading.current_thread()
+        """Start the run of a cell, and end a run of the same thread whose end was not reported.
+
+        `info` is None for a cell that started before we registered our hooks.
+        """
+        thread = threading.main_thread() if info is None else threading.current_thread()
         with self._lock:
-            for running in [each for each in self._running if each.thread is thread]:
+            earlier = [each for each in self._running if each.thread is thread]
+            for running in earlier if info is not None else ():
                 if not info.store_history:  # code run by another cell
                     return
                 self._running.remove(running)
                 self._table.end(running.run, succeeded=True)
-            self._start(info, thread)
+            run = CellRun(cell_identity(self._shell, info))
+            self._running.append(_Running(run, thread, info))
+            _CURRENT.set((self, run))
 
     def _end(self, result: Any) -> None:
         """End the run of a cell. ipykernel passes no result if the cell was cancelled."""
