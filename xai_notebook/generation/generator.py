@@ -323,7 +323,7 @@ class Generator:
             claim = written.claim
         elif options.reuse:  # any stored image of an equal request can answer
             slot = Slot(bytes.fromhex(fingerprint)[:16], 0)
-            claim = Claim(slot, 0, n, anew=False, after=0, before=None)
+            claim = Claim(slot, 0, n, needs_new=False, after=0, before=None)
         else:
             fresh = self.call.fresh and not options.replay
             claim = self.claims.claim(fingerprint, n, fresh=fresh, keep=bool(options.redo))
@@ -353,7 +353,7 @@ class Generator:
                 to_make.append((request, request.n))
                 continue
             known = claimed[number] = lookup.claimed
-            stored = [] if known.claim.anew and self.call.fresh else await self.recall(known)
+            stored = [] if known.claim.needs_new and self.call.fresh else await self.recall(known)
             to_make.append((known.request, request.n - len(stored)))
 
         async def rest() -> list[Amount | None]:
@@ -373,8 +373,8 @@ class Generator:
     async def _look(self, request: ImageRequest, former: _Lookup | None = None) -> _Lookup:
         """Look up a request and its rewritten prompt, without sending it to a chat model.
 
-        The rewritten prompt of a bundle or of an untrusted library is never sent, because anybody
-        could have written it. Its pictures can still answer the request as the user wrote it.
+        The rewritten prompt of a bundle or of an untrusted library is never sent, because its
+        author is unknown. Its pictures can still answer the request as the user wrote it.
         `former` is the result of an earlier call, which may have claimed the slot.
         """
         if (rewriter := self.rewriter) is None:
@@ -388,7 +388,7 @@ class Generator:
             return _Lookup(self._claimed(known, written=written))
         replay = self.call.options.replay
         complete = written is not None and len(written.packed or ()) == request.n
-        if written is not None and complete and (replay or not written.claim.anew):
+        if written is not None and complete and (replay or not written.claim.needs_new):
             return _Lookup(written)
         if replay:
             return _Lookup(self._claimed(request, written=written))
@@ -457,7 +457,7 @@ class Generator:
             if (saving := self.backend.keeping.get(claim.slot)) is not None:
                 await asyncio.wait({saving})
             stored: list[Picture] = []
-            if claim.anew and not options.replay:
+            if claim.needs_new and not options.replay:
                 self.claims.begin(claim, await self.ingest.newest())
             else:
                 stored = await self.recall(claimed)
@@ -719,7 +719,7 @@ class Generator:
         key = f"redo {slot.fingerprint} {slot.place} {slot.position}"
         fingerprint = hashlib.sha256(key.encode()).hexdigest()
         claim = self.claims.claim(fingerprint, 1, fresh=False)
-        if claim.anew:
+        if claim.needs_new:
             self.claims.begin(claim, await asyncio.to_thread(library.newest))
             return True
         earlier = await asyncio.to_thread(
@@ -732,7 +732,7 @@ class Generator:
         group = sorted(group, key=lambda redo: redo.slot.position)
         slot, request = group[0].slot, group[0].picture.request
         key = Slot(bytes.fromhex(slot.fingerprint)[:16], slot.place)
-        claim = Claim(key, 0, request.n, anew=True, after=0, before=None)
+        claim = Claim(key, 0, request.n, needs_new=True, after=0, before=None)
         claimed = ClaimedRequest(request, slot.fingerprint, claim)
         pictures = await self._make(claimed, [redo.slot.position for redo in group], redo=True)
         pictures.sort(key=lambda picture: picture.position)
@@ -828,7 +828,7 @@ class Generator:
         # Running the cell of a job again makes new images only with `fresh`.
         stored_answers = options.replay or (options.batch and not self.call.fresh)
         for number, claimed in enumerate(all_claimed):
-            if claimed is None or (claimed.claim.anew and not stored_answers):
+            if claimed is None or (claimed.claim.needs_new and not stored_answers):
                 continue
             fingerprint, claim, n = claimed.fingerprint, claimed.claim, claimed.request.n
             if options.reuse:  # an earlier equal request will have stored its images by then

@@ -67,12 +67,11 @@ class History:
         """
         library = self.library()
         if is_for_visitors():
-            rows = library.catalog.rows(
-                self.visible(library.catalog.find(Query(words=words)).ids)[:n]
-            )
-            found = self.as_batch([row.picture for row in rows])
+            ids = self.visible(library.catalog.find(Query(words=words)).ids)[:n]
+            pictures = [row.picture for row in library.catalog.rows(ids)]
         else:
-            found = self.as_batch(library.history(words, n))
+            pictures = library.history(words, n)
+        found = self.as_batch(pictures)
         summary = None
         if not found:
             summary = (

@@ -79,7 +79,7 @@ class Claim:
         slot: The slot.
         number: Number of equal requests that the run made before.
         n: Number of requested images.
-        anew: Whether new images are needed, so that stored ones do not answer.
+        needs_new: Whether new images are needed, so that stored ones do not answer.
         after: Only images with a larger `id` in the library can answer.
         before: The previous owner of the slot.
         keep: Whether stored images answer in this run and the next.
@@ -88,7 +88,7 @@ class Claim:
     slot: Slot
     number: int
     n: int
-    anew: bool
+    needs_new: bool
     after: int
     before: CellRun | None
     keep: bool = False
@@ -211,8 +211,8 @@ class SlotClaims(AbstractContextManager["SlotClaims"]):
             spare.discard(place)
             seen = table.seen.get(run.cell, {}).get(key, ())
             again = number < len(seen) and n <= seen[number]
-            anew = (fresh or again) and slot not in table.unseen and not keep
-            claim = Claim(slot, number, n, anew, table.after.get(slot, 0), before, keep)
+            needs_new = (fresh or again) and slot not in table.unseen and not keep
+            claim = Claim(slot, number, n, needs_new, table.after.get(slot, 0), before, keep)
         self.claims.append(claim)
         return claim
 
@@ -226,7 +226,7 @@ class SlotClaims(AbstractContextManager["SlotClaims"]):
         with self.table.lock:
             self.table.unseen.add(claim.slot)
             self.table.after[claim.slot] = claim.after = newest
-            claim.anew = False
+            claim.needs_new = False
 
     def spoil(self) -> None:
         """Note that the images could not be shown; the next run of the cell replays them."""

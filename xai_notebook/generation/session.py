@@ -93,8 +93,7 @@ class Session:
         self._prepared: set[str] = set()
         # Calls must claim their slots in the order in which they were made. Therefore these locks
         # serialize the steps before: per loop of the callers, and on the background loop.
-        self._preparing: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]
-        self._preparing = WeakKeyDictionary()
+        self._preparing = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]()
         self._opening = asyncio.Lock()
         self.history = History(self.library, self._shown, self._bundles, maker=self)
 
@@ -196,8 +195,8 @@ class Session:
 
         `claims` come from `cells.ask`; without them, the images count as seen when the call ends.
         """
-        with self.cells.ask() if claims is None else nullcontext(claims) as asked:
-            generator = await self._open(call, asked)
+        with self.cells.ask() if claims is None else nullcontext(claims) as slots:
+            generator = await self._open(call, slots)
             try:
                 await generator.answer()
             finally:
@@ -320,7 +319,7 @@ class Session:
         slots = [self.library().slot_of(image.id or 0) for image in chosen.values()]
         local = any(slot is not None and slot.backend == "local" for slot in slots)
         defaults = self.configured()
-        # The stored prompt is the one that was sent, so do not rewrite it again.
+        # The library stores the prompt that was sent, so it must not be rewritten again.
         options = replace(resolve({}, defaults), rewrite=None, reuse=False)
         configuration = Configuration.for_call(self._settings, defaults)
         route = choose_route(configuration, local=local)

@@ -108,7 +108,7 @@ class JobManager:
             raise LibraryError(f"Jobs are recorded in the library. {failure} Or omit --batch.")
         if library.read_only:
             raise LibraryError(
-                "Jobs are recorded in the library, and this one is read-only. Set "
+                "Jobs are recorded in the library, and this library is read-only. Set "
                 "XAI_NOTEBOOK_HOME to a folder you can write to, or omit --batch."
             )
         claimed = await self._claim_all(generator)
@@ -200,7 +200,8 @@ class JobManager:
         """
         call = generator.call
         # With --reuse, equal requests have the same keys.
-        requests = {each.key: each for one in claimed for each in _job_requests(call, one)}
+        by_request = (_job_requests(call, request) for request in claimed)
+        requests = {each.key: each for each in chain.from_iterable(by_request)}
         held = [] if call.options.replay else [*requests.values()]
         while True:
             open_jobs = await asyncio.to_thread(library.jobs.open_with, held)
@@ -260,7 +261,7 @@ class JobManager:
         ordered = {(request.fingerprint, request.place) for request in new}
         for each in claimed:
             is_ordered = (each.fingerprint, each.claim.slot.place) in ordered
-            if each.claim.anew and generator.call.fresh and is_ordered:
+            if each.claim.needs_new and generator.call.fresh and is_ordered:
                 generator.claims.begin(each.claim, newest)
         poller = self._poller(library, recorded)
         poller.resumed, poller.budget = False, generator.limits.kernel
@@ -316,7 +317,7 @@ def _job_requests(call: Call, claimed: ClaimedRequest) -> list[JobRequest]:
 
 def _wants_new(call: Call, claimed: ClaimedRequest) -> bool:
     """Tell whether a request needs new images, so that stored ones do not answer."""
-    return claimed.claim.anew and call.fresh and not call.options.replay
+    return claimed.claim.needs_new and call.fresh and not call.options.replay
 
 
 async def _stored(generator: Generator, claimed: Sequence[ClaimedRequest]) -> dict[str, Picture]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -40,7 +39,7 @@ from xai_notebook.library.spending import TICKS, Amount
 from xai_notebook.settings import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from xai_notebook.client import wire
     from xai_notebook.client.batch import BatchResult, BatchResults
@@ -180,8 +179,7 @@ class JobPoller:
                 return
             if self.budget is None:
                 await self.check_limits(backend, self.limits(self.library))
-            async with self._submitter(backend) as submitter:
-                await submitter.run()
+            await self._run_submitter(backend, JobSubmitter.run)
 
     async def check_limits(self, backend: Backend, limits: Limits) -> None:
         """Check that a job which was recorded earlier, but not submitted, is within the limits.
@@ -207,9 +205,10 @@ class JobPoller:
             self.job = await asyncio.to_thread(library.jobs.change, job, price_usd=price)
         self.budget = limits.kernel
 
-    @asynccontextmanager
-    async def _submitter(self, backend: Backend) -> AsyncIterator[JobSubmitter]:
-        """Provide a submitter; after the block, update `job` from it."""
+    async def _run_submitter(
+        self, backend: Backend, method: Callable[[JobSubmitter], Awaitable[None]]
+    ) -> None:
+        """Call a method of a submitter, and update `job` from it afterwards."""
 
         def on_progress(submitted: int, reason: str | None) -> None:
             self.submitted, self.trouble = submitted, reason
@@ -217,7 +216,7 @@ class JobPoller:
 
         submitter = JobSubmitter(self.library, backend, self.job, self.inputs, on_progress)
         try:
-            yield submitter
+            await method(submitter)
         finally:
             self.job, self.resumed, self.trouble = submitter.job, True, None
             await self._count()
@@ -407,8 +406,7 @@ class JobPoller:
             if not self.job.open:
                 return
             backend = await self.connect(self.job)
-            async with self._submitter(backend) as submitter:
-                await submitter.cancel()
+            await self._run_submitter(backend, JobSubmitter.cancel)
             if self.job.open:
                 await self._look(backend)
         self.changed()
