@@ -492,8 +492,7 @@ class Generator:
     async def _once(self, key: str) -> AsyncIterator[Flight]:
         """Wait until no other task or process with the same home works on a key."""
         library = self.ingest.library
-        shared = library is not None and not library.read_only
-        folder = library.home / "locks" if library is not None and shared else None
+        folder = None if library is None or library.read_only else library.home / "locks"
         async with self.backend.flights.hold(key, folder) as flight:
             if flight.inherited:  # the former owner died, perhaps with a reply in the spool
                 self.home.overdue = True

@@ -53,9 +53,7 @@ _TITLES: Final = {
 _NOT_SUBMITTED: Final = "Not submitted"
 _NOT_FOUND: Final = "Not in this library"
 _NO_JOBS: Final = "No jobs yet. --batch submits the requests of a cell as one job."
-_INTERRUPTED: Final = (
-    "the wait ended; the job continues, and job.wait() or its cell finds it again."
-)
+_INTERRUPTED: Final = "the wait ended; the job continues: job.wait() or its cell finds it again."
 _PICKLED_FIELDS: Final = ("name", "prompt", "title", "state", "price_usd", "cost_usd", "free")
 """Fields of a card in a pickle, besides the counts and the creation date."""
 
