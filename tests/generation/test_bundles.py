@@ -323,7 +323,7 @@ def test_a_name_is_needed_and_another_file_is_left_alone(
     with pytest.raises(LibraryError, match=r"story\.xai is damaged or not a bundle"):
         xai.pack()
     assert (story / "story.xai").read_text() == "my notes"
-    with pytest.raises(OptionError, match=r"ends in \.xai"):
+    with pytest.raises(OptionError, match=r"end in \.xai"):
         xai.pack("story.zip")
     monkeypatch.delenv("JPY_SESSION_NAME")
     with pytest.raises(OptionError, match="Name the file"):
