@@ -93,9 +93,6 @@ class JobManager:
     async def prepare(self, generator: Generator) -> BatchJob:
         """Return the job of a call; record its new requests without sending them.
 
-        Args:
-            generator: The generator of a call with `batch`.
-
         Raises:
             BudgetError: The job would cost more than a limit allows.
             LibraryError: The library cannot be opened or written to; or the call has `replay`, and
@@ -158,7 +155,7 @@ class JobManager:
         """Return the number of images of each request that are in an open job.
 
         Args:
-            generator: The generator of the call.
+            generator: The generator of a call with `batch`.
             claimed: The requests with their slots; None: the prompt has yet to be rewritten.
 
         Raises:
