@@ -1,6 +1,7 @@
 """One call: prepare it from the user's input, pace its requests, collect its images.
 
-Nothing is sent here.
+Nothing is sent here. A `Call` holds the whole state of a call: its options and requests, and its
+slots, limits, bundles and ingest, which the session sets when it opens the call.
 """
 
 from __future__ import annotations
@@ -37,7 +38,11 @@ if TYPE_CHECKING:
     from xai_notebook.arguments.inputs import Inputs, PictureFinder
     from xai_notebook.arguments.options import Options
     from xai_notebook.client.transport.retry import Attempt
-    from xai_notebook.generation.backends import Route
+    from xai_notebook.generation.backends import PromptRewriter, Route
+    from xai_notebook.generation.budget import Limits
+    from xai_notebook.generation.bundles import BundleLookup
+    from xai_notebook.generation.ingest import Ingest
+    from xai_notebook.generation.replay import SlotClaims
     from xai_notebook.pictures.results import Maker
 
     _Make = Callable[..., "Call"]
@@ -152,6 +157,12 @@ class Call:
         chosen: For each request of a comparison, its value on every axis.
         announced: Notes that are shown once per kernel.
         spoil: Called when the images cannot be shown.
+        claims: Claims the slots of the call.
+        limits: Spending limits of the call.
+        bundles: The bundles in the notebook's folder, which are searched after the library.
+        ingest: Saves the replies and loads stored images.
+        rewriter: Rewrites the prompts; None: they are sent as the user wrote them.
+        pace: Pace of the requests, while many are running.
     """
 
     options: Options
@@ -166,6 +177,12 @@ class Call:
     chosen: tuple[tuple[str, ...], ...] = ()
     announced: list[str] = field(default_factory=list)
     spoil: Callable[[], None] | None = None
+    claims: SlotClaims = field(init=False, repr=False)
+    limits: Limits = field(init=False, repr=False)
+    bundles: BundleLookup = field(init=False, repr=False)
+    ingest: Ingest = field(init=False, repr=False)
+    rewriter: PromptRewriter | None = field(default=None, init=False, repr=False)
+    pace: Pace | None = field(default=None, init=False, repr=False)
 
     def peek(self, most: int) -> tuple[ImageRequest, ...]:
         """Return the first requests without consuming them.

@@ -1,4 +1,4 @@
-"""Run a call: get its images from the library, from bundles and from the server."""
+"""Get the images of calls from the library, from bundles and from the server."""
 
 from __future__ import annotations
 
@@ -37,11 +37,8 @@ if TYPE_CHECKING:
     from xai_notebook.client.response import ImageResponse
     from xai_notebook.client.transport.retry import Attempt
     from xai_notebook.generation.backends import Backend, Flight, PromptRewriter
-    from xai_notebook.generation.budget import Estimate, Limits, Reservation
-    from xai_notebook.generation.bundles import BundleLookup
+    from xai_notebook.generation.budget import Estimate, Reservation
     from xai_notebook.generation.call import Call
-    from xai_notebook.generation.ingest import Ingest
-    from xai_notebook.generation.replay import SlotClaims
     from xai_notebook.library import Library, StoredImages
     from xai_notebook.library.records import ImageSlot
     from xai_notebook.library.replies import ReplyWriter
@@ -124,36 +121,24 @@ class _Redo(NamedTuple):
     slot: ImageSlot
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Generator:
-    """Gets the images of one call.
+    """Gets the images of all calls that use one server and one library.
+
+    It has no state of a single call: every method takes an opened `Call`.
 
     Attributes:
-        call: The call.
         backend: The server.
         home: The library; it saves replies even if its database cannot be opened.
-        claims: Claims the slots of the call.
-        limits: Spending limits of the call.
-        bundles: The bundles in the notebook's folder, which are searched after the library.
-        ingest: Saves the replies and loads stored images.
-        rewriter: Rewrites the prompts; None: they are sent as the user wrote them.
         reopen: Blocking function that imports replies which another process received before it
             died.
-        pace: Pace of the requests, while many are running.
     """
 
-    call: Call
     backend: Backend
     home: Library
-    claims: SlotClaims
-    limits: Limits
-    bundles: BundleLookup
-    ingest: Ingest
-    rewriter: PromptRewriter | None
     reopen: Callable[[Configuration], object]
-    pace: Pace | None = None
 
-    async def answer(self) -> None:
+    async def answer(self, call: Call) -> None:
         """Get the images from the library or the server, and put them in `call.progress`.
 
         The first slot is claimed before anything is awaited, so that calls which run one after the
@@ -164,21 +149,21 @@ class Generator:
                 them are raised.
         """
         try:
-            if self.call.many:
-                await self._answer_each()
+            if call.many:
+                await self._answer_each(call)
             else:
-                claimed = await self._claim(next(self.call.requests))
-                self.call.progress.answered(0, await self._answer(claimed))
-            if self.call.options.redo:
-                await self._redo_answered()
+                claimed = await self._claim(call, next(call.requests))
+                call.progress.answered(0, await self._answer(call, claimed))
+            if call.options.redo:
+                await self._redo_answered(call)
         finally:
-            if self.ingest.shown:
-                await self.ingest.remember_shown()
-        self.claims.complete = self.call.progress.complete
+            if call.ingest.shown:
+                await call.ingest.remember_shown()
+        call.claims.complete = call.progress.complete
 
     # Many requests
 
-    async def _answer_each(self) -> None:
+    async def _answer_each(self, call: Call) -> None:
         """Run the requests of a call, several at a time, as far as possible.
 
         Raises:
@@ -186,31 +171,31 @@ class Generator:
                 rate limit lets nothing through: no further prompt could succeed. Or reading the
                 requests failed.
         """
-        concurrency = self.call.configuration.concurrency
-        pace = self.pace = Pace.of(self.call.configuration)
+        concurrency = call.configuration.concurrency
+        pace = call.pace = Pace.of(call.configuration)
         # Twice as many workers: while one saves its reply, another can send a request.
-        workers = [asyncio.ensure_future(self._work(pace)) for _ in range(2 * concurrency)]
+        workers = [asyncio.ensure_future(self._work(call, pace)) for _ in range(2 * concurrency)]
         try:
             await asyncio.gather(*workers)
         finally:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
-            self.pace = None
+            call.pace = None
         if pace.unread is not None:
             raise XaiError(f"{pace.unread} Earlier prompts keep their pictures.") from pace.unread
-        if pace.refused is not None and not self.call.progress.done:
+        if pace.refused is not None and not call.progress.done:
             raise pace.refused
 
-    async def _work(self, pace: Pace) -> None:
+    async def _work(self, call: Call, pace: Pace) -> None:
         """Run requests one after the other until the last, or until a limit is reached."""
-        progress = self.call.progress
-        while not (self.call.lazy and progress.unsent):
-            if (numbered := await pace.take(self.call)) is None:
+        progress = call.progress
+        while not (call.lazy and progress.unsent):
+            if (numbered := await pace.take(call)) is None:
                 return
             number, request = numbered
             try:
-                images, failed = await self._answer_one(request, pace)
+                images, failed = await self._answer_one(call, request, pace)
             except (BudgetError, NotKeptError) as error:
                 pace.refused = pace.refused or error
                 if isinstance(error, NotKeptError):
@@ -219,14 +204,16 @@ class Generator:
             else:
                 progress.answered(number, images, failed=failed)
 
-    async def _answer_one(self, request: ImageRequest, pace: Pace) -> tuple[list[Picture], bool]:
+    async def _answer_one(
+        self, call: Call, request: ImageRequest, pace: Pace
+    ) -> tuple[list[Picture], bool]:
         """Return the images of one request, or one card with the cause of its failure."""
         failure: XaiError | None = None
-        claimed = await self._claim(request)
+        claimed = await self._claim(call, request)
         succeeded = pace.succeeded
         for _ in range(_ROUNDS):
             try:
-                images = await self._answer(claimed)
+                images = await self._answer(call, claimed)
             except RateLimitError as error:
                 failure = error
                 pace.slow_down()
@@ -251,7 +238,7 @@ class Generator:
     # Slots
 
     async def _claim(
-        self, request: ImageRequest, rest: Estimate | None = None,
+        self, call: Call, request: ImageRequest, rest: Estimate | None = None,
         lookup: _Lookup | None = None,
     ) -> ClaimedRequest:  # fmt: skip
         """Return a request with its slot. Equal requests get slots in the order of the calls.
@@ -264,6 +251,7 @@ class Generator:
         The slot is therefore claimed after the rewrite, and equal prompts wait for each other.
 
         Args:
+            call: The call of the request.
             request: The request as the user wrote it.
             rest: Returns the expected cost of everything but the rewrite; default: the cost of the
                 images.
@@ -272,39 +260,40 @@ class Generator:
         Raises:
             BudgetError: Rewriting the prompt and making the images would exceed a limit.
         """
-        if (rewriter := self.rewriter) is None:
-            return self._claimed(request)
+        if (rewriter := call.rewriter) is None:
+            return self._claimed(call, request)
         fingerprint = request.fingerprint(self.backend.kind, self.backend.host)
-        images_cost = rest or partial(self._images_cost, request, request.n)
+        images_cost = rest or partial(self._images_cost, call, request, request.n)
 
         async def whole_cost() -> list[Amount | None]:
-            if self.limits.name is None:
+            if call.limits.name is None:
                 return [FREE, FREE]
-            return [await self._rewrites_cost(rewriter, 1), *await images_cost()]
+            return [await self._rewrites_cost(call, rewriter, 1), *await images_cost()]
 
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self.backend.flights.hold(f"claim-{fingerprint}"))
-            if self.call.options.reuse and await rewriter.recall(request) is None:
+            if call.options.reuse and await rewriter.recall(request) is None:
                 # Only one of the processes that share a home rewrites the prompt.
-                await stack.enter_async_context(self._once(f"rewrite-{fingerprint}"))
-            lookup = await self._look(request, lookup)
+                await stack.enter_async_context(self._once(call, f"rewrite-{fingerprint}"))
+            lookup = await self._look(call, request, lookup)
             if lookup.claimed is not None:
                 return lookup.claimed
-            rewrite, images = await self.limits.reserve(whole_cost)
+            rewrite, images = await call.limits.reserve(whole_cost)
             try:
                 rewritten, extra = await rewriter.rewrite(request, rewrite)
                 self.backend.prices.note_rewrite(rewriter.model, extra)
-                self.call.progress.charged(extra)
+                call.progress.charged(extra)
             except BaseException:
                 images.waive()
                 await images.close()
                 raise
             finally:
                 await rewrite.close()
-            return self._claimed(rewritten, extra, [images], written=lookup.written)
+            return self._claimed(call, rewritten, extra, [images], written=lookup.written)
 
     def _claimed(
         self,
+        call: Call,
         request: ImageRequest,
         extra_usd: float | None = 0.0,
         reserved: Sequence[Reservation] = (),
@@ -318,19 +307,19 @@ class Generator:
         rewritten, if it has a slot.
         """
         fingerprint = key or request.fingerprint(self.backend.kind, self.backend.host)
-        options, n = self.call.options, request.n
+        options, n = call.options, request.n
         if written is not None:
             claim = written.claim
         elif options.reuse:  # any stored image of an equal request can answer
             slot = Slot(bytes.fromhex(fingerprint)[:16], 0)
             claim = Claim(slot, 0, n, needs_new=False, after=0, before=None)
         else:
-            fresh = self.call.fresh and not options.replay
-            claim = self.claims.claim(fingerprint, n, fresh=fresh, keep=bool(options.redo))
+            fresh = call.fresh and not options.replay
+            claim = call.claims.claim(fingerprint, n, fresh=fresh, keep=bool(options.redo))
         packed = None if written is None else written.packed
         return ClaimedRequest(request, fingerprint, claim, extra_usd, [*reserved], packed)
 
-    async def claim_all(self, requests: Sequence[ImageRequest]) -> list[ClaimedRequest]:
+    async def claim_all(self, call: Call, requests: Sequence[ImageRequest]) -> list[ClaimedRequest]:
         """Return the requests of a job with their slots.
 
         A prompt is rewritten only if the rest of the job is within every limit: all remaining
@@ -339,88 +328,94 @@ class Generator:
         Raises:
             BudgetError: The job would exceed a limit. Prompts already rewritten are stored.
         """
-        if (rewriter := self.rewriter) is None or self.call.options.replay:
-            return [await self._claim(request) for request in requests]
+        if (rewriter := call.rewriter) is None or call.options.replay:
+            return [await self._claim(call, request) for request in requests]
         claimed: dict[int, ClaimedRequest] = {}
         to_make: list[tuple[ImageRequest, int]] = []
         prompts: dict[str, int] = {}  # prompts to rewrite; equal prompts are rewritten once
         lookups: list[_Lookup] = []
         for number, request in enumerate(requests):
-            lookup = await self._look(request)
+            lookup = await self._look(call, request)
             lookups.append(lookup)
             if lookup.claimed is None:
                 prompts.setdefault(request.prompt, number)
                 to_make.append((request, request.n))
                 continue
             known = claimed[number] = lookup.claimed
-            stored = [] if known.claim.needs_new and self.call.fresh else await self.recall(known)
+            stored = [] if known.claim.needs_new and call.fresh else await self.recall(call, known)
             to_make.append((known.request, request.n - len(stored)))
 
         async def rest() -> list[Amount | None]:
             left = sum(first > number for first in prompts.values())
-            rewrites = await self._rewrites_cost(rewriter, left)
-            images = await self.backend.prices.images(to_make, self.ingest.library)
+            rewrites = await self._rewrites_cost(call, rewriter, left)
+            images = await self.backend.prices.images(to_make, call.ingest.library)
             return [total([rewrites, images])]
 
         for number, request in enumerate(requests):
             if number not in claimed:
-                claimed[number] = await self._claim(request, rest, lookups[number])
+                claimed[number] = await self._claim(call, request, rest, lookups[number])
                 await self._free(claimed[number])  # the money is reserved again with the job
         return [claimed[number] for number in range(len(requests))]
 
     # Prompts that are rewritten first
 
-    async def _look(self, request: ImageRequest, former: _Lookup | None = None) -> _Lookup:
+    async def _look(
+        self, call: Call, request: ImageRequest, former: _Lookup | None = None
+    ) -> _Lookup:
         """Look up a request and its rewritten prompt, without sending it to a chat model.
 
         The rewritten prompt of a bundle or of an untrusted library is never sent, because its
         author is unknown. Its pictures can still answer the request as the user wrote it.
         `former` is the result of an earlier call, which may have claimed the slot.
         """
-        if (rewriter := self.rewriter) is None:
-            return _Lookup(self._claimed(request))
+        if (rewriter := call.rewriter) is None:
+            return _Lookup(self._claimed(call, request))
         known = await rewriter.recall(request)
         if former is not None:
             written = former.written
         else:
-            written = await self._look_elsewhere(rewriter, request, known)
+            written = await self._look_elsewhere(call, rewriter, request, known)
         if known is not None:
-            return _Lookup(self._claimed(known, written=written))
-        replay = self.call.options.replay
+            return _Lookup(self._claimed(call, known, written=written))
+        replay = call.options.replay
         complete = written is not None and len(written.packed or ()) == request.n
         if written is not None and complete and (replay or not written.claim.needs_new):
             return _Lookup(written)
         if replay:
-            return _Lookup(self._claimed(request, written=written))
+            return _Lookup(self._claimed(call, request, written=written))
         return _Lookup(None, written)
 
     async def _look_elsewhere(
-        self, rewriter: PromptRewriter, request: ImageRequest, known: ImageRequest | None
+        self,
+        call: Call,
+        rewriter: PromptRewriter,
+        request: ImageRequest,
+        known: ImageRequest | None,
     ) -> ClaimedRequest | None:
         """Return a request with its slot and the pictures whose prompt was rewritten elsewhere.
 
         The pictures come from bundles and from an untrusted library; None: they have none. `known`
         is the request with this library's own rewritten prompt.
         """
-        options, model, n = self.call.options, rewriter.model, request.n
-        texts = await asyncio.to_thread(self.bundles.rewrites_of, request, model)
+        options, model, n = call.options, rewriter.model, request.n
+        texts = await asyncio.to_thread(call.bundles.rewrites_of, request, model)
         foreign = None if known is not None else await rewriter.look_up(request)
         if not (texts or foreign) or (known is not None and known.prompt in texts):
             return None
         # No sent request has this fingerprint, so the library has no images for it.
         key = f"{request.fingerprint(self.backend.kind, self.backend.host)} rewritten by {model}"
-        written = self._claimed(request, key=hashlib.sha256(key.encode()).hexdigest())
+        written = self._claimed(call, request, key=hashlib.sha256(key.encode()).hexdigest())
         packed: list[Picture] = []
         own_place = None if options.reuse else written.claim.slot.place
         for place in (own_place, None) if options.replay else (own_place,):
             stored: list[Picture] = []
             if foreign is not None:
                 fingerprint = foreign.fingerprint(self.backend.kind, self.backend.host)
-                query = SlotQuery(fingerprint, place, n, notebook=self.ingest.notebook)
-                stored = (await self.ingest.find(query, foreign)).pictures
+                query = SlotQuery(fingerprint, place, n, notebook=call.ingest.notebook)
+                stored = (await call.ingest.find(query, foreign)).pictures
             rewritten = replace(request, rewrite_model=model)
-            packed = await self.bundles.fill(
-                stored, rewritten, place, self.call.progress, rewrite_model=model
+            packed = await call.bundles.fill(
+                stored, rewritten, place, call.progress, rewrite_model=model
             )
             if len(packed) == n:
                 break
@@ -428,29 +423,31 @@ class Generator:
 
     # Expected costs
 
-    async def _rewrites_cost(self, rewriter: PromptRewriter, count: int) -> Amount:
-        library = self.ingest.library
+    async def _rewrites_cost(self, call: Call, rewriter: PromptRewriter, count: int) -> Amount:
+        library = call.ingest.library
         ticks, confirmed = await self.backend.prices.rewrite(rewriter.model, library)
         return Amount(ticks * count, confirmed or not count)
 
-    async def _images_cost(self, request: ImageRequest, count: int) -> list[Amount | None]:
+    async def _images_cost(
+        self, call: Call, request: ImageRequest, count: int
+    ) -> list[Amount | None]:
         """Return the expected cost of images; None: no price is known.
 
         Without a limit, prices are not requested from the server.
         """
-        if self.limits.name is None:
+        if call.limits.name is None:
             return [FREE]
-        return [await self.backend.prices.image(request, count, self.ingest.library)]
+        return [await self.backend.prices.image(request, count, call.ingest.library)]
 
     # One request
 
-    async def _answer(self, claimed: ClaimedRequest) -> list[Picture]:
+    async def _answer(self, call: Call, claimed: ClaimedRequest) -> list[Picture]:
         """Return the images of a request, with a card for each missing image.
 
         Raises:
             XaiError: The request failed without any image. It can be sent again.
         """
-        request, claim, options = claimed.request, claimed.claim, self.call.options
+        request, claim, options = claimed.request, claimed.claim, call.options
         async with contextlib.AsyncExitStack() as stack:
             if claimed.reserved:
                 stack.push_async_callback(self._free, claimed)  # stored images cost nothing
@@ -458,22 +455,22 @@ class Generator:
                 await asyncio.wait({saving})
             stored: list[Picture] = []
             if claim.needs_new and not options.replay:
-                self.claims.begin(claim, await self.ingest.newest())
+                call.claims.begin(claim, await call.ingest.newest())
             else:
-                stored = await self.recall(claimed)
+                stored = await self.recall(call, claimed)
             flight: Flight | None = None
             if options.reuse and len(stored) < request.n:
                 # The task or process that makes these images may wait for this money.
                 await self._free(claimed)
-                flight = await stack.enter_async_context(self._once(claimed.fingerprint))
-                stored = await self.recall(claimed)
-                stored = _with_unsaved(self.call, stored, flight, request.n)
+                flight = await stack.enter_async_context(self._once(call, claimed.fingerprint))
+                stored = await self.recall(call, claimed)
+                stored = _with_unsaved(call, stored, flight, request.n)
             missing = sorted({*range(request.n)} - {picture.position for picture in stored})
             if request.share and not options.replay:
-                sharing = (self.ingest.share(picture, request.share) for picture in stored)
+                sharing = (call.ingest.share(picture, request.share) for picture in stored)
                 stored = [*await asyncio.gather(*sharing)]
             if missing:
-                new = await self._make(claimed, missing)
+                new = await self._make(call, claimed, missing)
                 extra = share(claimed.extra_usd, len(new))
                 new = [replace(each, cost_usd=add_costs(each.cost_usd, extra)) for each in new]
                 stored = sorted([*stored, *new], key=lambda picture: picture.position)
@@ -489,65 +486,66 @@ class Generator:
             await reservation.close()
 
     @contextlib.asynccontextmanager
-    async def _once(self, key: str) -> AsyncIterator[Flight]:
+    async def _once(self, call: Call, key: str) -> AsyncIterator[Flight]:
         """Wait until no other task or process with the same home works on a key."""
-        library = self.ingest.library
+        library = call.ingest.library
         folder = None if library is None or library.read_only else library.home / "locks"
         async with self.backend.flights.hold(key, folder) as flight:
             if flight.inherited:  # the former owner died, perhaps with a reply in the spool
                 self.home.overdue = True
                 with contextlib.suppress(LibraryError):
-                    await asyncio.to_thread(self.reopen, self.call.configuration)
+                    await asyncio.to_thread(self.reopen, call.configuration)
             yield flight
 
     # From the library and bundles
 
-    async def recall(self, claimed: ClaimedRequest) -> list[Picture]:
+    async def recall(self, call: Call, claimed: ClaimedRequest) -> list[Picture]:
         """Return the stored images of a request, whether its cell has shown them or not.
 
         Raises:
             LibraryError: The call has `replay`, and images are missing.
         """
         claim, n = claimed.claim, claimed.request.n
-        if self.call.options.replay:
+        if call.options.replay:
             for place in (claim.slot.place, None):  # if its own slot is incomplete, use any slot
-                pictures = await self._find(claimed, place)
+                pictures = await self._find(call, claimed, place)
                 if len(pictures) == n:
                     return pictures
             raise LibraryError(
                 f"The library has {len(pictures)} of the {n} images, and --replay generates none. "
                 "Without --replay, or with --reuse instead, the rest is generated."
-                + "".join(f" {sentence}" for sentence in self.bundles.refusals())
+                + "".join(f" {sentence}" for sentence in call.bundles.refusals())
             )
-        if self.call.options.reuse:
+        if call.options.reuse:
             try:
-                return await self._find(claimed, None)
+                return await self._find(call, claimed, None)
             except LibraryError as error:
-                self.call.progress.note(f"Stored images are not looked up: {error}")
+                call.progress.note(f"Stored images are not looked up: {error}")
                 return []
-        return await self._find(claimed, claim.slot.place, claim.after)
+        return await self._find(call, claimed, claim.slot.place, claim.after)
 
     async def _find(
-        self, claimed: ClaimedRequest, place: int | None, after: int = 0
+        self, call: Call, claimed: ClaimedRequest, place: int | None, after: int = 0
     ) -> list[Picture]:
         """Return the stored images of a slot, completed from bundles.
 
         Args:
+            call: The call of the request.
             claimed: The request.
             place: Place of the slot; None: any.
             after: Only images with a larger `id` answer; bundles only answer with 0.
         """
-        request, ingest = claimed.request, self.ingest
+        request, ingest = claimed.request, call.ingest
         query = SlotQuery(claimed.fingerprint, place, request.n, after, notebook=ingest.notebook)
         found = await ingest.find(query, request)
-        pictures = found.pictures if after else await self._fill(claimed, found, place)
+        pictures = found.pictures if after else await self._fill(call, claimed, found, place)
         # With `replay`, the images of an incomplete slot are not shown.
-        if found.elsewhere and (len(pictures) == request.n or not self.call.options.replay):
+        if found.elsewhere and (len(pictures) == request.n or not call.options.replay):
             await ingest.note_shown(query, found, pictures)
         return pictures
 
     async def _fill(
-        self, claimed: ClaimedRequest, found: StoredImages, place: int | None
+        self, call: Call, claimed: ClaimedRequest, found: StoredImages, place: int | None
     ) -> list[Picture]:
         """Return stored images, completed from bundles.
 
@@ -558,35 +556,35 @@ class Generator:
         if claimed.packed is not None:
             own = _merged(own, claimed.packed)
         else:
-            own = await self.bundles.fill(own, claimed.request, place, self.call.progress)
+            own = await call.bundles.fill(own, claimed.request, place, call.progress)
         return _merged(own, others) if others else own
 
     # From the server
 
     async def _make(
-        self, claimed: ClaimedRequest, missing: Sequence[int], *, redo: bool = False
+        self, call: Call, claimed: ClaimedRequest, missing: Sequence[int], *, redo: bool = False
     ) -> list[Picture]:
         """Generate the images at some positions and save them; `redo`: they replace others."""
         request, slot, count = claimed.request, claimed.claim.slot, len(missing)
         place = {"fingerprint": claimed.fingerprint, "place": slot.place, "redo": redo}
-        writer = self.ingest.expect(request, missing, place)
+        writer = call.ingest.expect(request, missing, place)
         try:
-            sent, cost = await self._buy(claimed, count, writer)
+            sent, cost = await self._buy(call, claimed, count, writer)
         except BaseException:
             writer.abandon()
             raise
         if not self.backend.free:
             self.backend.prices.note_image(request, count, cost)
-        self.call.progress.charged(cost)
+        call.progress.charged(cost)
         responses = kept(sent, count)
         if len(sent) > count:
-            self.call.progress.note(
+            call.progress.note(
                 f"The server sent {len(sent):,} images instead of {count}; {len(responses)} are "
                 "kept."
             )
         # The reply is saved even if the call is cancelled meanwhile.
         keeping = self.backend.keeping
-        saving = keeping[slot] = asyncio.ensure_future(self.ingest.keep(responses, writer))
+        saving = keeping[slot] = asyncio.ensure_future(call.ingest.keep(responses, writer))
         saving.add_done_callback(lambda _: keeping.pop(slot, None))
         try:
             return await asyncio.shield(saving)
@@ -595,20 +593,20 @@ class Generator:
             raise
 
     async def _buy(
-        self, claimed: ClaimedRequest, count: int, writer: ReplyWriter
+        self, call: Call, claimed: ClaimedRequest, count: int, writer: ReplyWriter
     ) -> tuple[Sequence[ImageResponse], float | None]:
         """Send a request within the limits, and return its images and their cost."""
         request = claimed.request
         if claimed.reserved:
             reservation = claimed.reserved.pop()
         else:
-            cost_of = partial(self._images_cost, request, count)
-            (reservation,) = await self.limits.reserve(cost_of)
+            cost_of = partial(self._images_cost, call, request, count)
+            (reservation,) = await call.limits.reserve(cost_of)
         try:
             # Reserve money before disk space in every call; otherwise two calls could deadlock.
-            await self.ingest.check_room(writer)
-            self.call.progress.to_make += count
-            sent = await self._send(request, count, writer)
+            await call.ingest.check_room(writer)
+            call.progress.to_make += count
+            sent = await self._send(call, request, count, writer)
             cost = sent[0].cost_usd if sent else writer.cost_usd
             reservation.settle(cost, writer.reply_id)
         except BaseException as error:
@@ -621,13 +619,13 @@ class Generator:
         return sent, cost
 
     async def _send(
-        self, request: ImageRequest, n: int, writer: ReplyWriter
+        self, call: Call, request: ImageRequest, n: int, writer: ReplyWriter
     ) -> Sequence[ImageResponse]:
         """Send a request, as soon as the pace of the call allows."""
-        pace = self.pace
+        pace = call.pace
 
         def note(attempt: Attempt) -> None:
-            self.call.progress.on_attempt(attempt)
+            call.progress.on_attempt(attempt)
             if pace is not None:
                 pace.on_attempt(attempt)
 
@@ -635,58 +633,59 @@ class Generator:
         async with pace.under_way if pace is not None else contextlib.nullcontext():
             if pace is not None:
                 await pace.wait()
-                self.ingest.check_kept()
+                call.ingest.check_kept()
             send = partial(
                 self.backend.client.image.send,
-                timeout=self.call.options.timeout,
+                timeout=call.options.timeout,
                 on_attempt=note,
                 on_reply=writer,
             )
             request = replace(request, n=n)
             writer.sent = True
-            if self.call.many and request.inputs and (library := self.ingest.library) is not None:
+            if call.many and request.inputs and (library := call.ingest.library) is not None:
                 return await self.backend.inputs.send(request, send, library.uploads)
             return await send(request)
 
     # Redo
 
-    async def _redo_answered(self) -> None:
+    async def _redo_answered(self, call: Call) -> None:
         """Regenerate the images that `--redo` names, after the call has all images."""
-        results = self.call.progress.results
+        results = call.progress.results
         images = [(number, i) for number in sorted(results) for i in range(len(results[number]))]
-        check_redo(self.call.options.redo, len(images))
+        check_redo(call.options.redo, len(images))
         chosen = {}
-        for index in self.call.options.redo:
+        for index in call.options.redo:
             number, i = images[index]
             if results[number][i].replayed:  # an image just generated is new already
                 chosen[index] = results[number][i]
-        for index, picture in (await self.redo(chosen)).items():
+        for index, picture in (await self.redo(call, chosen)).items():
             number, i = images[index]
             if not picture.replayed and all(each.replayed for each in results[number]):
-                self.call.progress.replayed -= 1
+                call.progress.replayed -= 1
             results[number] = [*results[number][:i], picture, *results[number][i + 1 :]]
 
-    async def redo(self, pictures: Mapping[int, Picture]) -> dict[int, Picture]:
+    async def redo(self, call: Call, pictures: Mapping[int, Picture]) -> dict[int, Picture]:
         """Return regenerated pictures; those that an earlier pass regenerated are replayed.
 
         Args:
+            call: The call of the pictures.
             pictures: The current pictures by their indices in the user's batch.
 
         Raises:
             OptionError: A picture is not in the library, or was made elsewhere.
             XaiError: A request failed. The images of the other requests are in the library.
         """
-        library = self.ingest.library
+        library = call.ingest.library
         if library is None:
             raise OptionError("Images can be regenerated only while the library can be opened.")
         missing: dict[tuple[str, int], list[_Redo]] = {}
         done = {}
         for each in await asyncio.to_thread(self._find_slots, pictures, library):
-            if await self._claim_redo(each, library):
+            if await self._claim_redo(call, each, library):
                 missing.setdefault((each.slot.fingerprint, each.slot.place), []).append(each)
             else:
                 done[each.number] = each.picture
-        remaking = (self._remake(group) for group in missing.values())
+        remaking = (self._remake(call, group) for group in missing.values())
         for result in await asyncio.gather(*remaking, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
@@ -712,28 +711,30 @@ class Generator:
             found.append(_Redo(index, picture, slot))
         return found
 
-    async def _claim_redo(self, redo: _Redo, library: Library) -> bool:
+    async def _claim_redo(self, call: Call, redo: _Redo, library: Library) -> bool:
         """Claim the slot of a redo; False: an earlier pass has already regenerated the picture."""
         slot = redo.slot
         key = f"redo {slot.fingerprint} {slot.place} {slot.position}"
         fingerprint = hashlib.sha256(key.encode()).hexdigest()
-        claim = self.claims.claim(fingerprint, 1, fresh=False)
+        claim = call.claims.claim(fingerprint, 1, fresh=False)
         if claim.needs_new:
-            self.claims.begin(claim, await asyncio.to_thread(library.newest))
+            call.claims.begin(claim, await asyncio.to_thread(library.newest))
             return True
         earlier = await asyncio.to_thread(
-            library.redone, slot, notebook=self.ingest.notebook, image_id=redo.picture.id or 0
+            library.redone, slot, notebook=call.ingest.notebook, image_id=redo.picture.id or 0
         )
         return len(earlier) <= claim.slot.place or earlier[-1] <= claim.after
 
-    async def _remake(self, group: list[_Redo]) -> dict[int, Picture]:
+    async def _remake(self, call: Call, group: list[_Redo]) -> dict[int, Picture]:
         """Regenerate images of one slot with one request."""
         group = sorted(group, key=lambda redo: redo.slot.position)
         slot, request = group[0].slot, group[0].picture.request
         key = Slot(bytes.fromhex(slot.fingerprint)[:16], slot.place)
         claim = Claim(key, 0, request.n, needs_new=True, after=0, before=None)
         claimed = ClaimedRequest(request, slot.fingerprint, claim)
-        pictures = await self._make(claimed, [redo.slot.position for redo in group], redo=True)
+        pictures = await self._make(
+            call, claimed, [redo.slot.position for redo in group], redo=True
+        )
         pictures.sort(key=lambda picture: picture.position)
         return {
             redo.number: replace(picture, replayed=False)
@@ -744,6 +745,7 @@ class Generator:
 
     async def plan(
         self,
+        call: Call,
         requests: Sequence[ImageRequest],
         *,
         more: bool,
@@ -753,6 +755,7 @@ class Generator:
         """Return the plan of the call. The call can still be run, once its claims are released.
 
         Args:
+            call: The call.
             requests: The first requests of the call, as the user wrote them.
             more: Whether the call has more requests.
             budget: The current budget; None: no budget is set.
@@ -761,15 +764,15 @@ class Generator:
         Raises:
             XaiError: The prices cannot be read from the server.
         """
-        options, prices = self.call.options, self.backend.prices
+        options, prices = call.options, self.backend.prices
         if (failure := self.home.failure) is not None:
-            self.call.progress.note(f"Stored images are not looked up: {failure}")
+            call.progress.note(f"Stored images are not looked up: {failure}")
         found: list[_Availability] | None = None
         if not more and len(requests) <= _MOST_LOOKED_UP:
-            found = await self._count_available(requests, count_ordered)
+            found = await self._count_available(call, requests, count_ordered)
         costs: list[float | None] = [0.0] * len(requests)
         if not options.replay:
-            costs = await self._expected_costs(requests, found)
+            costs = await self._expected_costs(call, requests, found)
         existing = sum(each.stored + each.ordered for each in found or ())
         images = sum(request.n for request in requests)
         nothing_to_make = options.replay or (existing == images and not more)
@@ -783,26 +786,26 @@ class Generator:
                 listed[model] = None
         plan = Plan(
             requests=tuple(requests),
-            backend=self.call.route.backend,
-            host=self.call.route.host,
+            backend=call.route.backend,
+            host=call.route.host,
             prices=listed,
             expected=costs,
             stored=None if found is None else [each.stored for each in found],
             ordered=sum(each.ordered for each in found or ()),
             rewriter=options.rewrite or None,
             budget=budget,
-            notes=tuple(self.call.progress.notes),
+            notes=tuple(call.progress.notes),
             more=more,
         )
-        return replace(plan, notes=(*plan.notes, *_refusals(self.call, plan)))
+        return replace(plan, notes=(*plan.notes, *_refusals(call, plan)))
 
     async def _count_available(
-        self, requests: Sequence[ImageRequest], count_ordered: CountOrdered | None
+        self, call: Call, requests: Sequence[ImageRequest], count_ordered: CountOrdered | None
     ) -> list[_Availability]:
         """Return how many images of each request exist."""
-        options = self.call.options
-        all_claimed = [(await self._look(request)).claimed for request in requests]
-        counts = await self._count_stored(all_claimed)
+        options = call.options
+        all_claimed = [(await self._look(call, request)).claimed for request in requests]
+        counts = await self._count_stored(call, all_claimed)
         width = requests[0].n if requests else 1
         for index in options.redo:
             counts[index // width] = max(counts[index // width] - 1, 0)
@@ -817,15 +820,17 @@ class Generator:
             for request, claimed, count, in_jobs in each
         ]
 
-    async def _count_stored(self, all_claimed: Sequence[ClaimedRequest | None]) -> list[int]:
+    async def _count_stored(
+        self, call: Call, all_claimed: Sequence[ClaimedRequest | None]
+    ) -> list[int]:
         """Return how many images in the library and in bundles answer each request."""
-        options, counts = self.call.options, [0] * len(all_claimed)
-        if (library := self.ingest.library) is None:
+        options, counts = call.options, [0] * len(all_claimed)
+        if (library := call.ingest.library) is None:
             return counts
         queries: dict[int, tuple[ClaimedRequest, SlotQuery]] = {}
         by_then: dict[str, int] = {}
         # Running the cell of a job again makes new images only with `fresh`.
-        stored_answers = options.replay or (options.batch and not self.call.fresh)
+        stored_answers = options.replay or (options.batch and not call.fresh)
         for number, claimed in enumerate(all_claimed):
             if claimed is None or (claimed.claim.needs_new and not stored_answers):
                 continue
@@ -834,19 +839,19 @@ class Generator:
                 counts[number] = min(by_then.get(fingerprint, 0), n)
                 by_then[fingerprint] = max(by_then.get(fingerprint, 0), n)
             place = None if options.reuse or options.replay else claim.slot.place
-            query = SlotQuery(fingerprint, place, n, claim.after, notebook=self.ingest.notebook)
+            query = SlotQuery(fingerprint, place, n, claim.after, notebook=call.ingest.notebook)
             queries[number] = claimed, query
         found = await asyncio.to_thread(library.look_up, [query for _, query in queries.values()])
         for (number, (claimed, query)), stored in zip(queries.items(), found, strict=True):
-            pictures = await self._fill(claimed, stored, query.place)
+            pictures = await self._fill(call, claimed, stored, query.place)
             counts[number] = min(max(counts[number], len(pictures)), claimed.request.n)
         return counts
 
     async def _expected_costs(
-        self, requests: Sequence[ImageRequest], found: Sequence[_Availability] | None
+        self, call: Call, requests: Sequence[ImageRequest], found: Sequence[_Availability] | None
     ) -> list[float | None]:
         """Return the expected cost of each request in US dollars; None: the price is unknown."""
-        prices, library, rewriter = self.backend.prices, self.ingest.library, self.rewriter
+        prices, library, rewriter = self.backend.prices, call.ingest.library, call.rewriter
         rewrite = None if rewriter is None else await prices.rewrite(rewriter.model, library)
         known: dict[tuple[PriceKey, int], float | None] = {}
         rewritten: set[str] = set()
@@ -860,7 +865,7 @@ class Generator:
                 costs.append(0.0)
                 continue
             # A job sends a separate request for each image, with all input images.
-            together = 1 if self.call.options.batch else count
+            together = 1 if call.options.batch else count
             kind = PriceKey.of(request), together
             if kind not in known:
                 known[kind] = await prices.image_usd(request, together, library)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from xai_notebook.arguments.options import Options
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.wire import ImageGenerationModel
-    from xai_notebook.generation.backends import Backend
+    from xai_notebook.generation.backends import Backend, Route
     from xai_notebook.generation.jobs.job import BatchJob
     from xai_notebook.generation.jobs.poller import JobPoller
     from xai_notebook.generation.replay import SlotClaims
@@ -87,6 +87,7 @@ class Session:
         self._kernel = Counter(None, _BUDGET)
         self._shared: tuple[BudgetLimit, Library, SharedBudget] | None = None
         self._noticed: set[str] = set()
+        self._generators: dict[tuple[Route, Library], Generator] = {}
         self._manager: JobManager | None = None
         self._bundles = BundleFolder()
         self._shown: dict[Path, set[int]] = {}
@@ -167,6 +168,7 @@ class Session:
         manager, self._manager = self._manager, None
         if manager is not None:
             self.loop.run(manager.close())
+        self._generators.clear()
         self.backends.close()
         self.loop.stop()
         self._opening = asyncio.Lock()  # the old lock belongs to the loop that has ended
@@ -198,7 +200,7 @@ class Session:
         with self.cells.ask() if claims is None else nullcontext(claims) as slots:
             generator = await self._open(call, slots)
             try:
-                await generator.answer()
+                await generator.answer(call)
             finally:
                 pictures = call.progress.collected()
                 shown = self._shown.setdefault(call.configuration.home, set())
@@ -207,9 +209,9 @@ class Session:
                 await self._announce(call, generator.home, new=new)
 
     async def _open(self, call: Call, claims: SlotClaims, *, spends: bool = True) -> Generator:
-        """Connect to the server of a call, open its library, and return the call's generator.
+        """Connect to the server of a call, open its library, and return the generator for both.
 
-        `spends` tells whether the limits apply.
+        `claims` claims the slots of the call; `spends` tells whether the limits apply.
 
         Raises:
             LibraryError: The call has `replay`, and the library cannot be opened.
@@ -221,19 +223,24 @@ class Session:
                 raise home.failure
             if (backend := self.backends.connected.get(route)) is None:
                 backend = await self.backends.connect(route)
-            limits = Limits(())
+            if (generator := self._generators.get((route, home))) is None:
+                generator = Generator(backend, home, self.backends.home)
+                self._generators[route, home] = generator
+            call.limits = Limits(())
             if spends:
-                limits = self._limits(configuration, home, options.max_cost, free=route.painted)
+                free = route.painted
+                call.limits = self._limits(configuration, home, options.max_cost, free=free)
             progress, timeout = call.progress, options.timeout
-            ingest = Ingest(home, backend, progress, timeout, frontend.notebook_name())
-            rewriter = None
+            call.ingest = Ingest(home, backend, progress, timeout, frontend.notebook_name())
             if (model := options.rewrite) is not None:
-                rewriter = PromptRewriter(backend, model, ingest.library, progress, timeout)
-            call.spoil = claims.spoil
-            bundles = BundleLookup(self._bundles)
-            return Generator(
-                call, backend, home, claims, limits, bundles, ingest, rewriter, self.backends.home
+                library = call.ingest.library
+                call.rewriter = PromptRewriter(backend, model, library, progress, timeout)
+            call.claims, call.spoil, call.bundles = (
+                claims,
+                claims.spoil,
+                BundleLookup(self._bundles),
             )
+            return generator
 
     async def _announce(self, call: Call, home: Library, *, new: bool) -> None:
         """Add notes about the library and the server to a call, each once per kernel.
@@ -261,7 +268,7 @@ class Session:
         """
         generator = await self._open(call, claims)
         await self._announce(call, generator.home, new=True)
-        job = await self._jobs().prepare(generator)
+        job = await self._jobs().prepare(call, generator)
         self._prepared.add(job.name)
         return job
 
@@ -337,7 +344,7 @@ class Session:
         self, call: Call, claims: SlotClaims, chosen: Mapping[int, Picture]
     ) -> dict[int, Picture]:
         generator = await self._open(call, claims)
-        regenerated = await generator.redo(chosen)
+        regenerated = await generator.redo(call, chosen)
         claims.complete = True
         return regenerated
 
@@ -361,8 +368,8 @@ class Session:
         if not call.route.painted:
             budget = await asyncio.to_thread(self.budget, call.configuration)
         generator = await self._open(call, claims, spends=False)
-        count = partial(self._jobs().count_ordered, generator) if call.options.batch else None
-        return await generator.plan(requests, more=more, budget=budget, count_ordered=count)
+        count = partial(self._jobs().count_ordered, call) if call.options.batch else None
+        return await generator.plan(call, requests, more=more, budget=budget, count_ordered=count)
 
     def _job_limits(self, library: Library) -> Limits:
         """Return the limits of a job that is resumed without a call."""

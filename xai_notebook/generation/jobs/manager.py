@@ -90,7 +90,7 @@ class JobManager:
 
     # The job of a call
 
-    async def prepare(self, generator: Generator) -> BatchJob:
+    async def prepare(self, call: Call, generator: Generator) -> BatchJob:
         """Return the job of a call; record its new requests without sending them.
 
         Raises:
@@ -99,7 +99,7 @@ class JobManager:
                 images are missing.
             OptionError: The call has more requests than a job can have.
         """
-        call, library = generator.call, generator.ingest.library
+        library = call.ingest.library
         if library is None:
             failure = generator.home.failure
             raise LibraryError(f"Jobs are recorded in the library. {failure} Or omit --batch.")
@@ -108,7 +108,7 @@ class JobManager:
                 "Jobs are recorded in the library, and this library is read-only. Set "
                 "XAI_NOTEBOOK_HOME to a folder you can write to, or omit --batch."
             )
-        claimed = await self._claim_all(generator)
+        claimed = await self._claim_all(call, generator)
         slots = [
             JobSlot(each.key, each.request, each.position, call.chosen[n] if call.chosen else ())
             for n, requests in enumerate(_job_requests(call, request) for request in claimed)
@@ -118,7 +118,7 @@ class JobManager:
             raise OptionError("The call has no prompt. Give at least one.")
         keys = [slot.key for slot in slots]
         await self._check_kept(library, keys, fresh=call.options.fresh)
-        pollers, stored = await self._find_or_record(generator, library, claimed)
+        pollers, stored = await self._find_or_record(call, generator, library, claimed)
         for poller in pollers:
             poller.inputs = claimed[0].request.inputs
             of_job = await asyncio.to_thread(library.jobs.find, poller.job, keys)
@@ -132,12 +132,11 @@ class JobManager:
         settings = {name: getattr(call.options, name) for name in options}
         settings["notes"] = (*call.announced, *call.progress.notes)
         view = JobView(settings, stored, generator.backend.free, past, call.export)
-        generator.claims.complete = True
+        call.claims.complete = True
         return BatchJob(pollers, slots, self.maker, view)
 
-    async def _claim_all(self, generator: Generator) -> list[ClaimedRequest]:
+    async def _claim_all(self, call: Call, generator: Generator) -> list[ClaimedRequest]:
         """Read all requests of a call and return them with their slots."""
-        call = generator.call
         # The lock keeps the order of the calls. A user's generator may itself make calls: no lock.
         async with nullcontext() if call.lazy else self._reading:
             requests = await asyncio.to_thread(
@@ -147,21 +146,21 @@ class JobManager:
             raise OptionError(
                 f"A job takes at most {_MAX_REQUESTS:,} requests. Submit fewer at a time."
             )
-        return await generator.claim_all(requests)
+        return await generator.claim_all(call, requests)
 
     async def count_ordered(
-        self, generator: Generator, claimed: Sequence[ClaimedRequest | None]
+        self, call: Call, claimed: Sequence[ClaimedRequest | None]
     ) -> list[int]:
         """Return the number of images of each request that are in an open job.
 
         Args:
-            generator: The generator of a call with `batch`.
+            call: A call with `batch`.
             claimed: The requests with their slots; None: the prompt has yet to be rewritten.
 
         Raises:
             LibraryError: The library has lost a job of this kernel with some of the requests.
         """
-        call, library = generator.call, generator.ingest.library
+        library = call.ingest.library
         if library is None or call.options.replay:
             return [0] * len(claimed)
         wanted = [_job_requests(call, each) if each else [] for each in claimed]
@@ -188,38 +187,38 @@ class JobManager:
                 del self._pollers[owner, name]
 
     async def _find_or_record(
-        self, generator: Generator, library: Library, claimed: Sequence[ClaimedRequest]
+        self, call: Call, generator: Generator, library: Library, claimed: Sequence[ClaimedRequest]
     ) -> tuple[list[JobPoller], dict[str, Picture]]:
         """Return the pollers of all images that are not stored, and the stored images by key.
 
         Open jobs are read before stored images: a result that arrives in between is found twice
         rather than not at all. `JobStore.record` checks both once more.
         """
-        call = generator.call
         # With --reuse, equal requests have the same keys.
         by_request = (_job_requests(call, request) for request in claimed)
         requests = {each.key: each for each in chain.from_iterable(by_request)}
         held = [] if call.options.replay else [*requests.values()]
         while True:
             open_jobs = await asyncio.to_thread(library.jobs.open_with, held)
-            stored = await _stored(generator, claimed)
+            stored = await _stored(call, generator, claimed)
             jobs = {job.id: job for key, job in open_jobs.items() if key not in stored}
             pollers = [self._poller(library, jobs[job_id]) for job_id in sorted(jobs)]
             if [each for each in pollers if await each.is_gone(fresh=call.options.fresh)]:
                 continue  # the requests of these jobs must be submitted again
             for poller in pollers:
                 if poller.job.state == "new" and not poller.submitting and poller.budget is None:
-                    await poller.check_limits(generator.backend, generator.limits)
+                    await poller.check_limits(generator.backend, call.limits)
             known = stored.keys() | open_jobs.keys()
             new = [request for key, request in requests.items() if key not in known]
             if not new:
                 return pollers, stored
             library.check_own()
-            if (recorded := await self._record(generator, library, claimed, new)) is not None:
+            if (recorded := await self._record(call, generator, library, claimed, new)) is not None:
                 return [*pollers, recorded], stored
 
     async def _record(
         self,
+        call: Call,
         generator: Generator,
         library: Library,
         claimed: Sequence[ClaimedRequest],
@@ -227,7 +226,7 @@ class JobManager:
     ) -> JobPoller | None:
         """Record a job and reserve its price; None: new images have arrived, so look again."""
         backend, price = generator.backend, None
-        newest = await generator.ingest.newest()
+        newest = await call.ingest.newest()
 
         async def estimate() -> list[Amount | None]:
             nonlocal price
@@ -238,7 +237,7 @@ class JobManager:
             price = None if amount is None else amount.ticks / TICKS / len(new)
             return [amount and Amount(amount.ticks)]
 
-        async with generator.limits.reserved(estimate) as (reservation,):
+        async with call.limits.reserved(estimate) as (reservation,):
             try:
                 job = JobRecord(
                     name=new_job_name([request.key for request in new]),
@@ -258,10 +257,10 @@ class JobManager:
         ordered = {(request.fingerprint, request.place) for request in new}
         for each in claimed:
             is_ordered = (each.fingerprint, each.claim.slot.place) in ordered
-            if each.claim.needs_new and generator.call.fresh and is_ordered:
-                generator.claims.begin(each.claim, newest)
+            if each.claim.needs_new and call.fresh and is_ordered:
+                call.claims.begin(each.claim, newest)
         poller = self._poller(library, recorded)
-        poller.resumed, poller.budget = False, generator.limits.kernel
+        poller.resumed, poller.budget = False, call.limits.kernel
         poller.tally = RequestCounts(total=len(new))
         return poller
 
@@ -317,21 +316,23 @@ def _wants_new(call: Call, claimed: ClaimedRequest) -> bool:
     return claimed.claim.needs_new and call.fresh and not call.options.replay
 
 
-async def _stored(generator: Generator, claimed: Sequence[ClaimedRequest]) -> dict[str, Picture]:
+async def _stored(
+    call: Call, generator: Generator, claimed: Sequence[ClaimedRequest]
+) -> dict[str, Picture]:
     """Return the stored images of requests, by key."""
     stored: dict[str, Picture] = {}
 
     async def recall(request: ClaimedRequest) -> None:
-        if not _wants_new(generator.call, request):
-            for picture in await generator.recall(request):
+        if not _wants_new(call, request):
+            for picture in await generator.recall(call, request):
                 slot = request.fingerprint, request.claim.slot.place
                 stored[request_key(*slot, picture.position)] = picture
 
     for start in range(0, len(claimed), _AT_ONCE):
         await asyncio.gather(*map(recall, claimed[start : start + _AT_ONCE]))
-    if generator.ingest.shown:
-        await generator.ingest.remember_shown()
-    if claimed and not generator.call.options.replay and (days := claimed[0].request.share):
+    if call.ingest.shown:
+        await call.ingest.remember_shown()
+    if claimed and not call.options.replay and (days := claimed[0].request.share):
         for key, picture in stored.items():
-            stored[key] = await generator.ingest.share(picture, days)
+            stored[key] = await call.ingest.share(picture, days)
     return stored
