@@ -81,7 +81,7 @@ class Shop:
         self.safe.append(time.perf_counter() - begun)
         message = parse_reply(wire.ImageResponse, body)
         sent = [ImageResponse(message, index, cast("Any", None)) for index in missing]
-        await self.ingest.keep(sent, missing, arrival)
+        await self.ingest.keep(sent, arrival)
         self.kept.append(time.perf_counter() - begun)
         self.durable.append(self.synced - begun)
 

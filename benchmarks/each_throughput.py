@@ -127,11 +127,15 @@ def measure(
         tracemalloc.start()
     call = session.prepare(None, {"each": [f"a fox in field {i}" for i in range(prompts)]})
 
-    def sample_memory() -> None:
-        if call.progress.done in {prompts // 2, prompts}:
-            memory_samples.append(tracemalloc.get_traced_memory()[0] if trace else resident())
+    class Results(dict[int, Any]):
+        """Samples the memory when the first half and all of the prompts are done."""
 
-    call.progress.listener = sample_memory
+        def __setitem__(self, number: int, pictures: Any) -> None:
+            super().__setitem__(number, pictures)
+            if len(self) in {prompts // 2, prompts}:
+                memory_samples.append(tracemalloc.get_traced_memory()[0] if trace else resident())
+
+    call.progress.results = Results()
     cpu = time.process_time()
     start = time.perf_counter()
     session.loop.run(session.run(call))

@@ -267,8 +267,8 @@ print(own[0].starred, len(xai.history()))
         "set XAI_NOTEBOOK_HOME to that one."
     )
     redone = (
-        "Image 0 is not in the library, so nothing can take its place. "
-        "Run its cell again: it makes what is missing."
+        "Image 0 is not in the library, so it cannot be regenerated. Run its cell again to "
+        "generate what is missing."
     )
     assert printed[0] == "ok ['make it night']"
     assert printed[1].endswith("jpg a red fox")
@@ -346,8 +346,8 @@ print("Not in this library" in job._repr_mimebundle_()["text/html"])
         assert printed[-2:] == [f"{job.images!r} done".splitlines()[-1], "False"]
         return
     lost = (
-        f"The job {job.name} of 2 images was submitted with another library, and this one does "
-        "not know it. Set XAI_NOTEBOOK_HOME to that library."
+        f"The library in use does not contain the job {job.name} of 2 images. Set "
+        "XAI_NOTEBOOK_HOME to the library with which it was submitted."
     )
     assert printed[0].startswith("Job Not in this library: 2 images")
     assert printed[0].endswith(lost)

@@ -311,7 +311,7 @@ def test_only_a_bundle_is_overwritten(
     with pytest.raises(LibraryError, match=r"story\.xai is damaged or not a bundle"):
         xai.pack()
     assert (story / "story.xai").read_text() == "my notes"
-    with pytest.raises(OptionError, match=r"ends in \.xai"):
+    with pytest.raises(OptionError, match=r"end in \.xai"):
         xai.pack("story.zip")
     monkeypatch.delenv("JPY_SESSION_NAME")
     with pytest.raises(OptionError, match="Name the file"):

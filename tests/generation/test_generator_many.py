@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -71,9 +71,13 @@ def test_memory_stays_flat(session: Session, quick: Served) -> None:
     quick.faults.min_bytes = 400_000
     call = session.prepare(None, {"each": [f"p{i}" for i in range(60)]})
     marks: dict[int, int] = {}
-    call.progress.listener = lambda: marks.setdefault(  # type: ignore[assignment]
-        call.progress.done, tracemalloc.get_traced_memory()[0]
-    )
+
+    class Results(dict[int, Any]):
+        def __setitem__(self, number: int, pictures: Any) -> None:
+            super().__setitem__(number, pictures)
+            marks[len(self)] = tracemalloc.get_traced_memory()[0]
+
+    call.progress.results = Results()
     tracemalloc.start()
     try:
         session.loop.run(session.run(call))

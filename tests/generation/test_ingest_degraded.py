@@ -33,7 +33,7 @@ def test_previews_work_without_a_home(
     for prompt, options in (("a fox", {"n": 2}), ("a hare", {"export": tmp_path / "exported"})):
         batch: Any = session.generate(prompt, **options)
         html = batch._repr_mimebundle_()["text/html"]
-        assert html.count("Not kept anywhere") == 1
+        assert html.count("Not stored anywhere") == 1
         assert "XAI_NOTEBOOK_HOME" in html
         assert html.count("<img") == len(batch) == options.get("n", 1)
         assert all(len(image.data) > 99 for image in batch)
@@ -136,7 +136,7 @@ def test_a_quota_that_the_free_space_does_not_show(
         assert len(batch.ok) <= 3  # others are in flight while the first is saved
         assert len(quick.calls) == 1 + len(batch.ok)
         assert len(batch.notes) == 1
-        assert "Not kept anywhere" in batch.notes[0]
+        assert "Not stored anywhere" in batch.notes[0]
         assert "full. Free some space" in batch.notes[0]
         assert batch._repr_mimebundle_()["text/html"].count("<img") == len(batch.ok)
         for _ in range(2):

@@ -74,7 +74,7 @@ def test_more_images_than_requested_are_kept(orders: Press, new_session: Kernels
     )
     batch = new_session().generate("a fox", n=2)
     assert [image.data for image in batch] == [numbered(number) for number in range(3)]
-    assert batch.notes == ("The server sent 4 images where 2 were asked for; 3 are kept.",)
+    assert batch.notes == ("The server sent 4 images instead of 2; 3 are kept.",)
     assert batch.cost_usd == pytest.approx(0.08)
     session = new_session()
     assert len(session.history.search()) == 3

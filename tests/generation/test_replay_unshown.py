@@ -328,7 +328,7 @@ def test_a_host_that_is_down_costs_nothing(new_session: Kernels, orders: Press) 
             assert [image.status for image in batch] == ["pending"] * 2
             assert "<strong>Waiting.</strong>" in batch._repr_mimebundle_()["text/html"]
             assert "503" in batch[0].error
-            assert "run again to fetch it" in batch[0].error
+            assert "run the cell again to download it" in batch[0].error
     orders.status = 200
     complete: Any = session.generate("a fox", n=2, format="url")
     assert [image.status for image in complete] == ["ok"] * 2
@@ -347,7 +347,7 @@ def test_an_image_that_cannot_be_downloaded_is_requested_again(
         connection.execute("UPDATE images SET created = created - ?", (age,))
     orders.status = status
     with pytest.raises(
-        errors.LibraryError, match=r"holds 0 of the 1 .* Leave it out, or give --reuse"
+        errors.LibraryError, match=r"has 0 of the 1 .* Without --replay, or with --reuse"
     ):
         session.generate("a fox", format="url", replay=True)
     orders.status = 200

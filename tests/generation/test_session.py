@@ -194,7 +194,7 @@ def test_collecting_does_not_export(session: Session, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     call = session.prepare("a red fox", {"export": str(tmp_path / "file")})
     session.loop.run(session.run(call))
-    batch = session.collect(call)
+    batch = call.collect(session)
     assert batch[0].pil.size
     with pytest.raises(errors.ExportError):
         call.export(batch)
@@ -290,7 +290,7 @@ def test_a_dry_run_of_prompts_without_end_ends(
     assert plan.sentence.startswith(
         f"To make: at least {least * 2:,}, at least ${least * 0.14:,.2f}"
     )
-    assert ("make it again before a run" in repr(plan)) == (least == 100)
+    assert ("create it again before a run" in repr(plan)) == (least == 100)
     assert next(call.requests) == plan.requests[0]
     assert server.calls == []
 

@@ -48,13 +48,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from xai_notebook.arguments.options import Options
     from xai_notebook.client import AsyncClient
     from xai_notebook.client.request import ImageRequest, InputImage
     from xai_notebook.client.response import ImageResponse
     from xai_notebook.generation.budget import Reservation
     from xai_notebook.generation.event_loop import BackgroundLoop
     from xai_notebook.generation.progress import Progress
+    from xai_notebook.generation.replay import Slot
     from xai_notebook.library.inputs import UploadCache
     from xai_notebook.pictures.picture import Picture
     from xai_notebook.server import EmbeddedServer
@@ -80,6 +80,7 @@ class Route:
         key: API key for `backend` "xai"; a server on loopback needs no key.
         automatic: Whether the embedded server was chosen because no key is set.
         engine: Engine of the embedded server; `""`: the painting engine.
+        painted: Whether the images are free previews from the painting engine.
     """
 
     backend: str
@@ -87,11 +88,7 @@ class Route:
     key: ApiKey | None
     automatic: bool = False
     engine: str = ""
-
-    @property
-    def painted(self) -> bool:
-        """Whether the images are free previews from the painting engine."""
-        return self.backend == "local" and not self.engine
+    painted: bool = False
 
     @property
     def label(self) -> str:
@@ -117,19 +114,18 @@ def choose_route(configuration: Configuration, *, local: bool) -> Route:
     if backend == "local" or automatic:
         engine = configuration.engine.strip()
         engine = "" if engine == _PAINTING else engine
-        return Route("local", _engine_host(engine), None, automatic, engine)
+        host = _engine_host(engine) if engine else LOCAL_HOST
+        return Route("local", host, None, automatic, engine, painted=not engine)
     if configuration.api_key is None and not Endpoint.parse(configuration.api_host).loopback:
         raise ConfigurationError(
-            f"{configuration.api_host} needs a key. Set XAI_API_KEY (console.x.ai makes one), or"
-            " use --local for free previews."
+            f"{configuration.api_host} needs a key. Set XAI_API_KEY to a key from console.x.ai, or "
+            "use --local for free previews."
         )
     return Route("xai", configuration.api_host, configuration.api_key)
 
 
 def _engine_host(engine: str) -> str:
     """Return the host that identifies an engine, without any password in its URL."""
-    if not engine:
-        return LOCAL_HOST
     try:
         parts = urlsplit(engine)
     except ValueError:
@@ -162,13 +158,12 @@ class Flight:
     inherited: bool = False
 
 
+@dataclass(slots=True, eq=False)
 class SingleFlight:
     """Locks by key, in this process and across processes. Use from one event loop only."""
 
-    def __init__(self) -> None:
-        """Start without any lock."""
-        self._flights: WeakValueDictionary[str, Flight] = WeakValueDictionary()
-        self._unkept: dict[str, Flight] = {}
+    _flights: WeakValueDictionary[str, Flight] = field(default_factory=WeakValueDictionary)
+    _unkept: dict[str, Flight] = field(default_factory=dict)
 
     @asynccontextmanager
     async def hold(self, key: str, folder: Path | None = None) -> AsyncIterator[Flight]:
@@ -182,17 +177,17 @@ class SingleFlight:
         flight = self._flights.setdefault(key, Flight())
         async with flight.lock:
             lock = None if folder is None else FileLock(folder / f"{key}.lock")
-            taken = False
+            acquired = False
             try:
                 if lock is not None:
                     with suppress(LibraryError):
                         await acquire(lock)
-                        taken = True
-                flight.inherited = taken and lock is not None and lock.inherited
+                        acquired = True
+                flight.inherited = acquired and lock is not None and lock.inherited
                 yield flight
             finally:
                 if lock is not None:
-                    lock.release(remove=taken)
+                    lock.release(remove=acquired)
                 if flight.unkept:  # keep it alive: its pictures answer equal requests
                     self._unkept[key] = flight
                     if len(self._unkept) > _MAX_UNKEPT:
@@ -382,7 +377,7 @@ class PromptRewriter:
                 try:
                     text = await asyncio.to_thread(self.library.rewrite_for, key)
                 except LibraryError as error:
-                    self.progress.note(f"Rewrites are not looked up: {error}")
+                    self.progress.note(f"Rewritten prompts are not looked up: {error}")
             if text:
                 return with_prompt(request, text, self.model)
         return None
@@ -430,7 +425,7 @@ class PromptRewriter:
             text, model, cost = _without_quotes(answer.content), answer.model, answer.cost_usd
             if not text:
                 self.progress.note(
-                    f"Not rewritten, sent as written: {self.model} answered nothing."
+                    f"Not rewritten, sent as written: {self.model} returned no text."
                 )
         except XaiError as error:
             self.progress.note(f"Not rewritten, sent as written: {error}")
@@ -474,7 +469,7 @@ class PromptRewriter:
             try:
                 text, stored = await asyncio.to_thread(remember), True
             except LibraryError as error:
-                self.progress.note(f"Rewrites are not kept: {error}")
+                self.progress.note(f"Rewritten prompts are not stored: {error}")
         if text:
             self.backend.rewrites[key] = text
         return text, stored
@@ -504,7 +499,7 @@ class Backend:
         host: Identifies the server in fingerprints and in the library.
         free: Whether a list price of 0 means free; servers that list no price send 0, too.
         rewrites: Prompts rewritten in this kernel, by key.
-        keeping: Tasks that are storing replies, by fingerprint and place. An interrupted cell may
+        keeping: Tasks that are storing replies, by slot. An interrupted cell may
             run again before its replies are stored.
         prices: Prices of images and rewrites.
         inputs: Uploads of input images to the server's file store.
@@ -516,7 +511,7 @@ class Backend:
     host: str
     free: bool = False
     rewrites: dict[str, str] = field(default_factory=dict)
-    keeping: dict[tuple[str, int], asyncio.Task[list[Picture]]] = field(default_factory=dict)
+    keeping: dict[Slot, asyncio.Task[list[Picture]]] = field(default_factory=dict)
     prices: Prices = field(init=False)
     inputs: InputUploads = field(init=False)
     flights: SingleFlight = field(default_factory=SingleFlight)
@@ -524,16 +519,8 @@ class Backend:
     def __post_init__(self) -> None:
         """Create prices and uploads without sending anything."""
         free = self.free or (self.kind == "xai" and Endpoint.parse(self.host).loopback)
-        self.prices = Prices(self.client, self.kind, self.host, free=free)
+        self.prices = Prices(self.client, self.kind, self.host, free)
         self.inputs = InputUploads(self)
-
-    def rewriter(
-        self, options: Options, library: Library | None, progress: Progress
-    ) -> PromptRewriter | None:
-        """Return the rewriter of a call, or None if prompts are sent as written."""
-        if options.rewrite is None:
-            return None
-        return PromptRewriter(self, options.rewrite, library, progress, options.timeout)
 
 
 class Backends:

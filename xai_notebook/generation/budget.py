@@ -14,6 +14,7 @@ import math
 import threading
 import time
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -90,16 +91,18 @@ def _check(name: str, limit: int, totals: Totals, amounts: Sequence[Amount]) -> 
     if wanted > left:
         raise BudgetError(
             f"This is expected to cost {dollars(wanted / TICKS)}, and {dollars(left / TICKS)} of "
-            f"{name} is left. It was not sent. Ask for less, or raise the limit.",
+            f"{name} is left. Nothing was sent. Request fewer images, or raise the limit.",
             reason=f"{name} would be exceeded",
         )
 
 
+@dataclass(slots=True, eq=False)
 class Reservation:
     """Money reserved for one call, under every limit.
 
     Attributes:
         amount: The expected cost of the call.
+        limits: The limits of the call.
         charged: The final cost in ticks. Until the server reports a cost, or it is certain that no
             image was made, this is the expected cost, because a lost reply may have been billed.
         reply_id: The reply that reported the cost. Once it is in the library, its row counts
@@ -107,14 +110,12 @@ class Reservation:
         in_ledger: Whether a row of the library already counts the cost.
     """
 
-    def __init__(self, amount: Amount, limits: Limits) -> None:
-        """Charge the expected cost until the final cost is known."""
-        self.amount = amount
-        self.charged = amount.ticks
-        self.reply_id: str | None = None
-        self.in_ledger = False
-        self._limits = limits
-        self._closed = False
+    amount: Amount
+    limits: Limits
+    charged: int
+    reply_id: str | None = None
+    in_ledger: bool = False
+    _closed: bool = False
 
     def settle(self, cost_usd: float | None, reply_id: str | None = None) -> None:
         """Charge the cost that the server reported; None: keep the expected cost."""
@@ -127,12 +128,19 @@ class Reservation:
         self.charged = 0
 
     async def close(self) -> None:
-        """Replace the reserved amount by the charge. Can be called twice."""
-        if not self._closed:
-            self._closed = True
-            await self._limits.settle(self)
+        """Replace the reserved amount by the charge under every limit. Can be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        for counter in self.limits.counters:
+            counter.spent += self.charged
+            if counter.reserved:
+                counter.release([self])
+        if self.limits.shared is not None:
+            await asyncio.shield(self.limits.shared.settle(self))
 
 
+@dataclass(slots=True, eq=False)
 class Counter:
     """Counts the spending of this process, or of one call. Use on the background loop only.
 
@@ -140,20 +148,19 @@ class Counter:
         limit_usd: The limit in US dollars; None: no limit.
         name: Name of the option or setting that sets the limit.
         spent: Amount spent, in ticks.
+        reserved: The calls in flight that count against the limit.
     """
 
-    def __init__(self, limit_usd: float | None, name: str) -> None:
-        """Count from zero."""
-        self.limit_usd = limit_usd
-        self.name = name
-        self.spent = 0
-        self._open: set[Reservation] = set()
-        self._waiting: list[asyncio.Future[None]] = []
+    limit_usd: float | None
+    name: str
+    spent: int = 0
+    reserved: set[Reservation] = field(default_factory=set)
+    _waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
     @property
     def totals(self) -> Totals:
         """Everything that counts against the limit."""
-        amounts = [reservation.amount for reservation in self._open]
+        amounts = [reservation.amount for reservation in self.reserved]
         reserved = sum(amount.ticks for amount in amounts)
         return Totals(self.spent, reserved, not all(amount.confirmed for amount in amounts))
 
@@ -169,24 +176,13 @@ class Counter:
         _check(f"{self.name} {dollars(self.limit_usd)}", limit, totals, amounts)
         return _fits(limit, totals, amounts)
 
-    def open(self, reservations: Sequence[Reservation]) -> None:
-        """Reserve money; without a limit this does nothing."""
-        if self.limit_usd is not None:
-            self._open.update(reservations)
-
-    def drop(self, reservations: Sequence[Reservation]) -> None:
-        """Release the money of calls that were not sent."""
-        if self._open:
-            self._open.difference_update(reservations)
-            waiting, self._waiting = self._waiting, []
-            for future in waiting:
-                if not future.done():
-                    future.set_result(None)
-
-    def settle(self, reservation: Reservation) -> None:
-        """Count a call that has ended."""
-        self.spent += reservation.charged
-        self.drop([reservation])
+    def release(self, reservations: Sequence[Reservation]) -> None:
+        """Release the money of calls that have ended or were not sent."""
+        self.reserved.difference_update(reservations)
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
 
     async def changed(self) -> None:
         """Wait until reserved money is released."""
@@ -207,7 +203,7 @@ class SharedBudget:
             spending: The library's ledger.
         """
         self.name = f"{name} {limit}"
-        self._ticks = to_ticks(limit.usd)
+        self._limit = to_ticks(limit.usd)
         self._period = limit.period
         self._spending = spending
         self._charges: dict[Reservation, int] = {}
@@ -228,7 +224,7 @@ class SharedBudget:
         try:
             charges = await asyncio.shield(reserving)
         except asyncio.CancelledError:
-            reserving.add_done_callback(self._give_back)
+            reserving.add_done_callback(self._release)
             raise
         except LibraryError as error:
             raise BudgetError(
@@ -236,7 +232,7 @@ class SharedBudget:
                 reason=f"{self.name} cannot be counted without the library",
             ) from error
         if isinstance(charges, Totals):
-            _check(self.name, self._ticks, charges, amounts)
+            _check(self.name, self._limit, charges, amounts)
             return False
         self._charges.update(zip(reservations, charges, strict=True))
         return True
@@ -250,10 +246,10 @@ class SharedBudget:
         others = await asyncio.to_thread(
             self._spending.totals, period_start(self._period), without=job_id
         )
-        _check(self.name, self._ticks, others, [amount])
+        _check(self.name, self._limit, others, [amount])
 
-    def _give_back(self, reserving: asyncio.Future[list[int] | Totals]) -> None:
-        """Release money that was reserved for calls which have been cancelled meanwhile."""
+    def _release(self, reserving: asyncio.Future[list[int] | Totals]) -> None:
+        """Release money that was reserved for calls which were cancelled meanwhile."""
         failed = reserving.cancelled() or reserving.exception()
         if not failed and isinstance(charges := reserving.result(), list):
             for charge in charges:
@@ -262,7 +258,7 @@ class SharedBudget:
     def _reserve_each(self, wanted: Sequence[Sequence[Amount]]) -> list[list[int] | Totals]:
         self._settle_each(())  # retry earlier settlements
         return self._spending.reserve(
-            wanted, period_start(self._period), partial(_fits, self._ticks)
+            wanted, period_start(self._period), partial(_fits, self._limit)
         )
 
     async def settle(self, reservation: Reservation) -> None:
@@ -304,30 +300,29 @@ class SharedBudget:
             await asyncio.wait_for(self._settled.wait(), _POLL_SECONDS)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Limits:
-    """The limits of one call; all of them must hold."""
+    """The limits of one call; all of them must hold.
 
-    def __init__(self, counters: Sequence[Counter], shared: SharedBudget | None = None) -> None:
-        """Combine limits.
+    Attributes:
+        counters: Counters in memory; the last is the kernel's. They may have no limit.
+        shared: Limit for all processes.
+    """
 
-        Args:
-            counters: Counters in memory; the last is the kernel's. They may have no limit.
-            shared: Limit for all processes.
-        """
-        self._counters = counters
-        self._shared = shared
+    counters: Sequence[Counter]
+    shared: SharedBudget | None = None
 
     @property
     def kernel(self) -> Counter:
         """The counter of all spending of this process."""
-        return self._counters[-1]
+        return self.counters[-1]
 
     @property
     def name(self) -> str | None:
         """The name of the first limit that is set, or None without a limit."""
-        names = [counter.name for counter in self._counters if counter.limit_usd is not None]
-        if self._shared is not None:
-            names.append(self._shared.name)
+        names = [counter.name for counter in self.counters if counter.limit_usd is not None]
+        if self.shared is not None:
+            names.append(self.shared.name)
         return names[0] if names else None
 
     async def reserve(self, estimate: Estimate) -> list[Reservation]:
@@ -345,29 +340,39 @@ class Limits:
         """
         while True:
             amounts = await estimate()
-            self._check_priced(amounts)
+            if None in amounts:
+                self._refuse_unpriced()
             known = [amount or FREE for amount in amounts]
-            full = next((each for each in self._counters if not each.allows(known)), None)
+            limited = [counter for counter in self.counters if counter.limit_usd is not None]
+            full = next((counter for counter in limited if not counter.allows(known)), None)
             if full is not None:
                 await full.changed()
-            elif (reservations := await self._open(known)) is not None:
+                continue
+            reservations = [Reservation(amount, self, amount.ticks) for amount in known]
+            for counter in limited:
+                counter.reserved.update(reservations)
+            if self.shared is None:
                 return reservations
-            elif self._shared is not None:
-                await self._shared.changed()
+            opened = False
+            try:
+                opened = await self.shared.open(reservations)
+            finally:
+                if not opened:
+                    for counter in limited:
+                        counter.release(reservations)
+            if opened:
+                return reservations
+            await self.shared.changed()
 
-    async def _open(self, amounts: Sequence[Amount]) -> list[Reservation] | None:
-        """Reserve amounts that the counters allow; None: wait for the shared budget."""
-        reservations = [Reservation(amount, self) for amount in amounts]
-        for counter in self._counters:
-            counter.open(reservations)
-        opened = False
+    @asynccontextmanager
+    async def reserved(self, estimate: Estimate) -> AsyncIterator[list[Reservation]]:
+        """Reserve money while the block runs; see `reserve`."""
+        reservations = await self.reserve(estimate)
         try:
-            opened = self._shared is None or await self._shared.open(reservations)
+            yield reservations
         finally:
-            if not opened:
-                for counter in self._counters:
-                    counter.drop(reservations)
-        return reservations if opened else None
+            for reservation in reservations:
+                await reservation.close()
 
     async def allow_recorded(self, amount: Amount | None, job_id: int) -> None:
         """Count a job that is recorded in the library and about to be submitted.
@@ -381,44 +386,27 @@ class Limits:
             BudgetError: A limit would be exceeded, or a limit is set and the price is unknown.
         """
         if amount is None:
-            self._check_priced([amount])
+            self._refuse_unpriced()
             return
-        for counter in self._counters:
+        for counter in self.counters:
             counter.allows([amount])
-        if self._shared is not None:
-            await self._shared.allow_recorded(amount, job_id)
-        for counter in self._counters:
+        if self.shared is not None:
+            await self.shared.allow_recorded(amount, job_id)
+        for counter in self.counters:
             counter.spent += amount.ticks
 
-    def _check_priced(self, amounts: Sequence[Amount | None]) -> None:
-        """Check that a limit can be enforced.
+    def _refuse_unpriced(self) -> None:
+        """Refuse a call whose price is unknown if a limit is set, because it cannot be enforced.
 
         Raises:
-            BudgetError: A limit is set, and a price is unknown.
+            BudgetError: A limit is set.
         """
-        if self.name is not None and None in amounts:
+        if self.name is not None:
             raise BudgetError(
                 f"The server has no list price for this model, so {self.name} cannot be enforced. "
                 "Choose another model or drop the limit. Nothing was sent.",
                 reason=f"{self.name} cannot be enforced without a list price",
             )
-
-    @asynccontextmanager
-    async def reserved(self, estimate: Estimate) -> AsyncIterator[list[Reservation]]:
-        """Reserve money while the block runs; see `reserve`."""
-        reservations = await self.reserve(estimate)
-        try:
-            yield reservations
-        finally:
-            for reservation in reservations:
-                await reservation.close()
-
-    async def settle(self, reservation: Reservation) -> None:
-        """Record the cost of a call that has ended under every limit."""
-        for counter in self._counters:
-            counter.settle(reservation)
-        if self._shared is not None:
-            await asyncio.shield(self._shared.settle(reservation))
 
 
 # Prices
@@ -446,8 +434,6 @@ class PriceKey(NamedTuple):
 
     def list_usd(self, price_usd: float, count: int) -> float:
         """Return the price of `count` images of one request, given the model's list price."""
-        if not price_usd:
-            return 0.0
         model = self.model.removesuffix("-latest")
         quality, resolution = self.quality or "medium", self.resolution or "1k"
         relative = settings.RELATIVE_PRICES.get(model, {}).get((quality, resolution), 1.0)
@@ -455,33 +441,32 @@ class PriceKey(NamedTuple):
         return count * price_usd * relative + self.inputs * each_input
 
 
+@dataclass(slots=True, eq=False)
 class Prices:
     """Expected costs of one server's images and rewrites. Use on the background loop only.
 
     The expected cost is the list price or the last reported cost, whichever is higher.
+
+    Attributes:
+        client: Client of the server.
+        backend: `"xai"` or `"local"`.
+        host: Identifies the server in the library.
+        free: Whether a list price of 0 means free; servers that list no price send 0, too.
     """
 
-    def __init__(self, client: AsyncClient, backend: str, host: str, *, free: bool) -> None:
-        """Send nothing yet.
-
-        Args:
-            client: Client of the server.
-            backend: `"xai"` or `"local"`.
-            host: Identifies the server in the library.
-            free: Whether a list price of 0 means free; servers that list no price send 0, too.
-        """
-        self._client = client
-        self._backend = backend
-        self._host = host
-        self._free = free
-        self._list: dict[str, float] | None = None
-        self._read_at = 0.0
-        self._lock = asyncio.Lock()
-        self._reported: dict[PriceKey, float] = {}
-        self._factors: dict[tuple[str, bool], float] = {}
-        self._unreported: set[PriceKey] = set()
-        self._rewrites: dict[str, float] = {}
-        self._seeded = False
+    client: AsyncClient
+    backend: str
+    host: str
+    free: bool
+    _list: dict[str, float] | None = None
+    _read_at: float = 0.0
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _reported: dict[PriceKey, float] = field(default_factory=dict)
+    _factors: dict[tuple[str, bool], float] = field(default_factory=dict)
+    """Reported cost divided by list price, by model and by whether there are input images."""
+    _unreported: set[PriceKey] = field(default_factory=set)
+    _rewrites: dict[str, float] = field(default_factory=dict)
+    _seeded: bool = False
 
     async def list_usd(self, model: str) -> float | None:
         """Return the list price of an image in US dollars; None: the server lists no price.
@@ -500,9 +485,9 @@ class Prices:
     async def _read(self) -> dict[str, float]:
         self._read_at = time.monotonic()
         prices: dict[str, float] = {}
-        for model in await self._client.models.list_image_generation_models():
+        for model in await self.client.models.list_image_generation_models():
             usd = image_price_usd(model)
-            if usd is not None and (usd or self._free):
+            if usd is not None and (usd or self.free):
                 prices.update(dict.fromkeys((model.name, *model.aliases), usd))
         return prices
 
@@ -525,9 +510,9 @@ class Prices:
         reported = self._reported.get(key)
         if price is None and reported is None:
             return None
-        if price == 0 and reported is None and self._free:
+        if price == 0 and reported is None and self.free:
             return FREE
-        usd = key.list_usd(price or 0.0, count)
+        usd = key.list_usd(price, count) if price else 0.0
         if reported is not None:
             usd = max(usd, reported * count)
         else:
@@ -569,14 +554,14 @@ class Prices:
 
     async def rewrite(self, model: str, library: Library | None = None) -> Amount:
         """Return the expected cost of a rewrite; rewrites are free if images are."""
-        if self._free:
+        if self.free:
             with suppress(XaiError):
                 await self.list_usd("")
             if self._list is not None and not any(self._list.values()):
                 return FREE
         if model not in self._rewrites and library is not None:
             with suppress(LibraryError):
-                usd = await asyncio.to_thread(library.spending.last_rewrite, self._backend)
+                usd = await asyncio.to_thread(library.spending.last_rewrite, self.backend)
                 if _is_amount(usd):
                     self._rewrites[model] = usd
         reported = self._rewrites.get(model)
@@ -594,12 +579,13 @@ class Prices:
         if not _is_amount(cost_usd) or not count:
             self._unreported.add(key)
             return
-        before, each = self._reported.get(key), cost_usd / count
+        previous, each = self._reported.get(key), cost_usd / count
         self._reported[key] = each
-        listed = key.list_usd((self._list or {}).get(key.model, 0.0), count)
+        price = (self._list or {}).get(key.model)
+        listed = key.list_usd(price, count) if price else 0.0
         if listed:
             self._factors[key.model, key.inputs > 0] = cost_usd / listed
-        expected = listed / count if before is None else before
+        expected = listed / count if previous is None else previous
         if abs(each - expected) * TICKS >= 1:
             self._read_at = -_LIST_SECONDS  # the price has changed: read the list again
 
@@ -613,6 +599,6 @@ class Prices:
             return
         self._seeded = True
         with suppress(LibraryError):
-            for key, each in await asyncio.to_thread(library.spending.last_costs, self._host):
+            for key, each in await asyncio.to_thread(library.spending.last_costs, self.host):
                 if _is_amount(each):
                     self._reported.setdefault(PriceKey(*key), each)

@@ -7,7 +7,6 @@ such a file from the library; `unpack` imports a file into the library.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -48,73 +47,50 @@ class _Query(NamedTuple):
 class BundleLookup:
     """Finds images for calls in the bundles of a notebook's folder."""
 
-    def __init__(self, bundles: BundleFolder, folder: Path, stem: str | None) -> None:
-        """Read nothing yet.
-
-        Args:
-            bundles: Caches bundles that have been read.
-            folder: The notebook's folder.
-            stem: The notebook's name without suffix, if known; the bundle with this name answers
-                first.
-        """
-        self._read = partial(bundles.read, folder, stem)
-        self._answer = Batched(self._answer_each)  # read the folder once for many requests
-
-    @classmethod
-    def here(cls, bundles: BundleFolder) -> BundleLookup:
-        """Create the lookup for the running notebook."""
+    def __init__(self, bundles: BundleFolder) -> None:
+        """Prepare the lookup for the running notebook. The bundle with its name answers first."""
         file = frontend.notebook_file()
         try:
             folder = frontend.notebook_folder()
         except OSError:  # the working directory has been deleted
             folder = Path("/nowhere")
-        return cls(bundles, folder, None if file is None else file.stem)
+        self._read = partial(bundles.read, folder, None if file is None else file.stem)
+        self._answer = Batched(self._answer_each)  # read the folder once for many requests
 
     async def fill(
-        self, found: list[Picture], request: ImageRequest, place: int | None, progress: Progress
+        self,
+        found: Sequence[Picture],
+        request: ImageRequest,
+        place: int | None,
+        progress: Progress,
+        *,
+        rewrite_model: str | None = None,
     ) -> list[Picture]:
-        """Add the missing pictures of a request from bundles.
+        """Return the pictures of a request in order of position; missing ones come from bundles.
 
         Args:
             found: Pictures from the library.
             request: The request.
             place: Place of the request; None: any.
             progress: Receives notes about refused bundles and pictures.
+            rewrite_model: Look for pictures whose prompt this chat model has rewritten for another
+                user; `request` has the prompt as written.
         """
         missing = {*range(request.n)} - {picture.position for picture in found}
         if not missing:
-            return found
-        added = await self._pictures(_Query(request, place, missing), progress)
-        return sorted([*found, *added], key=lambda picture: picture.position)
-
-    async def rewritten(
-        self, request: ImageRequest, model: str, place: int | None, progress: Progress
-    ) -> list[Picture]:
-        """Return the pictures of a request whose prompt the kernel of another user has rewritten.
-
-        Args:
-            request: The request as the user wrote it.
-            model: The chat model that rewrites the prompt.
-            place: See `fill`.
-            progress: See `fill`.
-        """
-        query = _Query(replace(request, rewrite_model=model), place, {*range(request.n)}, model)
-        return await self._pictures(query, progress)
+            return [*found]
+        pictures, problems = await self._answer(_Query(request, place, missing, rewrite_model))
+        for sentence in problems:
+            progress.note(sentence)
+        readable = [each for each in await inspect_pictures(pictures) if each.status != "failed"]
+        if len(readable) < len(pictures):
+            progress.note("A picture of a bundle cannot be read and is ignored.")
+        return sorted([*found, *readable], key=lambda picture: picture.position)
 
     def rewrites_of(self, request: ImageRequest, model: str) -> set[str]:
         """Return the rewritten prompts of a request; see `Bundle.rewrites_of`."""
         bundles, _ = self._read()
         return {text for bundle in bundles for text in bundle.rewrites_of(request, model)}
-
-    async def _pictures(self, query: _Query, progress: Progress) -> list[Picture]:
-        """Return the readable pictures, in order of position."""
-        answered, problems = await self._answer(query)
-        for sentence in problems:
-            progress.note(sentence)
-        pictures = [each for each in await inspect_pictures(answered) if each.status != "failed"]
-        if len(pictures) < len(answered):
-            progress.note("A picture of a bundle cannot be read, and was not used.")
-        return pictures
 
     def _answer_each(self, queries: Sequence[_Query]) -> list[tuple[list[Picture], list[str]]]:
         bundles, refusals = self._read()
@@ -165,7 +141,7 @@ def pack(library: Library, path: str | Path | None, ids: Collection[int]) -> Pat
         path = Path(path).expanduser()
     target = frontend.notebook_folder() / path
     if target.suffix != SUFFIX:
-        raise OptionError(f"A bundle's name ends in {SUFFIX}, for it to be found: {target.name}")
+        raise OptionError(f"The name of a bundle must end in {SUFFIX}: {target.name}")
     if not target.parent.is_dir():
         raise ExportError(f"The folder for {target.name} does not exist. Create it first.")
     library.bundle_writer.pack(target, is_notebook=lambda name: name == notebook, ids=ids)

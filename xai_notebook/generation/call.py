@@ -1,7 +1,7 @@
 """One call: prepare it from the user's input, pace its requests, collect its images.
 
-Nothing is sent here. A `Call` holds the whole state of a call: its options, its requests, and, once
-`Generator.open` has set them, its slots, limits, bundles and ingest.
+Nothing is sent here. A `Call` holds the whole state of a call: its options and requests, and its
+slots, limits, bundles and ingest, which the session sets when it opens the call.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, islice, product
+from itertools import chain, count, islice, product
 from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
@@ -82,7 +82,7 @@ class Pace:
     refused: BudgetError | NotKeptError | None = None
     unread: OptionError | None = None
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _taken: int = 0
+    _numbers: Iterator[int] = field(default_factory=count)
 
     @classmethod
     def of(cls, configuration: Configuration) -> Pace:
@@ -105,10 +105,7 @@ class Pace:
         except OptionError as error:
             self.unread = error
             return None
-        if request is None:
-            return None
-        self._taken += 1
-        return self._taken - 1, request
+        return None if request is None else (next(self._numbers), request)
 
     async def wait(self) -> None:
         """Wait until the next request may be sent.
@@ -152,6 +149,7 @@ class Call:
         route: The server that the call uses.
         requests: Iterator of one request per prompt.
         progress: Counters and results.
+        fresh: Whether to generate new images; stored ones then only complete an earlier call.
         lazy: Whether `requests` runs user code, such as a generator, which may never end.
         many: Whether the call has many prompts or a matrix; failures are then shown as cards
             instead of raised.
@@ -159,11 +157,11 @@ class Call:
         chosen: For each request of a comparison, its value on every axis.
         announced: Notes that are shown once per kernel.
         spoil: Called when the images cannot be shown.
-        claims: The slots of the call.
-        limits: The spending limits of the call.
+        claims: Claims the slots of the call.
+        limits: Spending limits of the call.
         bundles: The bundles in the notebook's folder, which are searched after the library.
-        ingest: Saves the replies.
-        rewriter: Rewrites the prompts; None: they are sent as written.
+        ingest: Saves the replies and loads stored images.
+        rewriter: Rewrites the prompts; None: they are sent as the user wrote them.
         pace: Pace of the requests, while many are running.
     """
 
@@ -172,6 +170,7 @@ class Call:
     route: Route
     requests: Iterator[ImageRequest]
     progress: Progress
+    fresh: bool = False
     lazy: bool = False
     many: bool = False
     interrupted: bool = False
@@ -184,11 +183,6 @@ class Call:
     ingest: Ingest = field(init=False, repr=False)
     rewriter: PromptRewriter | None = field(default=None, init=False, repr=False)
     pace: Pace | None = field(default=None, init=False, repr=False)
-
-    @property
-    def fresh(self) -> bool:
-        """Whether to generate new images; stored ones then only complete an earlier call."""
-        return (self.options.fresh or not self.configuration.replay) and not self.options.redo
 
     def peek(self, most: int) -> tuple[ImageRequest, ...]:
         """Return the first requests without consuming them.
@@ -209,7 +203,7 @@ class Call:
         most = _MOST_PLANNED_LAZY if self.lazy else _MOST_PLANNED
         requests = self.peek(most + 1)
         if self.lazy:
-            self.progress.note("A generator has been read for this: make it again before a run.")
+            self.progress.note("The plan has read the generator: create it again before a run.")
         return requests[:most], len(requests) > most
 
     def so_far(self) -> Callable[[], ImageBatch]:
@@ -224,14 +218,14 @@ class Call:
 
     def _first_cards(self, requests: Sequence[ImageRequest]) -> ImageBatch:
         results = self.progress.results
-        there = []
+        shown = []
         for number in range(len(requests) or SHOWN + 1):
             pictures = results.get(number)
             if pictures is None and requests:
                 request = requests[number]
                 pictures = [Picture(request=request, status="pending")] * request.n
-            there.append((number, pictures or []))
-        return ImageBatch(first_cards(self._images(there), SHOWN), **self._display())
+            shown.append((number, pictures or []))
+        return self._batch(shown, most=SHOWN)
 
     def collect(self, maker: Maker) -> ImageBatch:
         """Return the images that have arrived as a batch. Never raises.
@@ -239,21 +233,22 @@ class Call:
         Args:
             maker: The session, for methods of the images such as `edit`.
         """
-        progress = self.progress
-        return ImageBatch(
-            self._images(sorted(progress.results.items()), maker),
+        progress, summary = self.progress, None
+        if self.many:
+            summary = self._summary()
+        elif progress.cost_usd and progress.images > 1:
+            summary = f"{dollars(progress.cost_usd)} spent."
+        return self._batch(
+            sorted(progress.results.items()),
+            maker,
             notes=[*self.announced, *progress.notes],
-            summary=self._summary(),
+            summary=summary,
             undrawn=self.spoil,
-            **self._display(),
         )
 
-    def _summary(self) -> str | None:
-        """Return the last line of a grid: counts for many prompts, or the cost for one."""
+    def _summary(self) -> str:
+        """Return the last line of a grid with many prompts: counts and the cost."""
         progress = self.progress
-        if not self.many:
-            paid = progress.cost_usd and progress.images > 1
-            return f"{dollars(progress.cost_usd)} spent." if paid else None
         what = "requests" if self.chosen else "prompts"
         parts = [f"{progress.done} of {progress.expected or progress.done} {what}"]
         if progress.replayed:
@@ -282,25 +277,35 @@ class Call:
         if self.options.export is not None:
             batch.export(self.options.export or None, metadata=self.options.metadata)
 
-    def _images(
-        self, results: Iterable[tuple[int, list[Picture]]], maker: Maker | None = None
-    ) -> list[GeneratedImage]:
-        chosen = self.chosen
-        return [
+    def _batch(
+        self,
+        results: Iterable[tuple[int, list[Picture]]],
+        maker: Maker | None = None,
+        *,
+        most: int | None = None,
+        **parts: Any,
+    ) -> ImageBatch:
+        """Return the pictures of requests as a batch with the display options of the call.
+
+        `most` is the maximum number of cards; `parts` are other arguments of `ImageBatch`.
+        """
+        chosen, options = self.chosen, self.options
+        images = [
             GeneratedImage(
                 picture, index=index, chosen=chosen[number] if chosen else (), maker=maker
             )
             for number, pictures in results
             for index, picture in enumerate(pictures)
         ]
-
-    def _display(self) -> dict[str, Any]:
-        """Return the display options of the batch."""
-        options = self.options
-        return {
-            "name": options.as_, "columns": options.columns, "captions": options.captions,
-            "full": options.full, "compare": options.compare,
-        }  # fmt: skip
+        return ImageBatch(
+            images if most is None else first_cards(images, most),
+            name=options.as_,
+            columns=options.columns,
+            captions=options.captions,
+            full=options.full,
+            compare=options.compare,
+            **parts,
+        )
 
 
 def prepare_call(
@@ -335,7 +340,8 @@ def prepare_call(
     options = arguments.resolve(given, defaults)
     configuration = Configuration.for_call(settings, defaults)
     route = choose_route(configuration, local=options.local)  # raises now if the key is missing
-    make = partial(Call, options, configuration, route)
+    fresh = (options.fresh or not configuration.replay) and not options.redo
+    make = partial(Call, options, configuration, route, fresh=fresh)
     inputs = load_inputs(options.image, namespace, named) if options.image else Inputs()
     if options.each is not None and options.each is not False:
         call = _prepare_each(make, prompt, options, inputs, namespace, typed=typed)
@@ -343,7 +349,7 @@ def prepare_call(
         call = _prepare_one(make, prompt, options, inputs, namespace if typed else None)
     for note in inputs.notes:
         call.progress.note(note)
-    if call.progress.expected is not None:
+    if options.redo and call.progress.expected is not None:
         check_redo(options.redo, call.progress.images)
     return call
 
@@ -360,8 +366,8 @@ def check_redo(indices: Sequence[int], total: int) -> None:
     """
     for index in indices:
         if not 0 <= index < total:
-            there = f"0 to {total - 1}" if total > 1 else "only 0"
-            raise OptionError(f"--redo: image {index} does not exist. Give {there}.")
+            valid = f"0 to {total - 1}" if total > 1 else "only 0"
+            raise OptionError(f"--redo: image {index} does not exist. Give {valid}.")
 
 
 def _request(prompt: str, model: str, options: Options, inputs: Inputs) -> ImageRequest:
@@ -384,8 +390,8 @@ def _prepare_one(
     The prompt is a template if a namespace is given.
     """
     if prompt is None:
-        taken = f" (--export took {options.export!r} for its folder.)" if options.export else ""
-        raise OptionError(f"The prompt is missing. Write what the image should show.{taken}")
+        hint = f" (--export took {options.export!r} for its folder.)" if options.export else ""
+        raise OptionError(f"The prompt is missing. Write what the image should show.{hint}")
     if not isinstance(prompt, str):
         raise OptionError(
             f"The prompt is a {type(prompt).__name__}, not text. Prompts of a list go into each=."
@@ -395,6 +401,7 @@ def _prepare_one(
     axes = parse_axes(options.matrix) if options.matrix else {}
     variants = [Variant(prompt, ())]
     if options.matrix is not None:
+        axes = parse_axes(options.matrix)
         variants = expand_variants(prompt, needed=not axes)
     models = axes.pop("model", options.model)
     most = len(variants) * prod(map(len, axes.values())) * len(models)
@@ -402,11 +409,10 @@ def _prepare_one(
         raise OptionError(f"--matrix: {most:,} combinations are more than {MAX_VARIANTS}.")
     requests, chosen = [], []
     for variant, values, model in product(variants, product(*axes.values()), models):
-        given: dict[str, Any] = dict(zip(axes, values, strict=True))
-        asked = replace(options, **given)
-        requests.append(_request(variant.prompt, model, asked, inputs))
-        told = [f"{name.replace('_', ' ')} {value}" for name, value in given.items()]
-        chosen.append((*variant.chosen, *told, *([model] if len(models) > 1 else [])))
+        changes: dict[str, Any] = dict(zip(axes, values, strict=True))
+        requests.append(_request(variant.prompt, model, replace(options, **changes), inputs))
+        labels = [f"{name.replace('_', ' ')} {value}" for name, value in changes.items()]
+        chosen.append((*variant.chosen, *labels, *([model] if len(models) > 1 else [])))
     if len(requests) == 1:
         return make(iter(requests), Progress(images=options.n))
     progress = Progress(expected=len(requests), images=options.n * len(requests))
@@ -438,19 +444,19 @@ def _prepare_each(
         raise OptionError("--each NAME brings its own prompts. Leave the body empty.")
     if len(options.model) > 1 or options.matrix is not None:
         raise OptionError("--each takes one --model and no --matrix. Compare with one prompt.")
-    found = tables.read_prompts(source, {} if isinstance(source, DataText) else namespace)
-    texts: Iterator[str] = found
+    prompts = tables.read_prompts(source, {} if isinstance(source, DataText) else namespace)
+    texts: Iterator[str] = prompts
     if templates:
         texts = (fill(text, namespace) for text in texts)
     # Find errors in a list or file of usual size before anything is sent.
-    ahead = [] if found.lazy else list(islice(texts, _READ_AHEAD))
-    expected = len(ahead) if 0 < len(ahead) < _READ_AHEAD else found.length
+    ahead = [] if prompts.lazy else list(islice(texts, _READ_AHEAD))
+    expected = len(ahead) if 0 < len(ahead) < _READ_AHEAD else prompts.length
     progress = Progress(expected=expected, images=options.n * (expected or 1))
-    for note in found.notes:
+    for note in prompts.notes:
         progress.note(note)
     texts = _counted(chain(ahead, texts), progress)
     requests = (_request(text, options.model[0], options, inputs) for text in texts)
-    return make(requests, progress, lazy=found.lazy, many=True)
+    return make(requests, progress, lazy=prompts.lazy, many=True)
 
 
 def _counted(texts: Iterable[str], progress: Progress) -> Iterator[str]:

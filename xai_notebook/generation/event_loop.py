@@ -18,6 +18,7 @@ import os
 import signal
 import threading
 from collections import deque
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -67,8 +68,25 @@ class BackgroundLoop:
         return self._submit(_Work(coroutine, self._tasks))
 
     def _submit(self, work: _Work[_T]) -> concurrent.futures.Future[_T]:
+        """Start a coroutine, after starting the thread if necessary."""
+        if self._pid != os.getpid():
+            work.close()
+            raise ForkedProcessError(
+                "gRPC cannot be used in a forked process. Start workers with "
+                'multiprocessing.get_context("spawn"), or generate in the parent.'
+            )
         try:
-            loop = self._running_loop()
+            with self._lock:
+                if (loop := self._loop) is None:
+                    loop = asyncio.new_event_loop()
+                    workers = FallbackThreadPool(thread_name_prefix="xai-notebook-worker")
+                    loop.set_default_executor(workers)
+                    thread = threading.Thread(
+                        target=_serve, args=(loop,), name="xai-notebook", daemon=True
+                    )
+                    thread.start()
+                    # Assigned last: an interrupt must not leave a loop without a thread.
+                    self._loop, self._thread = loop, thread
         except BaseException:
             work.close()
             raise
@@ -161,26 +179,6 @@ class BackgroundLoop:
         if thread is not threading.current_thread():
             thread.join(timeout=2.0)
 
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._pid != os.getpid():
-                raise ForkedProcessError(
-                    "gRPC cannot be used in a forked process. Start workers with "
-                    'multiprocessing.get_context("spawn"), or generate in the parent.'
-                )
-            if self._loop is None:
-                loop = asyncio.new_event_loop()
-                loop.set_default_executor(
-                    FallbackThreadPool(thread_name_prefix="xai-notebook-worker")
-                )
-                thread = threading.Thread(
-                    target=_serve, args=(loop,), name="xai-notebook", daemon=True
-                )
-                thread.start()
-                # Assign last, so that an interrupt before cannot leave a loop without a thread.
-                self._loop, self._thread = loop, thread
-            return self._loop
-
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
     """Run the loop until it is stopped, then cancel remaining tasks and close it."""
@@ -207,20 +205,21 @@ def _result(future: concurrent.futures.Future[_T] | asyncio.Future[_T]) -> _T:
     return future.result()
 
 
+@dataclass(slots=True, eq=False)
 class _Work(Generic[_T]):
     """A coroutine that can be cancelled even before it starts.
 
     Attributes:
+        coroutine: The coroutine.
+        tasks: Contains the task of the coroutine while it runs.
         finished: Set when the coroutine has ended, cancelled or not.
     """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, _T], tasks: set[asyncio.Task[Any]]) -> None:
-        """Wrap a coroutine; while it runs, its task is in `tasks`."""
-        self.finished = threading.Event()
-        self._coroutine = coroutine
-        self._tasks = tasks
-        self._task: asyncio.Task[Any] | None = None
-        self._cancelled = False
+    coroutine: Coroutine[Any, Any, _T]
+    tasks: set[asyncio.Task[Any]]
+    finished: threading.Event = field(default_factory=threading.Event)
+    _task: asyncio.Task[Any] | None = None
+    _cancelled: bool = False
 
     async def run(self) -> _T:
         """Await the coroutine, unless `cancel` was called before."""
@@ -229,16 +228,16 @@ class _Work(Generic[_T]):
                 raise asyncio.CancelledError
             self._task = asyncio.current_task()
             if self._task is not None:
-                self._tasks.add(self._task)
-                self._task.add_done_callback(self._tasks.discard)
-            return await self._coroutine
+                self.tasks.add(self._task)
+                self._task.add_done_callback(self.tasks.discard)
+            return await self.coroutine
         finally:
             self.finished.set()
 
     def close(self) -> None:
         """Close a coroutine that was never started, to avoid Python's warning."""
-        if inspect.getcoroutinestate(self._coroutine) == inspect.CORO_CREATED:
-            self._coroutine.close()
+        if inspect.getcoroutinestate(self.coroutine) == inspect.CORO_CREATED:
+            self.coroutine.close()
 
     def cancel(self) -> None:
         """Cancel the coroutine. Call it on the loop."""
@@ -266,24 +265,22 @@ def _default_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
 
 
+@dataclass(slots=True, eq=False)
 class Batched(Generic[_Item, _Result]):
-    """Batches single items for a blocking function of many. Use from one event loop only."""
+    """Batches single items for a blocking function of many. Use from one event loop only.
 
-    def __init__(
-        self, function: Callable[[Sequence[_Item]], Sequence[_Result]], *, linger: float = 0.0
-    ) -> None:
-        """Wrap a function.
+    Attributes:
+        function: Called in a worker thread, one call at a time. It returns one result per item; an
+            exception applies to every item of the batch.
+        linger: Seconds to wait for more items if the last batch had several.
+        busy: Whether a batch is being processed, or is about to be.
+    """
 
-        Args:
-            function: Called in a worker thread, one call at a time. It returns one result per item;
-                an exception applies to every item of the batch.
-            linger: Seconds to wait for more items if the last batch had several.
-        """
-        self._function = function
-        self._linger = linger
-        self._waiting: deque[tuple[_Item, asyncio.Future[_Result]]] = deque()
-        self._busy = False
-        self._several = False
+    function: Callable[[Sequence[_Item]], Sequence[_Result]]
+    linger: float = 0.0
+    busy: bool = field(default=False, init=False)
+    _waiting: deque[tuple[_Item, asyncio.Future[_Result]]] = field(default_factory=deque)
+    _several: bool = False
 
     def __call__(self, item: _Item) -> asyncio.Future[_Result]:
         """Return a future of the function's result for one item.
@@ -292,45 +289,37 @@ class Batched(Generic[_Item, _Result]):
         """
         future: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
-        if not self._busy:  # one batch at a time, because each has a fixed cost
-            self._start_soon()
+        if not self.busy:  # one batch at a time, because each has a fixed cost
+            self._start()
         return future
 
-    @property
-    def busy(self) -> bool:
-        """Whether a batch is being processed, or is about to be."""
-        return self._busy
-
-    def _start_soon(self) -> None:
-        """Start immediately, or after `linger` if the last batch had several items."""
-        if self._several and self._linger and len(self._waiting) < MAX_BATCH:
-            self._busy = True
-            asyncio.get_running_loop().call_later(self._linger, self._start)
-        else:
-            self._start()
-
-    def _start(self) -> None:
-        """Pass the waiting items to a worker thread."""
+    def _start(self, *, lingered: bool = False) -> None:
+        """Pass the waiting items to a worker thread, immediately or after `linger`."""
+        loop = asyncio.get_running_loop()
+        self.busy = True
+        if self._several and self.linger and not lingered and len(self._waiting) < MAX_BATCH:
+            loop.call_later(self.linger, partial(self._start, lingered=True))
+            return
         size = min(len(self._waiting), MAX_BATCH)
         batch = [self._waiting.popleft() for _ in range(size)]
         items, futures = [item for item, _ in batch], [future for _, future in batch]
         self._several = size > 1
         try:
-            done = asyncio.get_running_loop().run_in_executor(None, self._function, items)
+            done = loop.run_in_executor(None, self.function, items)
         except RuntimeError:  # the loop is being closed
+            self.busy = False
             for future in futures:
                 future.cancel()
             return
-        self._busy = True
         done.add_done_callback(partial(self._end, futures))
 
     def _end(
         self, futures: Sequence[asyncio.Future[_Result]], done: asyncio.Future[Sequence[_Result]]
     ) -> None:
         """Distribute the results, and start the next batch if items are waiting."""
-        self._busy = False
+        self.busy = False
         if self._waiting:
-            self._start_soon()
+            self._start()
         if done.cancelled():
             for future in futures:
                 future.cancel()

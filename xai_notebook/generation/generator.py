@@ -1,8 +1,4 @@
-"""Get the images of calls from the library, from bundles and from the server.
-
-One `Generator` serves all calls that use the same server and the same library. It has no state of
-a single call: every method takes a `Call` with the options, slots, limits and progress.
-"""
+"""Get the images of calls from the library, from bundles and from the server."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ import contextlib
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from xai_notebook.errors import (
     ApiError,
@@ -24,11 +20,9 @@ from xai_notebook.errors import (
     RateLimitError,
     XaiError,
 )
-from xai_notebook.frontend import notebook_name
 from xai_notebook.generation.budget import FREE, PriceKey, to_ticks, total
 from xai_notebook.generation.call import Pace, check_redo
-from xai_notebook.generation.ingest import Ingest
-from xai_notebook.generation.replay import Claim
+from xai_notebook.generation.replay import Claim, Slot
 from xai_notebook.library import SlotQuery
 from xai_notebook.library.replies import drop_excess
 from xai_notebook.library.spending import TICKS, Amount
@@ -37,24 +31,14 @@ from xai_notebook.pictures.render.tables import Plan
 from xai_notebook.pictures.render.text import dollars
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        AsyncIterator,
-        Awaitable,
-        Callable,
-        Coroutine,
-        Iterator,
-        Mapping,
-        Sequence,
-    )
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.client.response import ImageResponse
     from xai_notebook.client.transport.retry import Attempt
     from xai_notebook.generation.backends import Backend, Flight, PromptRewriter
-    from xai_notebook.generation.budget import Estimate, Limits, Reservation
-    from xai_notebook.generation.bundles import BundleLookup
+    from xai_notebook.generation.budget import Estimate, Reservation
     from xai_notebook.generation.call import Call
-    from xai_notebook.generation.replay import SlotClaims
     from xai_notebook.library import Library, StoredImages
     from xai_notebook.library.records import ImageSlot
     from xai_notebook.library.replies import ReplyWriter
@@ -94,11 +78,6 @@ class ClaimedRequest:
     reserved: list[Reservation] = field(default_factory=list)
     packed: list[Picture] | None = None
 
-    @property
-    def key(self) -> tuple[str, int]:
-        """Fingerprint and place, unique in a library."""
-        return self.fingerprint, self.claim.place
-
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
@@ -106,14 +85,12 @@ class _Lookup:
 
     Attributes:
         claimed: The request and its slot; None: its prompt has yet to be rewritten.
-        claim: The slot of the prompt as the user wrote it. It is claimed only if there are pictures
-            whose prompt was rewritten elsewhere.
-        packed: Pictures whose prompt was rewritten elsewhere.
+        written: The request as the user wrote it, with its slot and the pictures whose prompt was
+            rewritten elsewhere; None: there are no such pictures.
     """
 
     claimed: ClaimedRequest | None
-    claim: Claim | None = None
-    packed: list[Picture] | None = None
+    written: ClaimedRequest | None = None
 
 
 class _Availability(NamedTuple):
@@ -144,41 +121,25 @@ class _Redo(NamedTuple):
     slot: ImageSlot
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Generator:
-    """Runs the calls that use one server and one library."""
+    """Gets the images of all calls that use one server and one library.
 
-    def __init__(
-        self, backend: Backend, home: Library, reopen: Callable[[Configuration], object]
-    ) -> None:
-        """Send nothing yet.
+    It has no state of a single call: every method takes an opened `Call`.
 
-        Args:
-            backend: The server.
-            home: The library; it saves replies even if its database cannot be opened.
-            reopen: Blocking function that imports replies which another process received before it
-                died.
-        """
-        self.backend = backend
-        self.home = home
-        self._reopen = reopen
+    Attributes:
+        backend: The server.
+        home: The library; it saves replies even if its database cannot be opened.
+        reopen: Blocking function that imports replies which another process received before it
+            died.
+    """
 
-    def open(self, call: Call, claims: SlotClaims, limits: Limits, bundles: BundleLookup) -> None:
-        """Set the fields of a call that the other methods use; must be called first.
-
-        Args:
-            call: A prepared call.
-            claims: Claims the slots of the call.
-            limits: Spending limits of the call.
-            bundles: The bundles in the notebook's folder, which are searched after the library.
-        """
-        options, progress = call.options, call.progress
-        call.claims, call.limits, call.bundles = claims, limits, bundles
-        call.spoil = claims.spoil
-        call.ingest = Ingest(self.home, self.backend, progress, options.timeout, notebook_name())
-        call.rewriter = self.backend.rewriter(options, call.ingest.library, progress)
+    backend: Backend
+    home: Library
+    reopen: Callable[[Configuration], object]
 
     async def answer(self, call: Call) -> None:
-        """Get the images of a call from the library or the server, and put them in `call.progress`.
+        """Get the images from the library or the server, and put them in `call.progress`.
 
         The first slot is claimed before anything is awaited, so that calls which run one after the
         other get their slots in this order.
@@ -196,7 +157,8 @@ class Generator:
             if call.options.redo:
                 await self._redo_answered(call)
         finally:
-            await call.ingest.remember_shown()
+            if call.ingest.shown:
+                await call.ingest.remember_shown()
         call.claims.complete = call.progress.complete
 
     # Many requests
@@ -229,10 +191,9 @@ class Generator:
         """Run requests one after the other until the last, or until a limit is reached."""
         progress = call.progress
         while not (call.lazy and progress.unsent):
-            taken = await pace.take(call)
-            if taken is None:
+            if (numbered := await pace.take(call)) is None:
                 return
-            number, request = taken
+            number, request = numbered
             try:
                 images, failed = await self._answer_one(call, request, pace)
             except (BudgetError, NotKeptError) as error:
@@ -301,16 +262,22 @@ class Generator:
         """
         if (rewriter := call.rewriter) is None:
             return self._claimed(call, request)
-        fingerprint = self._fingerprint(request)
-        async with (
-            self.backend.flights.hold(f"claim-{fingerprint}"),
-            self._rewriting_once(call, rewriter, request, fingerprint),
-        ):
+        fingerprint = request.fingerprint(self.backend.kind, self.backend.host)
+        images_cost = rest or partial(self._images_cost, call, request, request.n)
+
+        async def whole_cost() -> list[Amount | None]:
+            if call.limits.name is None:
+                return [FREE, FREE]
+            return [await self._rewrites_cost(call, rewriter, 1), *await images_cost()]
+
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self.backend.flights.hold(f"claim-{fingerprint}"))
+            if call.options.reuse and await rewriter.recall(request) is None:
+                # Only one of the processes that share a home rewrites the prompt.
+                await stack.enter_async_context(self._once(call, f"rewrite-{fingerprint}"))
             lookup = await self._look(call, request, lookup)
             if lookup.claimed is not None:
                 return lookup.claimed
-            images_cost = rest or partial(self._images_cost, call, request, request.n)
-            whole_cost = partial(self._whole_cost, call, rewriter, images_cost)
             rewrite, images = await call.limits.reserve(whole_cost)
             try:
                 rewritten, extra = await rewriter.rewrite(request, rewrite)
@@ -322,9 +289,7 @@ class Generator:
                 raise
             finally:
                 await rewrite.close()
-            return self._claimed(
-                call, rewritten, extra, [images], claim=lookup.claim, packed=lookup.packed
-            )
+            return self._claimed(call, rewritten, extra, [images], written=lookup.written)
 
     def _claimed(
         self,
@@ -333,23 +298,26 @@ class Generator:
         extra_usd: float | None = 0.0,
         reserved: Sequence[Reservation] = (),
         *,
-        claim: Claim | None = None,
-        packed: list[Picture] | None = None,
+        key: str | None = None,
+        written: ClaimedRequest | None = None,
     ) -> ClaimedRequest:
-        """Return a request, as it will be sent, with its slot; see `ClaimedRequest`."""
-        fingerprint = self._fingerprint(request)
-        claim = claim or self._claim_slot(call, fingerprint, request.n)
+        """Return a request with its slot; see `ClaimedRequest`.
+
+        `key` replaces the fingerprint. `written` is the same request before its prompt was
+        rewritten, if it has a slot.
+        """
+        fingerprint = key or request.fingerprint(self.backend.kind, self.backend.host)
+        options, n = call.options, request.n
+        if written is not None:
+            claim = written.claim
+        elif options.reuse:  # any stored image of an equal request can answer
+            slot = Slot(bytes.fromhex(fingerprint)[:16], 0)
+            claim = Claim(slot, 0, n, needs_new=False, after=0, before=None)
+        else:
+            fresh = call.fresh and not options.replay
+            claim = call.claims.claim(fingerprint, n, fresh=fresh, keep=bool(options.redo))
+        packed = None if written is None else written.packed
         return ClaimedRequest(request, fingerprint, claim, extra_usd, [*reserved], packed)
-
-    def _fingerprint(self, request: ImageRequest) -> str:
-        return request.fingerprint(self.backend.kind, self.backend.host)
-
-    def _claim_slot(self, call: Call, fingerprint: str, n: int) -> Claim:
-        if call.options.reuse:  # any stored image of an equal request can answer
-            slot = (bytes.fromhex(fingerprint)[:16], 0)
-            return Claim(slot, 0, n, anew=False, after=0, before=None)
-        fresh = call.fresh and not call.options.replay
-        return call.claims.claim(fingerprint, n, fresh=fresh, keep=bool(call.options.redo))
 
     async def claim_all(self, call: Call, requests: Sequence[ImageRequest]) -> list[ClaimedRequest]:
         """Return the requests of a job with their slots.
@@ -373,9 +341,9 @@ class Generator:
                 prompts.setdefault(request.prompt, number)
                 to_make.append((request, request.n))
                 continue
-            one = claimed[number] = lookup.claimed
-            stored = [] if one.claim.anew and call.fresh else await self.recall(call, one)
-            to_make.append((one.request, request.n - len(stored)))
+            known = claimed[number] = lookup.claimed
+            stored = [] if known.claim.needs_new and call.fresh else await self.recall(call, known)
+            to_make.append((known.request, request.n - len(stored)))
 
         async def rest() -> list[Amount | None]:
             left = sum(first > number for first in prompts.values())
@@ -396,26 +364,26 @@ class Generator:
     ) -> _Lookup:
         """Look up a request and its rewritten prompt, without sending it to a chat model.
 
-        The rewritten prompt of a bundle or of an untrusted library is never sent, because anybody
-        could have written it. Its pictures can still answer the request as the user wrote it.
+        The rewritten prompt of a bundle or of an untrusted library is never sent, because its
+        author is unknown. Its pictures can still answer the request as the user wrote it.
         `former` is the result of an earlier call, which may have claimed the slot.
         """
         if (rewriter := call.rewriter) is None:
             return _Lookup(self._claimed(call, request))
         known = await rewriter.recall(request)
-        lookup = former or await self._look_elsewhere(call, rewriter, request, known)
-        claim, packed = lookup.claim, lookup.packed
+        if former is not None:
+            written = former.written
+        else:
+            written = await self._look_elsewhere(call, rewriter, request, known)
         if known is not None:
-            return _Lookup(self._claimed(call, known, claim=claim, packed=packed))
-        only_stored = call.options.replay
-        answers = claim is not None and (only_stored or not claim.anew)
-        if claim is not None and packed is not None and answers and len(packed) == request.n:
-            # No request with this fingerprint is ever sent, so the library has no images for it.
-            key = self._key_as_written(request, rewriter.model)
-            return _Lookup(ClaimedRequest(request, key, claim, packed=packed))
-        if only_stored:
-            return _Lookup(self._claimed(call, request, claim=claim, packed=packed))
-        return _Lookup(None, claim, packed)
+            return _Lookup(self._claimed(call, known, written=written))
+        replay = call.options.replay
+        complete = written is not None and len(written.packed or ()) == request.n
+        if written is not None and complete and (replay or not written.claim.needs_new):
+            return _Lookup(written)
+        if replay:
+            return _Lookup(self._claimed(call, request, written=written))
+        return _Lookup(None, written)
 
     async def _look_elsewhere(
         self,
@@ -423,67 +391,37 @@ class Generator:
         rewriter: PromptRewriter,
         request: ImageRequest,
         known: ImageRequest | None,
-    ) -> _Lookup:
-        """Return slot and pictures of a request with a different rewrite elsewhere."""
-        texts = await asyncio.to_thread(call.bundles.rewrites_of, request, rewriter.model)
+    ) -> ClaimedRequest | None:
+        """Return a request with its slot and the pictures whose prompt was rewritten elsewhere.
+
+        The pictures come from bundles and from an untrusted library; None: they have none. `known`
+        is the request with this library's own rewritten prompt.
+        """
+        options, model, n = call.options, rewriter.model, request.n
+        texts = await asyncio.to_thread(call.bundles.rewrites_of, request, model)
         foreign = None if known is not None else await rewriter.look_up(request)
         if not (texts or foreign) or (known is not None and known.prompt in texts):
-            return _Lookup(None)
-        key = self._key_as_written(request, rewriter.model)
-        claim = self._claim_slot(call, key, request.n)
-        find = partial(self._rewritten_elsewhere, call, rewriter.model, request, foreign)
-        packed = await find(None if call.options.reuse else claim.place)
-        if call.options.replay and len(packed) < request.n:
-            packed = await find(None)
-        return _Lookup(None, claim, packed)
-
-    async def _rewritten_elsewhere(
-        self,
-        call: Call,
-        model: str,
-        request: ImageRequest,
-        foreign: ImageRequest | None,
-        place: int | None,
-    ) -> list[Picture]:
-        """Return the pictures of a request whose prompt was rewritten elsewhere.
-
-        `foreign` is the request with the rewritten prompt of an untrusted library.
-        """
-        pictures: dict[int, Picture] = {}
-        if foreign is not None:
-            fingerprint = self._fingerprint(foreign)
-            query = SlotQuery(fingerprint, place, request.n, notebook=call.ingest.notebook)
-            stored = (await call.ingest.find(query, foreign)).pictures
-            pictures = {picture.position: picture for picture in stored}
-        if len(pictures) < request.n:
-            packed = await call.bundles.rewritten(request, model, place, call.progress)
-            pictures = {picture.position: picture for picture in packed} | pictures
-        return [pictures[position] for position in sorted(pictures)]
-
-    def _key_as_written(self, request: ImageRequest, model: str) -> str:
-        """Return a key for a request before its rewrite; no sent request has this fingerprint."""
-        key = f"{self._fingerprint(request)} rewritten by {model}"
-        return hashlib.sha256(key.encode()).hexdigest()
-
-    @contextlib.asynccontextmanager
-    async def _rewriting_once(
-        self, call: Call, rewriter: PromptRewriter, request: ImageRequest, fingerprint: str
-    ) -> AsyncIterator[None]:
-        """With `reuse`, let only one of the processes that share a home rewrite a prompt."""
-        known = not call.options.reuse or await rewriter.recall(request)
-        once = self._once(call, f"rewrite-{fingerprint}")
-        async with contextlib.nullcontext() if known else once:
-            yield
+            return None
+        # No sent request has this fingerprint, so the library has no images for it.
+        key = f"{request.fingerprint(self.backend.kind, self.backend.host)} rewritten by {model}"
+        written = self._claimed(call, request, key=hashlib.sha256(key.encode()).hexdigest())
+        packed: list[Picture] = []
+        own_place = None if options.reuse else written.claim.slot.place
+        for place in (own_place, None) if options.replay else (own_place,):
+            stored: list[Picture] = []
+            if foreign is not None:
+                fingerprint = foreign.fingerprint(self.backend.kind, self.backend.host)
+                query = SlotQuery(fingerprint, place, n, notebook=call.ingest.notebook)
+                stored = (await call.ingest.find(query, foreign)).pictures
+            rewritten = replace(request, rewrite_model=model)
+            packed = await call.bundles.fill(
+                stored, rewritten, place, call.progress, rewrite_model=model
+            )
+            if len(packed) == n:
+                break
+        return replace(written, packed=packed)
 
     # Expected costs
-
-    async def _whole_cost(
-        self, call: Call, rewriter: PromptRewriter, rest: Estimate
-    ) -> list[Amount | None]:
-        """Return the expected costs of rewriting a prompt, then those that `rest` returns."""
-        if call.limits.name is None:
-            return [FREE, FREE]
-        return [await self._rewrites_cost(call, rewriter, 1), *await rest()]
 
     async def _rewrites_cost(self, call: Call, rewriter: PromptRewriter, count: int) -> Amount:
         library = call.ingest.library
@@ -509,23 +447,36 @@ class Generator:
         Raises:
             XaiError: The request failed without any image. It can be sent again.
         """
-        request = claimed.request
-        try:
-            if (saving := self.backend.keeping.get(claimed.key)) is not None:
+        request, claim, options = claimed.request, claimed.claim, call.options
+        async with contextlib.AsyncExitStack() as stack:
+            if claimed.reserved:
+                stack.push_async_callback(self._free, claimed)  # stored images cost nothing
+            if (saving := self.backend.keeping.get(claim.slot)) is not None:
                 await asyncio.wait({saving})
-            stored = await self._stored(call, claimed)
-            if not call.options.reuse or len(stored) >= request.n:
-                return await self._complete(call, claimed, stored)
-            # The task or process that makes these images may wait for this money.
-            await self._free(claimed)
-            async with self._once(call, claimed.fingerprint) as flight:
-                stored = await self._stored(call, claimed)
+            stored: list[Picture] = []
+            if claim.needs_new and not options.replay:
+                call.claims.begin(claim, await call.ingest.newest())
+            else:
+                stored = await self.recall(call, claimed)
+            flight: Flight | None = None
+            if options.reuse and len(stored) < request.n:
+                # The task or process that makes these images may wait for this money.
+                await self._free(claimed)
+                flight = await stack.enter_async_context(self._once(call, claimed.fingerprint))
+                stored = await self.recall(call, claimed)
                 stored = _with_unsaved(call, stored, flight, request.n)
-                images = await self._complete(call, claimed, stored)
-                flight.unkept += [one for one in images if one.id is None and one.settled]
-                return images
-        finally:
-            await self._free(claimed)  # stored images cost nothing
+            missing = sorted({*range(request.n)} - {picture.position for picture in stored})
+            if request.share and not options.replay:
+                sharing = (call.ingest.share(picture, request.share) for picture in stored)
+                stored = [*await asyncio.gather(*sharing)]
+            if missing:
+                new = await self._make(call, claimed, missing)
+                if (extra := claimed.extra_usd) != 0:
+                    new = _with_rewrite_cost(new, extra)
+                stored = sorted([*stored, *new], key=lambda picture: picture.position)
+            if flight is not None:
+                flight.unkept += [image for image in stored if image.id is None and image.settled]
+            return stored
 
     async def _free(self, claimed: ClaimedRequest) -> None:
         """Free the money reserved for images that have not been sent."""
@@ -538,42 +489,15 @@ class Generator:
     async def _once(self, call: Call, key: str) -> AsyncIterator[Flight]:
         """Wait until no other task or process with the same home works on a key."""
         library = call.ingest.library
-        shared = library is not None and not library.database.read_only
-        folder = library.home / "locks" if library is not None and shared else None
+        folder = None if library is None or library.database.read_only else library.home / "locks"
         async with self.backend.flights.hold(key, folder) as flight:
             if flight.inherited:  # the former owner died, perhaps with a reply in the spool
                 self.home.overdue = True
                 with contextlib.suppress(LibraryError):
-                    await asyncio.to_thread(self._reopen, call.configuration)
+                    await asyncio.to_thread(self.reopen, call.configuration)
             yield flight
 
-    async def _complete(
-        self, call: Call, claimed: ClaimedRequest, stored: list[Picture]
-    ) -> list[Picture]:
-        """Return the images of a request; generate those that are not stored."""
-        request = claimed.request
-        missing = _missing(stored, request.n)
-        if request.share and not call.options.replay:
-            stored = await call.ingest.share(stored, request.share)
-        if not missing:
-            return stored
-        made = await self._make(call, claimed, missing)
-        if (extra := claimed.extra_usd) != 0:  # the images share the cost of rewriting the prompt
-            for index, picture in enumerate(made):
-                cost = picture.cost_usd
-                if cost is not None:
-                    cost = None if extra is None else cost + extra / len(made)
-                made[index] = replace(picture, cost_usd=cost)
-        return sorted([*stored, *made], key=lambda picture: picture.position)
-
     # From the library and bundles
-
-    async def _stored(self, call: Call, claimed: ClaimedRequest) -> list[Picture]:
-        """Return the stored images that answer a request; none if it needs new images."""
-        if claimed.claim.anew and not call.options.replay:
-            call.claims.begin(claimed.claim, await call.ingest.newest())
-            return []
-        return await self.recall(call, claimed)
 
     async def recall(self, call: Call, claimed: ClaimedRequest) -> list[Picture]:
         """Return the stored images of a request, whether its cell has shown them or not.
@@ -581,42 +505,46 @@ class Generator:
         Raises:
             LibraryError: The call has `replay`, and images are missing.
         """
-        request, claim = claimed.request, claimed.claim
+        claim, n = claimed.claim, claimed.request.n
         if call.options.replay:
-            return await self._recall_or_fail(call, claimed)
+            for place in (claim.slot.place, None):  # if its own slot is incomplete, use any slot
+                pictures = await self._find(call, claimed, place)
+                if len(pictures) == n:
+                    return pictures
+            raise LibraryError(
+                f"The library has {len(pictures)} of the {n} images, and --replay generates none. "
+                "Without --replay, or with --reuse instead, the rest is generated."
+                + "".join(f" {sentence}" for sentence in call.bundles.refusals())
+            )
         if call.options.reuse:
             try:
-                found = await call.ingest.find(_query(call, claimed, None), request)
+                return await self._find(call, claimed, None)
             except LibraryError as error:
                 call.progress.note(f"Stored images are not looked up: {error}")
                 return []
-            return await self._filled(call, claimed, found, None)
-        query = _query(call, claimed, claim.place, claim.after)
-        found = await call.ingest.find(query, request)
-        if claim.after:  # the cell wants new images, so bundles do not answer
-            pictures = found.pictures
-        else:
-            pictures = await self._filled(call, claimed, found, claim.place)
-        await call.ingest.showed(query, found, pictures)
+        return await self._find(call, claimed, claim.slot.place, claim.after)
+
+    async def _find(
+        self, call: Call, claimed: ClaimedRequest, place: int | None, after: int = 0
+    ) -> list[Picture]:
+        """Return the stored images of a slot, completed from bundles.
+
+        Args:
+            call: The call of the request.
+            claimed: The request.
+            place: Place of the slot; None: any.
+            after: Only images with a larger `id` answer; bundles only answer with 0.
+        """
+        request, ingest = claimed.request, call.ingest
+        query = SlotQuery(claimed.fingerprint, place, request.n, after, notebook=ingest.notebook)
+        found = await ingest.find(query, request)
+        pictures = found.pictures if after else await self._fill(call, claimed, found, place)
+        # With `replay`, the images of an incomplete slot are not shown.
+        if found.elsewhere and (len(pictures) == request.n or not call.options.replay):
+            await ingest.note_shown(query, found, pictures)
         return pictures
 
-    async def _recall_or_fail(self, call: Call, claimed: ClaimedRequest) -> list[Picture]:
-        """Return the stored images of a slot; if images are missing, use any slot."""
-        request = claimed.request
-        for place in (claimed.claim.place, None):
-            query = _query(call, claimed, place)
-            found = await call.ingest.find(query, request)
-            pictures = await self._filled(call, claimed, found, place)
-            if len(pictures) == request.n:
-                await call.ingest.showed(query, found, pictures)
-                return pictures
-        raise LibraryError(
-            f"The library holds {len(pictures)} of the {request.n} images asked for with "
-            "--replay. Leave it out, or give --reuse instead, to have the rest made."
-            + "".join(f" {sentence}" for sentence in call.bundles.refusals())
-        )
-
-    async def _filled(
+    async def _fill(
         self, call: Call, claimed: ClaimedRequest, found: StoredImages, place: int | None
     ) -> list[Picture]:
         """Return stored images, completed from bundles.
@@ -625,15 +553,11 @@ class Generator:
         """
         others = [picture for picture in found.pictures if picture.id in found.elsewhere]
         own = [picture for picture in found.pictures if picture.id not in found.elsewhere]
-        return _merged(await self._fill(call, claimed, own, place), others)
-
-    async def _fill(
-        self, call: Call, claimed: ClaimedRequest, pictures: list[Picture], place: int | None
-    ) -> list[Picture]:
-        """Return the pictures of a request, completed from bundles."""
         if claimed.packed is not None:
-            return _merged(pictures, claimed.packed)
-        return await call.bundles.fill(pictures, claimed.request, place, call.progress)
+            own = _merged(own, claimed.packed)
+        else:
+            own = await call.bundles.fill(own, claimed.request, place, call.progress)
+        return _merged(own, others) if others else own
 
     # From the server
 
@@ -641,24 +565,33 @@ class Generator:
         self, call: Call, claimed: ClaimedRequest, missing: Sequence[int], *, redo: bool = False
     ) -> list[Picture]:
         """Generate the images at some positions and save them; `redo`: they replace others."""
-        request, count = claimed.request, len(missing)
-        slot = {"fingerprint": claimed.fingerprint, "place": claimed.claim.place, "redo": redo}
-        writer = call.ingest.expect(request, missing, slot)
+        request, slot, count = claimed.request, claimed.claim.slot, len(missing)
+        place = {"fingerprint": claimed.fingerprint, "place": slot.place, "redo": redo}
+        writer = call.ingest.expect(request, missing, place)
         try:
             sent, cost = await self._buy(call, claimed, count, writer)
         except BaseException:
             writer.abandon()
             raise
-        self.backend.prices.note_image(request, count, cost)
+        if not self.backend.free:
+            self.backend.prices.note_image(request, count, cost)
         call.progress.charged(cost)
         responses = sent
         if len(sent) > count:
             responses = drop_excess(sent, count)
             call.progress.note(
-                f"The server sent {len(sent):,} images where {count} were asked for;"
-                f" {len(responses)} are kept."
+                f"The server sent {len(sent):,} images instead of {count}; {len(responses)} are "
+                "kept."
             )
-        return await self._save(claimed.key, call.ingest.keep(responses, missing, writer))
+        # The reply is saved even if the call is cancelled meanwhile.
+        keeping = self.backend.keeping
+        saving = keeping[slot] = asyncio.ensure_future(call.ingest.keep(responses, writer))
+        saving.add_done_callback(lambda _: keeping.pop(slot, None))
+        try:
+            return await asyncio.shield(saving)
+        except asyncio.CancelledError:
+            await asyncio.wait({saving})
+            raise
 
     async def _buy(
         self, call: Call, claimed: ClaimedRequest, count: int, writer: ReplyWriter
@@ -690,7 +623,7 @@ class Generator:
         self, call: Call, request: ImageRequest, n: int, writer: ReplyWriter
     ) -> Sequence[ImageResponse]:
         """Send a request, as soon as the pace of the call allows."""
-        pace, library = call.pace, call.ingest.library
+        pace = call.pace
 
         def note(attempt: Attempt) -> None:
             call.progress.on_attempt(attempt)
@@ -710,27 +643,14 @@ class Generator:
             )
             request = replace(request, n=n)
             writer.sent = True
-            if not (call.many and request.inputs) or library is None:
-                return await send(request)
-            return await self.backend.inputs.send(request, send, library.uploads)
-
-    async def _save(
-        self, key: tuple[str, int], saving: Coroutine[Any, Any, list[Picture]]
-    ) -> list[Picture]:
-        """Save a reply, even if the call is cancelled meanwhile."""
-        keeping = self.backend.keeping
-        task = keeping[key] = asyncio.ensure_future(saving)
-        task.add_done_callback(lambda _: keeping.pop(key, None))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await asyncio.wait({task})
-            raise
+            if call.many and request.inputs and (library := call.ingest.library) is not None:
+                return await self.backend.inputs.send(request, send, library.uploads)
+            return await send(request)
 
     # Redo
 
     async def _redo_answered(self, call: Call) -> None:
-        """Regenerate the images of a finished call that `--redo` names."""
+        """Regenerate the images that `--redo` names, after the call has all images."""
         results = call.progress.results
         images = [(number, i) for number in sorted(results) for i in range(len(results[number]))]
         check_redo(call.options.redo, len(images))
@@ -744,7 +664,6 @@ class Generator:
             if not picture.replayed and all(each.replayed for each in results[number]):
                 call.progress.replayed -= 1
             results[number] = [*results[number][:i], picture, *results[number][i + 1 :]]
-        call.progress.changed()
 
     async def redo(self, call: Call, pictures: Mapping[int, Picture]) -> dict[int, Picture]:
         """Return regenerated pictures; those that an earlier pass regenerated are replayed.
@@ -759,73 +678,68 @@ class Generator:
         """
         library = call.ingest.library
         if library is None:
-            raise OptionError(
-                "A picture can be made anew only with a library, which knows its place."
-            )
+            raise OptionError("Images can be regenerated only while the library can be opened.")
         missing: dict[tuple[str, int], list[_Redo]] = {}
         done = {}
-        for one in await asyncio.to_thread(self._find_slots, pictures, library):
-            if await self._claim_redo(call, one, library):
-                missing.setdefault((one.slot.fingerprint, one.slot.place), []).append(one)
+        for each in await asyncio.to_thread(self._find_slots, pictures, library):
+            if await self._claim_redo(call, each, library):
+                missing.setdefault((each.slot.fingerprint, each.slot.place), []).append(each)
             else:
-                done[one.number] = one.picture
-        made = await asyncio.gather(
-            *(self._remake(call, group) for group in missing.values()), return_exceptions=True
-        )
-        for result in made:
+                done[each.number] = each.picture
+        remaking = (self._remake(call, group) for group in missing.values())
+        for result in await asyncio.gather(*remaking, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
             done |= result
         return done
 
     def _find_slots(self, pictures: Mapping[int, Picture], library: Library) -> list[_Redo]:
-        """Return the slots of pictures.
-
-        Raises:
-            OptionError: A picture is not in the library, or was made elsewhere.
-        """
+        """Return the slots of pictures, after checking that they can be regenerated."""
         found = []
         for index, picture in pictures.items():
             slot = None if picture.id is None else library.slot_of(picture.id)
             if slot is None:
                 raise OptionError(
-                    f"Image {index} is not in the library, so nothing can take its place. "
-                    "Run its cell again: it makes what is missing."
+                    f"Image {index} is not in the library, so it cannot be regenerated. Run its "
+                    "cell again to generate what is missing."
                 )
-            if self._fingerprint(picture.request) != slot.fingerprint:
+            server = self.backend.kind, self.backend.host
+            if picture.request.fingerprint(*server) != slot.fingerprint:
                 raise OptionError(
-                    f"Image {index} was asked of {slot.host} with all its input images. "
-                    "Run its cell with --redo instead."
+                    f"Image {index} was generated by {slot.host}, or from input images that are "
+                    "not available here. Run its cell with --redo instead."
                 )
             found.append(_Redo(index, picture, slot))
         return found
 
-    async def _claim_redo(self, call: Call, one: _Redo, library: Library) -> bool:
+    async def _claim_redo(self, call: Call, redo: _Redo, library: Library) -> bool:
         """Claim the slot of a redo; False: an earlier pass has already regenerated the picture."""
-        slot = one.slot
+        slot = redo.slot
         key = f"redo {slot.fingerprint} {slot.place} {slot.position}"
         fingerprint = hashlib.sha256(key.encode()).hexdigest()
         claim = call.claims.claim(fingerprint, 1, fresh=False)
-        if claim.anew:
+        if claim.needs_new:
             call.claims.begin(claim, await asyncio.to_thread(library.newest))
             return True
-        before = await asyncio.to_thread(
-            library.find_redone, slot, notebook=call.ingest.notebook, image_id=one.picture.id or 0
+        earlier = await asyncio.to_thread(
+            library.find_redone, slot, notebook=call.ingest.notebook, image_id=redo.picture.id or 0
         )
-        return len(before) <= claim.place or before[-1] <= claim.after
+        return len(earlier) <= claim.slot.place or earlier[-1] <= claim.after
 
     async def _remake(self, call: Call, group: list[_Redo]) -> dict[int, Picture]:
         """Regenerate images of one slot with one request."""
-        group = sorted(group, key=lambda one: one.slot.position)
+        group = sorted(group, key=lambda redo: redo.slot.position)
         slot, request = group[0].slot, group[0].picture.request
-        key = (bytes.fromhex(slot.fingerprint)[:16], slot.place)
-        claim = Claim(key, 0, request.n, anew=True, after=0, before=None)
+        key = Slot(bytes.fromhex(slot.fingerprint)[:16], slot.place)
+        claim = Claim(key, 0, request.n, needs_new=True, after=0, before=None)
         claimed = ClaimedRequest(request, slot.fingerprint, claim)
-        made = await self._make(call, claimed, [one.slot.position for one in group], redo=True)
-        made.sort(key=lambda picture: picture.position)
+        pictures = await self._make(
+            call, claimed, [redo.slot.position for redo in group], redo=True
+        )
+        pictures.sort(key=lambda picture: picture.position)
         return {
-            one.number: replace(new, replayed=False)
-            for one, new in zip(group, made[: len(group)], strict=True)
+            redo.number: replace(picture, replayed=False)
+            for redo, picture in zip(group, pictures[: len(group)], strict=True)
         }
 
     # Plans
@@ -839,10 +753,10 @@ class Generator:
         budget: BudgetState | None,
         count_ordered: CountOrdered | None,
     ) -> Plan:
-        """Return the plan of a call, which can still be run.
+        """Return the plan of the call. The call can still be run, once its claims are released.
 
         Args:
-            call: The call. The caller must release its claims afterwards.
+            call: The call.
             requests: The first requests of the call, as the user wrote them.
             more: Whether the call has more requests.
             budget: The current budget; None: no budget is set.
@@ -860,10 +774,9 @@ class Generator:
         costs: list[float | None] = [0.0] * len(requests)
         if not options.replay:
             costs = await self._expected_costs(call, requests, found)
-        there = sum(one.stored + one.ordered for one in found or ())
-        nothing_to_make = options.replay or (
-            there == sum(request.n for request in requests) and not more
-        )
+        existing = sum(each.stored + each.ordered for each in found or ())
+        images = sum(request.n for request in requests)
+        nothing_to_make = options.replay or (existing == images and not more)
         listed: dict[str, float | None] = {}
         for model in dict.fromkeys(request.model for request in requests):
             try:
@@ -878,8 +791,8 @@ class Generator:
             host=call.route.host,
             prices=listed,
             expected=costs,
-            stored=None if found is None else [one.stored for one in found],
-            ordered=sum(one.ordered for one in found or ()),
+            stored=None if found is None else [each.stored for each in found],
+            ordered=sum(each.ordered for each in found or ()),
             rewriter=options.rewrite or None,
             budget=budget,
             notes=tuple(call.progress.notes),
@@ -893,72 +806,46 @@ class Generator:
         """Return how many images of each request exist."""
         options = call.options
         all_claimed = [(await self._look(call, request)).claimed for request in requests]
-        counts = await self._count_stored(call, requests, all_claimed)
+        counts = await self._count_stored(call, all_claimed)
         width = requests[0].n if requests else 1
-        for number in (index // width for index in options.redo):
-            counts[number] -= 1 if counts[number] else 0
+        for index in options.redo:
+            counts[index // width] = max(counts[index // width] - 1, 0)
         ordered = [0] * len(requests)
         if count_ordered is not None:
             ordered = await count_ordered(all_claimed)
-            if any(counts[number] < request.n for number, request in enumerate(requests)):
+            if any(count < request.n for count, request in zip(counts, requests, strict=True)):
                 self.home.check_own()
+        each = zip(requests, all_claimed, counts, ordered, strict=True)
         return [
-            _Availability(counts[number], claimed, min(more, request.n - counts[number]))
-            for number, (request, claimed, more) in enumerate(
-                zip(requests, all_claimed, ordered, strict=True)
-            )
+            _Availability(count, claimed, min(in_jobs, request.n - count))
+            for request, claimed, count, in_jobs in each
         ]
 
     async def _count_stored(
-        self,
-        call: Call,
-        requests: Sequence[ImageRequest],
-        all_claimed: Sequence[ClaimedRequest | None],
-    ) -> dict[int, int]:
-        """Return how many stored images of each request answer it, by the request's number."""
-        options = call.options
-        queries: dict[int, SlotQuery] = {}
-        made: dict[str, int] = {}
-        repeated: dict[int, int] = {}
+        self, call: Call, all_claimed: Sequence[ClaimedRequest | None]
+    ) -> list[int]:
+        """Return how many images in the library and in bundles answer each request."""
+        options, counts = call.options, [0] * len(all_claimed)
+        if (library := call.ingest.library) is None:
+            return counts
+        queries: dict[int, tuple[ClaimedRequest, SlotQuery]] = {}
+        by_then: dict[str, int] = {}
         # Running the cell of a job again makes new images only with `fresh`.
         stored_answers = options.replay or (options.batch and not call.fresh)
         for number, claimed in enumerate(all_claimed):
-            if claimed is None or (claimed.claim.anew and not stored_answers):
+            if claimed is None or (claimed.claim.needs_new and not stored_answers):
                 continue
+            fingerprint, claim, n = claimed.fingerprint, claimed.claim, claimed.request.n
             if options.reuse:  # an earlier equal request will have stored its images by then
-                repeated[number] = made.get(claimed.fingerprint, 0)
-                made[claimed.fingerprint] = max(repeated[number], claimed.request.n)
-            place = None if options.reuse else claimed.claim.place
-            queries[number] = _query(call, claimed, place, claimed.claim.after)
-        counts = dict.fromkeys(range(len(requests)), 0)
-        for number, count in (await self._count_found(call, all_claimed, queries)).items():
-            counts[number] = min(max(count, repeated.get(number, 0)), requests[number].n)
-        if options.replay:  # any slot that has all images may answer
-            anywhere = {
-                number: replace(query, place=None)
-                for number, query in queries.items()
-                if counts[number] < requests[number].n
-            }
-            counts |= await self._count_found(call, all_claimed, anywhere)
-        return counts
-
-    async def _count_found(
-        self,
-        call: Call,
-        all_claimed: Sequence[ClaimedRequest | None],
-        queries: Mapping[int, SlotQuery],
-    ) -> dict[int, int]:
-        """Return how many images the library and the bundles have for each query."""
-        library = call.ingest.library
-        counts: dict[int, int] = {}
-        if library is None:
-            return counts
-        found = await asyncio.to_thread(library.look_up, list(queries.values()))
-        for (number, query), stored in zip(queries.items(), found, strict=True):
-            pictures, claimed = stored.pictures, all_claimed[number]
-            if claimed is not None:
-                pictures = await self._fill(call, claimed, pictures, query.place)
-            counts[number] = len(pictures)
+                counts[number] = min(by_then.get(fingerprint, 0), n)
+                by_then[fingerprint] = max(by_then.get(fingerprint, 0), n)
+            place = None if options.reuse or options.replay else claim.slot.place
+            query = SlotQuery(fingerprint, place, n, claim.after, notebook=call.ingest.notebook)
+            queries[number] = claimed, query
+        found = await asyncio.to_thread(library.look_up, [query for _, query in queries.values()])
+        for (number, (claimed, query)), stored in zip(queries.items(), found, strict=True):
+            pictures = await self._fill(call, claimed, stored, query.place)
+            counts[number] = min(max(counts[number], len(pictures)), claimed.request.n)
         return counts
 
     async def _expected_costs(
@@ -999,18 +886,6 @@ def _card(request: ImageRequest, error: XaiError | None, status: Status = "faile
     )
 
 
-def _query(call: Call, claimed: ClaimedRequest, place: int | None, after: int = 0) -> SlotQuery:
-    return SlotQuery(
-        claimed.fingerprint, place, claimed.request.n, after, notebook=call.ingest.notebook
-    )
-
-
-def _missing(pictures: Sequence[Picture], n: int) -> list[int]:
-    """Return the positions without a picture."""
-    positions = {picture.position for picture in pictures}
-    return [position for position in range(n) if position not in positions]
-
-
 def _merged(pictures: Sequence[Picture], more: Sequence[Picture]) -> list[Picture]:
     """Return pictures by position; missing positions are filled from `more`."""
     positions = {picture.position for picture in pictures}
@@ -1018,15 +893,30 @@ def _merged(pictures: Sequence[Picture], more: Sequence[Picture]) -> list[Pictur
     return sorted([*pictures, *missing], key=lambda picture: picture.position)
 
 
+def _with_rewrite_cost(pictures: Sequence[Picture], extra_usd: float | None) -> list[Picture]:
+    """Add the cost of rewriting the prompt to the costs of its images, in equal parts."""
+    costs = (each.cost_usd for each in pictures)
+    return [
+        replace(
+            picture,
+            cost_usd=None
+            if cost is None or extra_usd is None
+            else cost + extra_usd / len(pictures),
+        )
+        for picture, cost in zip(pictures, costs, strict=True)
+    ]
+
+
 def _with_unsaved(call: Call, stored: list[Picture], flight: Flight, n: int) -> list[Picture]:
     """Return stored images, completed with images that an equal request could not save."""
+    missing = sorted({*range(n)} - {picture.position for picture in stored})
     unsaved = [
         replace(picture, position=position, replayed=True)
-        for picture, position in zip(flight.unkept, _missing(stored, n), strict=False)
+        for picture, position in zip(flight.unkept, missing, strict=False)
     ]
     if unsaved:
         call.progress.note(
-            "Not kept in the library: an equal request made these images at the same moment, "
+            "Not stored in the library: an equal request generated these images at the same time "
             "and could not store them."
         )
     return sorted([*stored, *unsaved], key=lambda picture: picture.position)

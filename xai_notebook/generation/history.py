@@ -5,7 +5,7 @@ Separate because it only needs the library, whereas the session runs calls.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.errors import LibraryError
@@ -27,34 +27,27 @@ _ID_LENGTHS: Final = (8, 12, 16, 32)
 """Numbers of digits of a digest that are tried for an id."""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class History:
-    """The images of the current library, as `GeneratedImage` and `ImageBatch`."""
+    """The images of the current library, as `GeneratedImage` and `ImageBatch`.
 
-    def __init__(
-        self,
-        library: Callable[[], Library],
-        shown: Mapping[Path, Collection[int]],
-        bundles: BundleFolder,
-        maker: Any,
-    ) -> None:
-        """Open nothing yet.
+    Attributes:
+        library: Returns the open library, or raises a `LibraryError`.
+        shown: Ids of the images that calls of this kernel returned, by the library's folder.
+        bundles: The bundles in the notebook's folder.
+        maker: The session, for methods of the images such as `edit`.
+    """
 
-        Args:
-            library: Returns the open library, or raises a `LibraryError`.
-            shown: Ids of the images that this kernel has shown, by the library's folder.
-            bundles: The bundles in the notebook's folder.
-            maker: The session, for methods of the images such as `edit`.
-        """
-        self._library = library
-        self._shown = shown
-        self._bundles = bundles
-        self._maker = maker
+    library: Callable[[], Library]
+    shown: Mapping[Path, Collection[int]]
+    bundles: BundleFolder
+    maker: Any
 
     def visible(self, ids: Sequence[int]) -> Sequence[int]:
         """Return the visible rows of the library: all, or for visitors this kernel's own."""
         if not is_for_visitors():
             return ids
-        own = self._shown.get(self._library().home, ())
+        own = self.shown.get(self.library().home, ())
         return [each for each in ids if each in own]
 
     def _visible(self, pictures: Iterable[Picture]) -> list[Picture]:
@@ -72,14 +65,13 @@ class History:
         Raises:
             LibraryError: The library cannot be opened.
         """
-        library = self._library()
+        library = self.library()
         if is_for_visitors():
-            rows = library.catalog.rows(
-                self.visible(library.catalog.find(Query(words=words)).ids)[:n]
-            )
-            found = self.as_batch([row.picture for row in rows])
+            ids = self.visible(library.catalog.find(Query(words=words)).ids)[:n]
+            pictures = [row.picture for row in library.catalog.rows(ids)]
         else:
-            found = self.as_batch(library.history(words, n))
+            pictures = library.history(words, n)
+        found = self.as_batch(pictures)
         summary = None
         if not found:
             summary = (
@@ -97,7 +89,7 @@ class History:
         """
         if image.sha256 is None:
             return ImageBatch([image])
-        line = self._visible(self._library().catalog.lineage(image.sha256))
+        line = self._visible(self.library().catalog.lineage(image.sha256))
         return self.as_batch(line) or ImageBatch([image])
 
     def named(self, digits: str) -> dict[str, GeneratedImage | Path]:
@@ -112,13 +104,13 @@ class History:
         Raises:
             LibraryError: The library cannot be opened.
         """
-        library, found = self._library(), dict[str, "GeneratedImage | Path"]()
+        library, found = self.library(), dict[str, "GeneratedImage | Path"]()
         made = self._visible(library.catalog.find_by_digest(digits))
         if is_for_visitors():  # input files may be those of other users
             return {image.sha256 or "": image for image in self.as_batch(made)}
         found |= library.input_files.find(digits)
         if not (found or made):
-            made = list(BundleLookup.here(self._bundles).named(digits).values())
+            made = list(BundleLookup(self.bundles).named(digits).values())
         return found | {image.sha256 or "": image for image in self.as_batch(made)}
 
     def id_of(self, sha256: str) -> str:
@@ -148,7 +140,7 @@ class History:
             OptionError: A tag is empty or has invalid characters.
             LibraryError: An image is not in the library, or the library cannot be written to.
         """
-        ids, marks = self._rows_of(images), self._library().annotations
+        ids, marks = self._rows_of(images), self.library().annotations
         if starred is not None:
             marks.star(ids, value=starred)
         if tag is not None:
@@ -165,7 +157,7 @@ class History:
             LibraryError: The image is not in the library, or the library cannot be opened.
         """
         (row,) = self._rows_of([image])
-        return self._library().annotations.of([row]).get(row) or Annotation()
+        return self.library().annotations.of([row]).get(row) or Annotation()
 
     def _rows_of(self, images: Sequence[GeneratedImage]) -> list[int]:
         """Return the ids of images, which may come from a pickle or from another library.
@@ -173,7 +165,7 @@ class History:
         Raises:
             LibraryError: An image is not in the library, or the library cannot be opened.
         """
-        rows = self._library().catalog.find_rows([image.picture for image in images])
+        rows = self.library().catalog.find_rows([image.picture for image in images])
         found = [row for row in rows if row is not None]
         if len(found) < len(rows):
             raise LibraryError(
@@ -186,21 +178,21 @@ class History:
         """Return pictures of the library as an `ImageBatch`."""
         return ImageBatch(
             GeneratedImage(
-                replace(picture, replayed=True), index=picture.position, maker=self._maker
+                replace(picture, replayed=True), index=picture.position, maker=self.maker
             )
             for picture in pictures
         )
 
     def pack(self, path: str | Path | None = None) -> Path:
         """Write the pictures of this notebook into a bundle; see `xai_notebook.pack`."""
-        library = self._library()
-        return pack(library, path, self._shown.get(library.home, ()))
+        library = self.library()
+        return pack(library, path, self.shown.get(library.home, ()))
 
     def unpack(self, path: str | Path) -> ImageBatch:
         """Import a bundle into the library; see `xai_notebook.unpack`."""
-        taken, problems = unpack(self._library(), path)
-        summary = None if taken else "The library has all of this bundle's pictures."
-        return ImageBatch(self.as_batch(taken), cells=True, notes=problems, summary=summary)
+        new, problems = unpack(self.library(), path)
+        summary = None if new else "The library already has all pictures of this bundle."
+        return ImageBatch(self.as_batch(new), cells=True, notes=problems, summary=summary)
 
     def costs(self) -> CostTable:
         """Return the costs in the library, by day and model.
@@ -208,4 +200,4 @@ class History:
         Raises:
             LibraryError: The library cannot be opened.
         """
-        return CostTable(self._library().spending.costs())
+        return CostTable(self.library().spending.costs())

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from xai_notebook.client import bounds
 from xai_notebook.errors import DownloadError, LibraryError, NotKeptError, ReplyError, XaiError
 from xai_notebook.generation.event_loop import Batched
-from xai_notebook.library import ShownImage, StoredImages
+from xai_notebook.library import ImageSlot, ShownImage, StoredImages
 from xai_notebook.library.replies import (
     ReplyWriter,
     build_reply,
@@ -38,19 +38,19 @@ if TYPE_CHECKING:
 
 _LINGER: Final = 0.01
 """Seconds to wait for further replies, to save them in one transaction."""
-_PAUSE: Final = 0.5
+_SETTLE_SECONDS: Final = 0.5
 """Seconds after the last reply until saved originals are synced and removed from the spool."""
-_UNSETTLED: Final = 512
-"""Number of saved replies after which this is done without waiting."""
-_MEMORY: Final = 64 << 20
+_MAX_UNSETTLED: Final = 512
+"""Number of saved replies that are synced and removed at once."""
+_MAX_UNSAVED: Final = 64 << 20
 """Maximum bytes of images being saved; above this, no more images are requested."""
-_LOOK: Final = 0.05
+_ROOM_INTERVAL: Final = 0.05
 """Seconds between two checks of disk space while replies are in flight."""
 _LIFETIME: Final = timedelta(hours=1)
-"""How long the server keeps an image at its URL."""
-_SHOWN_AT_ONCE: Final = 1_000
+"""Time for which the server keeps an image at its URL."""
+_MAX_SHOWN: Final = 1_000
 """Maximum shown pictures that are recorded in one transaction."""
-_NOTING: Final = 1.0
+_SHOWN_SECONDS: Final = 1.0
 """Maximum seconds that a call waits for this transaction; a locked library can delay it."""
 
 
@@ -66,6 +66,7 @@ class Ingest:
         timeout: Deadline of a download in seconds.
         notebook: Name of the notebook; None: unknown.
         refusal: Error to raise before further requests, set when a reply could not be saved.
+        shown: Pictures of other notebooks that this call shows, until they are stored.
     """
 
     home: Library
@@ -74,14 +75,14 @@ class Ingest:
     timeout: float
     notebook: str | None = None
     refusal: NotKeptError | None = None
+    shown: list[ShownImage] = field(default_factory=list)
     _look_up: Batched[SlotQuery, StoredImages] = field(init=False, repr=False)
     _save: Batched[Reply, list[Picture] | LibraryError] = field(init=False, repr=False)
     _sync: Batched[SpooledReply, None] = field(init=False, repr=False)
     _settling: asyncio.TimerHandle | None = field(default=None, init=False, repr=False)
     _newest: int | None = field(default=None, init=False, repr=False)
-    _shown: list[ShownImage] = field(default_factory=list, init=False, repr=False)
-    _saving: set[asyncio.Future[Any]] = field(default_factory=set, init=False, repr=False)
-    _unsaved: int = field(default=0, init=False, repr=False)
+    _saving: dict[asyncio.Future[Any], int] = field(default_factory=dict, init=False, repr=False)
+    """Bytes of the images being saved."""
     _checked: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -101,7 +102,7 @@ class Ingest:
         Raises:
             NotKeptError: Disk space is too low, or the last reply of this call could not be saved.
         """
-        while self._unsaved > _MEMORY:  # the disk is slower than the server
+        while sum(self._saving.values()) > _MAX_UNSAVED:  # the disk is slower than the server
             await asyncio.wait({*self._saving}, return_when=asyncio.FIRST_COMPLETED)
         if self.backend.free:
             return
@@ -109,8 +110,8 @@ class Ingest:
             raise self.refusal
         if self.home.database.read_only:
             raise NotKeptError(
-                f"The library in {self.home.home} is read-only, so what is made could not be kept "
-                "and nothing was sent. Set XAI_NOTEBOOK_HOME to a folder you can write to.",
+                f"The library in {self.home.home} is read-only, so images could not be stored. "
+                "Nothing was sent. Set XAI_NOTEBOOK_HOME to a folder you can write to.",
                 reason="the library is read-only",
             )
         room, request = self.home.disk_space, writer.request
@@ -121,7 +122,9 @@ class Ingest:
             except NotKeptError:
                 if not under_way:
                     raise
-                await asyncio.sleep(_LOOK)  # replies in flight may be smaller than reserved
+                await asyncio.sleep(
+                    _ROOM_INTERVAL
+                )  # replies in flight may be smaller than reserved
         if not self._checked or self.home.spool.failed:
             try:
                 await asyncio.to_thread(self.home.spool.check, writer.reservation.size)
@@ -142,9 +145,9 @@ class Ingest:
             raise self.refusal
         if self.home.spool.failed and not self.home.database.read_only and not self.backend.free:
             raise NotKeptError(
-                f"What came last could not be written to {self.home.home}, so nothing more was "
+                f"The last reply could not be written to {self.home.home}, so nothing more was "
                 "sent. Free some space, or set XAI_NOTEBOOK_HOME to a folder on another disk.",
-                reason="what came last could not be written",
+                reason="the last reply could not be written",
             )
 
     async def newest(self) -> int:
@@ -160,11 +163,15 @@ class Ingest:
             wanted: The query.
             request: The request that the images answer.
         """
-        if self.library is None:
+        if self.home.failure is not None:
             return StoredImages([])
-        found, fetched = await self._fetched(wanted)
-        if None in fetched:
-            found, fetched = await self._fetched(wanted)
+        for _ in range(2):  # another kernel may download an image at the same time
+            found = await self._look_up(wanted)
+            fetched: list[Picture | None] = [*found.pictures]
+            if any(picture.status == "pending" for picture in found.pictures):
+                fetched = await asyncio.gather(*map(self._fetch_late, found.pictures))
+            if None not in fetched:
+                break
         pictures = await inspect_pictures(
             [
                 replace(
@@ -178,53 +185,47 @@ class Ingest:
         )
         return found._replace(pictures=pictures)
 
-    async def _fetched(self, wanted: SlotQuery) -> tuple[StoredImages, list[Picture | None]]:
-        found = await self._look_up(wanted)
-        if all(picture.status != "pending" for picture in found.pictures):
-            return found, [*found.pictures]
-        return found, await asyncio.gather(*map(self._fetch_late, found.pictures))
-
-    async def showed(
+    async def note_shown(
         self, query: SlotQuery, found: StoredImages, pictures: Iterable[Picture]
     ) -> None:
-        """Record pictures of other notebooks that this notebook shows in a slot.
+        """Note pictures of other notebooks that this notebook shows in a slot.
 
         They answer this slot from now on.
         """
-        if not found.elsewhere or self.library is None or self.library.database.read_only:
+        if self.library is None or self.library.database.read_only:
             return
         if query.notebook is None or query.place is None:
             return
-        slot = (query.notebook, query.fingerprint, query.place)
-        self._shown += [
-            ShownImage(*slot, picture.position, picture.id)
+        backend = self.backend
+        slot = ImageSlot(
+            query.fingerprint, query.place, 0, backend.host, backend.kind, query.notebook
+        )
+        self.shown += [
+            ShownImage(slot._replace(position=picture.position), picture.id)
             for picture in pictures
             if picture.id and picture.id in found.elsewhere
         ]
-        if len(self._shown) >= _SHOWN_AT_ONCE:
+        if len(self.shown) >= _MAX_SHOWN:
             await self.remember_shown()
 
     async def remember_shown(self) -> None:
-        """Store the records of `showed`; skip them if the library is not writable now."""
-        shown, self._shown = self._shown, []
-        if self.library is None or not shown:
+        """Store the pictures in `shown`; skip them if the library is not writable now."""
+        shown, self.shown = self.shown, []
+        if self.library is None:
             return
 
         async def remember(library: Library) -> None:
             with suppress(LibraryError):
                 await asyncio.to_thread(library.remember_shown, shown)
 
-        await asyncio.wait({asyncio.ensure_future(remember(self.library))}, timeout=_NOTING)
+        await asyncio.wait({asyncio.ensure_future(remember(self.library))}, timeout=_SHOWN_SECONDS)
 
-    async def share(self, stored: Sequence[Picture], days: float) -> list[Picture]:
-        """Return stored pictures, each with a public link; no image is regenerated.
+    async def share(self, picture: Picture, days: float) -> Picture:
+        """Return a stored picture with a public link that is valid for `days`.
 
         The original of a picture without a link is uploaded; if that fails, the picture gets a
-        note. The server keeps the file and the link for `days`.
+        note.
         """
-        return [*await asyncio.gather(*(self._share(picture, days) for picture in stored))]
-
-    async def _share(self, picture: Picture, days: float) -> Picture:
         if picture.status != "ok" or picture.is_public:
             return picture
         files: FilesClient = self.backend.client.files
@@ -234,18 +235,18 @@ class Ingest:
             data = await asyncio.to_thread(lambda: picture.data)
             name = f"{(picture.sha256 or 'image')[:16]}.{kind}"
             stored = await files.upload(data, filename=name, expires_after=lifetime)
-            made = await files.create_public_url(stored.id)  # expires with the file
+            public = await files.create_public_url(stored.id)  # expires with the file
         except XaiError as error:
             return replace(picture, notes=(*picture.notes, f"Not shared: {error}"))
-        if (link := bounds.link(made.public_url)) is None:
+        if (link := bounds.link(public.public_url)) is None:
             return replace(picture, notes=(*picture.notes, "Not shared: the server sent no link."))
-        expires = read_time(made, "expires_at") or read_time(stored, "expires_at")
+        expires = read_time(public, "expires_at") or read_time(stored, "expires_at")
         shared = replace(picture, public_url=link, public_url_expires=expires)
         if self.library is not None and picture.id is not None:
             try:
                 await asyncio.to_thread(self.library.store_link, shared)
             except LibraryError as error:
-                return replace(shared, notes=(*shared.notes, f"The link is not kept: {error}"))
+                return replace(shared, notes=(*shared.notes, f"The link is not stored: {error}"))
         return shared
 
     def expect(
@@ -256,14 +257,10 @@ class Ingest:
         Args:
             request: The request as it will be sent.
             missing: Positions of the requested images.
-            place: Fingerprint and place of the request, and whether it is a redo.
+            place: Fingerprint and place of the request, and whether the images replace others.
         """
-        answer = {
-            "backend": self.backend.kind,
-            "host": self.backend.host,
-            "notebook": self.notebook,
-            **place,
-        }
+        kind, host = self.backend.kind, self.backend.host
+        answer = {"backend": kind, "host": host, "notebook": self.notebook, **place}
         return ReplyWriter(self.home, request, missing, answer, self._begin_sync)
 
     def _begin_sync(self, spooled: SpooledReply) -> None:
@@ -271,23 +268,9 @@ class Ingest:
         if not self._save.busy:
             self._sync(spooled)
 
-    async def keep(
-        self, responses: Sequence[ImageResponse], missing: Sequence[int], writer: ReplyWriter
-    ) -> list[Picture]:
-        """Store a reply, then download images that came as URLs, then decode them.
-
-        Args:
-            responses: The responses to store.
-            missing: Positions of the requested images.
-            writer: The writer of the reply.
-        """
-        request = writer.request
-
-        async def fetched(picture: Picture, response: ImageResponse) -> Picture:
-            if picture.status != "pending":
-                return picture
-            return await self._fetch(picture, response.image, writer)
-
+    async def keep(self, responses: Sequence[ImageResponse], writer: ReplyWriter) -> list[Picture]:
+        """Store the images of a reply, then download those that came as URLs, then decode all."""
+        request, missing = writer.request, writer.missing
         try:
             reply = await build_reply(
                 request, responses, missing, spooled=writer.spooled, **writer.answer
@@ -295,10 +278,13 @@ class Ingest:
             if not reply.pictures:
                 reply = replace(reply, cost_usd=writer.cost_usd, model=writer.model)
             pictures = await self._store(reply, writer)
-            pictures = await asyncio.gather(*map(fetched, pictures, responses))
-            if len(responses) < len(missing):
-                pictures += missing_pictures(request, responses, missing)
-            return await inspect_pictures(pictures)
+            pending = [i for i, picture in enumerate(pictures) if picture.status == "pending"]
+            fetching = (self._fetch(pictures[i], responses[i].image, writer) for i in pending)
+            for i, picture in zip(pending, await asyncio.gather(*fetching), strict=True):
+                pictures[i] = picture
+            return await inspect_pictures(
+                [*pictures, *missing_pictures(request, responses, missing)]
+            )
         finally:
             if writer.reservation is not None:
                 writer.reservation.release()
@@ -311,8 +297,11 @@ class Ingest:
             return []
         error = self.home.failure
         if error is None:
+            saving = self._save(reply)
+            payloads = (payload for payload in reply.payloads if isinstance(payload, bytes))
+            self._saving[saving] = sum(map(len, payloads))
             try:
-                saved = await self._save_one(reply)
+                saved = await saving
             except LibraryError as failure:
                 error = failure
             else:
@@ -321,6 +310,8 @@ class Ingest:
                         self._settle_soon()
                     return saved
                 error = saved
+            finally:
+                del self._saving[saving]
         if writer.in_spool:
             self.home.overdue = True
             self._note_unsaved(error)
@@ -333,40 +324,29 @@ class Ingest:
             for picture, payload in zip(reply.pictures, reply.payloads, strict=True)
         ]
 
-    async def _save_one(self, reply: Reply) -> list[Picture] | LibraryError:
-        size = sum(len(one) for one in reply.payloads if isinstance(one, bytes))
-        saving = self._save(reply)
-        self._unsaved += size
-        self._saving.add(saving)
-        try:
-            return await saving
-        finally:
-            self._unsaved -= size
-            self._saving.discard(saving)
-
     def _note_unsaved(self, error: LibraryError) -> None:
         self.progress.note(
-            f"Not in the library yet, only in its spool: {error} "
-            "They go into the library when it can be used again."
+            f"The images are not in the library yet, only in its spool: {error} "
+            "They are added to the library when it can be used again."
         )
 
     def _refuse(self, error: LibraryError) -> None:
         """Note that images could not be saved, and stop further requests."""
-        self.progress.note(f"Not kept anywhere: {error} Until then, --export saves pictures.")
+        self.progress.note(f"Not stored anywhere: {error} Until then, --export saves pictures.")
         if not self.backend.free:
             self.refusal = NotKeptError(
-                f"{error} What came last could not be kept, so nothing more was sent.",
-                reason="what came last could not be kept",
+                f"{error} The last images could not be stored, so nothing more was sent.",
+                reason="the last images could not be stored",
             )
 
     def _settle_soon(self) -> None:
         """Clear the spool of saved replies after a pause, or now if there are many."""
         loop = asyncio.get_running_loop()
         if self._settling is not None:
-            if len(self.home.unsettled) < _UNSETTLED and loop.time() < self._settling.when():
+            if len(self.home.unsettled) < _MAX_UNSETTLED and loop.time() < self._settling.when():
                 return
             self._settling.cancel()
-        pause = 0.0 if len(self.home.unsettled) >= _UNSETTLED else _PAUSE
+        pause = 0.0 if len(self.home.unsettled) >= _MAX_UNSETTLED else _SETTLE_SECONDS
 
         def settle() -> None:
             self._settling = None
@@ -402,7 +382,7 @@ class Ingest:
         try:
             data = await download
         except ReplyError as error:
-            return await self._wait(picture, error)
+            return await self._pending_or_failed(picture, error)
         cause = self.home.failure
         if cause is None and picture.id is not None:
             try:
@@ -416,22 +396,19 @@ class Ingest:
                 self._refuse(cause)
         return replace(picture, status="ok", cached=data)
 
-    async def _wait(self, picture: Picture, error: ReplyError) -> Picture:
-        """Return a picture whose download failed: pending for an hour, then failed.
-
-        The image has been paid for, and the download may succeed within the hour.
-        """
+    async def _pending_or_failed(self, picture: Picture, error: ReplyError) -> Picture:
+        """Return a picture whose download failed: pending for an hour, then failed."""
         failed = replace(picture, status="failed", error=str(error))
         if self.library is None or picture.id is None:
             return failed
         until = picture.created + _LIFETIME
         gone = isinstance(error, DownloadError) and error.gone
         if gone or datetime.now(timezone.utc) > until:
-            with suppress(LibraryError):  # the download is tried again the next time
+            with suppress(LibraryError):  # the next call tries the download again
                 await asyncio.to_thread(self.library.fail, picture, str(error))
             return failed
-        waits = (
-            f"{error} It has been paid for and waits there until {until.astimezone():%H:%M}: "
-            "run again to fetch it."
+        cure = (
+            f"The image has been paid for, and the server keeps it until {until.astimezone():%H:%M}"
+            ": run the cell again to download it."
         )
-        return replace(picture, error=waits)
+        return replace(picture, error=f"{error} {cure}")

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from xai_notebook.client.transport.retry import Attempt
     from xai_notebook.pictures.picture import Picture
     from xai_notebook.pictures.render.tables import BudgetState
@@ -41,7 +39,6 @@ class Progress:
         started: Start of the call on the monotonic clock.
         results: Pictures by request number; kept if the call is interrupted.
         notes: Sentences for the user.
-        listener: Called on the background loop after each change; the panel uses it.
     """
 
     expected: int | None = 1
@@ -63,7 +60,6 @@ class Progress:
     started: float = field(default_factory=time.monotonic)
     results: dict[int, list[Picture]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    listener: Callable[[], None] | None = None
 
     @property
     def elapsed(self) -> float:
@@ -83,7 +79,6 @@ class Progress:
         self.retries += 1
         self.attempt = attempt
         self.attempted = time.monotonic()
-        self.changed()
 
     def answered(self, number: int, images: list[Picture], *, failed: bool = False) -> None:
         """Record the images of request `number`, or the cards with the cause of its failure."""
@@ -92,14 +87,12 @@ class Progress:
         self.failed += failed
         self.attempt = None
         self.replayed += bool(images) and all(image.replayed for image in images)
-        self.changed()
 
     def refused(self, number: int, images: list[Picture], reason: str) -> None:
         """Record that request `number` was not sent because of a limit or the disk."""
         self.results[number] = images
         self.unsent += 1
         self.unsent_because = reason
-        self.changed()
 
     @property
     def complete(self) -> bool:
@@ -119,11 +112,6 @@ class Progress:
             self.unpriced += 1
         else:
             self.cost_usd += cost_usd
-
-    def changed(self) -> None:
-        """Call the listener."""
-        if self.listener is not None:
-            self.listener()
 
     def collected(self) -> list[Picture]:
         """Return the pictures that have arrived, in the order of the requests."""

@@ -22,10 +22,10 @@ in its own slots, by the next run of the cell or, without cell ids, by the next 
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xai_notebook.frontend import cell_identity, running_shell
 
@@ -33,8 +33,17 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
     from types import TracebackType
 
-_Slot = tuple[bytes, int]
-"""The first 16 bytes of a fingerprint, and a place."""
+
+class Slot(NamedTuple):
+    """A slot of the library.
+
+    Attributes:
+        key: The first 16 bytes of the fingerprint.
+        place: Number of equal requests before this one in the pass.
+    """
+
+    key: bytes
+    place: int
 
 
 @dataclass(slots=True, eq=False)
@@ -46,15 +55,14 @@ class CellRun:
         over: Whether the run has ended. Calls still in flight then count when they return.
         lasting: Whether the cell keeps the slots until it runs without these requests.
         slots: Slots of the run, once it has succeeded.
-        spare: Slots of incomplete calls, which the next equal request completes; places by
-            fingerprint.
+        spare: Slots of incomplete calls, which the next equal request completes; places by key.
         returned: Claims of the calls that have succeeded so far.
     """
 
     cell: Hashable = None
     over: bool = False
     lasting: bool = True
-    slots: list[_Slot] = field(default_factory=list)
+    slots: list[Slot] = field(default_factory=list)
     spare: dict[bytes, set[int]] = field(default_factory=dict)
     returned: list[SlotClaims] = field(default_factory=list)
 
@@ -65,58 +73,132 @@ _NO_CELL: Final = CellRun(over=True)
 
 @dataclass(slots=True, eq=False)
 class Claim:
-    """The slot of one request.
+    """The slot of one request, claimed by a run.
 
     Attributes:
         slot: The slot.
         number: Number of equal requests that the run made before.
         n: Number of requested images.
-        anew: Whether new images are needed, so that stored ones do not answer.
+        needs_new: Whether new images are needed, so that stored ones do not answer.
         after: Only images with a larger `id` in the library can answer.
         before: The previous owner of the slot.
         keep: Whether stored images answer in this run and the next.
     """
 
-    slot: _Slot
+    slot: Slot
     number: int
     n: int
-    anew: bool
+    needs_new: bool
     after: int
     before: CellRun | None
     keep: bool = False
 
-    @property
-    def place(self) -> int:
-        """Number of equal requests before this one in the pass."""
-        return self.slot[1]
 
-
+@dataclass(slots=True, eq=False)
 class _SlotTable:
-    """The slots of one kernel and their owners. Thread-safe."""
+    """The slots of one kernel and their owners.
 
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._owners: dict[bytes, list[CellRun | None]] = {}
-        self._last: dict[Hashable, CellRun] = {}
-        self._seen: dict[Hashable, dict[bytes, tuple[int, ...]]] = {}
-        self._after: dict[_Slot, int] = {}
-        self._unseen: set[_Slot] = set()
+    Attributes:
+        lock: Must be held while the table is used.
+        owners: The owner of each place, by key; None: the slot is free.
+        last: The last run of each cell that has succeeded.
+        seen: For each cell and key, the number of images that each of its requests has shown.
+        after: For each slot, the `id` of the newest image that does not answer any more.
+        unseen: Slots whose newer images have not been seen.
+    """
 
-    def claim(
-        self, run: CellRun, fingerprint: str, n: int, *, fresh: bool, keep: bool = False
-    ) -> Claim:
-        """Claim the slot of a run's next request: a slot of the same cell, or the first free one.
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    owners: dict[bytes, list[CellRun | None]] = field(default_factory=dict)
+    last: dict[Hashable, CellRun] = field(default_factory=dict)
+    seen: dict[Hashable, dict[bytes, tuple[int, ...]]] = field(default_factory=dict)
+    after: dict[Slot, int] = field(default_factory=dict)
+    unseen: set[Slot] = field(default_factory=set)
+
+    def end(self, run: CellRun, *, succeeded: bool) -> None:
+        """Count the requests of a run as seen; if the run failed, release its slots."""
+        with self.lock:
+            run.over = True
+            # In reverse order: if two calls had the same slot, the later one owns it.
+            for claims in reversed(run.returned):
+                lasts = claims.complete or run.cell is not None
+                self.settle(claims, seen=succeeded and lasts and not claims.spoiled)
+            run.returned.clear()
+            run.spare.clear()
+            if not succeeded or run.cell is None:
+                return
+            if (former := self.last.get(run.cell)) is not None:
+                for slot in former.slots:
+                    self._transfer(slot, former, None)
+            self.last[run.cell] = run
+
+    def settle(self, claims: SlotClaims, *, seen: bool) -> None:
+        """Give the slots of a call their next owner.
 
         Args:
-            run: The run that makes the request.
+            claims: The slots.
+            seen: Whether the user has seen the images; the next run of the cell then needs new
+                ones, if the call is complete.
+        """
+        run = claims.run
+        for claim in reversed(claims.claims):
+            slot, number = claim.slot, claim.number
+            if seen and claims.complete:
+                if claim.keep:
+                    self.unseen.add(slot)
+                else:
+                    self.unseen.discard(slot)
+                if run.cell is not None:
+                    of_cell = self.seen.setdefault(run.cell, {})
+                    counts = of_cell.get(slot.key, ())
+                    before = (counts + (0,) * number)[:number]
+                    of_cell[slot.key] = (*before, claim.n, *counts[number + 1 :])
+            if not seen or not run.lasting:
+                self._transfer(slot, run, claim.before)
+            elif run.cell is None:
+                self._transfer(slot, run, _NO_CELL)
+            else:
+                run.slots.append(slot)
+        claims.claims.clear()
+
+    def _transfer(self, slot: Slot, owner: CellRun, to: CellRun | None) -> None:
+        """Transfer a slot if `owner` still owns it."""
+        key, place = slot
+        if self.owners[key][place] is owner:
+            self.owners[key][place] = to
+            if to is owner:
+                owner.spare.setdefault(key, set()).add(place)
+
+
+@dataclass(slots=True, eq=False)
+class SlotClaims(AbstractContextManager["SlotClaims"]):
+    """The slots of one call, as a context manager; if the block fails, it releases them.
+
+    Attributes:
+        table: The slots of the kernel.
+        run: The run that makes the call.
+        claims: Claims in the order of the call's requests.
+        complete: Whether the call has all images.
+        spoiled: Whether the images could not be shown.
+    """
+
+    table: _SlotTable = field(repr=False)
+    run: CellRun = field(repr=False)
+    claims: list[Claim] = field(default_factory=list)
+    complete: bool = False
+    spoiled: bool = False
+
+    def claim(self, fingerprint: str, n: int, *, fresh: bool, keep: bool = False) -> Claim:
+        """Claim the slot of the call's next request: a slot of the same cell, or a free one.
+
+        Args:
             fingerprint: Fingerprint of the request.
             n: Number of requested images.
             fresh: Whether new images are always needed.
             keep: Whether stored images may answer even if they have been seen.
         """
-        key = bytes.fromhex(fingerprint)[:16]
-        with self._lock:
-            owners = self._owners.setdefault(key, [])
+        key, table, run = bytes.fromhex(fingerprint)[:16], self.table, self.run
+        with table.lock:
+            owners = table.owners.setdefault(key, [])
             spare = run.spare.get(key, set())
             number = place = owners.count(run) - len(spare)
             if place < len(owners):  # the run does not own all slots
@@ -124,122 +206,13 @@ class _SlotTable:
                 place = next(free, len(owners))
             if place == len(owners):
                 owners.append(None)
-            slot = (key, place)
+            slot = Slot(key, place)
             before, owners[place] = owners[place], run
             spare.discard(place)
-            seen = self._seen.get(run.cell, {}).get(key, ())
+            seen = table.seen.get(run.cell, {}).get(key, ())
             again = number < len(seen) and n <= seen[number]
-            anew = (fresh or again) and slot not in self._unseen and not keep
-            return Claim(slot, number, n, anew, self._after.get(slot, 0), before, keep)
-
-    def begin(self, claim: Claim, newest: int) -> None:
-        """Ignore images that are already stored in a slot; see `SlotClaims.begin`."""
-        with self._lock:
-            self._unseen.add(claim.slot)
-            self._after[claim.slot] = claim.after = newest
-            claim.anew = False
-
-    def end(self, run: CellRun, *, succeeded: bool) -> None:
-        """Count the requests of a run as seen; if the run failed, release its slots."""
-        with self._lock:
-            run.over = True
-            # In reverse order: if two calls had the same slot, the later one owns it.
-            for claims in reversed(run.returned):
-                lasts = claims.complete or run.cell is not None
-                self._settle(claims, seen=succeeded and lasts and not claims.spoiled)
-            run.returned.clear()
-            run.spare.clear()
-            if not succeeded or run.cell is None:
-                return
-            if (former := self._last.get(run.cell)) is not None:
-                for slot in former.slots:
-                    self._transfer(slot, former, None)
-            self._last[run.cell] = run
-
-    def close(self, claims: SlotClaims, *, succeeded: bool) -> None:
-        """Count the requests of an ended call as seen, now or when its run has succeeded.
-
-        If the call failed, its slots are released.
-        """
-        run = claims.run
-        with self._lock:
-            if not succeeded or run.over:
-                seen = succeeded and (claims.complete or run.cell is not None)
-                self._settle(claims, seen=seen)
-                return
-            run.returned.append(claims)
-            if not claims.complete:
-                for claim in claims.claims:
-                    run.spare.setdefault(claim.slot[0], set()).add(claim.place)
-
-    def _settle(self, claims: SlotClaims, *, seen: bool) -> None:
-        run = claims.run
-        for claim in reversed(claims.claims):
-            if seen and claims.complete:
-                self._mark_seen(run, claim)
-            if not seen or not run.lasting:
-                self._transfer(claim.slot, run, claim.before)
-            elif run.cell is None:
-                self._transfer(claim.slot, run, _NO_CELL)
-            else:
-                run.slots.append(claim.slot)
-        claims.claims.clear()
-
-    def _mark_seen(self, run: CellRun, claim: Claim) -> None:
-        """Note that a cell has shown all images of a claim, so its next run needs new ones."""
-        if claim.keep:
-            self._unseen.add(claim.slot)
-        else:
-            self._unseen.discard(claim.slot)
-        if run.cell is None:
-            return
-        of_cell = self._seen.setdefault(run.cell, {})
-        seen = of_cell.get(claim.slot[0], ())
-        before = (seen + (0,) * claim.number)[: claim.number]
-        of_cell[claim.slot[0]] = (*before, claim.n, *seen[claim.number + 1 :])
-
-    def _transfer(self, slot: _Slot, owner: CellRun, to: CellRun | None) -> None:
-        """Transfer a slot if `owner` still owns it."""
-        key, place = slot
-        if self._owners[key][place] is owner:
-            self._owners[key][place] = to
-            if to is owner:
-                owner.spare.setdefault(key, set()).add(place)
-
-
-def _may_take(run: CellRun, owner: CellRun | None) -> bool:
-    """Tell whether a slot is free, or belongs to an earlier run of the same cell."""
-    if owner is None or owner is run:
-        return owner is None
-    return run.cell is not None and owner.cell == run.cell
-
-
-class SlotClaims:
-    """The slots of one call, as a context manager; if the block fails, it releases them.
-
-    Attributes:
-        run: The run that makes the call.
-        claims: Claims in the order of the call's requests.
-        complete: Whether the call has all images.
-        spoiled: Whether the images could not be shown.
-    """
-
-    def __init__(self, table: _SlotTable, run: CellRun) -> None:
-        """Claim nothing yet.
-
-        Args:
-            table: The slots of the kernel.
-            run: The run that makes the call.
-        """
-        self.run = run
-        self.claims: list[Claim] = []
-        self.complete = False
-        self.spoiled = False
-        self._table = table
-
-    def claim(self, fingerprint: str, n: int, *, fresh: bool, keep: bool = False) -> Claim:
-        """Claim the slot of the call's next request; see `_SlotTable.claim`."""
-        claim = self._table.claim(self.run, fingerprint, n, fresh=fresh, keep=keep)
+            needs_new = (fresh or again) and slot not in table.unseen and not keep
+            claim = Claim(slot, number, n, needs_new, table.after.get(slot, 0), before, keep)
         self.claims.append(claim)
         return claim
 
@@ -250,14 +223,14 @@ class SlotClaims:
             claim: The claim of the slot.
             newest: `id` of the newest image in the library.
         """
-        self._table.begin(claim, newest)
+        with self.table.lock:
+            self.table.unseen.add(claim.slot)
+            self.table.after[claim.slot] = claim.after = newest
+            claim.needs_new = False
 
     def spoil(self) -> None:
         """Note that the images could not be shown; the next run of the cell replays them."""
         self.spoiled = True
-
-    def __enter__(self) -> SlotClaims:  # noqa: PYI034  # typing.Self is of 3.11
-        return self
 
     def __exit__(
         self,
@@ -268,8 +241,27 @@ class SlotClaims:
         self.close(succeeded=kind is None)
 
     def close(self, *, succeeded: bool) -> None:
-        """Count the requests of the call as seen, or release its slots."""
-        self._table.close(self, succeeded=succeeded)
+        """Count the requests of the call as seen, now or when its run has succeeded.
+
+        If the call failed, its slots are released.
+        """
+        run = self.run
+        with self.table.lock:
+            if not succeeded or run.over:
+                seen = succeeded and (self.complete or run.cell is not None)
+                self.table.settle(self, seen=seen)
+                return
+            run.returned.append(self)
+            if not self.complete:
+                for claim in self.claims:
+                    run.spare.setdefault(claim.slot.key, set()).add(claim.slot.place)
+
+
+def _may_take(run: CellRun, owner: CellRun | None) -> bool:
+    """Tell whether a slot is free, or belongs to an earlier run of the same cell."""
+    if owner is None or owner is run:
+        return owner is None
+    return run.cell is not None and owner.cell == run.cell
 
 
 _CURRENT: ContextVar[tuple[CellTracker, CellRun] | None] = ContextVar(
@@ -314,7 +306,12 @@ class CellTracker:
         if apart is not None:
             return SlotClaims(self._table, CellRun(apart, over=True, lasting=False))
         with self._lock:
-            self._watch()
+            shell = running_shell()
+            if shell is not None and shell is not self._shell:
+                self._shell = shell
+                shell.events.register("pre_run_cell", self._begin)
+                shell.events.register("post_run_cell", self._end)
+                self._begin(None)  # the cell that makes this call
             current = _CURRENT.get()
             if current is not None and current[0] is self:
                 run = current[1]
@@ -334,42 +331,30 @@ class CellTracker:
                 with suppress(ValueError):  # the hooks were already removed
                     shell.events.unregister(event, hook)
 
-    def _watch(self) -> None:
-        shell = running_shell()
-        if shell is None or shell is self._shell:
-            return
-        self._shell = shell
-        shell.events.register("pre_run_cell", self._begin)
-        shell.events.register("post_run_cell", self._end)
-        self._start(None, threading.main_thread())  # the cell that makes this call
-
     def _begin(self, info: Any) -> None:
+        """Start the run of a cell, and end a run of the same thread whose end was not reported.
+
+        `info` is None for a cell that started before we registered our hooks.
+        """
+        thread = threading.main_thread() if info is None else threading.current_thread()
         with self._lock:
-            for running in self._here():
+            earlier = [each for each in self._running if each.thread is thread]
+            for running in earlier if info is not None else ():
                 if not info.store_history:  # code run by another cell
                     return
-                self._finish(running, succeeded=True)
-            self._start(info, threading.current_thread())
+                self._running.remove(running)
+                self._table.end(running.run, succeeded=True)
+            run = CellRun(cell_identity(self._shell, info))
+            self._running.append(_Running(run, thread, info))
+            _CURRENT.set((self, run))
 
     def _end(self, result: Any) -> None:
         """End the run of a cell. ipykernel passes no result if the cell was cancelled."""
-        info = getattr(result, "info", None)
+        info, thread = getattr(result, "info", None), threading.current_thread()
         with self._lock:
-            for running in self._here():
+            for running in [each for each in self._running if each.thread is thread]:
                 if info is None or running.info is None or running.info is info:
                     if running.info is None:
                         running.run.cell = cell_identity(self._shell, info)
-                    self._finish(running, succeeded=bool(result and result.success))
-
-    def _here(self) -> list[_Running]:
-        here = threading.current_thread()
-        return [running for running in self._running if running.thread is here]
-
-    def _start(self, info: Any, thread: threading.Thread) -> None:
-        run = CellRun(cell_identity(self._shell, info))
-        self._running.append(_Running(run, thread, info))
-        _CURRENT.set((self, run))
-
-    def _finish(self, running: _Running, *, succeeded: bool) -> None:
-        self._running.remove(running)
-        self._table.end(running.run, succeeded=succeeded)
+                    self._running.remove(running)
+                    self._table.end(running.run, succeeded=bool(result and result.success))

@@ -19,7 +19,7 @@ from xai_notebook import frontend
 from xai_notebook.arguments.options import resolve
 from xai_notebook.client.request import InputImage
 from xai_notebook.errors import LibraryError, XaiError
-from xai_notebook.generation.backends import Backends, choose_route
+from xai_notebook.generation.backends import Backends, PromptRewriter, choose_route
 from xai_notebook.generation.budget import Counter, Limits, SharedBudget
 from xai_notebook.generation.bundles import BundleLookup
 from xai_notebook.generation.call import Call, check_redo, prepare_call
@@ -27,6 +27,7 @@ from xai_notebook.generation.current import CurrentSession
 from xai_notebook.generation.event_loop import BackgroundLoop
 from xai_notebook.generation.generator import Generator
 from xai_notebook.generation.history import History
+from xai_notebook.generation.ingest import Ingest
 from xai_notebook.generation.jobs.job import JobList
 from xai_notebook.generation.jobs.manager import JobManager
 from xai_notebook.generation.progress import Progress
@@ -86,15 +87,14 @@ class Session:
         self._kernel = Counter(None, _BUDGET)
         self._shared: tuple[BudgetLimit, Library, SharedBudget] | None = None
         self._noticed: set[str] = set()
+        self._generators: dict[tuple[Route, Library], Generator] = {}
         self._manager: JobManager | None = None
         self._bundles = BundleFolder()
         self._shown: dict[Path, set[int]] = {}
         self._prepared: set[str] = set()
-        self._generators: dict[tuple[Route, Library], Generator] = {}
         # Calls must claim their slots in the order in which they were made. Therefore these locks
         # serialize the steps before: per loop of the callers, and on the background loop.
-        self._preparing: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]
-        self._preparing = WeakKeyDictionary()
+        self._preparing = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]()
         self._opening = asyncio.Lock()
         self.history = History(self.library, self._shown, self._bundles, maker=self)
 
@@ -168,8 +168,8 @@ class Session:
         manager, self._manager = self._manager, None
         if manager is not None:
             self.loop.run(manager.close())
-        self.backends.close()
         self._generators.clear()
+        self.backends.close()
         self.loop.stop()
         self._opening = asyncio.Lock()  # the old lock belongs to the loop that has ended
 
@@ -197,51 +197,67 @@ class Session:
 
         `claims` come from `cells.ask`; without them, the images count as seen when the call ends.
         """
-        with self.cells.ask() if claims is None else nullcontext(claims) as asked:
-            generator = await self._open(call, asked)
+        with self.cells.ask() if claims is None else nullcontext(claims) as slots:
+            generator = await self._open(call, slots)
             try:
                 await generator.answer(call)
             finally:
-                if any(picture.bundle is None for picture in call.progress.collected()):
-                    await self._announce_source(call)
+                pictures = call.progress.collected()
+                shown = self._shown.setdefault(call.configuration.home, set())
+                shown.update(picture.id for picture in pictures if picture.id is not None)
+                new = any(picture.bundle is None for picture in pictures)
+                await self._announce(call, generator.home, new=new)
 
     async def _open(self, call: Call, claims: SlotClaims, *, spends: bool = True) -> Generator:
         """Connect to the server of a call, open its library, and return the generator for both.
 
-        Args:
-            call: A prepared call.
-            claims: Claims the slots of the call.
-            spends: Whether the limits apply.
+        `claims` claims the slots of the call; `spends` tells whether the limits apply.
 
         Raises:
             LibraryError: The call has `replay`, and the library cannot be opened.
         """
         async with self._opening:
-            backend = await self.backends.connect(call.route)
-            home = await asyncio.to_thread(self.backends.home, call.configuration)
-            if home.failure is not None and call.options.replay:
+            route, configuration, options = call.route, call.configuration, call.options
+            home = await asyncio.to_thread(self.backends.home, configuration)
+            if home.failure is not None and options.replay:
                 raise home.failure
-            for notice in home.notices:
-                self._announce(call, notice)
-            if (generator := self._generators.get((call.route, home))) is None:
+            if (backend := self.backends.connected.get(route)) is None:
+                backend = await self.backends.connect(route)
+            if (generator := self._generators.get((route, home))) is None:
                 generator = Generator(backend, home, self.backends.home)
-                self._generators[call.route, home] = generator
-            limits = Limits(())
+                self._generators[route, home] = generator
+            call.limits = Limits(())
             if spends:
-                limits = self._limits(
-                    call.configuration, home, call.options.max_cost, free=call.route.painted
-                )
-            generator.open(call, claims, limits, BundleLookup.here(self._bundles))
-        return generator
+                free = route.painted
+                call.limits = self._limits(configuration, home, options.max_cost, free=free)
+            progress, timeout = call.progress, options.timeout
+            call.ingest = Ingest(home, backend, progress, timeout, frontend.notebook_name())
+            if (model := options.rewrite) is not None:
+                library = call.ingest.library
+                call.rewriter = PromptRewriter(backend, model, library, progress, timeout)
+            call.claims, call.spoil, call.bundles = (
+                claims,
+                claims.spoil,
+                BundleLookup(self._bundles),
+            )
+            return generator
 
-    async def _announce_source(self, call: Call) -> None:
-        """Announce which server makes the images if no key is set."""
-        route = call.route
-        if route.automatic and route.painted:
-            self._announce(call, NOTICE)
-        elif route.automatic:
-            source = await self.backends.source(route, call.options.model[0])
-            self._announce(call, ENGINE_NOTICE.format(source))
+    async def _announce(self, call: Call, home: Library, *, new: bool) -> None:
+        """Add notes about the library and the server to a call, each once per kernel.
+
+        The server is named if no key is set and the call has `new` images.
+        """
+        lines, route = home.notices, call.route
+        if new and route.automatic:
+            source = NOTICE
+            if not route.painted:
+                model = call.options.model[0]
+                source = ENGINE_NOTICE.format(await self.backends.source(route, model))
+            lines = [*lines, source]
+        for line in lines:
+            if line not in self._noticed:
+                self._noticed.add(line)
+                call.announced.append(line)
 
     async def prepare_job(self, call: Call, claims: SlotClaims) -> BatchJob:
         """Return the job of a call, on the background loop; `hand_over` sends its new requests.
@@ -251,7 +267,7 @@ class Session:
             LibraryError: The job cannot be recorded.
         """
         generator = await self._open(call, claims)
-        await self._announce_source(call)
+        await self._announce(call, generator.home, new=True)
         job = await self._jobs().prepare(call, generator)
         self._prepared.add(job.name)
         return job
@@ -288,19 +304,13 @@ class Session:
         route = choose_route(self._configuration(), local=backend == "local")
         return await self.backends.connect(route)
 
-    def collect(self, call: Call) -> ImageBatch:
-        """Return the images that have arrived as a batch. Never raises."""
-        shown = self._shown.setdefault(call.configuration.home, set())
-        shown.update(image.id for image in call.progress.collected() if image.id is not None)
-        return call.collect(self)
-
     def finish(self, call: Call) -> ImageBatch:
         """Return the images that have arrived as a batch; export them if `--export` is set.
 
         Raises:
             ExportError: A file cannot be written. The images are in the library.
         """
-        batch = self.collect(call)
+        batch = call.collect(self)
         call.export(batch)
         return batch
 
@@ -316,16 +326,16 @@ class Session:
         slots = [self.library().slot_of(image.id or 0) for image in chosen.values()]
         local = any(slot is not None and slot.backend == "local" for slot in slots)
         defaults = self.configured()
-        # The stored prompt is the one that was sent, so do not rewrite it again.
+        # The library stores the prompt that was sent, so it must not be rewritten again.
         options = replace(resolve({}, defaults), rewrite=None, reuse=False)
         configuration = Configuration.for_call(self._settings, defaults)
         route = choose_route(configuration, local=local)
         call = Call(options, configuration, route, iter(()), Progress(images=len(batch)))
         with self.cells.ask() as claims:
-            made = self.loop.run(self._redo(call, claims, chosen))
+            regenerated = self.loop.run(self._redo(call, claims, chosen))
         return batch.shown(
-            GeneratedImage(made[index], index=index, chosen=image.chosen, maker=self)
-            if index in made
+            GeneratedImage(regenerated[index], index=index, chosen=image.chosen, maker=self)
+            if index in regenerated
             else image
             for index, image in enumerate(batch)
         )
@@ -333,9 +343,10 @@ class Session:
     async def _redo(
         self, call: Call, claims: SlotClaims, chosen: Mapping[int, Picture]
     ) -> dict[int, Picture]:
-        made = await (await self._open(call, claims)).redo(call, chosen)
+        generator = await self._open(call, claims)
+        regenerated = await generator.redo(call, chosen)
         claims.complete = True
-        return made
+        return regenerated
 
     def plan(self, call: Call) -> Plan:
         """Return the requests that a call would send and their cost; the call can still be run.
@@ -432,12 +443,6 @@ class Session:
 
     def _configuration(self) -> Configuration:
         return Configuration.for_call(self._settings, self.configured(), spends=False)
-
-    def _announce(self, call: Call, line: str) -> None:
-        """Add a note to a call, once per kernel."""
-        if line not in self._noticed:
-            self._noticed.add(line)
-            call.announced.append(line)
 
 
 _session: Session | None = None

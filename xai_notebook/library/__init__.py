@@ -11,10 +11,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from xai_notebook.library.records import Reply, ShownImage, SlotQuery, StoredImages
+from xai_notebook.library.records import ImageSlot, Reply, ShownImage, SlotQuery, StoredImages
 from xai_notebook.library.store import Library
 
-__all__ = ["Library", "Reply", "ShownImage", "SlotQuery", "StoredImages"]
+__all__ = ["ImageSlot", "Library", "Reply", "ShownImage", "SlotQuery", "StoredImages"]
 
 
 class _Callable(ModuleType):

@@ -115,24 +115,6 @@ class StoredImages(NamedTuple):
     elsewhere: frozenset[int] = frozenset()
 
 
-class ShownImage(NamedTuple):
-    """A picture that a notebook showed at a place but did not make itself.
-
-    Attributes:
-        notebook: As in `Reply`.
-        fingerprint: As in `Reply`.
-        place: As in `Reply`.
-        position: Position among the images of the request.
-        image_id: Row id of the picture.
-    """
-
-    notebook: str
-    fingerprint: str
-    place: int
-    position: int
-    image_id: int
-
-
 class ImageSlot(NamedTuple):
     """The slot that an image fills: a request, its place and the position of the image.
 
@@ -142,7 +124,7 @@ class ImageSlot(NamedTuple):
         position: Position among the images of the request.
         host: The API host.
         backend: `"xai"` or `"local"`.
-        notebook: The notebook that made the image; None if unknown.
+        notebook: The notebook that made or showed the image; None if unknown.
     """
 
     fingerprint: str
@@ -151,6 +133,18 @@ class ImageSlot(NamedTuple):
     host: str
     backend: str
     notebook: str | None = None
+
+
+class ShownImage(NamedTuple):
+    """A picture that a notebook showed in a slot but did not make itself.
+
+    Attributes:
+        slot: The slot, with the notebook that showed the picture.
+        image_id: Row id of the picture.
+    """
+
+    slot: ImageSlot
+    image_id: int
 
 
 def make_request_row(reply: Reply) -> dict[str, Any]:

@@ -536,7 +536,7 @@ class Library:
 
     def remember_shown(self, shown: Sequence[ShownImage]) -> None:
         """Store pictures of other notebooks that a notebook has shown, to show them again."""
-        rows = [(storable(image.notebook), *image[1:]) for image in shown]
+        rows = [(storable(slot.notebook), *slot[:3], image_id) for slot, image_id in shown]
         with self.database.writing() as connection:
             connection.executemany("INSERT OR REPLACE INTO shown VALUES (?, ?, ?, ?, ?)", rows)
 

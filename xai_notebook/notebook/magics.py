@@ -234,7 +234,7 @@ class XaiImage(Magics):
         if not call.progress.done and not (call.many and call.interrupted):
             display.end()
             return
-        batch = _session().collect(call)
+        batch = call.collect(_session())
         if not isinstance(error, ExportError):
             try:
                 call.export(batch)

@@ -35,7 +35,7 @@ from xai_notebook.pictures.results import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Mapping
+    from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.generation.jobs.poller import JobPoller
@@ -52,8 +52,8 @@ _TITLES: Final = {
 }
 _NOT_SUBMITTED: Final = "Not submitted"
 _NOT_FOUND: Final = "Not in this library"
-_NO_JOBS: Final = "No jobs yet. --batch submits the requests of a cell as one."
-_INTERRUPTED: Final = "the wait ended; the job runs on, and job.wait() or the cell finds it again."
+_NO_JOBS: Final = "No jobs yet. --batch submits the requests of a cell as one job."
+_INTERRUPTED: Final = "the wait ended; the job continues: job.wait() or its cell finds it again."
 _PICKLED_FIELDS: Final = ("name", "prompt", "title", "state", "price_usd", "cost_usd", "free")
 """Fields of a card in a pickle, besides the counts and the creation date."""
 
@@ -152,9 +152,9 @@ class BatchJob:
         found = tuple(self._maker.pollers_of(known.names))
         if len(found) < len(known.names):
             raise JobError(
-                f"The job {self.name} of {known.card.counts.total:,} images was submitted with "
-                "another library, and this one does not know it. Set XAI_NOTEBOOK_HOME to that "
-                "library."
+                f"The library in use does not contain the job {self.name} of "
+                f"{known.card.counts.total:,} images. Set XAI_NOTEBOOK_HOME to the library with "
+                "which it was submitted."
             )
         self._known = found
         return found
@@ -260,9 +260,9 @@ class BatchJob:
             jobs = poller.library.jobs
             pictures |= jobs.pictures(poller.job)
             if poller.tally.failed or self._slots is None:
-                for one in jobs.requests(poller.job):
-                    errors[one.key] = one.error
-                    recorded.append(JobSlot(one.key, one.request, one.position))
+                for each in jobs.requests(poller.job):
+                    errors[each.key] = each.error
+                    recorded.append(JobSlot(each.key, each.request, each.position))
         cards = []
         for key, request, position, chosen in recorded if self._slots is None else self._slots:
             picture = pictures.get(key)
@@ -284,7 +284,7 @@ class BatchJob:
         if counts.failed:
             parts.append(f"{counts.failed:,} failed: run the cell again to submit them again")
         if counts.pending:
-            parts.append(f"{counts.pending:,} to come")
+            parts.append(f"{counts.pending:,} pending")
         line = f"{', '.join(parts)}."
         return f"{line} {self.cause}" if self.cause else line
 
@@ -311,11 +311,7 @@ class BatchJob:
         Raises:
             XaiError: The service cannot be reached, or the library cannot store the images.
         """
-
-        async def look() -> None:
-            await asyncio.gather(*(poller.look() for poller in self.pollers))
-
-        self._run(look())
+        self._run_all(poller.look() for poller in self.pollers)
         return self
 
     def wait(self, timeout: float | None = None) -> ImageBatch:
@@ -331,7 +327,7 @@ class BatchJob:
         """
         tick = frontend.follow(self)
         try:
-            self._run(self._ended(timeout), tick=tick)
+            self._maker.loop.run(self._ended(timeout), tick=tick, interrupted=_INTERRUPTED)
         finally:
             if tick is not None:
                 tick.end()
@@ -360,14 +356,10 @@ class BatchJob:
         own = [poller for poller in self.pollers if self._owns(poller)]
         if self.pollers and not own:
             raise JobError(
-                f"The job {self.name} holds requests of another call as well. Cancel it there, or "
-                "with xai.jobs()."
+                f"The job {self.name} also has requests of another call. Cancel it there, or with "
+                "xai.jobs()."
             )
-
-        async def cancel() -> None:
-            await asyncio.gather(*(poller.cancel() for poller in own))
-
-        self._run(cancel())
+        self._run_all(poller.cancel() for poller in own)
         return self
 
     def _owns(self, poller: JobPoller) -> bool:
@@ -375,7 +367,7 @@ class BatchJob:
         if self._slots is None:
             return True
         keys = {slot.key for slot in self._slots}
-        return all(one.key in keys for one in poller.library.jobs.requests(poller.job))
+        return all(each.key in keys for each in poller.library.jobs.requests(poller.job))
 
     async def _ended(self, timeout: float | None) -> None:
         """Wait until all parts have ended."""
@@ -390,7 +382,7 @@ class BatchJob:
             counts = self.counts
             raise JobTimeoutError(
                 f"The job is not done after {timeout:g} s: {counts.succeeded:,} of "
-                f"{counts.total:,} images are here. It runs on; wait again."
+                f"{counts.total:,} images are here. The job continues: wait again."
             )
         for poller in self.pollers:
             if poller.failure is not None:
@@ -407,8 +399,11 @@ class BatchJob:
             finish(batch)
         return batch
 
-    def _run(self, coroutine: Coroutine[Any, Any, None], **options: Any) -> None:
-        self._maker.loop.run(coroutine, interrupted=_INTERRUPTED, **options)
+    def _run_all(self, coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:
+        async def run() -> None:
+            await asyncio.gather(*coroutines)
+
+        self._maker.loop.run(run(), interrupted=_INTERRUPTED)
 
     # Pickles
 

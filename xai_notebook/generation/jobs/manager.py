@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from xai_notebook.library import Library
     from xai_notebook.pictures.picture import Picture
 
-    Connect = Callable[[str], Awaitable[Backend]]
-
 _MAX_REQUESTS: Final = 100_000
 """Maximum requests of one job."""
 _LIST_SECONDS: Final = 10.0
@@ -48,28 +47,27 @@ _AT_ONCE: Final = 256
 """Number of requests that are looked up in the library together."""
 
 
+@dataclass(slots=True, eq=False)
 class JobManager:
-    """All batch jobs of this kernel; one poller per job."""
+    """All batch jobs of this kernel; one poller per job.
 
-    def __init__(self, connect: Connect, maker: Any, limits: Callable[[Library], Limits]) -> None:
-        """Poll nothing yet.
+    Attributes:
+        connect: Returns the server for `"xai"` or `"local"`.
+        maker: The session, for methods of the images such as `edit`.
+        limits: Returns the limits for jobs of a library that no call submits.
+    """
 
-        Args:
-            connect: Returns the server for `"xai"` or `"local"`.
-            maker: The session, for methods of the images such as `edit`.
-            limits: Returns the limits for jobs of a library that no call submits.
-        """
-        self._connect = connect
-        self._maker = maker
-        self._limits = limits
-        self._reading = asyncio.Lock()
-        self._pollers: dict[tuple[Library, str], JobPoller] = {}
+    connect: Callable[[str], Awaitable[Backend]]
+    maker: Any
+    limits: Callable[[Library], Limits]
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _pollers: dict[tuple[Library, str], JobPoller] = field(default_factory=dict)
 
     async def newest(self, library: Library, n: int) -> JobList:
         """Return the `n` newest jobs, after polling those that are running."""
         jobs = await asyncio.to_thread(self._newest, library, n)
-        pollers = [one for job in jobs for one in job.pollers if one.job.state == "running"]
-        looks = (poller.look() for poller in pollers)
+        pollers = chain.from_iterable(job.pollers for job in jobs)
+        looks = (poller.look() for poller in pollers if poller.job.state == "running")
         with suppress(asyncio.TimeoutError):  # jobs that cannot be polled keep their state
             await asyncio.wait_for(asyncio.gather(*looks, return_exceptions=True), _LIST_SECONDS)
         return jobs
@@ -78,7 +76,7 @@ class JobManager:
         jobs = []
         for job in library.jobs.newest(n):
             view = JobView(free=job.backend == "local" and not job.price_usd)
-            jobs.append(BatchJob([self._updated(library, job)], None, self._maker, view))
+            jobs.append(BatchJob([self._updated(library, job)], None, self.maker, view))
         return JobList(jobs)
 
     def find(self, library: Library, names: Sequence[str]) -> list[JobPoller]:
@@ -95,10 +93,6 @@ class JobManager:
     async def prepare(self, call: Call, generator: Generator) -> BatchJob:
         """Return the job of a call; record its new requests without sending them.
 
-        Args:
-            call: A call with `batch`.
-            generator: The generator of the call.
-
         Raises:
             BudgetError: The job would cost more than a limit allows.
             LibraryError: The library cannot be opened or written to; or the call has `replay`, and
@@ -108,14 +102,20 @@ class JobManager:
         library = call.ingest.library
         if library is None:
             failure = generator.home.failure
-            raise LibraryError(f"A job is recorded in the library. {failure} Or leave --batch out.")
+            raise LibraryError(f"Jobs are recorded in the library. {failure} Or omit --batch.")
         if library.database.read_only:
             raise LibraryError(
-                "A job is recorded in the library, and this one is read-only: set "
-                "XAI_NOTEBOOK_HOME to a folder you can write to, or leave --batch out."
+                "Jobs are recorded in the library, and this library is read-only. Set "
+                "XAI_NOTEBOOK_HOME to a folder you can write to, or omit --batch."
             )
         claimed = await self._claim_all(call, generator)
-        slots = _slots(call, claimed)
+        slots = [
+            JobSlot(each.key, each.request, each.position, call.chosen[n] if call.chosen else ())
+            for n, requests in enumerate(_job_requests(call, request) for request in claimed)
+            for each in requests
+        ]
+        if not slots:
+            raise OptionError("The call has no prompt. Give at least one.")
         keys = [slot.key for slot in slots]
         await self._check_kept(library, keys, fresh=call.options.fresh)
         pollers, stored = await self._find_or_record(call, generator, library, claimed)
@@ -133,14 +133,10 @@ class JobManager:
         settings["notes"] = (*call.announced, *call.progress.notes)
         view = JobView(settings, stored, generator.backend.free, past, call.export)
         call.claims.complete = True
-        return BatchJob(pollers, slots, self._maker, view)
+        return BatchJob(pollers, slots, self.maker, view)
 
     async def _claim_all(self, call: Call, generator: Generator) -> list[ClaimedRequest]:
-        """Read all requests of a call and return them with their slots.
-
-        Raises:
-            OptionError: There are more requests than a job can have, or reading them failed.
-        """
+        """Read all requests of a call and return them with their slots."""
         # The lock keeps the order of the calls. A user's generator may itself make calls: no lock.
         async with nullcontext() if call.lazy else self._reading:
             requests = await asyncio.to_thread(
@@ -158,7 +154,7 @@ class JobManager:
         """Return the number of images of each request that are in an open job.
 
         Args:
-            call: The call of the requests.
+            call: A call with `batch`.
             claimed: The requests with their slots; None: the prompt has yet to be rewritten.
 
         Raises:
@@ -167,19 +163,17 @@ class JobManager:
         library = call.ingest.library
         if library is None or call.options.replay:
             return [0] * len(claimed)
-        wanted = [_job_requests(call, one) if one else [] for one in claimed]
+        wanted = [_job_requests(call, each) if each else [] for each in claimed]
         requests = list(chain.from_iterable(wanted))
         if not call.fresh:
-            await self._check_kept(library, [one.key for one in requests], fresh=False)
+            await self._check_kept(library, [request.key for request in requests], fresh=False)
         open_jobs = await asyncio.to_thread(library.jobs.find_open, requests)
-        return [sum(one.key in open_jobs for one in images) for images in wanted]
+        return [sum(request.key in open_jobs for request in images) for images in wanted]
 
     async def _check_kept(self, library: Library, keys: Sequence[str], *, fresh: bool) -> None:
         """Check that the library still has this kernel's open jobs with some of the requests.
 
-        Raises:
-            LibraryError: The library has lost such a job, so its requests would be submitted a
-                second time. With `fresh` the job is forgotten instead.
+        Otherwise the requests would be submitted twice. With `fresh`, such a job is forgotten.
         """
         for (owner, name), poller in list(self._pollers.items()):
             if owner is not library or not poller.job.open or poller.keys.isdisjoint(keys):
@@ -201,22 +195,21 @@ class JobManager:
         rather than not at all. `JobStore.record` checks both once more.
         """
         # With --reuse, equal requests have the same keys.
-        requests = {one.key: one for each in claimed for one in _job_requests(call, each)}
+        by_request = (_job_requests(call, request) for request in claimed)
+        requests = {each.key: each for each in chain.from_iterable(by_request)}
         held = [] if call.options.replay else [*requests.values()]
         while True:
             open_jobs = await asyncio.to_thread(library.jobs.find_open, held)
             stored = await _stored(call, generator, claimed)
             jobs = {job.id: job for key, job in open_jobs.items() if key not in stored}
             pollers = [self._poller(library, jobs[job_id]) for job_id in sorted(jobs)]
-            gone = [one for one in pollers if await one.is_gone(fresh=call.options.fresh)]
-            if gone:  # the requests of these jobs must be submitted again
-                continue
+            if [each for each in pollers if await each.is_gone(fresh=call.options.fresh)]:
+                continue  # the requests of these jobs must be submitted again
             for poller in pollers:
                 if poller.job.state == "new" and not poller.submitting and poller.budget is None:
                     await poller.check_limits(generator.backend, call.limits)
-            new = [
-                one for key, one in requests.items() if key not in stored and key not in open_jobs
-            ]
+            known = stored.keys() | open_jobs.keys()
+            new = [request for key, request in requests.items() if key not in known]
             if not new:
                 return pollers, stored
             library.check_own()
@@ -239,15 +232,15 @@ class JobManager:
             nonlocal price
             amount = None
             with suppress(XaiError):  # a price is only needed for a limit
-                requests = ((one.request, 1) for one in new)
-                amount = await backend.prices.images(requests, library)
+                images = ((each.request, 1) for each in new)
+                amount = await backend.prices.images(images, library)
             price = None if amount is None else amount.ticks / TICKS / len(new)
             return [amount and Amount(amount.ticks)]
 
         async with call.limits.reserved(estimate) as (reservation,):
             try:
                 job = JobRecord(
-                    name=new_job_name([one.key for one in new]),
+                    name=new_job_name([request.key for request in new]),
                     backend=backend.kind,
                     host=backend.host,
                     notebook=notebook_name(),
@@ -261,10 +254,11 @@ class JobManager:
                 reservation.waive()
                 return None
             reservation.in_ledger = True
-        keys = {one.key for one in new}
-        for one in claimed:
-            if one.claim.anew and call.fresh and keys.intersection(_keys(one)):
-                call.claims.begin(one.claim, newest)
+        ordered = {(request.fingerprint, request.place) for request in new}
+        for each in claimed:
+            is_ordered = (each.fingerprint, each.claim.slot.place) in ordered
+            if each.claim.needs_new and call.fresh and is_ordered:
+                call.claims.begin(each.claim, newest)
         poller = self._poller(library, recorded)
         poller.resumed, poller.budget = False, call.limits.kernel
         poller.tally = RequestCounts(total=len(new))
@@ -277,7 +271,7 @@ class JobManager:
         poller = self._pollers.get((library, job.name))
         if poller is None:
             tally = library.jobs.tally(job)
-            poller = JobPoller(library, job, self._backend_of, self._limits, tally)
+            poller = JobPoller(library, job, self._backend_of, self.limits, tally)
             self._pollers[library, job.name] = poller
         return poller
 
@@ -290,81 +284,55 @@ class JobManager:
         return poller
 
     async def _backend_of(self, job: JobRecord) -> Backend:
-        """Return the server of a job.
-
-        Raises:
-            XaiError: The current configuration names another server.
-        """
-        backend = await self._connect(job.backend)
+        """Return the server of a job, unless the current configuration names another one."""
+        backend = await self.connect(job.backend)
         if (job.backend, job.host) != (backend.kind, backend.host):
             raise XaiError(
-                f"The job {job.name} is at {job.host}. Set XAI_API_HOST, or XAI_NOTEBOOK_BACKEND, "
-                "to what they were when it was submitted."
+                f"The job {job.name} is at {job.host}. Set XAI_API_HOST and XAI_NOTEBOOK_BACKEND "
+                "to the values with which it was submitted."
             )
         return backend
 
 
-def _slots(call: Call, claimed: Sequence[ClaimedRequest]) -> list[JobSlot]:
-    """Return the slots of all images of a call, in order.
-
-    Raises:
-        OptionError: The call has no prompt.
-    """
-    slots = [
-        JobSlot(key, one.request, position, call.chosen[number] if call.chosen else ())
-        for number, one in enumerate(claimed)
-        for position, key in enumerate(_keys(one))
-    ]
-    if not slots:
-        raise OptionError("The call has no prompt. Give at least one.")
-    return slots
-
-
-def _keys(claimed: ClaimedRequest) -> list[str]:
-    """Return the keys of a request's images."""
-    slot = claimed.fingerprint, claimed.claim.place
-    return [request_key(*slot, position) for position in range(claimed.request.n)]
-
-
 def _job_requests(call: Call, claimed: ClaimedRequest) -> list[JobRequest]:
     """Return the requests of a job for the images of one request."""
+    fingerprint, place, request = claimed.fingerprint, claimed.claim.slot.place, claimed.request
+    after = None if _wants_new(call, claimed) else claimed.claim.after
     return [
         JobRequest(
-            key=key,
-            fingerprint=claimed.fingerprint,
-            place=claimed.claim.place,
+            key=request_key(fingerprint, place, position),
+            fingerprint=fingerprint,
+            place=place,
             position=position,
-            request=claimed.request,
-            after=None if _wants_new(call, claimed) else claimed.claim.after,
+            request=request,
+            after=after,
         )
-        for position, key in enumerate(_keys(claimed))
+        for position in range(request.n)
     ]
 
 
 def _wants_new(call: Call, claimed: ClaimedRequest) -> bool:
     """Tell whether a request needs new images, so that stored ones do not answer."""
-    return claimed.claim.anew and call.fresh and not call.options.replay
+    return claimed.claim.needs_new and call.fresh and not call.options.replay
 
 
 async def _stored(
     call: Call, generator: Generator, claimed: Sequence[ClaimedRequest]
 ) -> dict[str, Picture]:
-    """Return the stored images of requests, by key.
-
-    Raises:
-        LibraryError: The call has `replay`, and images are missing.
-    """
+    """Return the stored images of requests, by key."""
     stored: dict[str, Picture] = {}
 
-    async def recall(one: ClaimedRequest) -> None:
-        if not _wants_new(call, one):
-            for picture in await generator.recall(call, one):
-                stored[request_key(one.fingerprint, one.claim.place, picture.position)] = picture
+    async def recall(request: ClaimedRequest) -> None:
+        if not _wants_new(call, request):
+            for picture in await generator.recall(call, request):
+                slot = request.fingerprint, request.claim.slot.place
+                stored[request_key(*slot, picture.position)] = picture
 
     for start in range(0, len(claimed), _AT_ONCE):
         await asyncio.gather(*map(recall, claimed[start : start + _AT_ONCE]))
-    await call.ingest.remember_shown()
-    share = claimed[0].request.share if claimed and not call.options.replay else None
-    for key, picture in stored.items() if share else ():
-        (stored[key],) = await call.ingest.share([picture], share or 0.0)
+    if call.ingest.shown:
+        await call.ingest.remember_shown()
+    if claimed and not call.options.replay and (days := claimed[0].request.share):
+        for key, picture in stored.items():
+            stored[key] = await call.ingest.share(picture, days)
     return stored

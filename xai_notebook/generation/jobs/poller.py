@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -40,7 +39,7 @@ from xai_notebook.library.spending import TICKS, Amount
 from xai_notebook.settings import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from xai_notebook.client import wire
     from xai_notebook.client.batch import BatchResult, BatchResults
@@ -66,7 +65,7 @@ _PERMANENT: Final = (
 )  # fmt: skip
 """Errors that stop polling, because another poll would fail too."""
 _AGAIN: Final = "Run the cell again to submit what is missing."
-_EXPIRED: Final = f"It has expired: its results cannot be read any more. {_AGAIN}"
+_EXPIRED: Final = f"The job has expired: its results can no longer be read. {_AGAIN}"
 
 
 @dataclass(eq=False)
@@ -180,8 +179,7 @@ class JobPoller:
                 return
             if self.budget is None:
                 await self.check_limits(backend, self.limits(self.library))
-            async with self._submitter(backend) as submitter:
-                await submitter.run()
+            await self._run_submitter(backend, JobSubmitter.run)
 
     async def check_limits(self, backend: Backend, limits: Limits) -> None:
         """Check that a job which was recorded earlier, but not submitted, is within the limits.
@@ -195,7 +193,7 @@ class JobPoller:
         """
         library, job = self.library, self.job
         requests = await asyncio.to_thread(lambda: list(library.jobs.requests(job)))
-        left = [(one.request, 1) for one in requests if not one.settled]
+        left = [(each.request, 1) for each in requests if not each.settled]
         recorded = Amount(to_ticks((job.price_usd or 0.0) * len(left)))
         amount: Amount | None = recorded
         if limits.name is not None and left:
@@ -207,9 +205,10 @@ class JobPoller:
             self.job = await asyncio.to_thread(library.jobs.change, job, price_usd=price)
         self.budget = limits.kernel
 
-    @asynccontextmanager
-    async def _submitter(self, backend: Backend) -> AsyncIterator[JobSubmitter]:
-        """Provide a submitter; after the block, update `job` from it."""
+    async def _run_submitter(
+        self, backend: Backend, method: Callable[[JobSubmitter], Awaitable[None]]
+    ) -> None:
+        """Call a method of a submitter, and update `job` from it afterwards."""
 
         def on_progress(submitted: int, reason: str | None) -> None:
             self.submitted, self.trouble = submitted, reason
@@ -217,7 +216,7 @@ class JobPoller:
 
         submitter = JobSubmitter(self.library, backend, self.job, self.inputs, on_progress)
         try:
-            yield submitter
+            await method(submitter)
         finally:
             self.job, self.resumed, self.trouble = submitter.job, True, None
             await self._count()
@@ -266,9 +265,9 @@ class JobPoller:
             self._incomplete += 1
             if self._repeated or self._incomplete == _MAX_INCOMPLETE:
                 self.failure = JobError(
-                    f"The service is done, and {self.tally.left:,} of {self.tally.total:,} results"
-                    " cannot be read: its list ends before them. Wait for the job again later;"
-                    " nothing is submitted twice."
+                    f"The service has finished the job, but its list lacks {self.tally.left:,} of "
+                    f"{self.tally.total:,} results. Wait for the job again later; no request is "
+                    "submitted twice."
                 )
 
     async def _get(self, backend: Backend) -> wire.Batch | None:
@@ -280,7 +279,7 @@ class JobPoller:
             if self._seems_expired:
                 await self._close("expired", _EXPIRED)
             elif self.job.backend == "local":
-                await self._close("gone", "The embedded server that had it has been stopped.")
+                await self._close("gone", "The embedded server with this job has stopped.")
             else:
                 raise unknown_job(self.job) from error
             return None
@@ -354,7 +353,7 @@ class JobPoller:
                 if isinstance(saved, LibraryError):
                     raise saved
             await self._download(
-                [one for one in replies if any(p.status == "pending" for p in one.pictures)],
+                [each for each in replies if any(p.status == "pending" for p in each.pictures)],
                 backend,
             )
         for cause, keys in failed.items():
@@ -367,8 +366,8 @@ class JobPoller:
     async def _download(self, replies: Sequence[Reply], backend: Backend) -> None:
         """Download images that came as URLs, although base64 was requested; they expire soon."""
         ingest = Ingest(self.library, backend, Progress(), DEFAULT_TIMEOUT, self.job.notebook)
-        wanted = [(SlotQuery(one.fingerprint, one.place), one.request) for one in replies]
-        await asyncio.gather(*(ingest.find(*each) for each in wanted))
+        queries = [(SlotQuery(each.fingerprint, each.place), each.request) for each in replies]
+        await asyncio.gather(*(ingest.find(*query) for query in queries))
 
     async def _reply(self, request: JobRequest, result: BatchResult) -> Reply:
         """Return a result for the library, also if it has a cost but no image.
@@ -407,8 +406,7 @@ class JobPoller:
             if not self.job.open:
                 return
             backend = await self.connect(self.job)
-            async with self._submitter(backend) as submitter:
-                await submitter.cancel()
+            await self._run_submitter(backend, JobSubmitter.cancel)
             if self.job.open:
                 await self._look(backend)
         self.changed()
@@ -426,7 +424,7 @@ class JobPoller:
             await self.look()
         except JobError:
             if fresh:
-                await self._close("gone", "The service did not know it any more.")
+                await self._close("gone", "The service no longer knows the job.")
         except XaiError:
             return False
         return self.job.state == "gone"
@@ -458,7 +456,7 @@ class JobPoller:
 
 
 def _cause_of(result: BatchResult) -> str:
-    return one_line(result.error_message or "The answer holds no image.")
+    return one_line(result.error_message or "The result has no image.")
 
 
 def _add_replies(tally: RequestCounts, replies: Sequence[Reply], failed: int) -> RequestCounts:
@@ -476,9 +474,12 @@ def _add_replies(tally: RequestCounts, replies: Sequence[Reply], failed: int) ->
 def _end_of(batch: wire.Batch) -> tuple[JobState, str] | None:
     """Return state and cause if a batch ended early, else None."""
     if batch.cancel_by_xai_message:
-        return "cancelled", f"xAI cancelled it: {one_line(batch.cancel_by_xai_message)} {_AGAIN}"
+        return (
+            "cancelled",
+            f"xAI cancelled the job: {one_line(batch.cancel_by_xai_message)} {_AGAIN}",
+        )
     if batch.HasField("cancel_time"):
-        return "cancelled", f"It was cancelled. {_AGAIN}"
+        return "cancelled", f"The job was cancelled. {_AGAIN}"
     if batch.state.num_cancelled and not batch.state.num_pending:
-        return "cancelled", f"The service dropped the rest of it. {_AGAIN}"
+        return "cancelled", f"The service dropped the remaining requests. {_AGAIN}"
     return None

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     )
 
     from xai_notebook.client.batch import BatchResults
-    from xai_notebook.client.request import ImageRequest, InputImage
+    from xai_notebook.client.request import InputImage
     from xai_notebook.generation.backends import Backend
     from xai_notebook.library import Library
     from xai_notebook.library.jobs import JobRecord
@@ -172,9 +172,7 @@ class JobSubmitter:
         if len({image.sha256 for image in inputs}) < len(wanted):
             if wanted <= self.job.inputs.keys():
                 return
-            raise JobError(
-                "The input images of this job were not stored yet. Run the cell that made it again."
-            )
+            raise JobError("The input images of this job are not uploaded yet. Run its cell again.")
         if first is None or not wanted:
             return
         request = await self.backend.inputs.store(
@@ -318,9 +316,9 @@ class JobSubmitter:
             if (pause := next(remaining, None)) is None:
                 if count > len(listed):
                     raise JobError(
-                        f"The service counts {count:,} requests of the job {self.job.name} and "
-                        f"lists {len(listed):,}, so nothing more was added. Run the cell again "
-                        "later; nothing is ordered twice."
+                        f"The service counts {count:,} requests of the job {self.job.name} but "
+                        f"lists {len(listed):,}, so no more were added. Run the cell again later; "
+                        "no request is submitted twice."
                     )
                 found = listed.intersection(keys)
                 break
@@ -366,21 +364,20 @@ class JobSubmitter:
     def _messages(self, present: set[str]) -> Iterator[wire.BatchRequest]:
         """Yield the missing requests; one per model first, as the service may refuse a model."""
         jobs, firsts = self.library.jobs, dict[str, str]()
-        for one in jobs.requests(self.job):
-            firsts.setdefault(one.request.model, one.key)
+        for recorded in jobs.requests(self.job):
+            firsts.setdefault(recorded.request.model, recorded.key)
             if len(firsts) > _CALL_REQUESTS:
                 break
         leading = jobs.find(self.job, [*firsts.values()])
-        for one in (*leading.values(), *jobs.requests(self.job)):
-            if one.key not in present and not one.settled:
-                present.add(one.key)
-                yield self._message(one.key, one.request)
-
-    def _message(self, key: str, request: ImageRequest) -> wire.BatchRequest:
-        inputs = tuple(_stored(image, self.job.inputs[image.sha256]) for image in request.inputs)
-        # A result URL would expire one hour after its image was made.
-        single = replace(request, inputs=inputs, n=1, image_format="base64")
-        return wire.BatchRequest(batch_request_id=key, image_request=encode(single))
+        for recorded in (*leading.values(), *jobs.requests(self.job)):
+            if recorded.key in present or recorded.settled:
+                continue
+            present.add(recorded.key)
+            request, sources = recorded.request, self.job.inputs
+            inputs = tuple(_stored(image, sources[image.sha256]) for image in request.inputs)
+            # A result URL would expire one hour after its image was made.
+            single = replace(request, inputs=inputs, n=1, image_format="base64")
+            yield wire.BatchRequest(batch_request_id=recorded.key, image_request=encode(single))
 
     # Refusals
 
@@ -400,14 +397,14 @@ class JobSubmitter:
                 return JobError(f"{cause} Run the cell again to submit what is missing.")
         details = error.details or str(error)
         if accepted:
-            outcome = f"{accepted:,} were accepted before, and their results are kept."
+            outcome = f"The service accepted {accepted:,} requests, and their results are stored."
             await self._update(jobs.change, state="running")
         else:
-            outcome = "Nothing was made."
+            outcome = "No image was generated."
             await self._update(jobs.close, "refused", details)
         return type(error)(
-            f"The service does not take these requests as a job: {one_line(details)}\n"
-            f"Leave --batch out to have them made one by one, or change them. {outcome}",
+            f"The service refuses these requests as a job: {one_line(details)}\n"
+            f"Omit --batch to send them one by one, or change them. {outcome}",
             code=error.code,
             details=error.details,
             attempts=error.attempts,

@@ -179,7 +179,7 @@ class Queue:
         """Collect and export the images of a generation, show them, and end it."""
         failure = None if task.cancelled() else task.exception()
         if job.call.progress.results:
-            job.batch = job.session.collect(job.call)
+            job.batch = job.call.collect(job.session)
             try:
                 await asyncio.to_thread(job.call.export, job.batch)
             except Exception as error:  # noqa: BLE001  # the panel is the only place to report it
