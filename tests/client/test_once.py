@@ -180,7 +180,6 @@ async def test_a_call_without_trailers_is_cancelled_after_its_message() -> None:
 
 
 async def test_an_ended_call_is_freed_without_the_garbage_collector() -> None:
-
     async def script(call: Call) -> None:
         if call.number % 2:
             await call.answer(REPLY)

@@ -70,7 +70,6 @@ def test_both_callbacks_are_called(run_call: Any, fail: Any) -> None:
 def test_a_failing_callback_is_logged_and_the_reply_arrives(
     run_call: Any, fail: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-
     def broken(attempt: Attempt) -> None:
         raise ZeroDivisionError
 

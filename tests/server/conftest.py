@@ -1,4 +1,4 @@
-"""Fixture of the tests of the embedded server: a server in a process of its own."""
+"""Fixtures of the tests of the embedded server: a clock, and a server in a process of its own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sdk_client import Clock
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that the test sets."""
+    return Clock()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from openai_stub import png
-from sdk_client import Clock, connect, refusal
+from sdk_client import connect, refusal
 from xai_notebook.client import wire
 from xai_notebook.server import BatchFaults, EmbeddedServer, Faults
 from xai_notebook.server.engine import Engine
@@ -18,6 +18,8 @@ from xai_notebook.server.validation import Model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from sdk_client import Clock
 
 MODEL = "grok-imagine-image"
 PENDING, SUCCEEDED, CANCELLED, FAILED = 1, 2, 3, 4
@@ -41,10 +43,9 @@ def count_states(batch: Any) -> tuple[int, ...]:
     return (state.num_pending, state.num_success, state.num_error, state.num_cancelled)
 
 
-async def test_requests_complete_in_order_at_the_pace() -> None:
+async def test_requests_complete_in_order_at_the_pace(clock: Clock) -> None:
     """Results can be read while the batch is running; the cost adds up."""
     faults = Faults(cost_ticks=7, batches=BatchFaults(pace=2))
-    clock = Clock()
     async with EmbeddedServer(clock=clock, faults=faults) as server, connect(server) as client:
         name = await create(client, 5)
         batches = [await client.batch.get(name)]
@@ -63,8 +64,7 @@ async def test_requests_complete_in_order_at_the_pace() -> None:
     assert server.painted == 2  # unread results are not painted
 
 
-async def test_cancelling_keeps_completed_requests() -> None:
-    clock = Clock()
+async def test_cancelling_keeps_completed_requests(clock: Clock) -> None:
     faults = Faults(batches=BatchFaults(pace=2))
     async with EmbeddedServer(clock=clock, faults=faults) as server, connect(server) as client:
         name = await create(client, 4)
@@ -83,9 +83,10 @@ async def test_cancelling_keeps_completed_requests() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 4])
-async def test_the_service_can_cancel_a_batch_and_gives_the_reason(count: int) -> None:
+async def test_the_service_can_cancel_a_batch_and_gives_the_reason(
+    clock: Clock, count: int
+) -> None:
     """Completed requests stay."""
-    clock = Clock()
     faults = Faults(batches=BatchFaults(pace=2))
     async with EmbeddedServer(clock=clock, faults=faults) as server, connect(server) as client:
         name = await create(client, count)
@@ -99,8 +100,7 @@ async def test_the_service_can_cancel_a_batch_and_gives_the_reason(count: int) -
     assert count_states(batch)[:2] == (0, count // 2)
 
 
-async def test_an_expired_batch_has_no_pending_requests_and_no_results() -> None:
-    clock = Clock()
+async def test_an_expired_batch_has_no_pending_requests_and_no_results(clock: Clock) -> None:
     faults = Faults(batches=BatchFaults(pace=1, lifetime=2))
     async with EmbeddedServer(clock=clock, faults=faults) as server, connect(server) as client:
         name = await create(client, 4)
@@ -153,8 +153,7 @@ async def test_a_call_with_an_invalid_request_adds_nothing(
     assert left.state.num_requests == 2
 
 
-async def test_pages_may_repeat_a_token() -> None:
-    clock = Clock()
+async def test_pages_may_repeat_a_token(clock: Clock) -> None:
     faults = Faults(batches=BatchFaults(repeat_token=True))
     async with EmbeddedServer(clock=clock, faults=faults) as server, connect(server) as client:
         name = await create(client, 3)
@@ -167,9 +166,8 @@ async def test_pages_may_repeat_a_token() -> None:
     assert len(set(tokens)) == 1
 
 
-async def test_optional_members_can_be_missing() -> None:
+async def test_optional_members_can_be_missing(clock: Clock) -> None:
     faults = Faults(batches=BatchFaults(neither=frozenset({"r1"}), stateless=True))
-    clock = Clock()
     async with EmbeddedServer(clock=clock, faults=faults) as server, connect(server) as client:
         name = await create(client, 2)
         clock.now += 60
@@ -180,8 +178,9 @@ async def test_optional_members_can_be_missing() -> None:
     assert kinds == ["response", None]
 
 
-async def test_a_result_is_stored_once_and_stays_the_same_when_it_is_painted_again() -> None:
-    clock = Clock()
+async def test_a_result_is_stored_once_and_stays_the_same_when_it_is_painted_again(
+    clock: Clock,
+) -> None:
     async with EmbeddedServer(clock=clock) as server, connect(server) as client:
         name = await create(client, 34, storage_options={"filename": "a.jpg"}, aspect_ratio="2:1")
         clock.now += 60
@@ -195,8 +194,7 @@ async def test_a_result_is_stored_once_and_stays_the_same_when_it_is_painted_aga
     assert len(files.data) == 34
 
 
-async def test_requests_are_listed_by_state_and_results_found_by_id() -> None:
-    clock = Clock()
+async def test_requests_are_listed_by_state_and_results_found_by_id(clock: Clock) -> None:
     faults = Faults(batches=BatchFaults(pace=2))
     async with EmbeddedServer(clock=clock, faults=faults) as server, connect(server) as client:
         name = await create(client, 4)
@@ -265,10 +263,9 @@ class _CountingEngine(Engine):
         return png(f"rgb({self.made}, 0, 0)")
 
 
-async def test_an_engine_makes_the_pictures_of_a_batch_once() -> None:
+async def test_an_engine_makes_the_pictures_of_a_batch_once(clock: Clock) -> None:
     """The results can be read several times, also at once; their cost is unknown."""
     engine = _CountingEngine()
-    clock = Clock()
     async with EmbeddedServer(clock=clock, engine=engine) as server, connect(server) as client:
         name = await create(client, 40)
         clock.now += 60
@@ -283,8 +280,7 @@ async def test_an_engine_makes_the_pictures_of_a_batch_once() -> None:
     assert not batch.HasField("cost_breakdown")
 
 
-async def test_equal_requests_get_the_pictures_of_one_call() -> None:
-    clock = Clock()
+async def test_equal_requests_get_the_pictures_of_one_call(clock: Clock) -> None:
     async with EmbeddedServer(clock=clock) as server, connect(server) as client:
         batch = await client.batch.create("foxes")
         requests = [

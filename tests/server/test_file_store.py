@@ -16,7 +16,7 @@ from xai_sdk.proto import files_pb2
 from bare_client import dial, image_request
 from harness import until
 from openai_stub import png
-from sdk_client import Clock, connect, refusal
+from sdk_client import connect, refusal
 from xai_notebook.client import AsyncClient, wire
 from xai_notebook.errors import DeadlineExceededError
 from xai_notebook.server import EmbeddedServer, Faults, FileFaults
@@ -24,6 +24,7 @@ from xai_notebook.server import EmbeddedServer, Faults, FileFaults
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sdk_client import Clock
     from xai_notebook.server import SeenCall
 
 MODEL = "grok-imagine-image"
@@ -34,8 +35,7 @@ async def status_of(url: str) -> int:
     return (await asyncio.to_thread(requests.get, url, timeout=20)).status_code
 
 
-async def test_files_expire_with_their_links() -> None:
-    clock = Clock()
+async def test_files_expire_with_their_links(clock: Clock) -> None:
     async with EmbeddedServer(clock=clock) as server, connect(server) as client:
         stored = await client.files.upload(png(), filename="a.png", expires_after=3600)
         link = await client.files.create_public_url(stored.id)
@@ -48,9 +48,8 @@ async def test_files_expire_with_their_links() -> None:
     assert code is grpc.StatusCode.NOT_FOUND
 
 
-async def test_a_link_expires_can_be_changed_and_can_be_revoked() -> None:
+async def test_a_link_expires_can_be_changed_and_can_be_revoked(clock: Clock) -> None:
     """A file has one link at a time, and stays when the link ends."""
-    clock = Clock()
     async with EmbeddedServer(clock=clock) as server, connect(server) as client:
         stored = await client.files.upload(png(), filename="a.png")
         first = await client.files.create_public_url(stored.id, expires_after=60)
@@ -102,8 +101,7 @@ LISTS: dict[str, tuple[dict[str, Any], list[str]]] = {
 }
 
 
-async def test_lists_are_sorted_filtered_and_paged() -> None:
-    clock = Clock()
+async def test_lists_are_sorted_filtered_and_paged(clock: Clock) -> None:
     async with EmbeddedServer(clock=clock) as server, connect(server) as client:
         files = client.files
         for name, data in (("c.png", png()), ("a.txt", b"1"), ("b.txt", b"12")):
