@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     NewJpeg = Callable[[], bytes]
     Raw = Callable[[Path], contextlib.AbstractContextManager[sqlite3.Connection]]
     MakeOld = Callable[[Path, bytes], None]
-    """Types of fixtures of the library's tests."""
+    """These five are types of fixtures in `tests/library`."""
     Shoot = Callable[[Any, str], None]
     """Takes a screenshot of a page, with a name."""
 
@@ -189,17 +189,22 @@ class Victim:
         """Wait until the process runs."""
         self.process = process
         self.reports = pipe.open("rb", buffering=0)
+        self._ended = False
 
     def wait(self) -> str:
         """Wait for its end; return the rest of its reports, and the traceback of an error."""
-        return self.reports.read().decode()
+        reports = self.reports.read().decode()
+        self._ended = True
+        return reports
 
     def kill(self) -> float:
-        """Kill it with SIGKILL; return when, on the monotonic clock."""
+        """Kill it with SIGKILL, unless it has ended; return when, on the monotonic clock."""
         killed = time.monotonic()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.process, signal.SIGKILL)
-        until(lambda: not is_alive(self.process))  # a write to the disk is finished first
+        if not self._ended:  # another process may have its id
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process, signal.SIGKILL)
+            until(lambda: not is_alive(self.process))  # a write to the disk is finished first
+            self._ended = True
         return killed
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 HOLDER = """
 from xai_notebook.library.storage.lock import FileLock
 held = FileLock(Path({file!r}))
-report(str(held.acquire()))
+acquired = held.acquire()
+report(str(acquired))
 time.sleep(60)
 """
 
