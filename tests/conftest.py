@@ -161,7 +161,6 @@ def notebook(shell: InteractiveShell, orders: Press) -> Callable[..., Notebook]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of one megabyte."""
     with small_disk_at(tmp_path / "disk", "1m") as disk:
         yield disk
 

@@ -183,7 +183,6 @@ def test_no_frame_holds_the_key(
     tmp_path: Path,
     variable: str,
 ) -> None:
-    """With `%xmode Verbose`, `%tb` and the locals of every frame."""
     monkeypatch.setenv("XAI_API_KEY", KEY)
     monkeypatch.setenv(*variable.split("="))
     shell.run_cell("import os; import xai_notebook as xai\n%xmode Verbose")

@@ -39,7 +39,6 @@ EVIL = [
 
 @pytest.fixture(autouse=True)
 def _mine(keyed: Served, shell: InteractiveShell) -> None:
-    """Prepare small pictures, variables and files."""
     keyed.faults.garbage = tiny()
     shell.user_ns |= {"light": "dawn", "evil": EVIL, "series": pd.Series(EVIL)}
     shell.user_ns |= {"frame": pd.DataFrame({"prompt": EVIL}), "stream": iter(EVIL)}
@@ -120,7 +119,6 @@ def test_the_cell_of_a_strangers_picture_opens_no_files(
 def test_a_rewritten_prompt_is_literal(
     shell: InteractiveShell, keyed: Served, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sent, used in the panel's field, sent again, and in a cell."""
     shell.display_pub = CapturingDisplayPublisher()
     shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]
     panel = Panel("", {}, shell)

@@ -60,7 +60,6 @@ asyncio.run(main())
     ids=["ours-first", "theirs-first", "imported-first", "ours-imported-first", "at-once"],
 )
 def test_both_work_in_one_process(code: str, tmp_path: object) -> None:
-    """Imported in either order, used at the same time on two loops, without output on stderr."""
     with serve() as server:
         environment = without_xai() | {
             "XAI_API_KEY": KEY,
@@ -171,7 +170,6 @@ def proxy(answer: bytes) -> Iterator[str]:
 
 
 def behind(address: str) -> dict[str, str]:
-    """Return the variables of a call that goes through a proxy."""
     return {"XAI_API_KEY": KEY, "XAI_API_HOST": "api.x.ai", "https_proxy": address}
 
 
@@ -202,7 +200,6 @@ def test_the_log_of_grpc_can_be_turned_on(tmp_path: Path) -> None:
 def test_a_proxy_that_refuses_writes_nothing_into_a_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kernel shows under the cell what is written to file descriptor 2."""
     monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
     with (
         proxy(PROXIES["password"]) as address,
@@ -214,13 +211,11 @@ def test_a_proxy_that_refuses_writes_nothing_into_a_cell(
 
 
 def test_a_forked_process_says_one_thing(tmp_path: Path) -> None:
-    """Stderr holds its error, and no warnings about coroutines that were never awaited."""
     done = quiet(FORKED, tmp_path, XAI_NOTEBOOK_BACKEND="local")
     assert done.stdout.split() == ["ForkedProcessError"] * 7
     assert done.stderr == ""
 
 
 def test_a_program_that_ends_in_the_middle_of_calls_ends_quietly(tmp_path: Path) -> None:
-    """Stderr has no warnings about pending tasks, open files or databases."""
     done = quiet(ENDING, tmp_path, XAI_NOTEBOOK_BACKEND="local")
     assert (done.returncode, done.stderr) == (0, "")

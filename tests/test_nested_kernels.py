@@ -49,7 +49,6 @@ LAUNCHERS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the outer notebook, in which the inner one has a folder of its own."""
     folder = tmp_path_factory.mktemp("outer")
     (folder / "inner").mkdir()
     return folder
@@ -57,7 +56,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def outer(folder: Path) -> Iterator[Kernel]:
-    """The kernel of a notebook, started as Jupyter Server does."""
     commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     name = str(folder / "outer.ipynb")
     with start_kernel(folder, JPY_SESSION_NAME=name, PATH=commands) as kernel:
@@ -65,7 +63,6 @@ def outer(folder: Path) -> Iterator[Kernel]:
 
 
 def test_a_kernel_uses_the_name_in_its_environment(outer: Kernel, folder: Path) -> None:
-    """Also after a `%cd`."""
     assert outer.run(f"%cd -q inner\n{PRINT_NAME}\n%cd -q ..").stdout.startswith(
         f"name: {folder / 'outer.ipynb'} {folder}\n"
     )
@@ -94,7 +91,6 @@ def test_a_notebook_run_by_a_cell_does_not_use_the_name(
 
 
 def test_a_script_does_not_use_the_name(outer: Kernel, folder: Path) -> None:
-    """Its folder is the working directory."""
     (folder / "inner" / "name.py").write_text(PRINT_NAME)
     shown = outer.run("%cd -q inner\n!python name.py\n!ipython name.py\n%cd -q ..").stdout
     assert shown.count(f"name: None {folder / 'inner'}") == 2

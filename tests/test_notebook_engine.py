@@ -22,14 +22,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def engine(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
-    """The stub, named by the environment."""
     monkeypatch.setenv("XAI_NOTEBOOK_ENGINE", stub.url)
     return stub
 
 
 @pytest.fixture
 def local(engine: Stub, new_session: Callable[[], Session]) -> Session:
-    """A session without a key."""
     return new_session()
 
 

@@ -53,12 +53,10 @@ class Figure(NamedTuple):
 
 
 def saved(name: str) -> Any:
-    """Return a notebook as it is in the repository."""
     return nbformat.read(FOLDER / name, as_version=4)
 
 
 def html_of(cells: list[Any]) -> str:
-    """Return the HTML outputs of cells."""
     outputs = [output for cell in cells for output in cell.get("outputs", ())]
     return "\n".join(output.get("data", {}).get("text/html", "") for output in outputs)
 

@@ -133,7 +133,6 @@ if __name__ == "__main__":
 
 
 def run(*command: str, folder: Path) -> str:
-    """Run Python and return what it printed."""
     done = subprocess.run(
         [sys.executable, *command],
         cwd=folder, capture_output=True, text=True, timeout=250, check=False,
@@ -160,7 +159,6 @@ def test_a_streamlit_app_that_reruns_at_every_click(orders: Press, tmp_path: Pat
 
 @needs("fastapi")
 def test_a_service_that_is_asked_by_many(orders: Press, tmp_path: Path) -> None:
-    """24 requests at once, in tasks and in threads, for two pictures."""
     pytest.importorskip("httpx")
     replies = json.loads(run("-c", FASTAPI, folder=tmp_path))
     assert len(replies) == 24

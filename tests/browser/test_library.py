@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import many_pictures
-from harness import until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -17,16 +16,13 @@ if TYPE_CHECKING:
 
 COUNT = 2000
 NOTEBOOK = "%load_ext xai_notebook\nimport xai_notebook as xai\ngallery = xai.library()"
-LOADED = "image => image.complete && image.naturalWidth > 0"
 
 
 @pytest.fixture(scope="module")
 def library_page(lab: Any, page: Page) -> Page:
     """A page with a notebook that shows a library of 2,000 pictures."""
     many_pictures.fill(lab.home, COUNT)
-    lab.add("library.ipynb", NOTEBOOK)
-    lab.open(page, "library.ipynb")
-    assert lab.run_all(page)
+    lab.run(page, "library.ipynb", NOTEBOOK)
     page.locator(".xai-tile img:visible").first.wait_for()
     return page
 
@@ -41,7 +37,6 @@ def errors(library_page: Page) -> Any:
 
 
 def run_in_kernel(page: Page, code: str) -> str:
-    """Run code in the notebook's kernel and return what it prints."""
     script = """async code => {
         const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
         const future = kernel.requestExecute({code, store_history: false});
@@ -54,12 +49,11 @@ def run_in_kernel(page: Page, code: str) -> str:
 
 
 def search(page: Page, words: str, count: str) -> None:
-    """Search for words and wait until the count shows `count` pictures."""
     page.get_by_label("Search", exact=True).fill(words)
     page.locator(".xai-library .xai-chip").filter(has_text=re.compile(f"^{count} ")).wait_for()
 
 
-def test_only_visible_tiles_are_in_the_page(library_page: Page, errors: Any) -> None:
+def test_only_visible_tiles_are_in_the_page(library_page: Page, errors: Any, lab: Any) -> None:
     listbox = library_page.get_by_role("listbox", name="Pictures")
     assert (
         library_page.locator(".xai-library .xai-chip").inner_text().startswith("2,000 pictures, ")
@@ -68,8 +62,7 @@ def test_only_visible_tiles_are_in_the_page(library_page: Page, errors: Any) -> 
     listbox.evaluate("listbox => (listbox.scrollTop = listbox.scrollHeight)")
     last = library_page.get_by_role("option", name=re.compile("in study1;")).first
     last.wait_for()
-    image = last.locator("img")
-    until(lambda: image.evaluate(LOADED))
+    lab.wait_for_picture(last.locator("img"))
     assert last.get_attribute("aria-posinset") == last.get_attribute("aria-setsize") == "2000"
     assert library_page.locator(".xai-tile").count() < 80
 
@@ -148,14 +141,14 @@ def test_a_variable_is_never_overwritten(library_page: Page, errors: Any) -> Non
     search(library_page, "", "2,000")
 
 
-def test_arrow_keys_move_through_the_viewer(library_page: Page, errors: Any) -> None:
+def test_arrow_keys_move_through_the_viewer(library_page: Page, errors: Any, lab: Any) -> None:
     search(library_page, "study188", "11")
     library_page.get_by_role("listbox", name="Pictures").focus()
     library_page.keyboard.press("Home")
     library_page.keyboard.press("Enter")
     dialog = library_page.get_by_role("dialog", name=re.compile(r"Picture \d+ of 11"))
     dialog.locator(".xai-prompt").filter(has_text="in study1889").wait_for()
-    until(lambda: dialog.locator(".xai-plane img").evaluate(LOADED))
+    lab.wait_for_picture(dialog.locator(".xai-plane img"))
     library_page.keyboard.press("ArrowRight")
     dialog.locator(".xai-prompt").filter(has_text="in study1888").wait_for()
     assert "%%xai_image" in dialog.locator("pre").inner_text()

@@ -58,13 +58,11 @@ def fresh(lab: Any, page: Page) -> Iterator[Page]:
 
 
 def open_runs_cells(lab: Any, page: Page, name: str) -> bool:
-    """Open a notebook; return whether that runs any cell."""
     lab.open(page, name)
     return bool(page.evaluate(EXECUTION_COUNT) > 1)
 
 
 def change(lab: Any, name: str, edit: Callable[[Any], object]) -> None:
-    """Edit a notebook on disk."""
     notebook = nbformat.read(lab.folder / name, as_version=4)
     edit(notebook)
     nbformat.write(notebook, lab.folder / name)

@@ -33,7 +33,6 @@ def page(keyed: Served, notebook_shell: InteractiveShell, open_page: Callable[[A
 
 
 def query(page: Page, **filters: Any) -> list[int]:
-    """Search; return the ids of the rows."""
     words, order = filters.pop("words", ""), filters.pop("order", "newest")
     page.ask("query", words=words, order=order, filters=filters)
     return [row["id"] for row in page.ask("rows", start=0, stop=100)["rows"]]

@@ -29,7 +29,6 @@ def slow() -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def reader(slow: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
-    """A kernel whose API host is `slow`."""
     folder = tmp_path_factory.mktemp("jobs")
     with start_kernel(folder, XAI_API_KEY="none", XAI_API_HOST=slow.address) as kernel:
         assert kernel.run(LOAD).error is None
@@ -37,7 +36,6 @@ def reader(slow: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[K
 
 
 def test_a_jobs_card_follows_the_job(reader: Kernel, slow: Served, tmp_path: Path) -> None:
-    """The handing-over cell returns at once; a waiting cell shows progress, then the images."""
     cell = reader.run(CELL)
     assert cell.error is None
     (card,) = cell.outputs

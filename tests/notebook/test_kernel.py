@@ -28,14 +28,12 @@ SLOW = 0.4
 
 @pytest.fixture(scope="module")
 def peer() -> Iterator[Served]:
-    """The server of this module's kernel."""
     with serve() as served:
         yield served
 
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory: pytest.TempPathFactory, peer: Served) -> Iterator[Kernel]:
-    """A kernel with a key, whose API host is `peer`."""
     with start_kernel(
         tmp_path_factory.mktemp("kernel"), XAI_API_KEY=KEY, XAI_API_HOST=peer.address
     ) as kernel:

@@ -74,7 +74,6 @@ def shown(keyed: Served, notebook_shell: InteractiveShell) -> dict[str, Any]:
 
 
 def settle() -> None:
-    """Wait until the background loop is idle."""
     import asyncio
 
     async def others() -> None:
@@ -86,7 +85,6 @@ def settle() -> None:
 
 
 def count() -> int:
-    """Return how many pictures the library shows."""
     return len(current_session().library().catalog.find(Query()).ids)
 
 

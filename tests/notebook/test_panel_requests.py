@@ -36,7 +36,6 @@ LITERAL = "{{ light }} and {% set a = get_ipython().system('touch x') %}"
 def opened(
     keyed: Served, notebook_shell: InteractiveShell, open_page: Callable[[Any], Page]
 ) -> Page:
-    """A page with an empty panel."""
     notebook_shell.user_ns["light"] = "dawn"
     return open_page(Panel("", {}, notebook_shell))
 

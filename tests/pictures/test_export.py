@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import shutil
-import tempfile
 import threading
 import time
 from datetime import datetime, timezone
@@ -269,18 +267,12 @@ def test_a_file_in_the_folders_place_stays_and_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_a_read_only_folder_is_named_in_one_line() -> None:
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o555)
-    fox = image()
-    try:
-        with unprivileged(), pytest.raises(ExportError, match="cannot be written to") as caught:
-            fox.export(folder)
-        assert "\n" not in str(caught.value)
-        assert isinstance(caught.value.__cause__, PermissionError)
-    finally:
-        folder.chmod(0o755)
-        shutil.rmtree(folder)
+def test_a_read_only_folder_is_named_in_one_line(unprivileged_folder: Path) -> None:
+    unprivileged_folder.chmod(0o555)
+    with unprivileged(), pytest.raises(ExportError, match="cannot be written to") as caught:
+        image().export(unprivileged_folder)
+    assert "\n" not in str(caught.value)
+    assert isinstance(caught.value.__cause__, PermissionError)
 
 
 def test_a_full_disk_leaves_no_file(tmp_path: Path, small_disk: Path) -> None:

@@ -73,7 +73,6 @@ def test_the_decodable_part_of_a_damaged_picture_is_shown(data: bytes) -> None:
 
 @damaged
 def test_a_damaged_picture_raises_reply_error(data: bytes) -> None:
-    """The contact sheet has the other pictures."""
     whole = picture(JPEG)
     with pytest.raises(ReplyError, match="is damaged: not all of its pixels can be decoded"):
         _ = picture(data).pil
@@ -138,7 +137,6 @@ def test_broken_headers_raise_reply_error() -> None:
 
 
 def commented(kind: str, size: int) -> bytes:
-    """Return a picture with a long comment."""
     text = "SECRET" * (size // 6)
     in_png = PngImagePlugin.PngInfo()
     in_png.add_text("comment", text)

@@ -425,7 +425,6 @@ def manifest(uuid: str = "6332706100110010800000AA00389B71", label: bytes = b"c2
 
 
 def credentialed(kind: str, store: bytes) -> bytes:
-    """Return a picture with a JUMBF superbox."""
     data = encode(kind)
     if kind == "PNG":
         chunk = b"caBX" + store
