@@ -1,4 +1,4 @@
-"""An image server whose pictures all differ, and notebooks in this process."""
+"""An image server whose pictures all differ, and notebooks in the test's process."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Press:
     """
 
     def __init__(self) -> None:
-        """Start nothing yet."""
+        """Use `press` to start the server."""
         self.orders: list[int] = []
         self.waiting = 0
         self.left: int | None = None
@@ -56,7 +56,7 @@ class Press:
     async def _generate(self, message: bytes, context: Any) -> bytes:
         request = wire.GenerateImageRequest.FromString(message)
         if self.failures:
-            await context.abort(self.failures.pop(0), "as the test wants it")
+            await context.abort(self.failures.pop(0), "a failure of the test")
         self.waiting += 1
         try:
             while self.left == 0:  # noqa: ASYNC110  # set by another thread
@@ -97,16 +97,16 @@ class Press:
 @contextlib.contextmanager
 def press() -> Iterator[Press]:
     """Run a `Press` until the block ends."""
-    made = Press()
-    made.loop.run(made._start())
+    server = Press()
+    server.loop.run(server._start())
     try:
-        yield made
+        yield server
     finally:
-        made._stop()
+        server._stop()
 
 
 def _picture(number: int) -> bytes:
-    return tiny() + b"%d" % number  # what stands after its end does not trouble a JPEG
+    return tiny() + b"%d" % number  # decoders ignore bytes after the end of a JPEG
 
 
 def _web(owner: Press) -> ThreadingHTTPServer:

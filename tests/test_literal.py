@@ -1,4 +1,4 @@
-"""Only text typed as a template is one; all other text is sent literally."""
+"""Only text that the user types as a template is filled; all other text is sent literally."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ EVIL = [
 
 
 @pytest.fixture(autouse=True)
-def _mine(keyed: Served, shell: InteractiveShell) -> None:
+def _prepared(keyed: Served, shell: InteractiveShell) -> None:
     keyed.faults.garbage = tiny()
     shell.user_ns |= {"light": "dawn", "evil": EVIL, "series": pd.Series(EVIL)}
     shell.user_ns |= {"frame": pd.DataFrame({"prompt": EVIL}), "stream": iter(EVIL)}
@@ -134,8 +134,8 @@ def test_a_rewritten_prompt_is_literal(
     sent: list[Any] = []
     monkeypatch.setattr(panel, "send", lambda content, _=(): sent.append(content))
     panel._receive(None, {"kind": "use", "id": panel.cards[0]["id"], "words": True}, [])
-    until(lambda: [one for one in sent if one["kind"] == "fill"])
-    generate(**next(one["form"] for one in sent if one["kind"] == "fill"))
+    fills = until(lambda: [message for message in sent if message["kind"] == "fill"])
+    generate(**fills[0]["form"])
     shell.run_cell(panel.cell.replace("--replay", "--fresh")).raise_error()
     assert prompts(keyed) == [text] * 3
 

@@ -1,4 +1,4 @@
-"""An engine in a notebook: captions, notices, library, provenance."""
+"""Pictures of an engine in a notebook: captions, notices, library, metadata, errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def local(engine: Stub, new_session: Callable[[], Session]) -> Session:
 
 
 def test_pictures_name_their_source(local: Session, engine: Stub) -> None:
-    """A notice once; pictures of an engine on this computer cost nothing."""
+    """The notice appears once; pictures of an engine on this computer are free."""
     engine.answer = answers(reply_of(3))
     batch: Any = local.generate("a red fox", n=3)
     place = engine.url[7:-3]
@@ -133,6 +133,6 @@ def test_rewrites_are_attributed_to_the_embedded_server(local: Session) -> None:
     assert image.rewritten_by == "embedded server"
 
 
-def test_outputs_call_no_picture_a_preview(local: Session) -> None:
+def test_pictures_of_an_engine_are_not_called_previews(local: Session) -> None:
     bundle: Any = local.generate("a red fox")._repr_mimebundle_()
     assert "local" not in (bundle["text/html"] + bundle["text/plain"]).lower()

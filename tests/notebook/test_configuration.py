@@ -64,8 +64,8 @@ def test_a_new_row_is_in_the_help() -> None:
 def test_a_new_row_is_completed() -> None:
 
     def offered(line: str) -> list[str] | None:
-        found = completion.complete(line, len(line), 0, {}, ROWS)
-        return found and found[1]
+        completed = completion.complete(line, len(line), 0, {}, ROWS)
+        return completed and completed[1]
 
     assert offered("%xai_image --fi") == ["--film-stock"]
     assert offered("%xai_image --film-stock ") == ["none", "35mm"]
@@ -79,7 +79,6 @@ def test_a_new_row_is_a_trait() -> None:
 
 
 def test_a_new_row_is_a_field_of_the_panel() -> None:
-    """An option with a default cannot be left open."""
     assert form.choices({}, ROWS)["fields"][-1] == {
         "name": "film_stock",
         "label": "Film stock",
@@ -122,12 +121,12 @@ def test_the_cell_repeats_configured_options_of_the_request() -> None:
 def test_an_invalid_budget_stops_calls(
     shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`%config` only prints the error."""
+    """`%config` prints the error and does not raise it."""
     shell.run_line_magic("config", "XaiImage.budget = '0.01/dya'")
     for _ in range(2):
         result = shell.run_cell("%xai_image a fox")
         assert isinstance(result.error_in_exec or result.error_before_exec, ConfigurationError)
-    assert len(current_session().history.search()) == 0  # what spends nothing goes on
+    assert len(current_session().history.search()) == 0  # free calls still work
     shell.run_line_magic("config", "XaiImage.budget = '0.01/day'")
     assert shell.run_cell("%xai_image a fox").success
     capsys.readouterr()

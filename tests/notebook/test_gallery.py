@@ -50,7 +50,7 @@ def test_a_query_is_answered_with_counts(page: Page) -> None:
 def test_a_library_from_another_computer_has_a_notice(
     page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Visitors do not see it."""
+    """Visitors do not see the notice."""
     content = page.ask("query", words="", order="newest")
     assert content["notice"] == ""
     library = current_session().library()
@@ -66,16 +66,16 @@ def test_a_library_from_another_computer_has_a_notice(
 
 def test_only_the_latest_query_is_answered(page: Page) -> None:
     loop = current_session().loop
-    held = loop.submit(_hold())
+    busy = loop.submit(block_loop())
     for number in (1, 2, 3):
         page.tell("query", request=number, words="owl", order="newest")
-    held.result(30)
+    busy.result(30)
     until(lambda: len(page.sent) == 2)
-    assert [each.get("request") for each in page.sent] == [3, None]  # the last: choices
+    assert [message.get("request") for message in page.sent] == [3, None]  # result, choices
 
 
-async def _hold() -> None:
-    time.sleep(0.05)  # noqa: ASYNC251  # the loop is busy while somebody types
+async def block_loop() -> None:
+    time.sleep(0.05)  # noqa: ASYNC251  # queries arrive while the loop is busy
 
 
 def test_thumbnails_have_at_most_256_pixels_a_side(page: Page) -> None:
@@ -118,7 +118,7 @@ def test_the_viewer_gets_original_cell_and_relatives(page: Page) -> None:
     assert content["lineage"] == {"ancestors": [], "descendants": [edit.id]}
 
 
-def test_selected_is_a_batch_in_order_of_choice(page: Page) -> None:
+def test_selected_is_a_batch_in_order_of_selection(page: Page) -> None:
     ids = query(page)
     page.tell("select", ids=ids[::-1])
     until(lambda: len(page.widget.selected) == 3)

@@ -282,7 +282,7 @@ def test_pictures_of_run_scripts_are_shown(kernel: Kernel, tmp_path: Path) -> No
 
 
 def test_each_batch_replaces_its_own_progress(kernel: Kernel, peer: Served) -> None:
-    """In any order; afterwards the shell has no formatter of ours."""
+    """The order does not matter, and the temporary formatter is removed."""
     peer.faults.delay = SLOW
     outcome = kernel.run(
         "a = %xai_image --fresh a fox\nb = %xai_image --fresh an owl\ndisplay(b, a)"

@@ -287,7 +287,7 @@ def test_bytes_of_uploads_are_bounded() -> None:
 
 
 def test_uploads_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unused ones are dropped, used ones are kept."""
+    """Unused uploads are dropped first."""
     monkeypatch.setattr(inputs, "MAX_HELD", 250)
     tray = inputs.Tray({})
     tray.images = {key: inputs.TrayImage(b"", key, key, bytes(100)) for key in "abc"}

@@ -32,7 +32,7 @@ REFUSED = "Visitors of this page make pictures and look at them, no more."
 
 
 class App:
-    """An app with one visitor; each widget has a page."""
+    """An app that a visitor has opened; each widget has its own page."""
 
     def __init__(self, shell: InteractiveShell, open_page: Callable[[Any], Page]) -> None:
         """Open it."""
@@ -50,7 +50,7 @@ class App:
 
 @pytest.fixture
 def others(keyed: Served, new_session: Callable[[], Session]) -> list[int]:
-    """Ids of two pictures of others in the library."""
+    """Ids of two pictures of other people in the library."""
     keyed.faults.garbage = tiny(7)
     session = new_session()
     batch = session.generate("a fox", n=2)
@@ -66,7 +66,7 @@ def app(
     keyed: Served,
     open_page: Callable[[Any], Page],
 ) -> App:
-    """An app that Voila serves, with a secret among its variables."""
+    """An app served by Voila, with a secret variable."""
     del others
     monkeypatch.setenv("VOILA_PREHEAT", "False")
     keyed.faults.garbage = tiny(8)
@@ -144,13 +144,13 @@ def test_the_library_shows_only_the_visitors_pictures(app: App, others: list[int
 
 def test_code_of_the_app_finds_only_the_visitors_pictures(app: App) -> None:
     session = current_session()
-    theirs = session.library().history("fox", 1)[0]
+    hidden = session.library().history("fox", 1)[0]
     card = app.panel().make(prompt="an owl")
     assert [image.id for image in xai.history()] == [card["picture"]]
     assert len(xai.history("fox")) == 0
-    assert session.history.named((theirs.sha256 or "")[:8]) == {}
+    assert session.history.named((hidden.sha256 or "")[:8]) == {}
     with pytest.raises(InputImageError):
-        session.prepare("x", {"image": [f"@{(theirs.sha256 or '')[:8]}"]})
+        session.prepare("x", {"image": [f"@{(hidden.sha256 or '')[:8]}"]})
 
 
 def test_pictures_of_other_visitors_do_not_answer(app: App, keyed: Served) -> None:
@@ -163,10 +163,8 @@ def test_pictures_of_other_visitors_do_not_answer(app: App, keyed: Served) -> No
 def test_uploads_are_not_kept_and_their_metadata_opens_nothing(
     app: App, keyed: Served, tmp_path: Path
 ) -> None:
-    theirs = current_session().library().history("fox", 1)[0].sha256 or ""
-    images = tuple(
-        InputImage(url="", sha256=one, label="/etc/passwd") for one in (theirs, theirs[:1])
-    )
+    hidden = current_session().library().history("fox", 1)[0].sha256 or ""
+    images = tuple(InputImage("", digest, "/etc/passwd") for digest in (hidden, hidden[:1]))
     request = ImageRequest("a bear", "grok-imagine-image", inputs=images)
     data = embed(Picture(request=request, model="grok"), tiny(1))
     panel = app.panel()

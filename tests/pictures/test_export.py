@@ -130,7 +130,7 @@ def test_any_slug_is_safe(prompt: str) -> None:
 
 
 def test_a_replayed_image_reuses_its_file(tmp_path: Path) -> None:
-    """Restart and Run All leaves one file."""
+    """*Restart and Run All* does not add a second file."""
     library = Library.open(tmp_path / "home")
     fox = image()
     of_reply: dict[str, Any] = {"fingerprint": "f", "backend": "xai", "host": "h", "model": "grok"}

@@ -152,7 +152,7 @@ def test_foreign_text_is_shown_literally(field: str, text: str) -> None:
 
 @pytest.mark.parametrize("delimiter", ["$x$", "$$x$$", r"\(x\)", r"\[x\]", r"\begin{a}x\end{a}"])
 def test_delimiters_of_tex_are_isolated(delimiter: str) -> None:
-    """Notebooks typeset TeX in HTML, too."""
+    """Notebooks typeset TeX also in HTML."""
     page = read(to_html(ImageBatch([picture(f"a {delimiter} b")])))
     assert not any(re.search(r"\$.*\$|\\[(\[b]", piece) for piece in page.text)
     assert delimiter in "".join(page.text)
