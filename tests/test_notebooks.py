@@ -65,13 +65,11 @@ def figures(page: str) -> list[Figure]:
     """Return the pictures of a page; cards without a picture are left out."""
     found = []
     for figure in re.findall(r"<figure\b.*?</figure>", page, re.DOTALL):
-        image = re.search(r"<img\b[^>]*>", figure)
-        if image:
-            source, alternative = (
-                html.unescape(re.search(f'{name}="(.*?)"', image[0])[1]) for name in ("src", "alt")
-            )
+        attributes = dict(re.findall(r'(src|alt)="(.*?)"', figure))
+        if attributes:
             caption = "".join(re.findall("<figcaption.*?</figcaption>", figure, re.DOTALL))
-            found.append(Figure(source, alternative, html.unescape(re.sub("<.*?>", "", caption))))
+            words = (attributes["alt"], re.sub("<.*?>", "", caption))
+            found.append(Figure(attributes["src"], *map(html.unescape, words)))
     return found
 
 

@@ -58,7 +58,8 @@ def blank(browser: Browser) -> Iterator[Page]:
 def picture(size: tuple[int, int]) -> Picture:
     buffer = io.BytesIO()
     Image.new("RGB", size, "teal").save(buffer, "JPEG")
-    return Picture(ImageRequest(PROMPT, "m"), model="m", size=size, cached=buffer.getvalue())
+    request = ImageRequest(PROMPT, "m")
+    return Picture(request=request, model="m", size=size, cached=buffer.getvalue())
 
 
 def grid(count: int, size: tuple[int, int]) -> str:
