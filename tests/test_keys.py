@@ -157,14 +157,10 @@ def test_a_saved_notebook_and_its_widgets_hold_no_key(
             "XAI_API_HOST": server.address,
             "XAI_NOTEBOOK_HOME": str(tmp_path / "home"),
         }
-        client = NotebookClient(
-            notebook,
-            timeout=60,
-            kernel_name="python3",
-            store_widget_state=True,
-            resources={"metadata": {"path": str(tmp_path)}},
+        resources = {"metadata": {"path": str(tmp_path)}}
+        NotebookClient(notebook, store_widget_state=True, resources=resources).execute(
+            env=environment
         )
-        client.execute(env=environment)
     saved = nbformat.writes(notebook)
     assert "application/vnd.jupyter.widget-state+json" in saved
     assert re.search("data:image/jpeg", saved)

@@ -50,14 +50,16 @@ def run_in_kernel(page: Page, code: str) -> str:
 
 def search(page: Page, words: str, count: str) -> None:
     page.get_by_label("Search", exact=True).fill(words)
+    wait_for_count(page, count)
+
+
+def wait_for_count(page: Page, count: str) -> None:
     page.locator(".xai-library .xai-chip").filter(has_text=re.compile(f"^{count} ")).wait_for()
 
 
 def test_only_visible_tiles_are_in_the_page(library_page: Page, errors: Any, lab: Any) -> None:
     listbox = library_page.get_by_role("listbox", name="Pictures")
-    assert (
-        library_page.locator(".xai-library .xai-chip").inner_text().startswith("2,000 pictures, ")
-    )
+    wait_for_count(library_page, "2,000")
     assert library_page.locator(".xai-tile").count() < 80
     listbox.evaluate("listbox => (listbox.scrollTop = listbox.scrollHeight)")
     last = library_page.get_by_role("option", name=re.compile("in study1;")).first
@@ -91,9 +93,8 @@ def test_the_library_can_be_used_by_keyboard_alone(
     keys.type("noir")
     keys.press("Enter")
     library_page.get_by_text("2 pictures tagged noir.").wait_for()
-    assert run_in_kernel(
-        library_page, "print([(i.starred, i.tags) for i in gallery.selected])"
-    ) == ("[(True, ('noir',)), (True, ('noir',))]")
+    printed = run_in_kernel(library_page, "print([(i.starred, i.tags) for i in gallery.selected])")
+    assert printed == "[(True, ('noir',)), (True, ('noir',))]"
     library_page.get_by_role("button", name="Compare").press("Enter")
     dialog = library_page.get_by_role("dialog", name="Compare")
     dialog.get_by_role("slider").press("ArrowRight")
@@ -108,12 +109,11 @@ def test_the_library_can_be_used_by_keyboard_alone(
     keys.press("Space")
     library_page.get_by_text("1 selected").wait_for()
     keys.press("Delete")
-    library_page.get_by_text(
-        "Moved 1 picture to the trash, which keeps pictures for 30 days."
-    ).wait_for()
-    library_page.locator(".xai-library .xai-chip").filter(has_text="10 pictures").wait_for()
+    message = "Moved 1 picture to the trash, which keeps pictures for 30 days."
+    library_page.get_by_text(message).wait_for()
+    wait_for_count(library_page, "10")
     library_page.get_by_role("button", name="Undo").press("Enter")
-    library_page.locator(".xai-library .xai-chip").filter(has_text="11 pictures").wait_for()
+    wait_for_count(library_page, "11")
     search(library_page, "", "2,000")
 
 

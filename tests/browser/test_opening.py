@@ -94,15 +94,7 @@ def test_the_new_notebook_runs_once(lab: Any, fresh: Page, shoot: Shoot) -> None
         lambda notebook: notebook.cells[0].update(id="another"),
         lambda notebook: notebook.cells[0].update(cell_type="raw"),
     ],
-    ids=[
-        "source",
-        "appended line",
-        "trailing blank",
-        "second cell",
-        "cell above",
-        "other id",
-        "raw cell",
-    ],
+    ids=["source", "new line", "blank", "second cell", "cell above", "other id", "raw cell"],
 )
 def test_a_changed_notebook_does_not_run(
     lab: Any, fresh: Page, edit: Callable[[Any], object]

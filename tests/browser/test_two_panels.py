@@ -26,19 +26,20 @@ LEAKED_STYLES = """name => {
   const sheets = [...document.querySelectorAll("style")].filter(
     (sheet) => sheet.textContent.includes(".xai-widget"));
   const ownSheet = sheets.find((sheet) => sheet.textContent.includes(`.${name}`));
+  const distinct = new Map(sheets.map((sheet) => [sheet.textContent, sheet])).values();
   const root = document.querySelector(`section.${name}`);
   const computedStyles = () => [root, ...root.querySelectorAll("*")].map((element) => {
     const style = getComputedStyle(element);
     return [...style].map((property) => `${property}: ${style.getPropertyValue(property)}`);
   });
   for (const sheet of sheets) sheet.disabled = sheet !== ownSheet;
-  const stylesAlone = computedStyles();
+  const stylesAlone = computedStyles().map((styles) => new Set(styles));
   for (const sheet of sheets) sheet.disabled = false;
   const changed = new Set();
-  for (const last of sheets) {
+  for (const last of distinct) {
     document.head.append(last);
     for (const [index, styles] of computedStyles().entries())
-      for (const line of styles.filter((line) => !stylesAlone[index].includes(line)))
+      for (const line of styles.filter((line) => !stylesAlone[index].has(line)))
         changed.add(`${[root, ...root.querySelectorAll("*")][index].className}: ${line}`);
   }
   return [...changed].filter((line) => !line.includes(": --"));

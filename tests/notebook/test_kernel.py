@@ -153,20 +153,11 @@ def test_an_error_is_short_and_tb_shows_its_causes(kernel: Kernel) -> None:
 
 @pytest.mark.parametrize(
     "code",
-    [
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.UNAUTHENTICATED,
-        grpc.StatusCode.PERMISSION_DENIED,
-        grpc.StatusCode.INTERNAL,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.UNAVAILABLE,
-    ],
-    ids=lambda code: code.name,
-)
-def test_every_failure_has_at_most_three_lines(
-    kernel: Kernel, peer: Served, code: grpc.StatusCode
-) -> None:
-    peer.faults.fail_when = lambda *_: (code, "said the server")
+    ["INVALID_ARGUMENT", "UNAUTHENTICATED", "PERMISSION_DENIED", "INTERNAL", "DEADLINE_EXCEEDED",
+     "UNAVAILABLE"],
+)  # fmt: skip
+def test_every_failure_has_at_most_three_lines(kernel: Kernel, peer: Served, code: str) -> None:
+    peer.faults.fail_when = lambda *_: (grpc.StatusCode[code], "said the server")
     outcome = kernel.run("%xai_image --fresh a red fox")
     assert outcome.error is not None
     assert len(outcome.traceback.splitlines()) <= 3
