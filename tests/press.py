@@ -10,10 +10,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-import grpc
-import grpc.aio
-
-from harness import GENERATE, tiny
+from harness import start_images, tiny
 from xai_notebook.client import wire
 from xai_notebook.generation.event_loop import BackgroundLoop
 from xai_notebook.generation.session import close_session
@@ -21,6 +18,7 @@ from xai_notebook.generation.session import close_session
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import grpc
     from IPython.core.interactiveshell import InteractiveShell
 
 
@@ -77,15 +75,8 @@ class Press:
                 image.base64 = base64.b64encode(_picture(number)).decode()
         return bytes(reply.SerializeToString())
 
-    async def _start(self) -> None:
-        service, name = GENERATE.strip("/").split("/")
-        method = grpc.unary_unary_rpc_method_handler(self._generate)
-        self._server = grpc.aio.server()
-        self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(service, {name: method}),)
-        )
-        self._port = self._server.add_insecure_port("127.0.0.1:0")
-        await self._server.start()
+    def _start(self) -> None:
+        self._server, self._port = self.loop.run(start_images(self._generate))
 
     def _stop(self) -> None:
         self._web.shutdown()
@@ -98,7 +89,7 @@ class Press:
 def press() -> Iterator[Press]:
     """Run a `Press` until the block ends."""
     server = Press()
-    server.loop.run(server._start())
+    server._start()
     try:
         yield server
     finally:

@@ -490,7 +490,6 @@ def test_tables_can_be_pickled(session: Session, server: Served, tmp_path: Path)
 
 
 def test_replies_of_the_client_are_restored_without_the_key(server: Served) -> None:
-
     async def ask() -> None:
         async with AsyncClient(KEY, api_host=server.address) as client:
             replies = await client.image.sample_batch(

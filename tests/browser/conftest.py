@@ -199,6 +199,12 @@ class Lab:
         )
 
     @staticmethod
+    def hide_sidebar(page: Page) -> None:
+        """Hide the file browser, which is 300 pixels wide."""
+        if page.locator("#jp-left-stack").is_visible():
+            page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
+
+    @staticmethod
     def contrast(node: Locator) -> float:
         """Return the contrast of a text with its background, from 1 to 21."""
         return float(node.evaluate(CONTRAST))

@@ -55,6 +55,11 @@ def wait_for_language(page: Page, number: int, name: str) -> None:
     until(lambda: language(page, number) == name, 30)
 
 
+def go_to_end(page: Page, number: int) -> None:
+    editor(page, number).click()
+    page.keyboard.press("Control+End")
+
+
 def set_auto_closing(page: Page, *, enabled: bool) -> None:
     """Set whether editors close brackets and quotes, and wait for the change."""
     command = "notebook:toggle-autoclosing-brackets"
@@ -119,12 +124,10 @@ def test_quotes_and_brackets_are_not_closed_in_prompts(lab: Any, page: Page) -> 
             (0, "\n  a cat's \"(dream", "%%xai_image\n  a cat's \"(dream"),
             (1, "\n%xai_image a cat's (dream", "%%time\n%xai_image a cat's (dream"),
         ):
-            editor(page, number).click()
-            page.keyboard.press("Control+End")
+            go_to_end(page, number)
             page.keyboard.type(typed)
             assert source(page, number) == got
-        editor(page, 0).click()
-        page.keyboard.press("Control+End")
+        go_to_end(page, 0)
         page.keyboard.press("Backspace")
         page.keyboard.press("Enter")  # keeps the previous line's indentation
         page.keyboard.type("second")
@@ -187,8 +190,7 @@ def test_ten_thousand_lines_can_be_edited(lab: Any, page: Page) -> None:
     lines = [f"a cat's dream number {number} in {{{{ light }}}}" for number in range(10_000)]
     lab.open(page, lab.add("long.ipynb", "\n".join(["%%xai_image --each", *lines])).name)
     wait_for_language(page, 0, "xai-prompt")
-    editor(page, 0).click()
-    page.keyboard.press("Control+End")
+    go_to_end(page, 0)
     page.keyboard.type(" it's")
     assert source(page, 0).endswith("9999 in {{ light }} it's")
     last = editor(page, 0).locator(".cm-line").last

@@ -162,8 +162,7 @@ def test_the_library_meets_wcag_aa(
     library_page: Page, lab: Any, errors: Any, theme: str, shoot: Shoot
 ) -> None:
     lab.set_theme(library_page, theme)
-    if library_page.locator("#jp-left-stack").is_visible():  # the file browser takes 300 pixels
-        library_page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
+    lab.hide_sidebar(library_page)
     for width in (1600, 1280, 360):
         library_page.set_viewport_size({"width": width, "height": 1000})
         assert lab.violations(library_page, ".xai-library") == []

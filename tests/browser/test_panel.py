@@ -277,7 +277,7 @@ def test_a_prompt_is_submitted_as_a_batch_job(panel: Driver) -> None:
     assert not panel.root.locator(".xai-alert").is_visible()
 
 
-def test_edit_this_sends_the_image_and_records_the_parent(panel: Driver) -> None:
+def test_edit_this_sets_the_only_input_image_and_records_the_parent(panel: Driver) -> None:
     panel.make("a plain teapot")
     panel.button("Edit this: image").first.click()
     panel.root.locator(".xai-inputs li img").wait_for()
@@ -650,8 +650,7 @@ def test_the_panel_meets_wcag_aa(panel: Driver, theme: str) -> None:
 
 @pytest.mark.parametrize("width", [360, 768, 1600])
 def test_the_panel_fits_every_width(panel: Driver, width: int) -> None:
-    if panel.page.locator("#jp-left-stack").is_visible():  # the file browser takes 300 pixels
-        panel.page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
+    panel.lab.hide_sidebar(panel.page)
     panel.page.set_viewport_size({"width": width, "height": 1000})
     overflowing = """() => {
       const panel = document.querySelector(".xai-panel");

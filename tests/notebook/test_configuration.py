@@ -62,7 +62,6 @@ def test_a_new_row_is_in_the_help() -> None:
 
 
 def test_a_new_row_is_completed() -> None:
-
     def offered(line: str) -> list[str] | None:
         completed = completion.complete(line, len(line), 0, {}, ROWS)
         return completed and completed[1]

@@ -258,13 +258,12 @@ def test_plans_in_a_loop_are_shown_in_a_terminal(
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])
-def test_help_prints_the_table(run: Run, capsys: pytest.CaptureFixture[str], option: str) -> None:
+def test_help_is_printed_and_is_the_docstring(
+    run: Run, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
     assert run(f"%xai_image {option}") is None
     assert capsys.readouterr().out == help_text() + "\n"
-
-
-def test_the_docstring_is_the_help(shell: InteractiveShell) -> None:
-    assert shell.find_magic("xai_image").__doc__ == help_text()
+    assert run("get_ipython().find_magic('xai_image').__doc__") == help_text()
 
 
 def test_each_reads_the_body_or_a_variable(run: Run, server: Served) -> None:
@@ -290,12 +289,8 @@ def test_config_sets_defaults(run: Run, server: Served) -> None:
     assert (server.last.n, server.last.aspect_ratio) == (3, 5)
     run("%xai_image -n 1 a red fox")
     assert server.last.n == 1
-
-
-def test_generate_has_the_configured_defaults(run: Run, server: Served) -> None:
-    run("%config XaiImage.count = 2")
-    run("import xai_notebook as xai\nxai.generate('a red fox')")
-    assert server.last.n == 2
+    run("import xai_notebook as xai\nxai.generate('an owl')")
+    assert server.last.n == 3
 
 
 # History and panel

@@ -7,6 +7,7 @@ import io
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,11 +170,8 @@ def test_existing_files_are_not_overwritten(tmp_path: Path) -> None:
 
 def test_threads_export_different_images_of_one_name(tmp_path: Path) -> None:
     images = [image(data=encode(colour)) for colour in ("red", "green", "blue", "white") * 4]
-    threads = [threading.Thread(target=each.export, args=(tmp_path,)) for each in images]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(images)) as pool:
+        assert all(pool.map(lambda each: each.export(tmp_path), images))
     assert len({each.exported for each in images}) == 4
     assert len(list(tmp_path.glob("*.jpg"))) == 4
 
@@ -187,11 +185,8 @@ def test_threads_share_the_file_of_one_image(tmp_path: Path) -> None:
             export.export_bytes(b"fox", "fox.jpg", folder)
 
         folder = tmp_path / str(attempt)
-        threads = [threading.Thread(target=export_together, args=(folder,)) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(export_together, [folder] * 8))
         assert names(folder) == ["fox.jpg"]
 
 
@@ -199,7 +194,6 @@ def test_threads_share_the_file_of_one_image(tmp_path: Path) -> None:
 def test_without_hard_links_exports_are_complete_and_overwrite_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-
     def link(*args: Any, **options: Any) -> None:
         raise OSError(code, "no links here")
 

@@ -308,7 +308,6 @@ def test_random_bytes_do_not_raise(start: bytes, rest: bytes) -> None:
 
 
 def test_compressed_png_text_is_read(tmp_path: Path) -> None:
-
     def with_text(packet: bytes) -> bytes:
         body = b"iTXtXML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(packet)
         chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
