@@ -30,8 +30,8 @@ try:
     xai.generate('please fail', fresh=True)
 except Exception as error:
     print(repr(error), vars(error))
-    whole = traceback.TracebackException.from_exception(error, capture_locals=True)
-    print(''.join(whole.format()))
+    traced = traceback.TracebackException.from_exception(error, capture_locals=True)
+    print(''.join(traced.format()))
 """
 CELLS = [
     "%load_ext xai_notebook\nimport xai_notebook as xai",

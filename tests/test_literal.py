@@ -125,9 +125,9 @@ def test_a_rewritten_prompt_is_literal(
     keyed.faults.up_sampled, keyed.faults.chat_text = False, text
 
     def generate(**values: Any) -> None:
-        seen = len(panel.cards)
+        before = len(panel.cards)
         panel._receive(None, {"kind": "generate", "form": {**panel.form, **values}}, [])
-        until(lambda: len(panel.cards) > seen or panel.trouble)
+        until(lambda: len(panel.cards) > before or panel.trouble)
         assert not panel.trouble
 
     generate(prompt="a fox", rewrite=True)

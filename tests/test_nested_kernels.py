@@ -79,10 +79,10 @@ def test_a_notebook_run_by_a_cell_does_not_use_the_name(
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
     nbformat.write(notebook, inner / f"{name}.ipynb")
     before = {*folder.iterdir()}
-    ran = outer.run(LAUNCHERS[launcher].format(name), timeout=120)
-    assert (inner / f"{name}.done.ipynb").exists(), f"{ran.traceback}{ran.stdout}{ran.stderr}"
-    made = {file.suffix for file in inner.iterdir()} - {".ipynb", ".py"}
-    assert made == {".jpg", ".xai"}
+    outcome = outer.run(LAUNCHERS[launcher].format(name), timeout=120)
+    assert (inner / f"{name}.done.ipynb").exists(), str(outcome)
+    suffixes = {file.suffix for file in inner.iterdir()} - {".ipynb", ".py"}
+    assert suffixes == {".jpg", ".xai"}
     assert {*folder.iterdir()} == before
     with contextlib.closing(sqlite3.connect(outer.home / "library.sqlite3")) as library:
         assert library.execute("SELECT DISTINCT notebook FROM requests").fetchall() == [(None,)]

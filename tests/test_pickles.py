@@ -176,14 +176,14 @@ def test_a_pickle_has_the_originals_of_a_bundle(
     session: Session, quick: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    made = session.generate("a red fox")
+    original = session.generate("a red fox")
     bundle = session.history.pack("story.xai")
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "second"))
     batch = session.generate("a red fox", replay=True)
     pickled = pickle.dumps(batch)
     bundle.unlink()
     opened = pickle.loads(pickled)
-    assert (opened[0].data, opened[0].bundle) == (made[0].data, "story.xai")
+    assert (opened[0].data, opened[0].bundle) == (original[0].data, "story.xai")
 
 
 def test_an_image_without_its_original_is_missing(session: Session, quick: Served) -> None:
@@ -438,8 +438,8 @@ def test_worker_processes_exchange_batches_and_errors(work: str, tmp_path: Path)
 def test_the_store_magic_in_two_kernels(tmp_path: Path) -> None:
     folder, shared = tmp_path / "work", {"IPYTHONDIR": str(tmp_path / "ipython")}
     with start_kernel(folder, XAI_NOTEBOOK_BACKEND="local", **shared) as kernel:
-        made = kernel.run("%load_ext xai_notebook\n%xai_image --as batch a red fox")
-        assert made.error is None
+        outcome = kernel.run("%load_ext xai_notebook\n%xai_image --as batch a red fox")
+        assert outcome.error is None
         assert kernel.run("%store batch").error is None
     with start_kernel(folder, XAI_NOTEBOOK_HOME=str(tmp_path / "other"), **shared) as kernel:
         opened = kernel.run("%store -r batch\nprint(batch[0].prompt, batch[0].media_type)\nbatch")

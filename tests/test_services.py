@@ -188,9 +188,9 @@ def test_marimo_reuses_pictures(orders: Press, tmp_path: Path) -> None:
         pages.append(page.read_text())
     assert orders.orders == [1, 1]
     file.write_text(MARIMO.format(", reuse=True", ", reuse=True"))
-    seen = [line.split()[1] for line in run(str(file), folder=tmp_path).splitlines()]
-    assert len({*seen}) == 2
-    assert all(digest in page for digest in seen for page in pages)
+    digests = [line.split()[1] for line in run(str(file), folder=tmp_path).splitlines()]
+    assert len({*digests}) == 2
+    assert all(digest in page for digest in digests for page in pages)
     assert orders.orders == [1, 1]
 
 

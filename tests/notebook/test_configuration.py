@@ -87,9 +87,9 @@ def test_a_new_row_is_a_field_of_the_panel() -> None:
 
 
 def test_a_new_row_is_written_into_cells() -> None:
-    given = resolve({"film_stock": "35mm"}, kind=Wider)
-    assert given.to_line(Wider()) == "%%xai_image --film-stock=35mm"
-    assert given.to_line(given) == "%%xai_image"
+    options = resolve({"film_stock": "35mm"}, kind=Wider)
+    assert options.to_line(Wider()) == "%%xai_image --film-stock=35mm"
+    assert options.to_line(options) == "%%xai_image"
 
 
 def test_every_configurable_row_is_a_trait() -> None:

@@ -128,7 +128,7 @@ def test_selected_is_a_batch_in_order_of_selection(page: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "more", "said"),
+    ("kind", "more", "sentence"),
     [
         ("star", {}, "2 pictures starred."),
         ("star", {"value": False}, "2 pictures without a star."),
@@ -139,10 +139,10 @@ def test_selected_is_a_batch_in_order_of_selection(page: Page) -> None:
     ],
 )
 def test_actions_reply_with_a_sentence(
-    page: Page, kind: str, more: dict[str, Any], said: str
+    page: Page, kind: str, more: dict[str, Any], sentence: str
 ) -> None:
     content = page.ask(kind, ids=query(page, words="fox"), **more)
-    assert (content["kind"], content["said"]) == ("done", said)
+    assert (content["kind"], content["said"]) == ("done", sentence)
 
 
 def test_errors_reply_with_a_sentence(page: Page) -> None:

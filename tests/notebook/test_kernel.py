@@ -105,10 +105,10 @@ def test_an_interrupted_run_keeps_finished_images(kernel: Kernel, peer: Served) 
     peer.faults.delay = lambda request: 30 if "slow" in request.prompt else 0
     before = len(peer.calls)
     identity = kernel.start("%%xai_image --each --as run\nquick {{ 1 }}\nquick {{ 2 }}\nslow one")
-    seen = kernel.see(identity, "2 of 3 prompts")
+    outcome = kernel.see(identity, "2 of 3 prompts")
     until(lambda: len(peer.calls) == before + 3)
     kernel.manager.interrupt_kernel()
-    outcome = kernel.collect(identity, outcome=seen)
+    outcome = kernel.collect(identity, outcome=outcome)
     assert outcome.error is not None
     assert outcome.error["ename"] == "KeyboardInterrupt"
     assert outcome.html[-1].count("<img") == 2
@@ -124,11 +124,11 @@ def test_an_interrupt_is_not_hidden_by_a_failing_export(kernel: Kernel, peer: Se
     peer.faults.delay = lambda request: 30 if "slow" in request.prompt else 0
     before = len(peer.calls)
     identity = kernel.start("%%xai_image --each --fresh --export late\nquick\nslow")
-    seen = kernel.see(identity, "1 of 2 prompts")
+    outcome = kernel.see(identity, "1 of 2 prompts")
     until(lambda: len(peer.calls) == before + 2)
     (kernel.home.parent / kernel.home.name.removesuffix("-home") / "late").write_text("in the way")
     kernel.manager.interrupt_kernel()
-    outcome = kernel.collect(identity, outcome=seen)
+    outcome = kernel.collect(identity, outcome=outcome)
     assert outcome.error is not None
     assert outcome.error["ename"] == "KeyboardInterrupt"
     assert outcome.html[-1].count("<img") == 1

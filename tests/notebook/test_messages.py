@@ -35,7 +35,9 @@ EXTREMES: list[Any] = [
 ]
 NESTED = st.recursive(
     st.sampled_from(EXTREMES) | st.text(max_size=5) | st.integers() | st.floats(),
-    lambda one: st.lists(one, max_size=3) | st.dictionaries(st.text(max_size=5), one, max_size=3),
+    lambda values: (
+        st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=5), values, max_size=3)
+    ),
     max_leaves=6,
 )
 SPENDS = {"generate", "hand_over", "more", "again"}
@@ -78,9 +80,9 @@ def settle() -> None:
     import asyncio
 
     async def others() -> None:
-        mine = asyncio.current_task()
-        while rest := [task for task in asyncio.all_tasks() if task is not mine]:
-            await asyncio.wait(rest)
+        this = asyncio.current_task()
+        while running := [task for task in asyncio.all_tasks() if task is not this]:
+            await asyncio.wait(running)
 
     current_session().loop.submit(others()).result(60)
 

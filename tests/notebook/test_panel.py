@@ -82,7 +82,8 @@ def test_options_of_the_magic_fill_the_form(shown: Panel, shell: InteractiveShel
     del shown
     shell.run_cell("%xai_panel -n 10 --aspect-ratio=16:9 a fox").raise_error()
     view = "application/vnd.jupyter.widget-view+json"
-    (key,) = {one["data"][view]["model_id"] for one in outputs_of(shell) if view in one["data"]}
+    data = [output["data"] for output in outputs_of(shell)]
+    (key,) = {each[view]["model_id"] for each in data if view in each}
     form = _instances[key].form
     assert (form["n"], form["aspect_ratio"], form["prompt"]) == (10, "16:9", "a fox")
     with pytest.raises(OptionError, match="-n/--count: 11 is outside"):
@@ -240,8 +241,11 @@ def test_uploads_are_bounded(shown: Panel, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(shown, "send", lambda content, buffers=(): sent.append(content))
     part = bytes(1 << 20)
 
+    def inputs_sent() -> list[Any]:
+        return [message for message in sent if message["kind"] == "input"]
+
     def errors() -> dict[str, str]:
-        return {one["id"]: one["error"] for one in sent if one["kind"] == "input"}
+        return {message["id"]: message["error"] for message in inputs_sent()}
 
     tell(shown, "upload", part, id="parts", name="x.png", parts=129)
     for _ in range(66):
@@ -255,7 +259,7 @@ def test_uploads_are_bounded(shown: Panel, monkeypatch: pytest.MonkeyPatch) -> N
     tell(shown, "upload", part, id="many10", name="x.png", parts=2)  # its second part
     tell(shown, "upload", part, id="many0", name="x.png", parts=2)  # whole, and no picture
     until(lambda: "many0" in errors())
-    assert len([one for one in sent if one["kind"] == "input" and one["id"] == "many10"]) == 1
+    assert [message["id"] for message in inputs_sent()].count("many10") == 1
 
 
 def test_an_upload_that_browsers_cannot_show_has_a_preview() -> None:
@@ -313,7 +317,7 @@ def test_an_impossible_value_leaves_no_cell_but_a_reason(shown: Panel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "start"),
     [
         (
             OptionError("-e/--export: ../x is outside"),
@@ -326,8 +330,8 @@ def test_an_impossible_value_leaves_no_cell_but_a_reason(shown: Panel) -> None:
         (ValueError("x"), "ValueError: x. Please report this to the makers of xai-notebook."),
     ],
 )
-def test_errors_name_fields_instead_of_flags(error: Exception, said: str) -> None:
-    assert explain(error).startswith(said)
+def test_errors_name_fields_instead_of_flags(error: Exception, start: str) -> None:
+    assert explain(error).startswith(start)
 
 
 def test_the_budget_is_shown_and_kept(shown: Panel, keyed: Served) -> None:
@@ -338,8 +342,8 @@ def test_the_budget_is_shown_and_kept(shown: Panel, keyed: Served) -> None:
     until(lambda: shown.spent == "$0.01 of $0.05 left")
     make(shown, "a bear")
     (job,) = shown.jobs
-    said = "This is expected to cost $0.02, and $0.01 of XaiImage.budget $0.05 is left."
-    assert job["line"].startswith(said)
+    reason = "This is expected to cost $0.02, and $0.01 of XaiImage.budget $0.05 is left."
+    assert job["line"].startswith(reason)
     assert (len(keyed.calls), shown.spent) == (2, "$0.01 of $0.05 left")
 
 
@@ -401,7 +405,8 @@ def test_outputs_are_added_to_the_cell_of_the_panel(kernel: Kernel) -> None:
 
 
 def test_a_panel_is_shown_once(kernel: Kernel) -> None:
-    once = kernel.run("mine = xai.panel()\nmine")
-    views = [out for out in once.outputs if len(out["data"]) > 1 and "text/html" not in out["data"]]
+    outcome = kernel.run("panel = xai.panel()\npanel")
+    data = [output["data"] for output in outcome.outputs]
+    views = [each for each in data if len(each) > 1 and "text/html" not in each]
     assert len(views) == 1
-    assert len(kernel.run("mine").outputs) == 1
+    assert len(kernel.run("panel").outputs) == 1

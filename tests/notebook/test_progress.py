@@ -63,8 +63,8 @@ def test_the_line_has_failed_attempts() -> None:
 
 def _attempt() -> Attempt:
     values = dict.fromkeys((field.name for field in dataclasses.fields(Attempt)), "")
-    known = {"number": 1, "of": 5, "wait": 10.0, "error_code": "UNAVAILABLE"}
-    return Attempt(**{**values, **known})  # type: ignore[arg-type]
+    named = {"number": 1, "of": 5, "wait": 10.0, "error_code": "UNAVAILABLE"}
+    return Attempt(**{**values, **named})  # type: ignore[arg-type]
 
 
 class Shell(SimpleNamespace):

@@ -33,7 +33,7 @@ PIECES = [
 TRANSFORM = TransformerManager().transform_cell
 
 
-def asked_by(cell: str) -> ImageRequest:
+def request_of(cell: str) -> ImageRequest:
     """Return the request that a cell makes: IPython transforms it, then the magic parses it."""
     (statement,) = ast.parse(TRANSFORM(cell)).body
     call: Any = statement.value  # type: ignore[attr-defined]
@@ -55,7 +55,7 @@ def asked_by(cell: str) -> ImageRequest:
 
 def assert_the_cell_makes(request: ImageRequest) -> None:
     """Check the cell of a request; it has neither the user id nor the public link."""
-    assert asked_by(magic_cell(request)) == replace(request, user=None, share=None), repr(request)
+    assert request_of(magic_cell(request)) == replace(request, user=None, share=None), repr(request)
 
 
 def test_a_cell_makes_exactly_its_request() -> None:
@@ -105,5 +105,5 @@ def test_cells_of_random_requests_make_exactly_these_requests() -> None:
 
 def test_a_rewritten_prompt_is_rewritten_again() -> None:
     request = ImageRequest("a detailed fox", "grok", original_prompt="a {{ fox", rewrite_model="-m")
-    asked = asked_by(magic_cell(request))
-    assert (asked.prompt, asked.rewrite_model) == ("a {{ fox", "-m")
+    second = request_of(magic_cell(request))
+    assert (second.prompt, second.rewrite_model) == ("a {{ fox", "-m")

@@ -115,15 +115,15 @@ def test_foreign_options_are_ignored(tmp_path: Path, days: str) -> None:
         f'"share": {days}, "user": "a", "max_cost": "1", "export": "/", "batch": true, '
         '"api_host": "evil", "image_format": "url", '
     )
-    ours = embed(image(), encode("PNG"))
-    packet = xmp.find_packet(ours)
+    original = embed(image(), encode("PNG"))
+    packet = xmp.find_packet(original)
     assert packet is not None
-    theirs = xmp.replace_packet(
-        ours, packet.replace(b'{"prompt"', b"{" + more.encode() + b'"prompt"')
+    changed = xmp.replace_packet(
+        original, packet.replace(b'{"prompt"', b"{" + more.encode() + b'"prompt"')
     )
-    metadata = read_metadata(write(tmp_path, theirs))
-    assert metadata.request == read_metadata(write(tmp_path, ours)).request
-    assert metadata.cell == read_metadata(write(tmp_path, ours)).cell
+    metadata = read_metadata(write(tmp_path, changed))
+    assert metadata.request == read_metadata(write(tmp_path, original)).request
+    assert metadata.cell == read_metadata(write(tmp_path, original)).cell
     assert set(metadata.options) == {"aspect_ratio", "resolution", "rewrite_model"}
 
 
