@@ -155,14 +155,24 @@ class Lab:
         self.show(page, name)
         self.wait_for_kernel(page)
 
+    @staticmethod
+    def is_loaded(page: Page) -> bool:
+        """Tell whether the page shows JupyterLab."""
+        return bool(page.evaluate("() => Boolean(window.jupyterapp)"))
+
+    @staticmethod
+    def close(page: Page) -> None:
+        """Close all notebooks with their kernels."""
+        page.evaluate(CLOSE)
+
     def wait_for_kernel(self, page: Page) -> None:
         """Wait until the kernel of the open notebook is ready."""
         page.wait_for_function(READY, timeout=60_000)
 
     def show(self, page: Page, name: str) -> None:
         """Show only this notebook in JupyterLab; load JupyterLab first if necessary."""
-        if page.evaluate("() => Boolean(window.jupyterapp)"):
-            page.evaluate(CLOSE)
+        if self.is_loaded(page):
+            self.close(page)
             page.evaluate(OPEN, name)
         else:
             page.goto(self.url(f"lab/tree/{name}?reset"))
@@ -275,8 +285,8 @@ def lab(server: Lab, window: Page, tmp_path_factory: pytest.TempPathFactory) -> 
     """The server with an empty folder and a library of this module."""
     server.use(tmp_path_factory.mktemp("library"))
     yield server
-    if window.evaluate("() => Boolean(window.jupyterapp)"):
-        window.evaluate(CLOSE)
+    if server.is_loaded(window):
+        server.close(window)
         window.evaluate(LEAVE)
     server.clear()
 

@@ -46,14 +46,15 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture
 def fresh(lab: Any, page: Page) -> Iterator[Page]:
-    """A reloaded JupyterLab; tests may change its clock."""
-    page.goto(lab.url("lab?reset"))
-    page.wait_for_function("() => window.jupyterapp?.commands.hasCommand('xai-notebook:panel')")
-    # Before the layout is restored, JupyterLab resets the current widget.
-    page.evaluate("() => jupyterapp.restored")
+    """JupyterLab without open notebooks, in an empty folder."""
+    if not lab.is_loaded(page):
+        page.goto(lab.url("lab?reset"))
+        page.wait_for_function("() => window.jupyterapp?.commands.hasCommand('xai-notebook:panel')")
+        # Before the layout is restored, JupyterLab resets the current widget.
+        page.evaluate("() => jupyterapp.restored")
     yield page
     page.evaluate("() => localStorage.removeItem('xai-notebook:run')")
-    page.goto("about:blank")  # the next test loads JupyterLab with an unmodified clock
+    lab.close(page)
     lab.clear()
 
 
@@ -115,6 +116,7 @@ def test_the_permission_to_run_expires_after_a_minute(lab: Any, fresh: Page) -> 
     name = fresh.evaluate(CREATE_NOTEBOOK)
     fresh.evaluate(ADVANCE_CLOCK)
     assert not open_runs_cells(lab, fresh, name)
+    fresh.reload()  # resets the clock
 
 
 def test_the_command_runs_only_its_own_cell(lab: Any, fresh: Page) -> None:
@@ -163,11 +165,12 @@ PAGE_STATE = """() => ({
 
 
 @pytest.fixture(scope="module")
-def hostile(lab: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+def hostile(lab: Any, page: Page, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     """Return a function that writes a hostile notebook and returns its name.
 
     Its outputs imitate our markup, and its widgets are ours with a state that an attacker chose.
     """
+    page.goto("about:blank")  # the notebook is opened by its address
     folder = tmp_path_factory.mktemp("attacker")
     kernel = Kernel(folder)
     try:
