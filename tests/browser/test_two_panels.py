@@ -28,9 +28,12 @@ LEAKED_STYLES = """name => {
   const ownSheet = sheets.find((sheet) => sheet.textContent.includes(`.${name}`));
   const distinct = new Map(sheets.map((sheet) => [sheet.textContent, sheet])).values();
   const root = document.querySelector(`section.${name}`);
+  const declared = (rules) => [...rules].flatMap((rule) =>
+    [...(rule.style ?? []), ...declared(rule.cssRules ?? [])]);
+  const properties = new Set(sheets.flatMap((sheet) => declared(sheet.sheet.cssRules)));
   const computedStyles = () => [root, ...root.querySelectorAll("*")].map((element) => {
     const style = getComputedStyle(element);
-    return [...style].map((property) => `${property}: ${style.getPropertyValue(property)}`);
+    return [...properties].map((property) => `${property}: ${style.getPropertyValue(property)}`);
   });
   for (const sheet of sheets) sheet.disabled = sheet !== ownSheet;
   const stylesAlone = computedStyles().map((styles) => new Set(styles));
