@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["fill", "prompt_of"]
-
 _ORIGINALS: Final = 24
 _BEGAN: Final = 1_700_000_000.0
 """When the first picture was made, in seconds since 1970."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import runpy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -90,6 +93,12 @@ def test_a_new_row_is_written_into_cells() -> None:
     options = resolve({"film_stock": "35mm"}, kind=Wider)
     assert options.to_line(Wider()) == "%%xai_image --film-stock=35mm"
     assert options.to_line(options) == "%%xai_image"
+
+
+def test_the_browser_has_the_option_table() -> None:
+    """`python .ci/flags.py` writes the browser's copy."""
+    script = runpy.run_path(str(Path(__file__).parents[2] / ".ci/flags.py"))
+    assert json.loads(script["TABLE"].read_text()) == script["flags"]()
 
 
 def test_every_configurable_row_is_a_trait() -> None:

@@ -306,16 +306,17 @@ def test_history_takes_a_number_and_words(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "message"),
+    ("cell", "message"),
     [
-        ("-n two", "-n: 'two' is not a number of images."),
-        ("-n 0", "-n: '0' is not a number of images."),
-        ("--model x", "%xai_history takes only -n N and words to look for."),
+        ("%xai_history -n two", "-n: 'two' is not a number of images."),
+        ("%xai_history -n 0", "-n: '0' is not a number of images."),
+        ("%xai_history --model x", "%xai_history takes only -n N and words to look for."),
+        ("%xai_jobs foxes", "%xai_jobs takes only -n N."),
     ],
 )
-def test_history_refuses_other_options(run: Run, line: str, message: str) -> None:
+def test_other_options_of_history_and_jobs_are_refused(run: Run, cell: str, message: str) -> None:
     with pytest.raises(errors.OptionError, match=re.escape(message)):
-        run(f"%xai_history {line}")
+        run(cell)
 
 
 # Loading and unloading

@@ -46,11 +46,6 @@ def ask(panel, **values):
 """
 
 
-def outputs_of(shell: InteractiveShell) -> list[Any]:
-    published: Any = shell.display_pub
-    return list(published.outputs)
-
-
 @pytest.fixture
 def shown(keyed: Served, notebook_shell: InteractiveShell) -> Panel:
     return Panel("", {}, notebook_shell)
@@ -82,7 +77,8 @@ def test_options_of_the_magic_fill_the_form(shown: Panel, shell: InteractiveShel
     del shown
     shell.run_cell("%xai_panel -n 10 --aspect-ratio=16:9 a fox").raise_error()
     view = "application/vnd.jupyter.widget-view+json"
-    data = [output["data"] for output in outputs_of(shell)]
+    published: Any = shell.display_pub
+    data = [output["data"] for output in published.outputs]
     (key,) = {each[view]["model_id"] for each in data if view in each}
     form = _instances[key].form
     assert (form["n"], form["aspect_ratio"], form["prompt"]) == (10, "16:9", "a fox")
