@@ -142,13 +142,12 @@ def test_metadata_names_inputs_by_whole_digests_only(opened: Page) -> None:
 
 def colliding_pictures() -> tuple[bytes, bytes]:
     """Return two pictures whose ids begin with the same 8 digits."""
-    pictures: dict[str, bytes] = {}
+    picture, numbers = tiny(), {}
     for number in count():
-        data = tiny() + b"%d" % number
-        digits = sha256(data).hexdigest()[:8]
-        if digits in pictures:
-            return pictures[digits], data
-        pictures[digits] = data
+        digits = sha256(picture + b"%d" % number).hexdigest()[:8]
+        if digits in numbers:
+            return picture + b"%d" % numbers[digits], picture + b"%d" % number
+        numbers[digits] = number
     raise AssertionError
 
 
