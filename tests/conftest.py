@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import gc
 import inspect
 import os
@@ -45,12 +46,12 @@ if TYPE_CHECKING:
     from openai_stub import Stub
     from press import Press
 
-# Without bytecode, each of dozens of kernels and servers would compile the whole package, and
-# build the grammar that `stand_ins` avoids.
+# Without bytecode, each kernel and server would compile the whole package. `stand_ins` replaces a
+# module that takes long to import.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 paths = [str(Path(__file__).parent / "stand_ins"), os.environ.get("PYTHONPATH")]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-# Here the libraries are recorded that the user trusts.
+# The folder in which trusted libraries are recorded.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="xai-notebook-state-")
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
@@ -67,7 +68,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in set(os.environ) - set(without_xai()):
         monkeypatch.delenv(name)
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "home"))
-    # grpc reads them once, when it is imported; its output would fail tests of output.
+    # gRPC reads these once, when it is imported. Its log would fail tests of output.
     for name, value in (("GRPC_VERBOSITY", "NONE"), ("GRPC_ENABLE_FORK_SUPPORT", "0")):
         monkeypatch.setenv(name, os.environ.get(name, value))
 
@@ -112,15 +113,14 @@ def keyed(server: Served, monkeypatch: pytest.MonkeyPatch) -> Served:
 @pytest.fixture
 def new_session() -> Iterator[Callable[[], Session]]:
     """Make sessions, each like a fresh kernel with the same library; close them at the end."""
-    sessions: list[Session] = []
+    with contextlib.ExitStack() as stack:
 
-    def make() -> Session:
-        sessions.append(Session())
-        return sessions[-1]
+        def make() -> Session:
+            session = Session()
+            stack.callback(session.close)
+            return session
 
-    yield make
-    for session in sessions:
-        session.close()
+        yield make
 
 
 @pytest.fixture
@@ -173,7 +173,6 @@ def notebook(shell: InteractiveShell, orders: Press) -> Callable[..., Notebook]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of one megabyte."""
     with small_disk_at(tmp_path / "disk", "1m") as disk:
         yield disk
 
@@ -214,7 +213,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _spared() -> None:
+def _frozen() -> None:
     """Exclude existing objects from garbage collection.
 
     IPython collects garbage whenever a shell ends, which would visit 500,000 objects in each test.
@@ -234,7 +233,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the slowest tests first, and tests that mostly wait beside them."""
+    """Run the slowest files first, each beside a file that mostly waits."""
     order = ("browser", "client", "generation", "test_notebooks.py")
 
     def turn(item: pytest.Item) -> int:

@@ -1,4 +1,4 @@
-"""Makes a large library within seconds: many rows that share few originals."""
+"""Make a large library within seconds: many rows that share a few originals."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from xai_notebook.library import Library
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-__all__ = ["fill", "prompt_of"]
 
 _ORIGINALS: Final = 24
 _BEGAN: Final = 1_700_000_000.0
@@ -39,7 +37,7 @@ _IMAGE: Final = (
 
 
 def prompt_of(number: int) -> str:
-    """Return the prompt of the picture `number`, from 1: common words and one of its own."""
+    """Return the prompt of the picture `number`, from 1: common words and a unique one."""
     words = [_WORDS[number // 7**power % len(_WORDS)] for power in range(4)]
     return f"a {' '.join(words)} in study{number}"
 
@@ -47,8 +45,7 @@ def prompt_of(number: int) -> str:
 def fill(home: Path, count: int) -> None:
     """Make a library in `home` with `count` pictures.
 
-    The tenth, twentieth … picture is starred; each has its place in time, and every third one
-    another model.
+    Every tenth picture is starred. The pictures have different dates and three models.
     """
     library = Library.open(home)
     try:
@@ -59,7 +56,7 @@ def fill(home: Path, count: int) -> None:
             connection.executemany(_IMAGE, _images(numbers, originals))
     finally:
         library.close()
-    Library.open(home).close()  # which puts the prompts into the index
+    Library.open(home).close()  # adds the prompts to the index
 
 
 def _saved(library: Library, number: int) -> tuple[Any, ...]:

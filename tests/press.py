@@ -10,12 +10,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-import grpc
-import grpc.aio
 import nbformat
 from nbclient import NotebookClient
 
-from harness import GENERATE, tiny
+from harness import start_images, tiny
 from xai_notebook.client import wire
 from xai_notebook.generation.event_loop import BackgroundLoop
 from xai_notebook.generation.session import close_session, current_session
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    import grpc
     from IPython.core.interactiveshell import InteractiveShell
 
     Notebooks = Callable[..., "Notebook"]
@@ -44,7 +43,7 @@ class Press:
     """
 
     def __init__(self) -> None:
-        """Start nothing yet."""
+        """Use `press` to start the server."""
         self.orders: list[int] = []
         self.waiting = 0
         self.left: int | None = None
@@ -68,7 +67,7 @@ class Press:
     async def _generate(self, message: bytes, context: Any) -> bytes:
         request = wire.GenerateImageRequest.FromString(message)
         if self.failures:
-            await context.abort(self.failures.pop(0), "as the test wants it")
+            await context.abort(self.failures.pop(0), "a failure of the test")
         self.waiting += 1
         try:
             while self.left == 0:  # noqa: ASYNC110  # set by another thread
@@ -91,15 +90,8 @@ class Press:
                 image.base64 = base64.b64encode(numbered(number)).decode()
         return bytes(reply.SerializeToString())
 
-    async def _start(self) -> None:
-        service, name = GENERATE.strip("/").split("/")
-        method = grpc.unary_unary_rpc_method_handler(self._generate)
-        self._server = grpc.aio.server(options=[("grpc.max_send_message_length", -1)])
-        self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(service, {name: method}),)
-        )
-        self._port = self._server.add_insecure_port("127.0.0.1:0")
-        await self._server.start()
+    def _start(self) -> None:
+        self._server, self._port = self.loop.run(start_images(self._generate))
 
     def _stop(self) -> None:
         self._web.shutdown()
@@ -112,7 +104,7 @@ class Press:
 def press() -> Iterator[Press]:
     """Run a `Press` until the block ends."""
     server = Press()
-    server.loop.run(server._start())
+    server._start()
     try:
         yield server
     finally:

@@ -30,8 +30,8 @@ try:
     xai.generate('please fail', fresh=True)
 except Exception as error:
     print(repr(error), vars(error))
-    whole = traceback.TracebackException.from_exception(error, capture_locals=True)
-    print(''.join(whole.format()))
+    traced = traceback.TracebackException.from_exception(error, capture_locals=True)
+    print(''.join(traced.format()))
 """
 CELLS = [
     "%load_ext xai_notebook\nimport xai_notebook as xai",
@@ -83,11 +83,11 @@ FAILURES = {
     "A=4": "await xai.agenerate('')",
     "A=5": "from xai_notebook.client import AsyncClient; AsyncClient(b'123', api_host='x y')",
 }
-"""A variable that is wrong, and a cell that stumbles over it."""
+"""Cells that fail, by an environment variable that is set before."""
 
 
 def occurrences(folder: Path, key: str) -> list[str]:
-    """Return every file below a folder with the key in its content or name."""
+    """Return the files below a folder that contain the key or have it in their names."""
     return [
         str(path)
         for path in folder.rglob("*")
@@ -97,10 +97,7 @@ def occurrences(folder: Path, key: str) -> list[str]:
 
 @pytest.mark.parametrize("echo", [False, True], ids=["silent", "echoing"])
 def test_the_key_is_found_nowhere(tmp_path: Path, echo: bool) -> None:  # noqa: FBT001
-    """Outputs, errors, locals, library, exports, logs and the notebook with its widgets' state.
-
-    Even when the server repeats the key: in an error, as its model's name, in a rewritten prompt.
-    """
+    """An echoing server repeats the key in an error, a model's name and a rewritten prompt."""
     folder = tmp_path / "work"
     details = f"the key {KEY} is not good" if echo else "no"
     with (
@@ -120,25 +117,25 @@ def test_the_key_is_found_nowhere(tmp_path: Path, echo: bool) -> None:  # noqa: 
     for cell, outcome in zip(CELLS, outcomes, strict=True):
         assert KEY not in str(vars(outcome)), cell
         assert encoded not in str(vars(outcome)), cell
-    assert [o for o in outcomes[:8] if o.error] == []
-    assert any("InvalidRequestError" in o.traceback for o in outcomes)
+    assert [outcome for outcome in outcomes[:8] if outcome.error] == []
+    assert any("InvalidRequestError" in outcome.traceback for outcome in outcomes)
     assert list(folder.rglob("*.jpg"))
     assert occurrences(tmp_path, KEY) == []
     assert occurrences(tmp_path, encoded) == []
 
 
 def test_the_key_of_the_kernels_server_is_found_nowhere(tmp_path: Path) -> None:
-    """It is only in the kernel's memory, not in its child processes."""
+    """Only the kernel's memory holds it: child processes do not get it."""
     find = (
-        "import gc; print([one.reveal() for one in gc.get_objects() "
-        "if type(one).__name__ == 'ApiKey'])"
+        "import gc; print([key.reveal() for key in gc.get_objects() "
+        "if type(key).__name__ == 'ApiKey'])"
     )
-    told = (
+    print_environment = (
         "print(open('/proc/self/environ').read(), open('/proc/self/cmdline').read())",
         "!env; ps -eo args",
     )
     with start_kernel(tmp_path / "work") as kernel:
-        outcomes = [kernel.run(cell) for cell in (*CELLS, *told)]
+        outcomes = [kernel.run(cell) for cell in (*CELLS, *print_environment)]
         (key,) = set(ast.literal_eval(kernel.run(find).stdout))
     assert len(key) >= 43
     for outcome in outcomes:
@@ -160,14 +157,10 @@ def test_a_saved_notebook_and_its_widgets_hold_no_key(
             "XAI_API_HOST": server.address,
             "XAI_NOTEBOOK_HOME": str(tmp_path / "home"),
         }
-        client = NotebookClient(
-            notebook,
-            timeout=60,
-            kernel_name="python3",
-            store_widget_state=True,
-            resources={"metadata": {"path": str(tmp_path)}},
+        resources = {"metadata": {"path": str(tmp_path)}}
+        NotebookClient(notebook, store_widget_state=True, resources=resources).execute(
+            env=environment
         )
-        client.execute(env=environment)
     saved = nbformat.writes(notebook)
     assert "application/vnd.jupyter.widget-state+json" in saved
     assert re.search("data:image/jpeg", saved)
@@ -176,21 +169,20 @@ def test_a_saved_notebook_and_its_widgets_hold_no_key(
 
 
 @pytest.mark.parametrize("variable", FAILURES, ids=lambda text: text.partition("=")[0])
-def test_no_frame_holds_the_key(
+def test_tracebacks_with_values_do_not_contain_the_key(
     shell: InteractiveShell,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     variable: str,
 ) -> None:
-    """With `%xmode Verbose`, `%tb` and the locals of every frame."""
     monkeypatch.setenv("XAI_API_KEY", KEY)
     monkeypatch.setenv(*variable.split("="))
     shell.run_cell("import os; import xai_notebook as xai\n%xmode Verbose")
     result = shell.run_cell(FAILURES[variable])
     error = result.error_in_exec
     assert error is not None
-    os.chdir(tmp_path)  # a cell may have taken IPython's own away
+    os.chdir(tmp_path)  # a cell may have deleted the working directory
     shell.run_cell("%tb")
     shown = "".join(capsys.readouterr())
     kind = (type(error), error, error.__traceback__)

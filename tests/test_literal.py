@@ -1,4 +1,4 @@
-"""Only text typed as a template is one; all other text is sent literally."""
+"""Only text that the user types as a template is filled; all other text is sent literally."""
 
 from __future__ import annotations
 
@@ -38,8 +38,7 @@ EVIL = [
 
 
 @pytest.fixture(autouse=True)
-def _mine(keyed: Served, shell: InteractiveShell) -> None:
-    """Prepare small pictures, variables and files."""
+def _prepared(keyed: Served, shell: InteractiveShell) -> None:
     keyed.faults.garbage = tiny()
     shell.user_ns |= {"light": "dawn", "evil": EVIL, "series": pd.Series(EVIL)}
     shell.user_ns |= {"frame": pd.DataFrame({"prompt": EVIL}), "stream": iter(EVIL)}
@@ -120,24 +119,23 @@ def test_the_cell_of_a_strangers_picture_opens_no_files(
 def test_a_rewritten_prompt_is_literal(
     shell: InteractiveShell, keyed: Served, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sent, used in the panel's field, sent again, and in a cell."""
     shell.display_pub = CapturingDisplayPublisher()
     shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]
     panel = Panel("", {}, shell)
     keyed.faults.up_sampled, keyed.faults.chat_text = False, text
 
     def generate(**values: Any) -> None:
-        seen = len(panel.cards)
+        before = len(panel.cards)
         panel._receive(None, {"kind": "generate", "form": {**panel.form, **values}}, [])
-        until(lambda: len(panel.cards) > seen or panel.trouble)
+        until(lambda: len(panel.cards) > before or panel.trouble)
         assert not panel.trouble
 
     generate(prompt="a fox", rewrite=True)
     sent: list[Any] = []
     monkeypatch.setattr(panel, "send", lambda content, _=(): sent.append(content))
     panel._receive(None, {"kind": "use", "id": panel.cards[0]["id"], "words": True}, [])
-    until(lambda: [one for one in sent if one["kind"] == "fill"])
-    generate(**next(one["form"] for one in sent if one["kind"] == "fill"))
+    fills = until(lambda: [message for message in sent if message["kind"] == "fill"])
+    generate(**fills[0]["form"])
     shell.run_cell(panel.cell.replace("--replay", "--fresh")).raise_error()
     assert prompts(keyed) == [text] * 3
 

@@ -1,4 +1,4 @@
-"""xai-notebook beside xAI's SDK, gRPC and proxies: one process, no noise on stderr."""
+"""The package in one process with xAI's SDK, and behind proxies: nothing is printed to stderr."""
 
 from __future__ import annotations
 
@@ -59,8 +59,7 @@ asyncio.run(main())
     ],
     ids=["ours-first", "theirs-first", "imported-first", "ours-imported-first", "at-once"],
 )
-def test_both_work_in_one_process(code: str, tmp_path: object) -> None:
-    """Imported in either order, used at the same time on two loops, without output on stderr."""
+def test_the_sdk_works_in_the_same_process(code: str, tmp_path: object) -> None:
     with serve() as server:
         environment = without_xai() | {
             "XAI_API_KEY": KEY,
@@ -78,19 +77,16 @@ def test_both_work_in_one_process(code: str, tmp_path: object) -> None:
 
 @pytest.mark.parametrize("module", ["client", "server", "generation.session"])
 @pytest.mark.parametrize("given", [None, "1"])
-def test_forks_of_the_kernel_are_left_alone(module: str, given: str | None) -> None:
-    """GRPC's fork handlers are off, unless the user has turned them on.
-
-    They would print into the output of one `!cmd` in some hundred.
-    """
+def test_the_fork_handlers_of_grpc_are_off_by_default(module: str, given: str | None) -> None:
+    """They print into the output of a few `!cmd` in a thousand."""
     name = "GRPC_ENABLE_FORK_SUPPORT"
     environment = {key: value for key, value in without_xai().items() if key != name}
     code = (
         f"import os, sys, importlib.abc\n"
-        f"class Look(importlib.abc.MetaPathFinder):\n"
+        f"class Finder(importlib.abc.MetaPathFinder):\n"
         f"    def find_spec(self, name, path, target=None):\n"
         f"        if name == 'grpc': print(os.environ.get({name!r}))\n"
-        f"sys.meta_path.insert(0, Look())\n"
+        f"sys.meta_path.insert(0, Finder())\n"
         f"import xai_notebook.{module}, xai_notebook.server.runner, grpc"
     )
     done = subprocess.run(
@@ -119,7 +115,7 @@ FORKED = """
 import os, sys, warnings
 import xai_notebook as xai
 made, job = xai.generate("a red fox"), xai.generate("an owl", batch=True)
-acts = [
+actions = [
     lambda: xai.generate("a pear"), lambda: xai.generate(each=["a plum", "a fig"]),
     lambda: made[0].edit("at night"), lambda: made.redo(0), job.refresh, job.wait, xai.jobs,
 ]
@@ -127,9 +123,9 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads
     child = os.fork()
 if child == 0:
-    for act in acts:
+    for action in actions:
         try:
-            act()
+            action()
         except xai.XaiError as error:
             print(type(error).__name__)
     sys.exit()
@@ -142,7 +138,7 @@ def paint():
     try:
         xai.generate(each=["a fox", "an owl"] * 9)
     except xai.XaiError:
-        pass  # it was cut short
+        pass  # the program exits during the call
 threading.Thread(target=paint, daemon=True).start()
 while not xai.history():
     time.sleep(0.01)
@@ -155,7 +151,7 @@ def proxy(answer: bytes) -> Iterator[str]:
     """Run a proxy that answers each CONNECT with the same bytes, and closes."""
 
     def serve_all() -> None:
-        with contextlib.suppress(OSError):  # the end
+        with contextlib.suppress(OSError):  # the listener is shut down
             while True:
                 connection, _ = listener.accept()
                 with connection, contextlib.suppress(OSError):
@@ -170,13 +166,12 @@ def proxy(answer: bytes) -> Iterator[str]:
         thread.join()
 
 
-def behind(address: str) -> dict[str, str]:
-    """Return the variables of a call that goes through a proxy."""
+def variables_of_proxy(address: str) -> dict[str, str]:
     return {"XAI_API_KEY": KEY, "XAI_API_HOST": "api.x.ai", "https_proxy": address}
 
 
-def quiet(code: str, tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run code with gRPC's log as we set it, and see what is written to descriptor 2."""
+def run_code(code: str, tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run code with the package's setting of gRPC's log; collect file descriptors 1 and 2."""
     inherited = {name: value for name, value in without_xai().items() if "GRPC" not in name}
     home = {"XAI_NOTEBOOK_HOME": str(tmp_path / "home"), "XAI_NOTEBOOK_BACKEND": "auto"}
     return subprocess.run(
@@ -186,41 +181,38 @@ def quiet(code: str, tmp_path: Path, **variables: str) -> subprocess.CompletedPr
 
 
 @pytest.mark.parametrize("answer", PROXIES.values(), ids=PROXIES)
-def test_a_proxy_that_refuses_is_told_by_the_error_alone(answer: bytes, tmp_path: Path) -> None:
+def test_only_the_error_reports_a_refusing_proxy(answer: bytes, tmp_path: Path) -> None:
     with proxy(answer) as address:
-        done = quiet(REFUSED, tmp_path, **behind(address))
+        done = run_code(REFUSED, tmp_path, **variables_of_proxy(address))
     assert done.stdout.startswith("api.x.ai cannot be reached")
     assert done.stderr == ""
 
 
 def test_the_log_of_grpc_can_be_turned_on(tmp_path: Path) -> None:
     with proxy(PROXIES["forbidden"]) as address:
-        done = quiet(REFUSED, tmp_path, GRPC_VERBOSITY="ERROR", **behind(address))
+        done = run_code(REFUSED, tmp_path, GRPC_VERBOSITY="ERROR", **variables_of_proxy(address))
     assert "HTTP proxy returned response code 403" in done.stderr
 
 
-def test_a_proxy_that_refuses_writes_nothing_into_a_cell(
+def test_a_refusing_proxy_prints_nothing_into_a_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kernel shows under the cell what is written to file descriptor 2."""
     monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
     with (
         proxy(PROXIES["password"]) as address,
-        start_kernel(tmp_path / "work", **behind(address)) as kernel,
+        start_kernel(tmp_path / "work", **variables_of_proxy(address)) as kernel,
     ):
         shown = kernel.run(f"{REFUSED}\n!true")
     assert shown.stdout.startswith("api.x.ai cannot be reached")
     assert shown.stderr == ""
 
 
-def test_a_forked_process_says_one_thing(tmp_path: Path) -> None:
-    """Stderr holds its error, and no warnings about coroutines that were never awaited."""
-    done = quiet(FORKED, tmp_path, XAI_NOTEBOOK_BACKEND="local")
+def test_a_forked_process_raises_errors_and_prints_no_warnings(tmp_path: Path) -> None:
+    done = run_code(FORKED, tmp_path, XAI_NOTEBOOK_BACKEND="local")
     assert done.stdout.split() == ["ForkedProcessError"] * 7
     assert done.stderr == ""
 
 
-def test_a_program_that_ends_in_the_middle_of_calls_ends_quietly(tmp_path: Path) -> None:
-    """Stderr has no warnings about pending tasks, open files or databases."""
-    done = quiet(ENDING, tmp_path, XAI_NOTEBOOK_BACKEND="local")
+def test_a_program_that_exits_during_calls_prints_no_warnings(tmp_path: Path) -> None:
+    done = run_code(ENDING, tmp_path, XAI_NOTEBOOK_BACKEND="local")
     assert (done.returncode, done.stderr) == (0, "")

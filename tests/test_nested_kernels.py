@@ -1,4 +1,4 @@
-"""A notebook's name is used in its own kernel, and in no process that this kernel starts."""
+"""Only a notebook's own kernel uses the notebook's name, not the processes that it starts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,6 @@ LAUNCHERS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the outer notebook, in which the inner one has a folder of its own."""
     folder = tmp_path_factory.mktemp("outer")
     (folder / "inner").mkdir()
     return folder
@@ -57,7 +56,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def outer(folder: Path) -> Iterator[Kernel]:
-    """The kernel of a notebook, started as Jupyter Server does."""
     commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     name = str(folder / "outer.ipynb")
     with start_kernel(folder, JPY_SESSION_NAME=name, PATH=commands) as kernel:
@@ -65,7 +63,6 @@ def outer(folder: Path) -> Iterator[Kernel]:
 
 
 def test_a_kernel_uses_the_name_in_its_environment(outer: Kernel, folder: Path) -> None:
-    """Also after a `%cd`."""
     assert outer.run(f"%cd -q inner\n{PRINT_NAME}\n%cd -q ..").stdout.startswith(
         f"name: {folder / 'outer.ipynb'} {folder}\n"
     )
@@ -75,17 +72,17 @@ def test_a_kernel_uses_the_name_in_its_environment(outer: Kernel, folder: Path) 
 def test_a_notebook_run_by_a_cell_does_not_use_the_name(
     outer: Kernel, folder: Path, launcher: str
 ) -> None:
-    """It exports and packs into its own folder, and its rows name no notebook."""
+    """It exports and packs into its own folder, and its library rows have no notebook."""
     inner, name = folder / "inner", launcher.replace(" ", "_")
     cells = [nbformat.v4.new_code_cell(line) for line in INNER.strip().splitlines()]
     kernel = {"name": "python3", "display_name": "Python", "language": "python"}
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
     nbformat.write(notebook, inner / f"{name}.ipynb")
     before = {*folder.iterdir()}
-    ran = outer.run(LAUNCHERS[launcher].format(name), timeout=120)
-    assert (inner / f"{name}.done.ipynb").exists(), f"{ran.traceback}{ran.stdout}{ran.stderr}"
-    made = {file.suffix for file in inner.iterdir()} - {".ipynb", ".py"}
-    assert made == {".jpg", ".xai"}
+    outcome = outer.run(LAUNCHERS[launcher].format(name), timeout=120)
+    assert (inner / f"{name}.done.ipynb").exists(), str(outcome)
+    suffixes = {file.suffix for file in inner.iterdir()} - {".ipynb", ".py"}
+    assert suffixes == {".jpg", ".xai"}
     assert {*folder.iterdir()} == before
     with contextlib.closing(sqlite3.connect(outer.home / "library.sqlite3")) as library:
         assert library.execute("SELECT DISTINCT notebook FROM requests").fetchall() == [(None,)]
@@ -94,7 +91,6 @@ def test_a_notebook_run_by_a_cell_does_not_use_the_name(
 
 
 def test_a_script_does_not_use_the_name(outer: Kernel, folder: Path) -> None:
-    """Its folder is the working directory."""
     (folder / "inner" / "name.py").write_text(PRINT_NAME)
     shown = outer.run("%cd -q inner\n!python name.py\n!ipython name.py\n%cd -q ..").stdout
     assert shown.count(f"name: None {folder / 'inner'}") == 2
@@ -102,7 +98,7 @@ def test_a_script_does_not_use_the_name(outer: Kernel, folder: Path) -> None:
 
 @pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
 def test_a_worker_does_not_use_the_name(outer: Kernel, method: str) -> None:
-    """A fork has the memory of the kernel, too."""
+    """A forked worker shares the kernel's memory."""
     shown = outer.run(
         "import multiprocessing, sys, warnings\n"
         "from xai_notebook.frontend import notebook_name\n"
@@ -114,7 +110,7 @@ def test_a_worker_does_not_use_the_name(outer: Kernel, method: str) -> None:
 
 
 def test_a_server_under_a_notebook_names_its_own_notebooks(outer: Kernel, folder: Path) -> None:
-    """A cell can start JupyterLab, which gives each kernel its own name."""
+    """A cell can start JupyterLab, which sets a name for each of its kernels."""
     (folder / "inner" / "own.ipynb").touch()
     launched = outer.run(
         "import os\n"
@@ -129,10 +125,10 @@ def test_a_server_under_a_notebook_names_its_own_notebooks(outer: Kernel, folder
     assert f"name: {inner / 'own.ipynb'} {inner}\n" in launched.stdout, launched.traceback
 
 
-def test_a_shell_script_before_the_kernel_changes_nothing(
+def test_a_kernel_started_by_a_shell_script_uses_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The parent of a kernel under `conda run` is not the server."""
+    """As with `conda run`, the parent of the kernel is not the server."""
     script, spec = tmp_path / "wrap.sh", tmp_path / "kernels" / "python3" / "kernel.json"
     script.write_text('"$@"\nexit $?\n')
     spec.parent.mkdir(parents=True)
@@ -152,7 +148,7 @@ def test_a_shell_script_before_the_kernel_changes_nothing(
     assert printed == f"False\nname: {name} {tmp_path}\n"
 
 
-def test_a_loaded_extension_in_the_outer_kernel_changes_nothing(
+def test_an_extension_loaded_in_the_outer_kernel_does_not_pass_on_the_name(
     outer: Kernel, folder: Path
 ) -> None:
     assert outer.run("%load_ext xai_notebook").error is None

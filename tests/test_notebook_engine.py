@@ -1,4 +1,4 @@
-"""An engine in a notebook: captions, notices, library, provenance."""
+"""Pictures of an engine in a notebook: captions, notices, library, metadata, errors."""
 
 from __future__ import annotations
 
@@ -22,19 +22,17 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def engine(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
-    """The stub, named by the environment."""
     monkeypatch.setenv("XAI_NOTEBOOK_ENGINE", stub.url)
     return stub
 
 
 @pytest.fixture
 def local(engine: Stub, new_session: Callable[[], Session]) -> Session:
-    """A session without a key."""
     return new_session()
 
 
 def test_pictures_name_their_source(local: Session, engine: Stub) -> None:
-    """A notice once; pictures of an engine on this computer cost nothing."""
+    """The notice appears once; pictures of an engine on this computer are free."""
     engine.answer = answers(reply_of(3))
     batch: Any = local.generate("a red fox", n=3)
     place = engine.url[7:-3]
@@ -54,22 +52,22 @@ def test_exports_have_the_source_type_of_trained_models(
     local: Session, engine: Stub, tmp_path: Path
 ) -> None:
     (path,) = local.generate("a red fox").export(tmp_path)
-    found = read_metadata(path)
-    assert (found.model, found.digital_source_type) == ("fox-1", TRAINED)
+    metadata = read_metadata(path)
+    assert (metadata.model, metadata.digital_source_type) == ("fox-1", TRAINED)
 
 
 def test_a_stored_picture_answers_requests_to_its_engine_only(
     local: Session, engine: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local.generate("a red fox")
-    for wanted, replayed in ((engine.url, True), (f"{engine.url}#fox-2", False), ("", False)):
-        monkeypatch.setenv("XAI_NOTEBOOK_ENGINE", wanted)
+    for url, replayed in ((engine.url, True), (f"{engine.url}#fox-2", False), ("", False)):
+        monkeypatch.setenv("XAI_NOTEBOOK_ENGINE", url)
         session = Session()
-        made: Any = session.generate("a red fox")
+        batch: Any = session.generate("a red fox")
         session.close()
-        assert made[0].replayed is replayed
-        assert made[0].model == ("local-preview" if not wanted else made[0].model)
-    assert made.notes == (NOTICE,)
+        assert batch[0].replayed is replayed
+        assert batch[0].model == ("local-preview" if not url else batch[0].model)
+    assert batch.notes == (NOTICE,)
     assert len(engine.orders) == 2
 
 
@@ -78,8 +76,8 @@ def test_a_budget_allows_a_free_engine(local: Session) -> None:
 
 
 def test_one_failure_of_many_prompts_is_a_card(local: Session, engine: Stub) -> None:
-    engine.answer = lambda order, _number: (
-        Reply(500, complaint("CUDA died")) if "owl" in order.json["prompt"] else reply_of()
+    engine.answer = lambda request, _number: (
+        Reply(500, complaint("CUDA died")) if "owl" in request.json["prompt"] else reply_of()
     )
     batch: Any = local.generate("a fox\nan owl\na bear", each=True)
     assert [image.status for image in batch] == ["ok", "failed", "ok"]
@@ -105,8 +103,8 @@ def test_an_invalid_url_is_a_configuration_error(
 
 def test_config_chooses_the_engine_of_the_next_call(shell: InteractiveShell, stub: Stub) -> None:
     shell.run_line_magic("config", f"XaiImage.engine = {stub.url!r}")
-    made = shell.run_cell_magic("xai_image", "-n 2", "a red fox")
-    assert [image.model for image in made] == ["fox-1"] * 2
+    batch = shell.run_cell_magic("xai_image", "-n 2", "a red fox")
+    assert [image.model for image in batch] == ["fox-1"] * 2
     shell.run_line_magic("config", "XaiImage.engine = 'painting'")
     assert shell.run_cell_magic("xai_image", "", "a red fox")[0].model == "local-preview"
 
@@ -135,6 +133,6 @@ def test_rewrites_are_attributed_to_the_embedded_server(local: Session) -> None:
     assert image.rewritten_by == "embedded server"
 
 
-def test_outputs_call_no_picture_a_preview(local: Session) -> None:
+def test_pictures_of_an_engine_are_not_called_previews(local: Session) -> None:
     bundle: Any = local.generate("a red fox")._repr_mimebundle_()
     assert "local" not in (bundle["text/html"] + bundle["text/plain"]).lower()

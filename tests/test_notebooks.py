@@ -53,12 +53,10 @@ class Figure(NamedTuple):
 
 
 def saved(name: str) -> Any:
-    """Return a notebook as it is in the repository."""
     return nbformat.read(FOLDER / name, as_version=4)
 
 
 def html_of(cells: list[Any]) -> str:
-    """Return the HTML outputs of cells."""
     outputs = [output for cell in cells for output in cell.get("outputs", ())]
     return "\n".join(output.get("data", {}).get("text/html", "") for output in outputs)
 
@@ -67,13 +65,11 @@ def figures(page: str) -> list[Figure]:
     """Return the pictures of a page; cards without a picture are left out."""
     found = []
     for figure in re.findall(r"<figure\b.*?</figure>", page, re.DOTALL):
-        image = re.search(r"<img\b[^>]*>", figure)
-        if image:
-            source, alternative = (
-                html.unescape(re.search(f'{name}="(.*?)"', image[0])[1]) for name in ("src", "alt")
-            )
+        attributes = dict(re.findall(r'(src|alt)="(.*?)"', figure))
+        if attributes:
             caption = "".join(re.findall("<figcaption.*?</figcaption>", figure, re.DOTALL))
-            found.append(Figure(source, alternative, html.unescape(re.sub("<.*?>", "", caption))))
+            words = (attributes["alt"], re.sub("<.*?>", "", caption))
+            found.append(Figure(attributes["src"], *map(html.unescape, words)))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Pickles and copies of batches, images, jobs and errors; other processes."""
+"""Pickles and copies of batches, images, jobs and errors, also in other processes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ FORMAT_1 = (
     "^X4vcP?fTxO8Q7h3wq-{rn7{NEnNwYcXCPt{F34p$3r@)aL(EWuUEWNX_``s02dp!$vhEi10@e$dAFw`hG1y`|0UIJS_"
     "X@tzrL~kMg?v{dynPdt<+zHTr&$rb5O{5x3xTG@`6Mf@PV{F4Lg=C)c*2bv-^4t2Rp&{9e!{!;DTeO+3rdJhr~"
 )
-"""A batch of two pictures, one of them withheld, as the first version with this format wrote it."""
+"""A pickled batch of a shown and a withheld picture, written by the first version of the format."""
 HEAVY = ("grpc", "google.protobuf", "sqlite3", "PIL", "xai_notebook.generation.session")
 OPENED = f"""
 import pickle, sys
@@ -86,7 +86,6 @@ def output_of(command: list[str], folder: Path | None = None, **variables: str) 
 
 
 def attributes_of(batch: xai.ImageBatch) -> list[Any]:
-    """Return all attributes of the images of a batch."""
     names = (
         "request", "position", "index", "status", "model", "prompt", "caption", "cell", "cost_usd",
         "media_type", "size", "created", "replayed", "error", "sha256", "id", "notes", "chosen",
@@ -130,12 +129,14 @@ def test_a_pickle_has_each_original_once(session: Session, server: Served) -> No
 def test_a_pickle_refers_only_to_the_functions_that_open_it(
     session: Session, quick: Served
 ) -> None:
-    pickled = pickle.dumps(session.generate("a red fox"), 3)
+    job = session.generate("an owl", batch=True)
+    pickled = pickle.dumps([session.generate("a red fox"), job], 3)
     named = {arg for code, arg, _ in pickletools.genops(pickled) if code.name == "GLOBAL"}
     assert named == {
         "xai_notebook.pictures.results open_batch",
         "xai_notebook.pictures.results open_image",
         "xai_notebook.generation.current CurrentSession",
+        "xai_notebook.generation.jobs.job open_job",
         "builtins bytes",
     }
 
@@ -151,17 +152,14 @@ def test_the_first_format_can_be_read() -> None:
     assert batch[1].error == "The image was withheld by moderation. Change the prompt."
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "xai_notebook.generation.current\nCurrentSession",
-        "xai_notebook.generation.jobs\nopen_job",
-        "xai_notebook.pictures.results\nopen_batch",
-        "xai_notebook.pictures.results\nopen_image",
-    ],
-)
-def test_functions_named_in_pickles_stay_where_they_are(name: str) -> None:
-    assert pickle.loads(f"c{name}\n.".encode()).__name__ == name.rpartition("\n")[2]
+def test_functions_named_in_pickles_stay_where_they_are() -> None:
+    for module, name in (
+        ("xai_notebook.generation.current", "CurrentSession"),
+        ("xai_notebook.generation.jobs", "open_job"),
+        ("xai_notebook.pictures.results", "open_batch"),
+        ("xai_notebook.pictures.results", "open_image"),
+    ):
+        assert pickle.loads(f"c{module}\n{name}\n.".encode()).__name__ == name
 
 
 def test_a_later_format_is_refused() -> None:
@@ -178,14 +176,14 @@ def test_a_pickle_has_the_originals_of_a_bundle(
     session: Session, quick: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    made = session.generate("a red fox")
+    original = session.generate("a red fox")
     bundle = session.history.pack("story.xai")
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "second"))
     batch = session.generate("a red fox", replay=True)
     pickled = pickle.dumps(batch)
     bundle.unlink()
     opened = pickle.loads(pickled)
-    assert (opened[0].data, opened[0].bundle) == (made[0].data, "story.xai")
+    assert (opened[0].data, opened[0].bundle) == (original[0].data, "story.xai")
 
 
 def test_an_image_without_its_original_is_missing(session: Session, quick: Served) -> None:
@@ -204,8 +202,6 @@ def test_an_image_without_its_original_is_missing(session: Session, quick: Serve
 
 
 def test_copies_are_the_same_object(session: Session, quick: Served) -> None:
-    """No file is read."""
-
     @dataclasses.dataclass
     class Story:
         pages: xai.ImageBatch
@@ -442,8 +438,8 @@ def test_worker_processes_exchange_batches_and_errors(work: str, tmp_path: Path)
 def test_the_store_magic_in_two_kernels(tmp_path: Path) -> None:
     folder, shared = tmp_path / "work", {"IPYTHONDIR": str(tmp_path / "ipython")}
     with start_kernel(folder, XAI_NOTEBOOK_BACKEND="local", **shared) as kernel:
-        made = kernel.run("%load_ext xai_notebook\n%xai_image --as batch a red fox")
-        assert made.error is None
+        outcome = kernel.run("%load_ext xai_notebook\n%xai_image --as batch a red fox")
+        assert outcome.error is None
         assert kernel.run("%store batch").error is None
     with start_kernel(folder, XAI_NOTEBOOK_HOME=str(tmp_path / "other"), **shared) as kernel:
         opened = kernel.run("%store -r batch\nprint(batch[0].prompt, batch[0].media_type)\nbatch")
@@ -451,7 +447,7 @@ def test_the_store_magic_in_two_kernels(tmp_path: Path) -> None:
     assert opened.html
 
 
-# Errors and the rest that users hold
+# Errors, tables and replies
 
 
 def test_errors_are_restored() -> None:
@@ -482,19 +478,18 @@ def test_an_interrupt_with_a_short_traceback_is_restored() -> None:
 
 def test_tables_can_be_pickled(session: Session, server: Served, tmp_path: Path) -> None:
     batch = session.generate("a red fox")
-    held = [
+    values = [
         session.generate("an owl", dry_run=True),
         session.history.costs(),
         session.jobs(),
         xai.read_metadata(batch[0].export(tmp_path)),
     ]
-    for value in held:
+    for value in values:
         assert repr(pickle.loads(pickle.dumps(value))) == repr(value)
         assert repr(copy.deepcopy(value)) == repr(value)
 
 
 def test_replies_of_the_client_are_restored_without_the_key(server: Served) -> None:
-
     async def ask() -> None:
         async with AsyncClient(KEY, api_host=server.address) as client:
             replies = await client.image.sample_batch(

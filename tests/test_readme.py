@@ -19,7 +19,6 @@ def test_the_readme_has_at_most_130_lines() -> None:
 
 
 def test_the_first_cells_work_as_printed(tmp_path: Path) -> None:
-    """One after the other, in a new shell."""
     cells = re.findall(r"```ipython\n(.*?)```", README, flags=re.DOTALL)
     assert cells[0] == "%load_ext xai_notebook\n"
     code = "\n".join(f"get_ipython().run_cell({cell!r}).raise_error()" for cell in cells)

@@ -1,8 +1,6 @@
-"""Frameworks that rerun code and services that many ask: each distinct request is ordered once.
+"""Streamlit, FastAPI, dask and marimo order each distinct request once; tables of other libraries.
 
-And libraries whose rows can be prompts.
-
-What is not installed is skipped: these frameworks are no requirement of the tests.
+Tests of packages that are not installed are skipped; `.ci/services` installs all of them.
 """
 
 from __future__ import annotations
@@ -133,7 +131,6 @@ if __name__ == "__main__":
 
 
 def run(*command: str, folder: Path) -> str:
-    """Run Python and return what it printed."""
     done = subprocess.run(
         [sys.executable, *command],
         cwd=folder, capture_output=True, text=True, timeout=250, check=False,
@@ -147,7 +144,7 @@ def needs(name: str) -> pytest.MarkDecorator:
 
 
 @needs("streamlit")
-def test_a_streamlit_app_that_reruns_at_every_click(orders: Press, tmp_path: Path) -> None:
+def test_reruns_of_a_streamlit_app_order_nothing_twice(orders: Press, tmp_path: Path) -> None:
     """Three visitors rerun the app twice each, with default settings."""
     visits = json.loads(run("-c", STREAMLIT, folder=tmp_path).splitlines()[-1])
     assert len(visits) == 3
@@ -159,8 +156,9 @@ def test_a_streamlit_app_that_reruns_at_every_click(orders: Press, tmp_path: Pat
 
 
 @needs("fastapi")
-def test_a_service_that_is_asked_by_many(orders: Press, tmp_path: Path) -> None:
-    """24 requests at once, in tasks and in threads, for two pictures."""
+def test_concurrent_requests_of_a_fastapi_service_order_nothing_twice(
+    orders: Press, tmp_path: Path
+) -> None:
     pytest.importorskip("httpx")
     replies = json.loads(run("-c", FASTAPI, folder=tmp_path))
     assert len(replies) == 24
@@ -169,8 +167,8 @@ def test_a_service_that_is_asked_by_many(orders: Press, tmp_path: Path) -> None:
 
 
 @needs("dask")
-def test_batches_in_tasks_of_dask(orders: Press, tmp_path: Path) -> None:
-    """In threads and processes, made in one task and used in another, with stable tokens."""
+def test_tasks_of_dask_exchange_batches(orders: Press, tmp_path: Path) -> None:
+    """Batches are made in one task and used in another, in threads and in processes."""
     (tmp_path / "tasks.py").write_text(DASK)
     found = json.loads(run("tasks.py", folder=tmp_path))
     assert [prompt for prompt, _ in found] == ["a fox", "an owl"] * 2
@@ -179,8 +177,8 @@ def test_batches_in_tasks_of_dask(orders: Press, tmp_path: Path) -> None:
 
 
 @needs("marimo")
-def test_a_marimo_notebook(orders: Press, tmp_path: Path) -> None:
-    """In marimo by default; as a script with `reuse=True`."""
+def test_marimo_reuses_pictures(orders: Press, tmp_path: Path) -> None:
+    """By default in marimo; with `reuse=True` when the notebook runs as a script."""
     file = tmp_path / "app.py"
     pages = []
     for number in range(2):
@@ -190,16 +188,16 @@ def test_a_marimo_notebook(orders: Press, tmp_path: Path) -> None:
         pages.append(page.read_text())
     assert orders.orders == [1, 1]
     file.write_text(MARIMO.format(", reuse=True", ", reuse=True"))
-    seen = [line.split()[1] for line in run(str(file), folder=tmp_path).splitlines()]
-    assert len({*seen}) == 2
-    assert all(digest in page for digest in seen for page in pages)
+    digests = [line.split()[1] for line in run(str(file), folder=tmp_path).splitlines()]
+    assert len({*digests}) == 2
+    assert all(digest in page for digest in digests for page in pages)
     assert orders.orders == [1, 1]
 
 
 @needs("datasets")
 @pytest.mark.parametrize("kind", ["dataset", "column", "stream", "split", "formatted"])
 def test_a_data_set_is_a_table(kind: str) -> None:
-    """Its column `prompt`, in any case; a stream is read lazily."""
+    """Its column `prompt`, in any case, is read; a stream is read lazily."""
     import datasets
 
     rows = {"id": [1, 2, 3], "Prompt": ["a fox", None, "an owl"]}
@@ -219,7 +217,7 @@ def test_a_data_set_is_a_table(kind: str) -> None:
 
 @needs("sqlalchemy")
 def test_rows_of_sqlalchemy_are_records() -> None:
-    """By the name of the column, or the only column."""
+    """The column `prompt` is read, or the only column."""
     from sqlalchemy import create_engine, text
 
     with create_engine("sqlite://").connect() as base:

@@ -23,10 +23,12 @@ import pytest
 import requests
 from axe_playwright_python.sync_playwright import Axe
 
+from harness import until
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page, ViewportSize
+    from playwright.sync_api import Browser, Locator, Page, ViewportSize
 
     from harness import Shoot
 
@@ -44,6 +46,28 @@ FLAGS = [
 LABEXTENSION = Path(__file__).parents[2] / "xai_notebook" / "notebook" / "static" / "lab"
 STARTED = re.compile(r"http://127\.0\.0\.1:(\d+)/")
 # The "idle" indicator comes too early: commands silently do nothing then.
+CONTRAST = """node => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const luminance = (...colors) => {  // of the last color, blended over those before it
+    for (const color of colors) { canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); }
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map(v => v / 255)
+      .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+      .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  };
+  const backgrounds = [];
+  let opacity = 1;
+  for (let n = node; n; n = n.parentElement) {
+    backgrounds.unshift(getComputedStyle(n).backgroundColor);
+    opacity *= Number(getComputedStyle(n).opacity);
+  }
+  const back = luminance("white", ...backgrounds);
+  canvas.globalAlpha = opacity;
+  const front = luminance(getComputedStyle(node).color);
+  const [a, b] = [front, back].sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05);
+}"""
+"""Return the contrast of a text with its background; the background is painted first."""
+LOADED = "image => image.complete && image.naturalWidth > 0"
 READY = """async () => {
   const app = window.jupyterapp;
   const widget = app.shell.currentWidget;
@@ -131,18 +155,42 @@ class Lab:
         self.show(page, name)
         self.wait_for_kernel(page)
 
+    @staticmethod
+    def is_loaded(page: Page) -> bool:
+        """Tell whether the page shows JupyterLab."""
+        return bool(page.evaluate("() => Boolean(window.jupyterapp)"))
+
+    @staticmethod
+    def close(page: Page) -> None:
+        """Close all notebooks with their kernels."""
+        page.evaluate(CLOSE)
+
     def wait_for_kernel(self, page: Page) -> None:
         """Wait until the kernel of the open notebook is ready."""
         page.wait_for_function(READY, timeout=60_000)
 
     def show(self, page: Page, name: str) -> None:
         """Show only this notebook in JupyterLab; load JupyterLab first if necessary."""
-        if page.evaluate("() => Boolean(window.jupyterapp)"):
-            page.evaluate(CLOSE)
+        if self.is_loaded(page):
+            self.close(page)
             page.evaluate(OPEN, name)
         else:
             page.goto(self.url(f"lab/tree/{name}?reset"))
         page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+
+    def run(self, page: Page, name: str, *cells: str) -> None:
+        """Write a notebook, open it in JupyterLab and run every cell, which must succeed."""
+        self.open(page, self.add(name, *cells).name)
+        assert self.run_all(page)
+
+    def show_foreign(self, page: Page, name: str, notebook: Any) -> None:
+        """Show a notebook as from another person: unsigned, and with an unknown kernel."""
+        notebook.metadata["kernelspec"] = {"name": "no-such-kernel", "display_name": "None"}
+        notebook.metadata["language_info"] = {"name": "no-such-language"}
+        nbformat.write(notebook, self.folder / name)
+        self.show(page, name)
+        page.locator(".jp-Dialog button", has_text="No Kernel").click()
+        page.locator(".jp-Dialog").wait_for(state="detached")
 
     def run_all(self, page: Page) -> bool:
         """Run every cell; False if one of them failed."""
@@ -161,11 +209,28 @@ class Lab:
         )
 
     @staticmethod
+    def hide_sidebar(page: Page) -> None:
+        """Hide the file browser, which is 300 pixels wide."""
+        if page.locator("#jp-left-stack").is_visible():
+            page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
+
+    @staticmethod
+    def contrast(node: Locator) -> float:
+        """Return the contrast of a text with its background, from 1 to 21."""
+        return float(node.evaluate(CONTRAST))
+
+    @staticmethod
+    def wait_for_picture(image: Locator) -> None:
+        """Wait until a picture is loaded."""
+        image.wait_for()
+        until(lambda: image.evaluate(LOADED))
+
+    @staticmethod
     def violations(page: Page, part: str) -> list[Any]:
         """Return the violations of WCAG 2.1 AA that axe-core finds in a part of the page."""
         options = {"runOnly": {"type": "tag", "values": WCAG}, "resultTypes": ["violations"]}
-        found = Axe().run(page, context=part, options=options).response["violations"]
-        return [(each["id"], [node["html"] for node in each["nodes"]]) for each in found]
+        violations = Axe().run(page, context=part, options=options).response["violations"]
+        return [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in violations]
 
     def save(self, page: Page, name: str) -> Any:
         """Save the open notebook and return what is on disk."""
@@ -220,15 +285,14 @@ def lab(server: Lab, window: Page, tmp_path_factory: pytest.TempPathFactory) -> 
     """The server with an empty folder and a library of this module."""
     server.use(tmp_path_factory.mktemp("library"))
     yield server
-    if window.evaluate("() => Boolean(window.jupyterapp)"):
-        window.evaluate(CLOSE)
+    if server.is_loaded(window):
+        server.close(window)
         window.evaluate(LEAVE)
     server.clear()
 
 
 @pytest.fixture(scope="module")
 def page(window: Page) -> Page:
-    """The shared page, 1280 pixels wide."""
     window.set_viewport_size(SIZE)
     return window
 
@@ -281,17 +345,6 @@ def _port(server: subprocess.Popen[bytes], log: Path) -> int:
             return int(found[1])
         time.sleep(0.1)
     raise AssertionError(f"no Jupyter server: {log.read_text(errors='replace')[-2000:]}")
-
-
-def outputs(notebook: Any, mime: str) -> list[str]:
-    """Return every output of one MIME type in a notebook, in order."""
-    found = []
-    for cell in notebook.cells:
-        for output in cell.get("outputs", ()):
-            value = output.get("data", {}).get(mime)
-            if value is not None:
-                found.append(value if isinstance(value, str) else json.dumps(value))
-    return found
 
 
 @pytest.fixture

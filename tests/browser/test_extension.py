@@ -30,21 +30,6 @@ THEMES = ("JupyterLab Light", "JupyterLab Dark")
 SPANS = """content => [...content.querySelectorAll("span")]
   .filter(span => !span.querySelector("span"))
   .map(span => [span.textContent, span.className, getComputedStyle(span).color])"""
-CONTRAST = """node => {
-  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  const luminance = (...colors) => {  // of the last color, blended over those before it
-    for (const color of colors) { canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); }
-    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map(v => v / 255)
-      .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-      .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  };
-  const backgrounds = [];
-  for (let n = node; n; n = n.parentElement)
-    backgrounds.unshift(getComputedStyle(n).backgroundColor);
-  const back = luminance("white", ...backgrounds), front = luminance(getComputedStyle(node).color);
-  const [a, b] = [front, back].sort((x, y) => y - x);
-  return (a + 0.05) / (b + 0.05);
-}"""
 SOURCES = """() => [...jupyterapp.shell.currentWidget.content.widgets]
   .map(({ model }) => model.sharedModel.getSource())"""
 SET_SECOND = """text => jupyterapp.shell.currentWidget.content.widgets[1]
@@ -55,23 +40,24 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def editor(page: Page, number: int) -> Locator:
-    """Return the editor of a code cell."""
     return page.locator(".jp-CodeCell").nth(number).locator(".cm-content")
 
 
 def source(page: Page, number: int) -> str:
-    """Return the text of a cell."""
     return str(page.evaluate(SOURCES)[number])
 
 
 def language(page: Page, number: int) -> str | None:
-    """Return the language of an editor."""
     return editor(page, number).get_attribute("data-language")
 
 
 def wait_for_language(page: Page, number: int, name: str) -> None:
-    """Wait until an editor has loaded its language."""
     until(lambda: language(page, number) == name, 30)
+
+
+def go_to_end(page: Page, number: int) -> None:
+    editor(page, number).click()
+    page.keyboard.press("Control+End")
 
 
 def set_auto_closing(page: Page, *, enabled: bool) -> None:
@@ -87,8 +73,7 @@ def set_auto_closing(page: Page, *, enabled: bool) -> None:
 def test_a_prompt_cell_is_highlighted_as_a_prompt_not_as_python(
     lab: Any, page: Page, shoot: Shoot
 ) -> None:
-    name = lab.add("text.ipynb", PROMPT, CODE, LINES).name
-    lab.open(page, name)
+    lab.open(page, lab.add("text.ipynb", PROMPT, CODE, LINES).name)
     wait_for_language(page, 0, "xai-prompt")
     wait_for_language(page, 1, "python")
     for theme in THEMES:
@@ -105,13 +90,12 @@ def test_a_prompt_cell_is_highlighted_as_a_prompt_not_as_python(
         ]
         assert len({color for _, _, color in spans}) == 4
         for span in page.locator(".cm-content [class^=xai-]").all():
-            assert span.evaluate(CONTRAST) >= 4.5, (theme, span.text_content())
+            assert lab.contrast(span) >= 4.5, (theme, span.text_content())
     lab.set_theme(page, THEMES[0])
 
 
 def test_a_line_magic_is_highlighted_as_a_prompt_not_as_python(lab: Any, page: Page) -> None:
-    name = lab.add("lines.ipynb", LINES, "x").name
-    lab.open(page, name)
+    lab.open(page, lab.add("lines.ipynb", LINES, "x").name)
     wait_for_language(page, 0, "python")
     lines = editor(page, 0).locator(".cm-line")
     magic_line = lines.nth(1).evaluate(SPANS)
@@ -131,8 +115,7 @@ def test_a_line_magic_is_highlighted_as_a_prompt_not_as_python(lab: Any, page: P
 
 
 def test_quotes_and_brackets_are_not_closed_in_prompts(lab: Any, page: Page) -> None:
-    name = lab.add("quotes.ipynb", "%%xai_image", "%%time", "x = 1").name
-    lab.open(page, name)
+    lab.open(page, lab.add("quotes.ipynb", "%%xai_image", "%%time", "x = 1").name)
     wait_for_language(page, 0, "xai-prompt")
     set_auto_closing(page, enabled=True)
     try:
@@ -141,12 +124,10 @@ def test_quotes_and_brackets_are_not_closed_in_prompts(lab: Any, page: Page) -> 
             (0, "\n  a cat's \"(dream", "%%xai_image\n  a cat's \"(dream"),
             (1, "\n%xai_image a cat's (dream", "%%time\n%xai_image a cat's (dream"),
         ):
-            editor(page, number).click()
-            page.keyboard.press("Control+End")
+            go_to_end(page, number)
             page.keyboard.type(typed)
             assert source(page, number) == got
-        editor(page, 0).click()
-        page.keyboard.press("Control+End")
+        go_to_end(page, 0)
         page.keyboard.press("Backspace")
         page.keyboard.press("Enter")  # keeps the previous line's indentation
         page.keyboard.type("second")
@@ -157,8 +138,7 @@ def test_quotes_and_brackets_are_not_closed_in_prompts(lab: Any, page: Page) -> 
 
 def test_the_magic_switches_the_language(lab: Any, page: Page) -> None:
     """Undo reverts typed text, not language changes."""
-    name = lab.add("switch.ipynb", "a = 1", "b = 2").name
-    lab.open(page, name)
+    lab.open(page, lab.add("switch.ipynb", "a = 1", "b = 2").name)
     wait_for_language(page, 0, "python")
     content = editor(page, 0)
     content.click()
@@ -192,16 +172,15 @@ def test_the_magic_switches_the_language(lab: Any, page: Page) -> None:
 
 
 def test_tab_completes_options_of_a_prompt_cell(lab: Any, page: Page) -> None:
-    lab.open(page, lab.add("tab.ipynb", "%load_ext xai_notebook", "").name)
-    assert lab.run_all(page)
+    lab.run(page, "tab.ipynb", "%load_ext xai_notebook", "")
     editor(page, 1).click()
     page.keyboard.type("%%xai_image --as")
     assert language(page, 1) == "xai-prompt"
     page.keyboard.press("Tab")
     items = page.locator(".jp-Completer-item")
     items.first.wait_for()
-    found = [item.get_attribute("data-value") or "" for item in items.all()]
-    assert [value.strip() for value in found] == ["--as", "--aspect-ratio"]
+    values = [item.get_attribute("data-value") or "" for item in items.all()]
+    assert [value.strip() for value in values] == ["--as", "--aspect-ratio"]
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     until(lambda: source(page, 1) == "%%xai_image --aspect-ratio")
@@ -209,11 +188,9 @@ def test_tab_completes_options_of_a_prompt_cell(lab: Any, page: Page) -> None:
 
 def test_ten_thousand_lines_can_be_edited(lab: Any, page: Page) -> None:
     lines = [f"a cat's dream number {number} in {{{{ light }}}}" for number in range(10_000)]
-    name = lab.add("long.ipynb", "\n".join(["%%xai_image --each", *lines])).name
-    lab.open(page, name)
+    lab.open(page, lab.add("long.ipynb", "\n".join(["%%xai_image --each", *lines])).name)
     wait_for_language(page, 0, "xai-prompt")
-    editor(page, 0).click()
-    page.keyboard.press("Control+End")
+    go_to_end(page, 0)
     page.keyboard.type(" it's")
     assert source(page, 0).endswith("9999 in {{ light }} it's")
     last = editor(page, 0).locator(".cm-line").last
@@ -222,8 +199,7 @@ def test_ten_thousand_lines_can_be_edited(lab: Any, page: Page) -> None:
 
 
 def test_search_matches_are_readable(lab: Any, page: Page) -> None:
-    name = lab.add("search.ipynb", LINES).name
-    lab.open(page, name)
+    lab.open(page, lab.add("search.ipynb", LINES).name)
     wait_for_language(page, 0, "python")
     editor(page, 0).click()
     page.keyboard.press("Control+f")
@@ -231,7 +207,7 @@ def test_search_matches_are_readable(lab: Any, page: Page) -> None:
     match = editor(page, 0).locator(".cm-searching")
     match.first.wait_for(timeout=30_000)
     inside = match.first.locator("span").first
-    assert inside.evaluate(CONTRAST) >= 4.5
+    assert lab.contrast(inside) >= 4.5
     page.keyboard.press("Escape")
 
 

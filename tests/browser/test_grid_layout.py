@@ -50,21 +50,20 @@ MEASURE = """() => {
 
 @pytest.fixture(scope="module")
 def blank(browser: Browser) -> Iterator[Page]:
-    """An empty page."""
     page = browser.new_page()
     yield page
     page.close()
 
 
-def grid(count: int, size: tuple[int, int]) -> str:
-    """Return the HTML grid of `count` pictures of one size."""
+def picture(size: tuple[int, int]) -> Picture:
     buffer = io.BytesIO()
     Image.new("RGB", size, "teal").save(buffer, "JPEG")
-    picture = Picture(
-        request=ImageRequest(PROMPT, "m", n=count), model="m", size=size,
-        media_type="image/jpeg", cached=buffer.getvalue(),
-    )  # fmt: skip
-    return to_html(ImageBatch(GeneratedImage(picture, index=i) for i in range(count)))
+    request = ImageRequest(PROMPT, "m")
+    return Picture(request=request, model="m", size=size, cached=buffer.getvalue())
+
+
+def grid(count: int, size: tuple[int, int]) -> str:
+    return to_html(ImageBatch(GeneratedImage(picture(size), index=i) for i in range(count)))
 
 
 def measure(page: Page, html: str, width: int, height: int) -> Any:
@@ -124,15 +123,8 @@ def test_sanitized_html_has_the_same_layout(blank: Page, lab: Any, page: Page) -
 
 
 def test_a_matrix_scrolls_inside_the_page(blank: Page) -> None:
-    buffer = io.BytesIO()
-    Image.new("RGB", (640, 640), "teal").save(buffer, "JPEG")
-    batch = ImageBatch(
-        GeneratedImage(
-            Picture(request=ImageRequest(PROMPT, "m"), size=(640, 640), cached=buffer.getvalue()),
-            chosen=axis_values,
-        )
-        for axis_values in product(("lighthouse", "b", "c", "d", "e"), ("dawn", "noon", "night"))
-    )
+    axes = product(("lighthouse", "b", "c", "d", "e"), ("dawn", "noon", "night"))
+    batch = ImageBatch(GeneratedImage(picture((640, 640)), chosen=values) for values in axes)
     for width in (420, 700, 1600):
         measured = measure(blank, to_html(batch), width, 900)
         assert measured["overflow"] <= 0
@@ -147,10 +139,8 @@ def test_a_matrix_scrolls_inside_the_page(blank: Page) -> None:
 def test_the_first_picture_and_its_caption_are_visible_without_scrolling(
     page: Page, lab: Any
 ) -> None:
-    lab.add("first.ipynb", "%load_ext xai_notebook", "%%xai_image\na red fox in fresh snow")
     page.set_viewport_size({"width": 1366, "height": 768})
-    lab.open(page, "first.ipynb")
-    assert lab.run_all(page)
+    lab.run(page, "first.ipynb", "%load_ext xai_notebook", "%%xai_image\na red fox in fresh snow")
     page.locator("figure img").wait_for()
     page.wait_for_function(LOADED)
     bottoms = "nodes => nodes.map(node => node.getBoundingClientRect().bottom)"

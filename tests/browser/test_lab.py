@@ -29,51 +29,25 @@ HOSTILE = (
     "\"double\" 'single' &amp; 🦊❄️ שועל אדום $x^2$ $$y$$ \\(z\\) [link](javascript:alert) **b**"
 )
 LONG = "word " * 999 + "end $x$"
+RESTART = "async () => await jupyterapp.shell.currentWidget.sessionContext.restartKernel()"
+RUN_CELL = """async number => {
+  const notebook = jupyterapp.shell.currentWidget.content;
+  notebook.deselectAll();
+  notebook.activeCellIndex = number;
+  await jupyterapp.commands.execute("notebook:run-cell");
+}"""
 CONNECT = """\
 import os
 os.environ["XAI_API_HOST"] = "{address}"
 os.environ["XAI_API_KEY"] = "{key}"
 %load_ext xai_notebook"""
-CONTRAST = """node => {
-  const rgb = text => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
-    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  let ground = node, alpha = 1;
-  for (let n = node; n; n = n.parentElement) alpha *= Number(getComputedStyle(n).opacity);
-  while (ground.parentElement && (rgb(getComputedStyle(ground).backgroundColor)[3] ?? 1) === 0)
-    ground = ground.parentElement;
-  const back = rgb(getComputedStyle(ground).backgroundColor).slice(0, 3);
-  const front = rgb(getComputedStyle(node).color).slice(0, 3)
-    .map((v, i) => v * alpha + back[i] * (1 - alpha));
-  const [a, b] = [light(front), light(back)].sort((x, y) => y - x);
-  return (a + 0.05) / (b + 0.05);
-}"""
-
 pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
 def served() -> Iterator[Served]:
-    """An embedded server that runs in the test's process."""
     with serve() as server:
         yield server
-
-
-def reopen(page: Page, lab: Any, name: str) -> None:
-    """Open a saved notebook untrusted and without a kernel."""
-    notebook = nbformat.read(lab.folder / name, as_version=4)
-    notebook.metadata["kernelspec"] = {"name": "no-such-kernel", "display_name": "None"}
-    notebook.metadata["language_info"] = {"name": "no-such-language"}
-    copy = f"foreign-{name}"  # unsigned: the notebook has changed
-    nbformat.write(notebook, lab.folder / copy)
-    lab.show(page, copy)
-    page.locator(".jp-Dialog button", has_text="No Kernel").click(timeout=60_000)
-    assert page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.session") is None
-    assert not page.evaluate(
-        "() => [...jupyterapp.shell.currentWidget.content.model.cells]"
-        ".some(cell => cell.type === 'code' && cell.trusted)"
-    )
 
 
 def cell_output(page: Page, number: int) -> Locator:
@@ -84,7 +58,6 @@ def cell_output(page: Page, number: int) -> Locator:
 
 
 def check_pictures(output: Locator, count: int) -> None:
-    """Check that pictures with captions and alternative texts are visible."""
     output.locator("figure img").nth(count - 1).wait_for(timeout=30_000)
     images = output.locator("figure img")
     assert images.count() == output.locator("figcaption").count() == count
@@ -110,7 +83,12 @@ def test_the_quickstart_is_shown_live_untrusted_and_exported(
     saved = lab.save(page, name)
     assert sum("<figure" in str(cell.get("outputs")) for cell in saved.cells) >= 3
 
-    reopen(page, lab, name)
+    lab.show_foreign(page, f"foreign-{name}", saved)
+    assert not page.evaluate(
+        "() => jupyterapp.shell.currentWidget.sessionContext.session || "
+        "[...jupyterapp.shell.currentWidget.content.model.cells]"
+        ".some(cell => cell.type === 'code' && cell.trusted)"
+    )
     check_pictures(cell_output(page, 2), 4)
     assert "Rewritten prompt:" in (page.locator("figcaption").first.text_content() or "")
     shoot(page, "quickstart-untrusted")
@@ -153,21 +131,20 @@ def test_hostile_text_is_shown_literally(
     served.faults.up_sampled = False
     served.faults.chat_text = HOSTILE
     served.faults.model_name = HOSTILE
-    name = lab.add(
-        "hostile.ipynb",
+    name = "hostile.ipynb"
+    lab.run(
+        page,
+        name,
         CONNECT.format(address=served.address, key=KEY),
         f"%%xai_image --rewrite\n{HOSTILE}",
         f"%%xai_image\n{LONG}",
         "from IPython.display import Math\nMath('x^2')",
-    ).name
-    lab.open(page, name)
-    assert lab.run_all(page)
+    )
     cell_output(page, 2).locator("figure").wait_for(timeout=30_000)
     wait_for_typesetting(page)
     check_hostile_text_is_literal(page, page.locator(".jp-OutputArea-output:has(figure)"))
     shoot(page, "hostile")
-    lab.save(page, name)
-    reopen(page, lab, name)
+    lab.show_foreign(page, "foreign.ipynb", lab.save(page, name))
     wait_for_typesetting(page)
     check_hostile_text_is_literal(page, page.locator(".jp-OutputArea-output:has(figure)"))
 
@@ -188,7 +165,7 @@ def test_both_themes_have_enough_contrast(lab: Any, page: Page, shoot: Shoot) ->
         shoot(page, f"notebook-{theme[11:]}")
         for node in outputs.locator("figcaption div, figure > div, summary, bdi").all():
             if node.is_visible():
-                assert node.evaluate(CONTRAST) >= 4.5, (theme, node.text_content())
+                assert lab.contrast(node) >= 4.5, (theme, node.text_content())
     lab.set_theme(page, "JupyterLab Light")
 
 
@@ -208,28 +185,21 @@ def test_the_stop_button_interrupts(lab: Any, page: Page, served: Served) -> Non
         page.locator("[data-command='notebook:interrupt-kernel']")
     ).first.click()
     until(lambda: call.cancelled, 20)  # long before the 60 s it would have taken
-    output = cell_output(page, 1)
-    output.get_by_text("what had arrived is in the library").wait_for(timeout=30_000)
+    cell_output(page, 1).get_by_text("what had arrived is in the library").wait_for(timeout=30_000)
     page.get_by_text("Making an image").wait_for(state="detached", timeout=30_000)
-    page.evaluate(
-        "async () => { const n = jupyterapp.shell.currentWidget.content; n.activeCellIndex = 2;"
-        " await jupyterapp.commands.execute('notebook:run-cell'); }"
-    )
+    page.evaluate(RUN_CELL, 2)
     check_pictures(cell_output(page, 2), 1)
-
-
-RESTART = "async () => await jupyterapp.shell.currentWidget.sessionContext.restartKernel()"
 
 
 def test_run_all_replays_what_the_notebook_showed_last(lab: Any, page: Page) -> None:
     """A cell run again by hand gets new pictures."""
     with press() as orders:
-        ask = "print([image.sha256[:12] for image in xai.generate('a fox')])"
-        loop = "for _ in range(2): " + ask
+        request = "print([image.sha256[:12] for image in xai.generate('a fox')])"
+        loop = "for _ in range(2): " + request
         name = lab.add(
             "replay.ipynb",
             CONNECT.format(address=orders.host, key=KEY) + "\nimport xai_notebook as xai",
-            *(ask, ask, loop, "%xai_image --as four a fox", "print(four[0].sha256[:12])"),
+            *(request, request, loop, "%xai_image --as four a fox", "print(four[0].sha256[:12])"),
         ).name
 
         def run_all() -> list[str]:
@@ -249,12 +219,7 @@ def test_run_all_replays_what_the_notebook_showed_last(lab: Any, page: Page) -> 
             assert run_all() == first
         assert len(orders.orders) == 5
         for number in (2, 3):
-            page.evaluate(
-                "async number => { const n = jupyterapp.shell.currentWidget.content;"
-                " n.deselectAll(); n.activeCellIndex = number;"
-                " await jupyterapp.commands.execute('notebook:run-cell'); }",
-                number,
-            )
+            page.evaluate(RUN_CELL, number)
         again = shown()
         assert len(orders.orders) == 8
         assert [old == new for old, new in zip(first, again, strict=True)] == [

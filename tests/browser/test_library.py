@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import many_pictures
-from harness import until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -17,16 +16,13 @@ if TYPE_CHECKING:
 
 COUNT = 2000
 NOTEBOOK = "%load_ext xai_notebook\nimport xai_notebook as xai\ngallery = xai.library()"
-LOADED = "image => image.complete && image.naturalWidth > 0"
 
 
 @pytest.fixture(scope="module")
 def library_page(lab: Any, page: Page) -> Page:
     """A page with a notebook that shows a library of 2,000 pictures."""
     many_pictures.fill(lab.home, COUNT)
-    lab.add("library.ipynb", NOTEBOOK)
-    lab.open(page, "library.ipynb")
-    assert lab.run_all(page)
+    lab.run(page, "library.ipynb", NOTEBOOK)
     page.locator(".xai-tile img:visible").first.wait_for()
     return page
 
@@ -41,7 +37,6 @@ def errors(library_page: Page) -> Any:
 
 
 def run_in_kernel(page: Page, code: str) -> str:
-    """Run code in the notebook's kernel and return what it prints."""
     script = """async code => {
         const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
         const future = kernel.requestExecute({code, store_history: false});
@@ -54,22 +49,22 @@ def run_in_kernel(page: Page, code: str) -> str:
 
 
 def search(page: Page, words: str, count: str) -> None:
-    """Search for words and wait until the count shows `count` pictures."""
     page.get_by_label("Search", exact=True).fill(words)
+    wait_for_count(page, count)
+
+
+def wait_for_count(page: Page, count: str) -> None:
     page.locator(".xai-library .xai-chip").filter(has_text=re.compile(f"^{count} ")).wait_for()
 
 
-def test_only_visible_tiles_are_in_the_page(library_page: Page, errors: Any) -> None:
+def test_only_visible_tiles_are_in_the_page(library_page: Page, errors: Any, lab: Any) -> None:
     listbox = library_page.get_by_role("listbox", name="Pictures")
-    assert (
-        library_page.locator(".xai-library .xai-chip").inner_text().startswith("2,000 pictures, ")
-    )
+    wait_for_count(library_page, "2,000")
     assert library_page.locator(".xai-tile").count() < 80
     listbox.evaluate("listbox => (listbox.scrollTop = listbox.scrollHeight)")
     last = library_page.get_by_role("option", name=re.compile("in study1;")).first
     last.wait_for()
-    image = last.locator("img")
-    until(lambda: image.evaluate(LOADED))
+    lab.wait_for_picture(last.locator("img"))
     assert last.get_attribute("aria-posinset") == last.get_attribute("aria-setsize") == "2000"
     assert library_page.locator(".xai-tile").count() < 80
 
@@ -98,9 +93,8 @@ def test_the_library_can_be_used_by_keyboard_alone(
     keys.type("noir")
     keys.press("Enter")
     library_page.get_by_text("2 pictures tagged noir.").wait_for()
-    assert run_in_kernel(
-        library_page, "print([(i.starred, i.tags) for i in gallery.selected])"
-    ) == ("[(True, ('noir',)), (True, ('noir',))]")
+    printed = run_in_kernel(library_page, "print([(i.starred, i.tags) for i in gallery.selected])")
+    assert printed == "[(True, ('noir',)), (True, ('noir',))]"
     library_page.get_by_role("button", name="Compare").press("Enter")
     dialog = library_page.get_by_role("dialog", name="Compare")
     dialog.get_by_role("slider").press("ArrowRight")
@@ -115,12 +109,11 @@ def test_the_library_can_be_used_by_keyboard_alone(
     keys.press("Space")
     library_page.get_by_text("1 selected").wait_for()
     keys.press("Delete")
-    library_page.get_by_text(
-        "Moved 1 picture to the trash, which keeps pictures for 30 days."
-    ).wait_for()
-    library_page.locator(".xai-library .xai-chip").filter(has_text="10 pictures").wait_for()
+    message = "Moved 1 picture to the trash, which keeps pictures for 30 days."
+    library_page.get_by_text(message).wait_for()
+    wait_for_count(library_page, "10")
     library_page.get_by_role("button", name="Undo").press("Enter")
-    library_page.locator(".xai-library .xai-chip").filter(has_text="11 pictures").wait_for()
+    wait_for_count(library_page, "11")
     search(library_page, "", "2,000")
 
 
@@ -148,14 +141,14 @@ def test_a_variable_is_never_overwritten(library_page: Page, errors: Any) -> Non
     search(library_page, "", "2,000")
 
 
-def test_arrow_keys_move_through_the_viewer(library_page: Page, errors: Any) -> None:
+def test_arrow_keys_move_through_the_viewer(library_page: Page, errors: Any, lab: Any) -> None:
     search(library_page, "study188", "11")
     library_page.get_by_role("listbox", name="Pictures").focus()
     library_page.keyboard.press("Home")
     library_page.keyboard.press("Enter")
     dialog = library_page.get_by_role("dialog", name=re.compile(r"Picture \d+ of 11"))
     dialog.locator(".xai-prompt").filter(has_text="in study1889").wait_for()
-    until(lambda: dialog.locator(".xai-plane img").evaluate(LOADED))
+    lab.wait_for_picture(dialog.locator(".xai-plane img"))
     library_page.keyboard.press("ArrowRight")
     dialog.locator(".xai-prompt").filter(has_text="in study1888").wait_for()
     assert "%%xai_image" in dialog.locator("pre").inner_text()
@@ -169,8 +162,7 @@ def test_the_library_meets_wcag_aa(
     library_page: Page, lab: Any, errors: Any, theme: str, shoot: Shoot
 ) -> None:
     lab.set_theme(library_page, theme)
-    if library_page.locator("#jp-left-stack").is_visible():  # the file browser takes 300 pixels
-        library_page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
+    lab.hide_sidebar(library_page)
     for width in (1600, 1280, 360):
         library_page.set_viewport_size({"width": width, "height": 1000})
         assert lab.violations(library_page, ".xai-library") == []

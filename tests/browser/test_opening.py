@@ -46,25 +46,24 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture
 def fresh(lab: Any, page: Page) -> Iterator[Page]:
-    """A reloaded JupyterLab; tests may change its clock."""
-    page.goto(lab.url("lab?reset"))
-    page.wait_for_function("() => window.jupyterapp?.commands.hasCommand('xai-notebook:panel')")
-    # Before the layout is restored, JupyterLab resets the current widget.
-    page.evaluate("() => jupyterapp.restored")
+    """JupyterLab without open notebooks, in an empty folder."""
+    if not lab.is_loaded(page):
+        page.goto(lab.url("lab?reset"))
+        page.wait_for_function("() => window.jupyterapp?.commands.hasCommand('xai-notebook:panel')")
+        # Before the layout is restored, JupyterLab resets the current widget.
+        page.evaluate("() => jupyterapp.restored")
     yield page
     page.evaluate("() => localStorage.removeItem('xai-notebook:run')")
-    page.goto("about:blank")  # the next test loads JupyterLab with an unmodified clock
+    lab.close(page)
     lab.clear()
 
 
 def open_runs_cells(lab: Any, page: Page, name: str) -> bool:
-    """Open a notebook; return whether that runs any cell."""
     lab.open(page, name)
     return bool(page.evaluate(EXECUTION_COUNT) > 1)
 
 
 def change(lab: Any, name: str, edit: Callable[[Any], object]) -> None:
-    """Edit a notebook on disk."""
     notebook = nbformat.read(lab.folder / name, as_version=4)
     edit(notebook)
     nbformat.write(notebook, lab.folder / name)
@@ -96,15 +95,7 @@ def test_the_new_notebook_runs_once(lab: Any, fresh: Page, shoot: Shoot) -> None
         lambda notebook: notebook.cells[0].update(id="another"),
         lambda notebook: notebook.cells[0].update(cell_type="raw"),
     ],
-    ids=[
-        "source",
-        "appended line",
-        "trailing blank",
-        "second cell",
-        "cell above",
-        "other id",
-        "raw cell",
-    ],
+    ids=["source", "new line", "blank", "second cell", "cell above", "other id", "raw cell"],
 )
 def test_a_changed_notebook_does_not_run(
     lab: Any, fresh: Page, edit: Callable[[Any], object]
@@ -125,6 +116,7 @@ def test_the_permission_to_run_expires_after_a_minute(lab: Any, fresh: Page) -> 
     name = fresh.evaluate(CREATE_NOTEBOOK)
     fresh.evaluate(ADVANCE_CLOCK)
     assert not open_runs_cells(lab, fresh, name)
+    fresh.reload()  # resets the clock
 
 
 def test_the_command_runs_only_its_own_cell(lab: Any, fresh: Page) -> None:
@@ -173,11 +165,12 @@ PAGE_STATE = """() => ({
 
 
 @pytest.fixture(scope="module")
-def hostile(lab: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+def hostile(lab: Any, page: Page, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     """Return a function that writes a hostile notebook and returns its name.
 
     Its outputs imitate our markup, and its widgets are ours with a state that an attacker chose.
     """
+    page.goto("about:blank")  # the notebook is opened by its address
     folder = tmp_path_factory.mktemp("attacker")
     kernel = Kernel(folder)
     try:

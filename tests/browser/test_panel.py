@@ -86,11 +86,19 @@ class Driver:
         words = re.compile(re.escape(prompt), re.IGNORECASE)
         cards = self.root.locator(".xai-group:first-child").filter(has_text=words).locator("li")
         cards.nth(count - 1).wait_for()
-        is_loaded = "image => image.complete && image.naturalWidth > 0"
         for picture in cards.locator("img").all():
             picture.scroll_into_view_if_needed()
-            until(lambda picture=picture: picture.evaluate(is_loaded))  # type: ignore[misc]
+            self.lab.wait_for_picture(picture)
         return cards
+
+    def stored(self, words: str, number: int = 0) -> Any:
+        """Return a picture of the library by words of its prompt, the newest first."""
+        with contextlib.closing(Library.open(self.lab.home)) as library:
+            return library.history(words, number + 1)[number]
+
+    def remove_input(self, name: str = "") -> None:
+        """Remove the first input image with this name."""
+        self.button(f"Remove {name}".strip()).first.click()
 
     def make(self, prompt: str, count: int = 1) -> Locator:
         """Generate, and return the cards."""
@@ -100,7 +108,6 @@ class Driver:
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    """An embedded server that runs in the test's process."""
     with serve() as served:
         served.faults.delay = requested_delay
         yield served
@@ -136,8 +143,7 @@ def test_four_pictures_are_made_and_one_is_saved(panel: Driver) -> None:
     saved.wait_for()
     file = panel.lab.folder / (saved.text_content() or "").removeprefix("Saved as ")
     assert read_metadata(file).prompt == "four lanterns on a river"
-    with contextlib.closing(Library.open(panel.lab.home)) as library:
-        third = library.history("four lanterns", 4)[2]
+    third = panel.stored("four lanterns", 2)
     with Image.open(file) as ours, Image.open(io.BytesIO(third.data)) as original:
         assert ours.size == original.size == (2048, 2048)
         assert ours.tobytes() == original.tobytes()
@@ -157,7 +163,6 @@ def test_the_saved_notebook_is_small_and_has_no_key(panel: Driver) -> None:
 
 @pytest.fixture(scope="module")
 def second_page(panel: Driver) -> Iterator[Page]:
-    """A second page of JupyterLab."""
     page = panel.page.context.new_page()
     yield page
     page.close()
@@ -218,12 +223,8 @@ def test_placeholders_are_shown_above_the_pictures(panel: Driver) -> None:
     boxes.nth(2).wait_for()
     first = panel.root.locator(".xai-groups > :first-child")
     assert first.inner_text() == "a slow 30 cake"
-    box, picture = (
-        boxes.first.bounding_box(),
-        panel.root.locator(".xai-picture").first.bounding_box(),
-    )
-    assert box
-    assert picture
+    picture: Any = panel.root.locator(".xai-picture").first.bounding_box()
+    box: Any = boxes.first.bounding_box()
     assert box["width"] / box["height"] == pytest.approx(16 / 9, rel=0.01)
     assert box["y"] < picture["y"]
     panel.button("Cancel: a slow 30 cake").click()
@@ -276,35 +277,21 @@ def test_a_prompt_is_submitted_as_a_batch_job(panel: Driver) -> None:
     assert not panel.root.locator(".xai-alert").is_visible()
 
 
-def test_edit_this_sends_the_image_and_records_the_parent(panel: Driver) -> None:
+def test_edit_this_sets_the_only_input_image_and_records_the_parent(panel: Driver) -> None:
     panel.make("a plain teapot")
     panel.button("Edit this: image").first.click()
     panel.root.locator(".xai-inputs li img").wait_for()
     assert panel.field("Prompt").evaluate("field => field === document.activeElement")
     panel.make("give it a blue glaze")
-    with contextlib.closing(Library.open(panel.lab.home)) as library:
-        teapot = library.history("plain teapot", 1)[0]
-        glazed = library.history("blue glaze", 1)[0]
-    assert glazed.request.inputs[0].parent == teapot.sha256
+    assert panel.stored("blue glaze").request.inputs[0].parent == panel.stored("teapot").sha256
     assert panel.served.last.image.image_url.startswith("data:image/jpeg;base64,")
-    panel.button("Remove").click()
-
-
-def test_edit_this_replaces_the_input_image(panel: Driver) -> None:
-    panel.make("a brass kettle")
-    panel.button("Edit this: image").first.click()
-    item = panel.root.locator(".xai-inputs li")
-    item.locator("img").wait_for()
-    panel.make("polish the kettle")
-    panel.button("Edit this: image").first.click()
-    assert item.count() == 1
+    panel.button("Edit this: image").first.click()  # replaces the input image
+    assert panel.root.locator(".xai-inputs li").count() == 1
     assert panel.field("Prompt").evaluate("field => field.selectionEnd - field.selectionStart") > 0
     panel.make("add a lid")
     assert not panel.served.last.images
-    with contextlib.closing(Library.open(panel.lab.home)) as library:
-        polished = library.history("polish the kettle", 1)[0]
-        assert library.history("add a lid", 1)[0].request.inputs[0].parent == polished.sha256
-    panel.button("Remove").click()
+    assert panel.stored("add a lid").request.inputs[0].parent == panel.stored("blue glaze").sha256
+    panel.remove_input()
 
 
 def test_input_images_can_be_added_as_references_and_removed(panel: Driver) -> None:
@@ -318,8 +305,8 @@ def test_input_images_can_be_added_as_references_and_removed(panel: Driver) -> N
     until(lambda: item.count() == 2)
     assert item.all_inner_texts() == ["a linen cloth\nRemove", "a clay bowl\nRemove"]
     assert panel.root.get_by_text("What should change?").is_visible()
-    for _ in range(2):
-        panel.button("Remove").first.click()
+    panel.remove_input()
+    panel.remove_input()
     assert item.count() == 0
     assert not panel.root.get_by_text("What should change?").count()
 
@@ -341,8 +328,8 @@ def test_uploaded_files_become_input_images_and_can_be_removed(
     assert "notes" not in (panel.root.locator(".xai-cell").text_content() or "")
     panel.make("a beach of both")
     assert [len(panel.served.last.images), panel.served.last.prompt] == [2, "a beach of both"]
-    panel.button("Remove sea <b>.png").click()
-    panel.button("Remove sand.png").click()
+    panel.remove_input("sea <b>.png")
+    panel.remove_input("sand.png")
     assert not panel.root.locator("b").count()
 
 
@@ -365,26 +352,24 @@ PASTE = (
 
 def test_files_and_cards_can_be_dropped_or_pasted(panel: Driver) -> None:
     panel.make("a windmill")
-    with contextlib.closing(Library.open(panel.lab.home)) as library:
-        data = base64.b64encode(library.history("windmill", 1)[0].data).decode()
+    data = base64.b64encode(panel.stored("windmill").data).decode()
     items = panel.root.locator(".xai-inputs li")
     panel.page.evaluate(DROP, [".xai-panel header", "plain.jpg", "image/jpeg", data])
     items.get_by_text("plain.jpg").wait_for()
-    panel.button("Remove plain.jpg").click()
+    panel.remove_input("plain.jpg")
     panel.page.evaluate(PASTE, [".xai-panel select", "pasted.jpg", "image/jpeg", data])
     items.get_by_text("pasted.jpg").wait_for()
-    panel.button("Remove pasted.jpg").click()
+    panel.remove_input("pasted.jpg")
     panel.root.locator(".xai-card").first.drag_to(panel.root.locator(".xai-drop"))
     items.get_by_text("a windmill").wait_for()
-    panel.button("Remove a windmill").click()
+    panel.remove_input("a windmill")
     assert panel.console == []
 
 
 def test_a_dropped_export_sets_the_form_or_becomes_an_input_image(panel: Driver) -> None:
     panel.field("Aspect ratio").select_option("3:2")
     panel.make("a lighthouse to export")
-    with contextlib.closing(Library.open(panel.lab.home)) as library:
-        picture = library.history("lighthouse to export", 1)[0]
+    picture = panel.stored("lighthouse to export")
     exported = base64.b64encode(embed(picture, picture.data)).decode()
     plain = base64.b64encode(picture.data).decode()
     panel.field("Aspect ratio").select_option("")
@@ -400,8 +385,8 @@ def test_a_dropped_export_sets_the_form_or_becomes_an_input_image(panel: Driver)
     panel.button("Edit the picture instead").click()
     assert panel.field("Prompt").input_value() == "the earlier prompt"
     until(lambda: items.count() == 2)
-    panel.button("Remove plain.jpg").click()
-    panel.button("Remove export.jpg").click()
+    panel.remove_input("plain.jpg")
+    panel.remove_input("export.jpg")
 
 
 def test_the_equivalent_cell_can_be_inserted_and_collapsed(panel: Driver) -> None:
@@ -539,18 +524,14 @@ def test_the_panel_can_be_used_by_keyboard_alone(panel: Driver) -> None:
     prompt, page = panel.field("Prompt"), panel.page
     prompt.fill("a key on a table")
     prompt.focus()
+    name = """() => (document.activeElement.labels?.[0] ?? document.activeElement)
+      .textContent.trim().slice(0, 18)"""
     names = []
     for _ in range(4):
         page.keyboard.press("Tab")
-        names.append(
-            page.evaluate(
-                "(e => e.textContent.trim().slice(0, 18) || e.labels?.[0].textContent)"
-                "(document.activeElement.labels?.[0] ?? document.activeElement)"
-            )
-        )
+        names.append(page.evaluate(name))
     assert names == ["Add images to edit", "Rewrite the prompt", "Model", "Images"]
-    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-    assert outline == "solid"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     cells = "() => jupyterapp.shell.currentWidget.content.widgets.length"
     before = page.evaluate(cells)
     panel.button("Copy the cell").focus()
@@ -669,8 +650,7 @@ def test_the_panel_meets_wcag_aa(panel: Driver, theme: str) -> None:
 
 @pytest.mark.parametrize("width", [360, 768, 1600])
 def test_the_panel_fits_every_width(panel: Driver, width: int) -> None:
-    if panel.page.locator("#jp-left-stack").is_visible():  # the file browser takes 300 pixels
-        panel.page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
+    panel.lab.hide_sidebar(panel.page)
     panel.page.set_viewport_size({"width": width, "height": 1000})
     overflowing = """() => {
       const panel = document.querySelector(".xai-panel");
@@ -708,9 +688,7 @@ def test_notebook_7_and_voila_show_the_panel(panel: Driver, path: str) -> None:
         run_first_cell(panel.lab, page)
     root = page.locator(".xai-panel")
     root.locator(".xai-primary").click()
-    picture = root.locator(".xai-card img[src]")
-    picture.wait_for()
-    until(lambda: picture.evaluate("image => image.naturalWidth > 0"))
+    panel.lab.wait_for_picture(root.locator(".xai-card img[src]"))
     assert root.get_by_text("Local preview").is_visible()
     # Voila shows no cells, so none can be inserted.
     insert = root.get_by_role("button", name="Insert as cell")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import nbformat
 import pytest
 
 from harness import until
@@ -26,27 +25,23 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def pictures(page: Page) -> Locator:
-    """Return the pictures of a page that open in the viewer."""
     return page.locator(".jp-OutputArea-output figure > img.xai-opens")
 
 
 def viewer(page: Page) -> Locator:
-    """Return the viewer, while it is open."""
     return page.locator("dialog.xai-viewer[open]")
 
 
 def title(page: Page) -> str:
-    """Return which picture the viewer shows."""
     return viewer(page).get_by_role("heading", level=2).inner_text()
 
 
 def wait_for_title(page: Page, expected: str) -> None:
-    """Wait until the viewer shows that picture."""
     until(lambda: title(page) == expected, 30)
 
 
-def walk_by_keys(page: Page) -> None:
-    """Open the second of three pictures with Enter, walk to the ends, enlarge, and close."""
+def check_keys(page: Page) -> None:
+    """Open the second of three pictures with Enter, go to the last one, enlarge, and close."""
     pictures(page).nth(1).focus()
     page.keyboard.press("Enter")
     wait_for_title(page, "Picture 2 of 3")
@@ -70,13 +65,12 @@ def walk_by_keys(page: Page) -> None:
 
 def test_pictures_open_in_the_viewer(lab: Any, page: Page, shoot: Shoot) -> None:
     """Images from other code do not open."""
-    lab.open(page, lab.add("open.ipynb", *CELLS).name)
-    assert lab.run_all(page)
+    lab.run(page, "open.ipynb", *CELLS)
     until(lambda: pictures(page).count() == 4, 60)
     page.locator("img[alt=other]").wait_for(state="attached")
     assert "xai-opens" not in (page.locator("img[alt=other]").get_attribute("class") or "")
 
-    walk_by_keys(page)
+    check_keys(page)
     cells = page.evaluate("() => jupyterapp.shell.currentWidget.content.mode")
     assert cells == "command"  # Enter opened the picture and did not edit the cell
     pictures(page).nth(0).click()
@@ -93,21 +87,14 @@ def test_pictures_open_in_the_viewer(lab: Any, page: Page, shoot: Shoot) -> None
 
 
 def test_pictures_open_without_a_kernel(lab: Any, page: Page) -> None:
-    lab.open(page, lab.add("made.ipynb", *CELLS[:2]).name)
-    assert lab.run_all(page)
+    lab.run(page, "made.ipynb", *CELLS[:2])
     until(lambda: pictures(page).count() == 3, 60)
-    notebook = lab.save(page, "made.ipynb")
-    notebook.metadata["kernelspec"] = {"name": "no-such-kernel", "display_name": "None"}
-    notebook.metadata["language_info"] = {"name": "no-such-language"}
-    nbformat.write(notebook, lab.folder / "unsigned.ipynb")
-    lab.show(page, "unsigned.ipynb")
-    page.locator(".jp-Dialog button", has_text="No Kernel").click(timeout=60_000)
-    page.locator(".jp-Dialog").wait_for(state="detached")
+    lab.show_foreign(page, "foreign.ipynb", lab.save(page, "made.ipynb"))
     until(lambda: pictures(page).count() == 3, 60)
-    walk_by_keys(page)
+    check_keys(page)
     tab = page.context.new_page()
     tab.goto(lab.url("notebooks/made.ipynb"))
     tab.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
     until(lambda: pictures(tab).count() == 3, 60)
-    walk_by_keys(tab)
+    check_keys(tab)
     tab.close()

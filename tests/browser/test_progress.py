@@ -43,7 +43,6 @@ def setup_cell(address: str) -> str:
 
 
 def second_cell_html(notebook: Any) -> str:
-    """Return the HTML of the only output of a notebook's second cell."""
     (output,) = notebook.cells[1].outputs
     return "".join(output["data"]["text/html"])
 
@@ -53,12 +52,8 @@ def test_placeholders_become_pictures_in_place(
 ) -> None:
     slow.faults.failures = [grpc.StatusCode.UNAVAILABLE] * 3
     slow.faults.delay = 2.5
-    lab.add(
-        "one.ipynb",
-        setup_cell(slow.address),
-        "%%xai_image -n 4 --aspect-ratio 16:9\na red fox in fresh snow",
-    )
-    lab.open(page, "one.ipynb")
+    cell = "%%xai_image -n 4 --aspect-ratio 16:9\na red fox in fresh snow"
+    lab.open(page, lab.add("one.ipynb", setup_cell(slow.address), cell).name)
     page.evaluate(RUN)
     boxes = page.locator(f"{OUTPUT} .xai-waiting")
     boxes.nth(3).wait_for()
@@ -79,12 +74,8 @@ def test_the_progress_bar_advances_and_is_replaced(
     slow.reset()
     slow.faults.delay = 0.4
     slow.faults.cost_ticks = 7 * 10**8
-    lab.add(
-        "many.ipynb",
-        setup_cell(slow.address),
-        "%xai_image --each prompts --aspect-ratio 1:1",
-    )
-    lab.open(page, "many.ipynb")
+    cell = "%xai_image --each prompts --aspect-ratio 1:1"
+    lab.open(page, lab.add("many.ipynb", setup_cell(slow.address), cell).name)
     page.evaluate(RUN)
     bar = page.locator(PROGRESS_BAR)
     bar.wait_for()
@@ -151,13 +142,8 @@ def test_history_shows_the_magic_of_each_picture(
     slow: Served, lab: Any, page: Page, shoot: Shoot
 ) -> None:
     slow.reset()
-    lab.add(
-        "past.ipynb",
-        f"{setup_cell(slow.address)}\n%xai_image -n 2 a hare at dusk",
-        "%xai_history -n 6",
-    )
-    lab.open(page, "past.ipynb")
-    page.evaluate(RUN)
+    first = f"{setup_cell(slow.address)}\n%xai_image -n 2 a hare at dusk"
+    lab.run(page, "past.ipynb", first, "%xai_history -n 6")
     folded = page.locator(f"{OUTPUT} summary", has_text="Magic that made it")
     folded.first.wait_for()
     folded.first.click()
@@ -171,13 +157,8 @@ def test_a_matrix_is_rendered_in_an_untrusted_notebook(
     slow: Served, lab: Any, page: Page, shoot: Shoot
 ) -> None:
     slow.reset()
-    lab.add(
-        "matrix.ipynb",
-        setup_cell(slow.address),
-        "%%xai_image --matrix aspect_ratio=1:1,16:9,9:16\na {fox|hare|lighthouse|boat|mill}",
-    )
-    lab.open(page, "matrix.ipynb")
-    assert lab.run_all(page)
+    cell = "%%xai_image --matrix aspect_ratio=1:1,16:9,9:16\na {fox|hare|lighthouse|boat|mill}"
+    lab.run(page, "matrix.ipynb", setup_cell(slow.address), cell)
     check_matrix(page)
     shoot(page, "matrix")
     notebook = lab.save(page, "matrix.ipynb")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 import pytest
 
-from harness import KEY, serve, until
+from harness import KEY, serve
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -26,19 +26,23 @@ LEAKED_STYLES = """name => {
   const sheets = [...document.querySelectorAll("style")].filter(
     (sheet) => sheet.textContent.includes(".xai-widget"));
   const ownSheet = sheets.find((sheet) => sheet.textContent.includes(`.${name}`));
+  const distinct = new Map(sheets.map((sheet) => [sheet.textContent, sheet])).values();
   const root = document.querySelector(`section.${name}`);
+  const declared = (rules) => [...rules].flatMap((rule) =>
+    [...(rule.style ?? []), ...declared(rule.cssRules ?? [])]);
+  const properties = new Set(sheets.flatMap((sheet) => declared(sheet.sheet.cssRules)));
   const computedStyles = () => [root, ...root.querySelectorAll("*")].map((element) => {
     const style = getComputedStyle(element);
-    return [...style].map((property) => `${property}: ${style.getPropertyValue(property)}`);
+    return [...properties].map((property) => `${property}: ${style.getPropertyValue(property)}`);
   });
   for (const sheet of sheets) sheet.disabled = sheet !== ownSheet;
-  const stylesAlone = computedStyles();
+  const stylesAlone = computedStyles().map((styles) => new Set(styles));
   for (const sheet of sheets) sheet.disabled = false;
   const changed = new Set();
-  for (const last of sheets) {
+  for (const last of distinct) {
     document.head.append(last);
     for (const [index, styles] of computedStyles().entries())
-      for (const line of styles.filter((line) => !stylesAlone[index].includes(line)))
+      for (const line of styles.filter((line) => !stylesAlone[index].has(line)))
         changed.add(`${[root, ...root.querySelectorAll("*")][index].className}: ${line}`);
   }
   return [...changed].filter((line) => !line.includes(": --"));
@@ -49,10 +53,7 @@ BOXES = "boxes => boxes.map((box) => box.checked)"
 
 @pytest.fixture
 def panels(lab: Any, page: Page) -> Page:
-    """A page with a notebook that shows two panels, one per cell."""
-    lab.add("two.ipynb", OPEN, "%xai_panel a grey owl")
-    lab.open(page, "two.ipynb")
-    assert lab.run_all(page)
+    lab.run(page, "two.ipynb", OPEN, "%xai_panel a grey owl")
     page.locator(".xai-panel .xai-primary").nth(1).wait_for()
     return page
 
@@ -77,8 +78,7 @@ def test_two_panels_are_independent_and_survive_a_restart(
     assert first.get_by_label("Images", exact=True).input_value() == "2"
     first.locator(".xai-primary").click()
     picture = first.locator(".xai-card img").first
-    picture.wait_for()
-    until(lambda: picture.evaluate("image => image.complete && image.naturalWidth > 0"))
+    lab.wait_for_picture(picture)
     panels.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
     gone = re.compile("has restarted or stopped. Run this cell again")
     for panel in (first, second):
@@ -95,8 +95,7 @@ def test_two_panels_are_independent_and_survive_a_restart(
     # Running the cell again, as the alert says, restores the pictures, also in the saved notebook.
     lab.wait_for_kernel(panels)
     assert lab.run_all(panels)
-    picture.wait_for()
-    until(lambda: picture.evaluate("image => image.complete && image.naturalWidth > 0"))
+    lab.wait_for_picture(picture)
     assert first.locator(".xai-card").count() == 2
     assert panels.locator(".xai-panel").nth(1).locator(".xai-card").count() == 0
     shoot(panels, "again")
@@ -118,9 +117,7 @@ os.environ |= {{"XAI_API_HOST": "{address}", "XAI_API_KEY": "{key}"}}
 def test_a_kernel_restart_ends_running_generations(lab: Any, page: Page) -> None:
     with serve() as served:
         served.faults.delay = 60.0
-        lab.add("late.ipynb", SLOW.format(address=served.address, key=KEY))
-        lab.open(page, "late.ipynb")
-        assert lab.run_all(page)
+        lab.run(page, "late.ipynb", SLOW.format(address=served.address, key=KEY))
         panel = page.locator(".xai-panel")
         job, boxes = panel.locator(".xai-job"), panel.locator(".xai-box")
         panel.locator(".xai-primary").click()
@@ -139,9 +136,7 @@ def test_a_kernel_restart_ends_running_generations(lab: Any, page: Page) -> None
 def test_style_sheets_of_panel_and_library_do_not_interfere(
     lab: Any, page: Page, shoot: Shoot
 ) -> None:
-    lab.add("both.ipynb", OPEN, "%xai_library")
-    lab.open(page, "both.ipynb")
-    assert lab.run_all(page)
+    lab.run(page, "both.ipynb", OPEN, "%xai_library")
     panel, library = page.locator(".xai-panel"), page.locator(".xai-library")
     library.get_by_role("status").filter(has_text="picture").wait_for()
     panel.locator(".xai-primary").click()

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import until
-
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
@@ -20,13 +18,7 @@ panel = xai.panel("a small boat", export="{folder}")
 """
 LIBRARY = "xai.library()"
 WRITE_BUTTONS = (
-    "Save",
-    "Save all",
-    "Hand over as a job",
-    "Insert as cell",
-    "Star",
-    "Export",
-    "Delete",
+    *("Save", "Save all", "Hand over as a job", "Insert as cell", "Star", "Export", "Delete"),
 )
 
 pytestmark = pytest.mark.timeout(300)
@@ -34,8 +26,7 @@ pytestmark = pytest.mark.timeout(300)
 
 def test_visitors_are_isolated_and_read_only(lab: Any, page: Page, shoot: Shoot) -> None:
     """Visitors see no rendered templates, no buttons that write and no pictures of others."""
-    lab.open(page, lab.add("author.ipynb", "%load_ext xai_notebook\n%xai_image a private owl").name)
-    assert lab.run_all(page)
+    lab.run(page, "author.ipynb", "%load_ext xai_notebook\n%xai_image a private owl")
     folder = lab.folder / "exported"
     lab.add("app.ipynb", APP.format(folder=folder), LIBRARY)
     tab = page.context.new_page()
@@ -46,8 +37,7 @@ def test_visitors_are_isolated_and_read_only(lab: Any, page: Page, shoot: Shoot)
     panel.get_by_label("Prompt", exact=True).fill("a boat called {{ db_password }}")
     panel.locator(".xai-primary").click()
     picture = panel.locator(".xai-card img[src]")
-    picture.wait_for()
-    until(lambda: picture.evaluate("image => image.naturalWidth > 0"))
+    lab.wait_for_picture(picture)
     assert panel.get_by_text("a boat called {{ db_password }}").first.is_visible()
     assert "hunter2" not in tab.content()
     assert not folder.exists()

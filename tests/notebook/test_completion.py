@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def offered(text: str, **namespace: Any) -> list[str] | None:
-    """Return what is offered at the end of a cell's text; None outside our magics."""
+    """Return the completions at the end of a cell's text; None outside our magics."""
     lines = text.split("\n")
-    found = completion.complete(text, len(lines[-1]), len(lines) - 1, namespace)
-    return None if found is None else found[1]
+    completed = completion.complete(text, len(lines[-1]), len(lines) - 1, namespace)
+    return None if completed is None else completed[1]
 
 
 def tab(shell: InteractiveShell, text: str) -> list[str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import runpy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -63,10 +66,9 @@ def test_a_new_row_is_in_the_help() -> None:
 
 
 def test_a_new_row_is_completed() -> None:
-
     def offered(line: str) -> list[str] | None:
-        found = completion.complete(line, len(line), 0, {}, ROWS)
-        return found and found[1]
+        completed = completion.complete(line, len(line), 0, {}, ROWS)
+        return completed and completed[1]
 
     assert offered("%xai_image --fi") == ["--film-stock"]
     assert offered("%xai_image --film-stock ") == ["none", "35mm"]
@@ -80,7 +82,6 @@ def test_a_new_row_is_a_trait() -> None:
 
 
 def test_a_new_row_is_a_field_of_the_panel() -> None:
-    """An option with a default cannot be left open."""
     assert form.choices({}, ROWS)["fields"][-1] == {
         "name": "film_stock",
         "label": "Film stock",
@@ -90,9 +91,15 @@ def test_a_new_row_is_a_field_of_the_panel() -> None:
 
 
 def test_a_new_row_is_written_into_cells() -> None:
-    given = resolve({"film_stock": "35mm"}, kind=Wider)
-    assert given.to_line(Wider()) == "%%xai_image --film-stock=35mm"
-    assert given.to_line(given) == "%%xai_image"
+    options = resolve({"film_stock": "35mm"}, kind=Wider)
+    assert options.to_line(Wider()) == "%%xai_image --film-stock=35mm"
+    assert options.to_line(options) == "%%xai_image"
+
+
+def test_the_browser_has_the_option_table() -> None:
+    """`python .ci/flags.py` writes the browser's copy."""
+    script = runpy.run_path(str(Path(__file__).parents[2] / ".ci/flags.py"))
+    assert json.loads(script["TABLE"].read_text()) == script["flags"]()
 
 
 def test_every_configurable_row_is_a_trait() -> None:
@@ -123,12 +130,12 @@ def test_the_cell_repeats_configured_options_of_the_request() -> None:
 def test_an_invalid_budget_stops_calls(
     shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`%config` only prints the error."""
+    """`%config` prints the error and does not raise it."""
     shell.run_line_magic("config", "XaiImage.budget = '0.01/dya'")
     for _ in range(2):
         result = shell.run_cell("%xai_image a fox")
         assert isinstance(result.error_in_exec or result.error_before_exec, ConfigurationError)
-    assert len(current_session().history.search()) == 0  # what spends nothing goes on
+    assert len(current_session().history.search()) == 0  # free calls still work
     shell.run_line_magic("config", "XaiImage.budget = '0.01/day'")
     assert shell.run_cell("%xai_image a fox").success
     capsys.readouterr()

@@ -33,7 +33,6 @@ def page(keyed: Served, notebook_shell: InteractiveShell, open_page: Callable[[A
 
 
 def query(page: Page, **filters: Any) -> list[int]:
-    """Search; return the ids of the rows."""
     words, order = filters.pop("words", ""), filters.pop("order", "newest")
     page.ask("query", words=words, order=order, filters=filters)
     return [row["id"] for row in page.ask("rows", start=0, stop=100)["rows"]]
@@ -51,7 +50,7 @@ def test_a_query_is_answered_with_counts(page: Page) -> None:
 def test_a_library_from_another_computer_has_a_notice(
     page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Visitors do not see it."""
+    """Visitors do not see the notice."""
     content = page.ask("query", words="", order="newest")
     assert content["notice"] == ""
     library = current_session().library()
@@ -67,16 +66,16 @@ def test_a_library_from_another_computer_has_a_notice(
 
 def test_only_the_latest_query_is_answered(page: Page) -> None:
     loop = current_session().loop
-    held = loop.submit(_hold())
+    busy = loop.submit(block_loop())
     for number in (1, 2, 3):
         page.tell("query", request=number, words="owl", order="newest")
-    held.result(30)
+    busy.result(30)
     until(lambda: len(page.sent) == 2)
-    assert [each.get("request") for each in page.sent] == [3, None]  # the last: choices
+    assert [message.get("request") for message in page.sent] == [3, None]  # result, choices
 
 
-async def _hold() -> None:
-    time.sleep(0.05)  # noqa: ASYNC251  # the loop is busy while somebody types
+async def block_loop() -> None:
+    time.sleep(0.05)  # noqa: ASYNC251  # queries arrive while the loop is busy
 
 
 def test_thumbnails_have_at_most_256_pixels_a_side(page: Page) -> None:
@@ -119,7 +118,7 @@ def test_the_viewer_gets_original_cell_and_relatives(page: Page) -> None:
     assert content["lineage"] == {"ancestors": [], "descendants": [edit.id]}
 
 
-def test_selected_is_a_batch_in_order_of_choice(page: Page) -> None:
+def test_selected_is_a_batch_in_order_of_selection(page: Page) -> None:
     ids = query(page)
     page.tell("select", ids=ids[::-1])
     until(lambda: len(page.widget.selected) == 3)
@@ -129,7 +128,7 @@ def test_selected_is_a_batch_in_order_of_choice(page: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "more", "said"),
+    ("kind", "more", "sentence"),
     [
         ("star", {}, "2 pictures starred."),
         ("star", {"value": False}, "2 pictures without a star."),
@@ -140,10 +139,10 @@ def test_selected_is_a_batch_in_order_of_choice(page: Page) -> None:
     ],
 )
 def test_actions_reply_with_a_sentence(
-    page: Page, kind: str, more: dict[str, Any], said: str
+    page: Page, kind: str, more: dict[str, Any], sentence: str
 ) -> None:
     content = page.ask(kind, ids=query(page, words="fox"), **more)
-    assert (content["kind"], content["said"]) == ("done", said)
+    assert (content["kind"], content["said"]) == ("done", sentence)
 
 
 def test_errors_reply_with_a_sentence(page: Page) -> None:

@@ -1,4 +1,4 @@
-"""The magics in IPython: values, names, templates, configuration, loading and leaving."""
+"""The magics in IPython: results, templates, configuration, loading and unloading."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run(shell: InteractiveShell) -> Run:
 
 @pytest.fixture(autouse=True)
 def _small(keyed: Served) -> None:
-    """Answer with a few bytes: these tests need no pictures."""
+    """Answer with a few bytes, because these tests need no pictures."""
     keyed.faults.garbage = b"\xff\xd8\xff"
 
 
@@ -84,17 +84,9 @@ def test_templates_see_globals_and_locals(run: Run, server: Served) -> None:
     assert server.last.prompt == "an owl at noon"
 
 
-def test_an_undefined_name_is_an_error_before_sending(run: Run, server: Served) -> None:
-    with pytest.raises(errors.OptionError, match="'nope' is undefined"):
-        run("%%xai_image\na fox {{ nope }}")
-    assert server.calls == []
-
-
-def test_as_binds_the_batch_or_is_refused_before_sending(run: Run, shell: InteractiveShell) -> None:
-    made = run("%%xai_image --as foxes\na red fox")
-    assert shell.user_ns["foxes"] is made
-    with pytest.raises(errors.OptionError, match="not a valid variable name"):
-        run("%%xai_image --as 1x\na red fox")
+def test_as_binds_the_batch(run: Run, shell: InteractiveShell) -> None:
+    batch = run("%%xai_image --as foxes\na red fox")
+    assert shell.user_ns["foxes"] is batch
 
 
 def test_a_trailing_semicolon_is_not_sent(run: Run, server: Served) -> None:
@@ -115,7 +107,7 @@ def test_a_trailing_semicolon_is_not_sent(run: Run, server: Served) -> None:
         ("%%xai_image\na red fox\n#| label: fig-fox", "a red fox\n#| label: fig-fox"),
     ],
 )
-def test_line_ends_and_cell_comments_are_no_prompt(
+def test_line_ends_and_cell_comments_are_not_sent(
     run: Run, server: Served, cell: str, prompt: str
 ) -> None:
     run(cell)
@@ -154,9 +146,16 @@ def test_typographic_dashes_and_invisible_characters_are_read(
         ("%%xai_image\n\u2013n 2\na fox", "-n is in the body."),
         ("%xai_image \u2013x 2 a fox", "Unknown option \u2013x."),
         ("%xai_image a fox \u2014aspect-ration 16:9", "Did you mean --aspect-ratio?"),
+        ("%%xai_image\na fox {{ nope }}", "'nope' is undefined"),
+        ("%%xai_image --as 1x\na red fox", "not a valid variable name"),
+        ("%%xai_image a red fox\nan owl", "Keep one of them"),
+        ("%xai_image", "The prompt is missing"),
+        ("%%xai_image\n\n", "The prompt is missing"),
+        ("%xai_image -n 2", "The prompt is missing"),
+        ("%xai_image --export fox", "--export took 'fox' for its folder"),
     ],
 )
-def test_magics_and_options_in_a_prompt_are_refused(
+def test_wrong_cells_are_refused_before_sending(
     run: Run, server: Served, cell: str, message: str
 ) -> None:
     with pytest.raises(errors.OptionError, match=re.escape(message)):
@@ -261,39 +260,21 @@ def test_plans_in_a_loop_are_shown_in_a_terminal(
     assert capsys.readouterr().out.count("Dry run") == 2
 
 
-def test_two_prompts_are_refused(run: Run, server: Served) -> None:
-    with pytest.raises(errors.OptionError, match="Keep one of them"):
-        run("%%xai_image a red fox\nan owl")
-    assert server.calls == []
-
-
-def test_a_missing_prompt_is_refused(run: Run) -> None:
-    for cell in ("%xai_image", "%%xai_image\n\n", "%xai_image -n 2"):
-        with pytest.raises(errors.OptionError, match="The prompt is missing"):
-            run(cell)
-
-
-def test_a_prompt_taken_as_a_folder_is_named(run: Run) -> None:
-    with pytest.raises(errors.OptionError, match="--export took 'fox' for its folder"):
-        run("%xai_image --export fox")
-
-
 @pytest.mark.parametrize("option", ["-h", "--help"])
-def test_help_prints_the_table(run: Run, capsys: pytest.CaptureFixture[str], option: str) -> None:
+def test_help_is_printed_and_is_the_docstring(
+    run: Run, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
     assert run(f"%xai_image {option}") is None
     assert capsys.readouterr().out == help_text() + "\n"
-
-
-def test_the_docstring_is_the_help(shell: InteractiveShell) -> None:
-    assert shell.find_magic("xai_image").__doc__ == help_text()
+    assert run("get_ipython().find_magic('xai_image').__doc__") == help_text()
 
 
 def test_each_reads_the_body_or_a_variable(run: Run, server: Served) -> None:
     run("%config XaiImage.rate = 0")
     run("%%xai_image --each\na fox\n\nan owl")
     assert sorted(call.message.prompt for call in server.calls) == ["a fox", "an owl"]
-    run("them = ['a cat', 'a dog']")
-    assert len(run("%xai_image --each them")) == 2
+    run("animals = ['a cat', 'a dog']")
+    assert len(run("%xai_image --each animals")) == 2
 
 
 def test_dry_run_shows_the_plan(run: Run, server: Served) -> None:
@@ -311,12 +292,8 @@ def test_config_sets_defaults(run: Run, server: Served) -> None:
     assert (server.last.n, server.last.aspect_ratio) == (3, 5)
     run("%xai_image -n 1 a red fox")
     assert server.last.n == 1
-
-
-def test_generate_has_the_configured_defaults(run: Run, server: Served) -> None:
-    run("%config XaiImage.count = 2")
-    run("import xai_notebook as xai\nxai.generate('a red fox')")
-    assert server.last.n == 2
+    run("import xai_notebook as xai\nxai.generate('an owl')")
+    assert server.last.n == 3
 
 
 # History and panel
@@ -328,30 +305,28 @@ def test_history_takes_a_number_and_words(run: Run) -> None:
     assert [image.prompt for image in run("%xai_history")] == ["an owl", "a red fox"]
     assert [image.prompt for image in run("%xai_history -n 1")] == ["an owl"]
     assert [image.prompt for image in run("%xai_history red fox")] == ["a red fox"]
+    assert len(run("%xai_history -n 100")) == 2
 
 
 @pytest.mark.parametrize(
-    ("line", "message"),
+    ("cell", "message"),
     [
-        ("-n two", "-n: 'two' is not a number of images."),
-        ("-n 0", "-n: '0' is not a number of images."),
-        ("--model x", "%xai_history takes only -n N and words to look for."),
+        ("%xai_history -n two", "-n: 'two' is not a number of images."),
+        ("%xai_history -n 0", "-n: '0' is not a number of images."),
+        ("%xai_history --model x", "%xai_history takes only -n N and words to look for."),
+        ("%xai_jobs foxes", "%xai_jobs takes only -n N."),
     ],
 )
-def test_history_refuses_other_options(run: Run, line: str, message: str) -> None:
+def test_other_options_of_history_and_jobs_are_refused(run: Run, cell: str, message: str) -> None:
     with pytest.raises(errors.OptionError, match=re.escape(message)):
-        run(f"%xai_history {line}")
+        run(cell)
 
 
-def test_history_is_not_limited_to_ten(run: Run) -> None:
-    assert len(run("%xai_history -n 100")) == 0
-
-
-# Loading and leaving
+# Loading and unloading
 
 
 def _configurables(shell: InteractiveShell) -> list[Any]:
-    return [thing for thing in shell.configurables if type(thing).__name__ == "XaiImage"]
+    return [each for each in shell.configurables if type(each).__name__ == "XaiImage"]
 
 
 def _matchers(shell: InteractiveShell) -> list[str]:
@@ -399,7 +374,6 @@ def test_ipython_config_sets_defaults(shell: InteractiveShell, run: Run, server:
 @pytest.mark.filterwarnings("ignore:This is now an optional IPython:UserWarning")  # %cd's own
 def test_cd_does_not_move_exports(run: Run, tmp_path: Path, server: Served) -> None:
     server.faults.garbage = None
-    folder = tmp_path / "work"
     run(f"%cd -q {tmp_path}")
-    (image,) = run("%xai_image --export a red fox".replace("--export", "--export pictures"))
-    assert image.exported.parent == folder / "pictures"
+    (image,) = run("%xai_image --export pictures a red fox")
+    assert image.exported.parent == tmp_path / "work" / "pictures"

@@ -35,58 +35,59 @@ EXTREMES: list[Any] = [
 ]
 NESTED = st.recursive(
     st.sampled_from(EXTREMES) | st.text(max_size=5) | st.integers() | st.floats(),
-    lambda one: st.lists(one, max_size=3) | st.dictionaries(st.text(max_size=5), one, max_size=3),
+    lambda values: (
+        st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=5), values, max_size=3)
+    ),
     max_leaves=6,
 )
 SPENDS = {"generate", "hand_over", "more", "again"}
-"""Kinds that may order images if their shape is right."""
+"""Kinds of messages that may order images."""
 FORM: dict[str, Any] = {
     **dict.fromkeys(FIELDS, ""), "n": 1, "model": "grok-imagine-image", "prompt": "a fox",
     "inputs": [], "rewrite": False, "export": False, "folder": "",
 }  # fmt: skip
-GOOD: dict[str, Any] = {
+VALID: dict[str, Any] = {
     "ids": [1], "id": 1, "start": 0, "stop": 10, "words": "fox", "order": "newest", "tag": "a",
     "value": True, "name": "name", "parts": 1, "restore": True, "card": "image1", "request": 7,
     "filters": {}, "rows": 10, "thumbnails": 10,
 }  # fmt: skip
-"""Good values of fields."""
+"""Valid values of fields."""
 
 
 @pytest.fixture
-def shown(keyed: Served, notebook_shell: InteractiveShell) -> dict[str, Any]:
-    """A panel and a library without a browser, and the messages they send."""
+def widgets(keyed: Served, notebook_shell: InteractiveShell) -> dict[str, Any]:
+    """A panel and a library without a browser, and `sent`, the messages they send."""
     keyed.faults.garbage = tiny()
     notebook_shell.user_ns["secret"] = "hunter2"
     xai_notebook.generate("a fox", n=2)
-    found: dict[str, Any] = {"said": []}
+    widgets: dict[str, Any] = {"sent": []}
     for name, widget in (
         ("panel", Panel("", {}, notebook_shell)),
         ("library", LibraryWidget(query_of("", {}), notebook_shell)),
     ):
-        widget.send = lambda content, buffers=None: found["said"].append(content)
-        found[name] = widget
-    found["panel"]._receive(None, {"kind": "generate", "form": FORM}, [])
-    until(lambda: found["panel"].cards)
+        widget.send = lambda content, buffers=None: widgets["sent"].append(content)
+        widgets[name] = widget
+    panel, sent = widgets["panel"], widgets["sent"]
+    panel._receive(None, {"kind": "generate", "form": FORM}, [])
+    until(lambda: panel.cards)
     settle()
-    found["said"].clear()
-    found["panel"].observe(lambda change: found["said"].append({"said": change["new"]}), "trouble")
-    return found
+    sent.clear()
+    panel.observe(lambda change: sent.append({"said": change["new"]}), "trouble")
+    return widgets
 
 
 def settle() -> None:
-    """Wait until the background loop is idle."""
     import asyncio
 
     async def others() -> None:
-        mine = asyncio.current_task()
-        while rest := [task for task in asyncio.all_tasks() if task is not mine]:
-            await asyncio.wait(rest)
+        this = asyncio.current_task()
+        while running := [task for task in asyncio.all_tasks() if task is not this]:
+            await asyncio.wait(running)
 
     current_session().loop.submit(others()).result(60)
 
 
 def count() -> int:
-    """Return how many pictures the library shows."""
     return len(current_session().library().catalog.find(Query()).ids)
 
 
@@ -100,12 +101,12 @@ def files(folder: Path) -> set[str]:
 
 
 @st.composite
-def said(draw: Callable[..., Any], shapes: Mapping[str, messages.Shape]) -> dict[str, Any]:
-    """Return a message of a known kind with at least one odd field."""
+def malformed(draw: Callable[..., Any], shapes: Mapping[str, messages.Shape]) -> dict[str, Any]:
+    """Return a message of a known kind with at least one malformed field."""
     kind = draw(st.sampled_from(sorted(shapes)))
     shape = shapes[kind]
     names = sorted({*shape.needed, *shape.other, "request"})
-    content: dict[str, Any] = {name: GOOD.get(name, FORM) for name in names}
+    content: dict[str, Any] = {name: VALID.get(name, FORM) for name in names}
     if "form" in content and draw(st.booleans()):
         odd = {draw(st.sampled_from(sorted(FORM))): draw(NESTED)}
         return {"kind": kind, **content, "form": {**FORM, **odd}}
@@ -121,19 +122,19 @@ def said(draw: Callable[..., Any], shapes: Mapping[str, messages.Shape]) -> dict
 )
 @given(data=st.data())
 def test_malformed_messages_do_nothing(
-    shown: dict[str, Any], keyed: Served, tmp_path: Path, data: st.DataObject
+    widgets: dict[str, Any], keyed: Served, tmp_path: Path, data: st.DataObject
 ) -> None:
-    """The reply is a sentence at most, and the widget still works."""
+    """The widget replies with a sentence or not at all, and still works."""
     name, shapes = data.draw(
         st.sampled_from([("panel", messages.PANEL), ("library", messages.LIBRARY)])
     )
-    content = data.draw(said(shapes))
+    content = data.draw(malformed(shapes))
     parts = [b"bytes"] * data.draw(st.sampled_from([0, 1, 1, 2]))
     before, calls, pictures = files(tmp_path), len(keyed.calls), count()
-    shown["said"].clear()
-    shown[name]._receive(None, content, parts)
+    widgets["sent"].clear()
+    widgets[name]._receive(None, content, parts)
     settle()
-    texts = [str(one.get("said") or one.get("error") or "") for one in shown["said"]]
+    texts = [str(message.get("said") or message.get("error") or "") for message in widgets["sent"]]
     assert not [text for text in texts if "report" in text or "bug" in text], (content, texts)
     if content["kind"] not in SPENDS:
         assert len(keyed.calls) == calls
@@ -141,19 +142,19 @@ def test_malformed_messages_do_nothing(
             assert count() == pictures
         if content["kind"] not in {"export", "sheet", "save", "upload"}:
             assert files(tmp_path) == before
-    shown["said"].clear()
-    shown[name]._receive(None, {"kind": "hello"}, [])
+    widgets["sent"].clear()
+    widgets[name]._receive(None, {"kind": "hello"}, [])
     settle()
-    assert {"kind": "ready"} in shown["said"]
+    assert {"kind": "ready"} in widgets["sent"]
 
 
 @pytest.mark.parametrize("kind", ["", "msg", "told", "answer", "receive", 3, None, ["hello"], {}])
-def test_unknown_kinds_do_nothing(shown: dict[str, Any], kind: Any) -> None:
-    """Names of methods among them."""
+def test_unknown_kinds_do_nothing(widgets: dict[str, Any], kind: Any) -> None:
+    """Names of methods are among the kinds."""
     for name in ("panel", "library"):
-        shown[name]._receive(None, {"kind": kind, "ids": [1], "text": "x"}, [])
+        widgets[name]._receive(None, {"kind": kind, "ids": [1], "text": "x"}, [])
     settle()
-    assert shown["said"] == []
+    assert widgets["sent"] == []
 
 
 @pytest.mark.parametrize(
@@ -171,15 +172,15 @@ def test_unknown_kinds_do_nothing(shown: dict[str, Any], kind: Any) -> None:
     ],
 )
 def test_a_wrong_shape_is_refused_in_one_sentence(
-    shown: dict[str, Any], content: dict[str, Any]
+    widgets: dict[str, Any], content: dict[str, Any]
 ) -> None:
-    shown["panel"]._receive(None, content, [])
-    until(lambda: any(str(one.get("said")).startswith(REFUSED) for one in shown["said"]))
+    widgets["panel"]._receive(None, content, [])
+    until(lambda: any(str(message.get("said")).startswith(REFUSED) for message in widgets["sent"]))
 
 
-def test_a_page_cannot_set_state(shown: dict[str, Any]) -> None:
+def test_a_page_cannot_set_state(widgets: dict[str, Any]) -> None:
     for name in ("panel", "library"):
-        widget = shown[name]
+        widget = widgets[name]
         before = widget.get_state()
         hostile = dict.fromkeys(before, "x") | {"form": {"prompt": "{{ secret }}"}, "cards": [{}]}
         for state in (hostile, {"visitors": False, "jobs": [{"id": 1}], "cell": "import os"}):

@@ -46,20 +46,12 @@ def ask(panel, **values):
 """
 
 
-def outputs_of(shell: InteractiveShell) -> list[Any]:
-    """Return the displayed outputs."""
-    published: Any = shell.display_pub
-    return list(published.outputs)
-
-
 @pytest.fixture
 def shown(keyed: Served, notebook_shell: InteractiveShell) -> Panel:
-    """A panel without a browser, whose server is `keyed`."""
     return Panel("", {}, notebook_shell)
 
 
 def tell(panel: Panel, kind: str, *buffers: bytes, **content: Any) -> None:
-    """Send a message as a browser does."""
     panel._receive(None, {"kind": kind, **content}, list(buffers))
 
 
@@ -67,10 +59,10 @@ def make(panel: Panel, prompt: str, **values: Any) -> None:
     """Generate, and wait for the end."""
     before = panel.said
     tell(panel, "generate", form={**panel.form, "prompt": prompt, **values})
-    until(lambda: panel.trouble or (panel.said != before and _ended(panel)))
+    until(lambda: panel.trouble or (panel.said != before and have_ended(panel)))
 
 
-def _ended(panel: Panel) -> bool:
+def have_ended(panel: Panel) -> bool:
     return all(job["state"] in {"failed", "cancelled"} for job in panel.jobs)
 
 
@@ -85,47 +77,41 @@ def test_options_of_the_magic_fill_the_form(shown: Panel, shell: InteractiveShel
     del shown
     shell.run_cell("%xai_panel -n 10 --aspect-ratio=16:9 a fox").raise_error()
     view = "application/vnd.jupyter.widget-view+json"
-    (key,) = {one["data"][view]["model_id"] for one in outputs_of(shell) if view in one["data"]}
+    published: Any = shell.display_pub
+    data = [output["data"] for output in published.outputs]
+    (key,) = {each[view]["model_id"] for each in data if view in each}
     form = _instances[key].form
     assert (form["n"], form["aspect_ratio"], form["prompt"]) == (10, "16:9", "a fox")
     with pytest.raises(OptionError, match="-n/--count: 11 is outside"):
         shell.run_cell("%xai_panel -n 11 a fox").raise_error()
 
 
-@bounds(deadline=None)  # the first example pays for the imports
-@given(
-    n=st.integers(1, 10),
-    model=st.sampled_from(settings.KNOWN_MODELS),
-    ratio=st.sampled_from(["", *settings.ASPECT_RATIOS]),
-    resolution=st.sampled_from(["", *settings.RESOLUTIONS]),
-    user=st.sampled_from(["", "u-1", "two words"]),
-    timeout=st.sampled_from(["", "30", 2.5]),
-    folder=st.none() | st.sampled_from(["", "my pictures"]),
-    rewrite=st.booleans(),
-    configured=st.sampled_from([{}, {"n": 4, "model": "grok-imagine-image-2.0", "format": "url"}]),
-    prompt=st.sampled_from(
-        ["a fox", "two\nlines", "{{ light }} on snow", "ends with;", "100 % $x$"]
-    ),
+VALUES = st.fixed_dictionaries(
+    {
+        "n": st.integers(1, 10),
+        "model": st.sampled_from(settings.KNOWN_MODELS),
+        "aspect_ratio": st.sampled_from(["", *settings.ASPECT_RATIOS]),
+        "resolution": st.sampled_from(["", *settings.RESOLUTIONS]),
+        "user": st.sampled_from(["", "u-1", "two words"]),
+        "timeout": st.sampled_from(["", "30", 2.5]),
+        "export": st.booleans(),
+        "folder": st.sampled_from(["", "my pictures"]),
+        "rewrite": st.booleans(),
+    }
 )
-def test_the_equivalent_cell_has_the_options_of_the_form(  # noqa: PLR0913, PLR0917  # every field
-    n: int,
-    model: str,
-    ratio: str,
-    resolution: str,
-    user: str,
-    timeout: Any,
-    folder: str | None,
-    rewrite: bool,  # noqa: FBT001  # hypothesis passes by name
-    configured: dict[str, Any],
-    prompt: str,
+PROMPTS = ["a fox", "two\nlines", "{{ light }} on snow", "ends with;", "100 % $x$"]
+CONFIGURED = [{}, {"n": 4, "model": "grok-imagine-image-2.0", "format": "url"}]
+
+
+@bounds(deadline=None)  # the first example imports modules
+@given(values=VALUES, prompt=st.sampled_from(PROMPTS), configured=st.sampled_from(CONFIGURED))
+def test_the_equivalent_cell_has_the_options_of_the_form(
+    values: dict[str, Any], prompt: str, configured: dict[str, Any]
 ) -> None:
-    form, values, _ = Form.from_options(prompt, {}, configured)
-    values |= {"n": n, "model": model, "aspect_ratio": ratio, "resolution": resolution}
-    values |= {"user": user, "timeout": timeout, "rewrite": rewrite}
-    values |= {"export": folder is not None, "folder": folder or ""}
-    head, _, body = form.cell(values, ["a photo.png"]).partition("\n")
-    asked = resolve(form.options(values) | {"image": ["a photo.png"]}, configured)
-    assert resolve(parse(head.removeprefix("%%xai_image ")).given, configured) == asked
+    form, first, _ = Form.from_options(prompt, {}, configured)
+    head, _, body = form.cell(first | values, ["a photo.png"]).partition("\n")
+    options = resolve(form.options(first | values) | {"image": ["a photo.png"]}, configured)
+    assert resolve(parse(head.removeprefix("%%xai_image ")).given, configured) == options
     names = {"light": "dusk"}
     assert fill(body.removesuffix(";"), names) == fill(prompt, names)
 
@@ -197,7 +183,7 @@ def test_the_queue_is_bounded(shown: Panel, keyed: Served) -> None:
     assert len(shown._queue.jobs) == 50
     for job in list(shown.jobs):
         tell(shown, "cancel", id=job["id"])
-    until(lambda: _ended(shown))
+    until(lambda: have_ended(shown))
 
 
 def test_pictures_are_shown_when_their_export_fails(shown: Panel, tmp_path: Path) -> None:
@@ -209,8 +195,6 @@ def test_pictures_are_shown_when_their_export_fails(shown: Panel, tmp_path: Path
 
 
 def test_uploads_come_in_parts_and_have_an_id_in_the_cell(shown: Panel, tmp_path: Path) -> None:
-    from PIL import Image
-
     Image.effect_noise((300, 200), 60).save(tmp_path / "noise.png")
     data = (tmp_path / "noise.png").read_bytes()
     half = len(data) // 2
@@ -253,8 +237,11 @@ def test_uploads_are_bounded(shown: Panel, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(shown, "send", lambda content, buffers=(): sent.append(content))
     part = bytes(1 << 20)
 
+    def inputs_sent() -> list[Any]:
+        return [message for message in sent if message["kind"] == "input"]
+
     def errors() -> dict[str, str]:
-        return {one["id"]: one["error"] for one in sent if one["kind"] == "input"}
+        return {message["id"]: message["error"] for message in inputs_sent()}
 
     tell(shown, "upload", part, id="parts", name="x.png", parts=129)
     for _ in range(66):
@@ -268,7 +255,7 @@ def test_uploads_are_bounded(shown: Panel, monkeypatch: pytest.MonkeyPatch) -> N
     tell(shown, "upload", part, id="many10", name="x.png", parts=2)  # its second part
     tell(shown, "upload", part, id="many0", name="x.png", parts=2)  # whole, and no picture
     until(lambda: "many0" in errors())
-    assert len([one for one in sent if one["kind"] == "input" and one["id"] == "many10"]) == 1
+    assert [message["id"] for message in inputs_sent()].count("many10") == 1
 
 
 def test_an_upload_that_browsers_cannot_show_has_a_preview() -> None:
@@ -293,14 +280,14 @@ def test_bytes_of_uploads_are_bounded() -> None:
         assert uploads.add(key, part, 3) is None
     with pytest.raises(InputImageError, match="More than 128 MiB are being uploaded"):
         uploads.add("c", part, 1)
-    assert uploads.add("c", part, 1) is None  # refused before: the rest of it is not taken
+    assert uploads.add("c", part, 1) is None  # later parts of a refused upload are dropped
     for upload in uploads._uploads.values():
         upload.last_part -= 61  # the page that sent them was closed
     assert uploads.add("d", part, 1) == part
 
 
 def test_uploads_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unused ones are dropped, used ones are kept."""
+    """Unused uploads are dropped first."""
     monkeypatch.setattr(inputs, "MAX_HELD", 250)
     tray = inputs.Tray({})
     tray.images = {key: inputs.TrayImage(b"", key, key, bytes(100)) for key in "abc"}
@@ -321,12 +308,12 @@ def test_an_impossible_value_leaves_no_cell_but_a_reason(shown: Panel) -> None:
     tell(shown, "more", id="no card")
     until(lambda: len(heard) == 1)
     tell(shown, "more", id="no card")
-    until(lambda: len(heard) == 3)  # gone, and there again: or the page would not hear of it
+    until(lambda: len(heard) == 3)  # cleared and set again, so that the page gets an event
     assert heard[0] == heard[2]
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "start"),
     [
         (
             OptionError("-e/--export: ../x is outside"),
@@ -339,8 +326,8 @@ def test_an_impossible_value_leaves_no_cell_but_a_reason(shown: Panel) -> None:
         (ValueError("x"), "ValueError: x. Please report this to the makers of xai-notebook."),
     ],
 )
-def test_errors_name_fields_instead_of_flags(error: Exception, said: str) -> None:
-    assert explain(error).startswith(said)
+def test_errors_name_fields_instead_of_flags(error: Exception, start: str) -> None:
+    assert explain(error).startswith(start)
 
 
 def test_the_budget_is_shown_and_kept(shown: Panel, keyed: Served) -> None:
@@ -351,8 +338,8 @@ def test_the_budget_is_shown_and_kept(shown: Panel, keyed: Served) -> None:
     until(lambda: shown.spent == "$0.01 of $0.05 left")
     make(shown, "a bear")
     (job,) = shown.jobs
-    said = "This is expected to cost $0.02, and $0.01 of XaiImage.budget $0.05 is left."
-    assert job["line"].startswith(said)
+    reason = "This is expected to cost $0.02, and $0.01 of XaiImage.budget $0.05 is left."
+    assert job["line"].startswith(reason)
     assert (len(keyed.calls), shown.spent) == (2, "$0.01 of $0.05 left")
 
 
@@ -396,11 +383,10 @@ def test_the_equivalent_cell_replays_the_pictures(kernel: Kernel) -> None:
 
 
 def test_outputs_are_added_to_the_cell_of_the_panel(kernel: Kernel) -> None:
-    """Not to the cell that runs meanwhile."""
     kernel.run(DRIVE)
     first = kernel.start("other = xai.panel('a barn')")
-    made = kernel.collect(first)
-    assert "application/vnd.jupyter.widget-view+json" in made.outputs[0]["data"]
+    outcome = kernel.collect(first)
+    assert "application/vnd.jupyter.widget-view+json" in outcome.outputs[0]["data"]
     second = kernel.start("_ = ask(other); time.sleep(0.3)")
     parents = []
     while True:
@@ -415,7 +401,8 @@ def test_outputs_are_added_to_the_cell_of_the_panel(kernel: Kernel) -> None:
 
 
 def test_a_panel_is_shown_once(kernel: Kernel) -> None:
-    once = kernel.run("mine = xai.panel()\nmine")
-    views = [out for out in once.outputs if len(out["data"]) > 1 and "text/html" not in out["data"]]
+    outcome = kernel.run("panel = xai.panel()\npanel")
+    data = [output["data"] for output in outcome.outputs]
+    views = [each for each in data if len(each) > 1 and "text/html" not in each]
     assert len(views) == 1
-    assert len(kernel.run("mine").outputs) == 1
+    assert len(kernel.run("panel").outputs) == 1

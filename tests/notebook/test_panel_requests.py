@@ -36,7 +36,6 @@ LITERAL = "{{ light }} and {% set a = get_ipython().system('touch x') %}"
 def opened(
     keyed: Served, notebook_shell: InteractiveShell, open_page: Callable[[Any], Page]
 ) -> Page:
-    """A page with an empty panel."""
     notebook_shell.user_ns["light"] = "dawn"
     return open_page(Panel("", {}, notebook_shell))
 
@@ -53,18 +52,13 @@ def test_use_all_repeats_the_request(opened: Page, keyed: Served) -> None:
     first = opened.make(prompt="a fox")["id"]
     opened.tell("edit", id=first, name="image 1, made here")
     until(lambda: first in opened.widget._tray.images)
-    asked: dict[str, Any] = {
-        "prompt": "in snow",
-        "n": 2,
-        "aspect_ratio": "16:9",
-        "resolution": "2k",
-    }
-    second = opened.make(**asked, inputs=[{"id": first, "name": "image 1, made here"}])["id"]
-    made = opened.widget.images[0]
-    assert f"--image=@{(made.sha256 or '')[:8]} " in opened.widget.cell
+    values: Any = {"prompt": "in snow", "n": 2, "aspect_ratio": "16:9", "resolution": "2k"}
+    second = opened.make(**values, inputs=[{"id": first, "name": "image 1, made here"}])["id"]
+    digest = opened.widget.images[0].sha256 or ""
+    assert f"--image=@{digest[:8]} " in opened.widget.cell
     opened.tell("form", form={**opened.widget.form, "prompt": "", "n": 1, "inputs": []})
     form = filled(opened, "use", id=second)["form"]
-    assert {name: form[name] for name in asked} == asked
+    assert {name: form[name] for name in values} == values
     opened.make(**form)
     requests = [call.message for call in keyed.calls[-2:]]
     assert requests[0].SerializeToString() == requests[1].SerializeToString()
@@ -146,31 +140,31 @@ def test_metadata_names_inputs_by_whole_digests_only(opened: Page) -> None:
         assert len(reply["form"]["inputs"]) == found
 
 
-def alike() -> tuple[bytes, bytes]:
+def colliding_pictures() -> tuple[bytes, bytes]:
     """Return two pictures whose ids begin with the same 8 digits."""
-    seen: dict[str, bytes] = {}
+    picture, numbers = tiny(), {}
     for number in count():
-        data = tiny() + b"%d" % number
-        digits = sha256(data).hexdigest()[:8]
-        if digits in seen:
-            return seen[digits], data
-        seen[digits] = data
+        digits = sha256(picture + b"%d" % number).hexdigest()[:8]
+        if digits in numbers:
+            return picture + b"%d" % numbers[digits], picture + b"%d" % number
+        numbers[digits] = number
     raise AssertionError
 
 
 def test_a_few_digits_of_a_digest_name_a_picture(keyed: Served, shell: InteractiveShell) -> None:
     shell.run_cell("%load_ext xai_notebook")
-    made = xai.generate("a fox")[0]
-    shell.run_cell(f"%xai_image -i @{(made.sha256 or '')[:8].upper()} in snow").raise_error()
+    fox = xai.generate("a fox")[0]
+    digest = fox.sha256 or ""
+    shell.run_cell(f"%xai_image -i @{digest[:8].upper()} in snow").raise_error()
     assert keyed.last.HasField("image")
     (edited,) = xai.history(n=1)
-    assert edited.request.inputs[0].parent == made.sha256
-    one, other = alike()
-    home = Path(made.path or "").parents[2] / "inputs"
+    assert edited.request.inputs[0].parent == digest
+    pictures = colliding_pictures()
+    home = Path(fox.path or "").parents[2] / "inputs"
     home.mkdir()
-    for data in (one, other):
+    for data in pictures:
         (home / f"{sha256(data).hexdigest()}.jpg").write_bytes(data)
-    digits = sha256(one).hexdigest()
+    digits = sha256(pictures[0]).hexdigest()
     with pytest.raises(
         InputImageError, match=f"Write more digits: @{digits[:8]}. or @{digits[:8]}"
     ):
@@ -179,9 +173,9 @@ def test_a_few_digits_of_a_digest_name_a_picture(keyed: Served, shell: Interacti
         xai.generate("in snow", image="@00000000")
     assert len(keyed.calls) == 2
     assert xai.generate("in snow", image=f"@{digits[:16]}")
-    made.delete()
+    fox.delete()
     with pytest.raises(InputImageError, match="or be deleted"):
-        xai.generate("in snow", image=f"@{(made.sha256 or '')[:8]}")
+        xai.generate("in snow", image=f"@{digest[:8]}")
 
 
 def test_generations_run_concurrently_but_equal_prompts_in_turn(

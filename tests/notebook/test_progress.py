@@ -63,12 +63,12 @@ def test_the_line_has_failed_attempts() -> None:
 
 def _attempt() -> Attempt:
     values = dict.fromkeys((field.name for field in dataclasses.fields(Attempt)), "")
-    known = {"number": 1, "of": 5, "wait": 10.0, "error_code": "UNAVAILABLE"}
-    return Attempt(**{**values, **known})  # type: ignore[arg-type]
+    named = {"number": 1, "of": 5, "wait": 10.0, "error_code": "UNAVAILABLE"}
+    return Attempt(**{**values, **named})  # type: ignore[arg-type]
 
 
 class Shell(SimpleNamespace):
-    """As much of IPython as `CallProgress` needs."""
+    """The part of IPython that `CallProgress` uses."""
 
 
 def test_a_quick_answer_shows_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,15 +106,15 @@ def test_updates_are_limited_to_a_few_a_second(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_errors_of_the_frontend_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    calls = []
 
     def display(*_: Any, **__: Any) -> None:
-        asked.append(True)
+        calls.append(True)
         raise OSError("the frontend is gone")
 
     monkeypatch.setattr("IPython.display.display", display)
     CallProgress(LiveOutput(Shell(kernel=object())), progress(), patience=0).tick()
-    assert asked
+    assert calls
 
 
 def test_no_progress_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,7 +32,7 @@ REFUSED = "Visitors of this page can only make and view pictures."
 
 
 class App:
-    """An app with one visitor; each widget has a page."""
+    """An app that a visitor has opened; each widget has its own page."""
 
     def __init__(self, shell: InteractiveShell, open_page: Callable[[Any], Page]) -> None:
         """Open it."""
@@ -50,7 +50,7 @@ class App:
 
 @pytest.fixture
 def others(keyed: Served, new_session: Callable[[], Session]) -> list[int]:
-    """Ids of two pictures of others in the library."""
+    """Ids of two pictures of other people in the library."""
     keyed.faults.garbage = tiny(7)
     session = new_session()
     batch = session.generate("a fox", n=2)
@@ -66,7 +66,7 @@ def app(
     keyed: Served,
     open_page: Callable[[Any], Page],
 ) -> App:
-    """An app that Voila serves, with a secret among its variables."""
+    """An app served by Voila, with a secret variable."""
     del others
     monkeypatch.setenv("VOILA_PREHEAT", "False")
     keyed.faults.garbage = tiny(8)
@@ -106,8 +106,7 @@ def test_nothing_is_changed(app: App, others: list[int], tmp_path: Path) -> None
     card = panel.make(prompt="an owl")
     ids, names = [*others, card["picture"]], set(app.shell.user_ns)
     for kind in ("star", "tag", "delete", "restore", "export", "sheet", "use"):
-        said = library.ask(kind, ids=ids, tag="mine", name="mine")["said"]
-        assert said == REFUSED
+        assert library.ask(kind, ids=ids, tag="mine", name="mine")["said"] == REFUSED
     for kind in ("star", "tag", "delete", "export", "sheet"):
         assert panel.ask(kind, ids=ids, tag="mine")["said"] == REFUSED
     for kind, more in (("save", {"ids": [card["id"]]}), ("hand_over", {"form": panel.widget.form})):
@@ -121,36 +120,36 @@ def test_nothing_is_changed(app: App, others: list[int], tmp_path: Path) -> None
 
 def test_the_library_shows_only_the_visitors_pictures(app: App, others: list[int]) -> None:
     panel, library = app.panel(), app.library()
-    mine = panel.make(prompt="a fox")["picture"]
-    assert mine not in others
-    found = library.ask("query", words="fox", order="newest", rows=10)
-    assert (found["count"], found["bytes"]) == (1, 0)
-    assert [row["id"] for row in found["rows"]] == [mine]
+    own = panel.make(prompt="a fox")["picture"]
+    assert own not in others
+    result = library.ask("query", words="fox", order="newest", rows=10)
+    assert (result["count"], result["bytes"]) == (1, 0)
+    assert [row["id"] for row in result["rows"]] == [own]
     again = app.library()
     first = again.ask("query", words="", order="newest", rows=10)
-    assert [row["id"] for row in first["rows"]] == [mine]
-    thumbnails = library.ask("thumbnails", ids=[*others, mine])
-    assert (thumbnails["ids"], thumbnails["missing"]) == ([mine], others)
+    assert [row["id"] for row in first["rows"]] == [own]
+    thumbnails = library.ask("thumbnails", ids=[*others, own])
+    assert (thumbnails["ids"], thumbnails["missing"]) == ([own], others)
     for page in (panel, library):
         assert "is gone" in page.ask("picture", id=others[0])["said"]
     assert "is gone" in library.ask("edit", id=others[0])["said"]
     assert "is gone" in panel.ask("take", id=others[0])["said"]
-    library.tell("select", ids=[*others, mine])
+    library.tell("select", ids=[*others, own])
     until(lambda: library.widget._chosen)
-    assert [image.id for image in library.widget.selected] == [mine]
-    assert {row["id"] for glance in again.got(kind="glance") for row in glance["rows"]} == {mine}
+    assert [image.id for image in library.widget.selected] == [own]
+    assert {row["id"] for glance in again.got(kind="glance") for row in glance["rows"]} == {own}
     assert not library.got(kind="choices") + again.got(kind="choices")
 
 
 def test_code_of_the_app_finds_only_the_visitors_pictures(app: App) -> None:
     session = current_session()
-    theirs = session.library().history("fox", 1)[0]
+    hidden = session.library().history("fox", 1)[0]
     card = app.panel().make(prompt="an owl")
     assert [image.id for image in xai.history()] == [card["picture"]]
     assert len(xai.history("fox")) == 0
-    assert session.history.named((theirs.sha256 or "")[:8]) == {}
+    assert session.history.named((hidden.sha256 or "")[:8]) == {}
     with pytest.raises(InputImageError):
-        session.prepare("x", {"image": [f"@{(theirs.sha256 or '')[:8]}"]})
+        session.prepare("x", {"image": [f"@{(hidden.sha256 or '')[:8]}"]})
 
 
 def test_pictures_of_other_visitors_do_not_answer(app: App, keyed: Served) -> None:
@@ -163,10 +162,8 @@ def test_pictures_of_other_visitors_do_not_answer(app: App, keyed: Served) -> No
 def test_uploads_are_not_kept_and_their_metadata_opens_nothing(
     app: App, keyed: Served, tmp_path: Path
 ) -> None:
-    theirs = current_session().library().history("fox", 1)[0].sha256 or ""
-    images = tuple(
-        InputImage(url="", sha256=one, label="/etc/passwd") for one in (theirs, theirs[:1])
-    )
+    hidden = current_session().library().history("fox", 1)[0].sha256 or ""
+    images = tuple(InputImage("", digest, "/etc/passwd") for digest in (hidden, hidden[:1]))
     request = ImageRequest("a bear", "grok-imagine-image", inputs=images)
     data = embed(Picture(request=request, model="grok"), tiny(1))
     panel = app.panel()
@@ -184,7 +181,7 @@ def test_options_of_the_author_cannot_be_changed(app: App, keyed: Served) -> Non
     app.shell.run_line_magic("config", "XaiImage.budget = 0.05")
     panel = app.panel(user="app-7", max_cost=0.03)
     assert "app-7" not in json.dumps(panel.widget.get_state(), default=str)
-    assert {"user", "timeout"}.isdisjoint(one["name"] for one in panel.widget.choices["fields"])
+    assert {"user", "timeout"}.isdisjoint(field["name"] for field in panel.widget.choices["fields"])
     hostile: dict[str, Any] = {
         "user": "another",
         "timeout": 9_000,
@@ -214,7 +211,7 @@ def test_a_kernels_budget_is_per_visitor(
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("message", "shown"),
     [
         ("The library /home/me/data/x.db is locked.", "The library a file of this app is locked."),
         ("'/home/me/my data' is no folder.", "a file of this app is no folder."),
@@ -222,18 +219,18 @@ def test_a_kernels_budget_is_per_visitor(
         ("See https://docs.x.ai/a/b and 16:9, 1/2.", "See https://docs.x.ai/a/b and 16:9, 1/2."),
     ],
 )
-def test_errors_have_no_paths(app: App, said: str, told: str) -> None:
+def test_errors_have_no_paths(app: App, message: str, shown: str) -> None:
     del app
-    assert explain(LibraryError(said)) == told
+    assert explain(LibraryError(message)) == shown
     assert "/home" not in explain(ValueError("/home/me"))
 
 
 def test_the_authors_input_images_are_named_by_number(app: App, tmp_path: Path) -> None:
     (tmp_path / "plan.jpg").write_bytes(tiny(3))
     panel = app.panel(image=str(tmp_path / "plan.jpg"))
-    assert [one["name"] for one in panel.widget.form["inputs"]] == ["image 1"]
+    assert [image["name"] for image in panel.widget.form["inputs"]] == ["image 1"]
     panel.make(prompt="as a drawing")
-    html = "".join(str(one) for one in app.shell.display_pub.outputs)  # type: ignore[attr-defined]
+    html = str(app.shell.display_pub.outputs)  # type: ignore[attr-defined]
     assert str(tmp_path) not in html + json.dumps(panel.widget.get_state(), default=str)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import errno
 import io
 import os
-import shutil
-import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,7 +131,7 @@ def test_any_slug_is_safe(prompt: str) -> None:
 
 
 def test_a_replayed_image_reuses_its_file(tmp_path: Path) -> None:
-    """Restart and Run All leaves one file."""
+    """*Restart and Run All* does not add a second file."""
     library = Library.open(tmp_path / "home")
     fox = image()
     of_reply: dict[str, Any] = {"fingerprint": "f", "backend": "xai", "host": "h", "model": "grok"}
@@ -171,11 +170,8 @@ def test_existing_files_are_not_overwritten(tmp_path: Path) -> None:
 
 def test_threads_export_different_images_of_one_name(tmp_path: Path) -> None:
     images = [image(data=encode(colour)) for colour in ("red", "green", "blue", "white") * 4]
-    threads = [threading.Thread(target=each.export, args=(tmp_path,)) for each in images]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(images)) as pool:
+        assert all(pool.map(lambda each: each.export(tmp_path), images))
     assert len({each.exported for each in images}) == 4
     assert len(list(tmp_path.glob("*.jpg"))) == 4
 
@@ -189,11 +185,8 @@ def test_threads_share_the_file_of_one_image(tmp_path: Path) -> None:
             export.export_bytes(b"fox", "fox.jpg", folder)
 
         folder = tmp_path / str(attempt)
-        threads = [threading.Thread(target=export_together, args=(folder,)) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(export_together, [folder] * 8))
         assert names(folder) == ["fox.jpg"]
 
 
@@ -201,7 +194,6 @@ def test_threads_share_the_file_of_one_image(tmp_path: Path) -> None:
 def test_without_hard_links_exports_are_complete_and_overwrite_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-
     def link(*args: Any, **options: Any) -> None:
         raise OSError(code, "no links here")
 
@@ -269,18 +261,12 @@ def test_a_file_in_the_folders_place_stays_and_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_a_read_only_folder_is_named_in_one_line() -> None:
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o555)
-    fox = image()
-    try:
-        with unprivileged(), pytest.raises(ExportError, match="cannot be written to") as caught:
-            fox.export(folder)
-        assert "\n" not in str(caught.value)
-        assert isinstance(caught.value.__cause__, PermissionError)
-    finally:
-        folder.chmod(0o755)
-        shutil.rmtree(folder)
+def test_a_read_only_folder_is_named_in_one_line(unprivileged_folder: Path) -> None:
+    unprivileged_folder.chmod(0o555)
+    with unprivileged(), pytest.raises(ExportError, match="cannot be written to") as caught:
+        image().export(unprivileged_folder)
+    assert "\n" not in str(caught.value)
+    assert isinstance(caught.value.__cause__, PermissionError)
 
 
 def test_a_full_disk_leaves_no_file(tmp_path: Path, small_disk: Path) -> None:

@@ -33,7 +33,7 @@ def listing(folder: Path) -> list[str]:
 
 @pytest.fixture(params=["nameless", "named"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Write with O_TMPFILE, and without."""
+    """Whether files are written with O_TMPFILE or under a temporary name."""
     if request.param == "named":
         monkeypatch.setattr(files, "_O_TMPFILE", 0)
     return str(request.param)
@@ -41,7 +41,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.mark.usefixtures("way")
 def test_a_file_appears_with_its_content(tmp_path: Path) -> None:
-    """The user's umask applies."""
+    """Its permissions follow the user's umask."""
     assert write_atomically(tmp_path / "fox.jpg", b"fox" * 1000)
     assert (tmp_path / "fox.jpg").read_bytes() == b"fox" * 1000
     assert listing(tmp_path) == ["fox.jpg"]

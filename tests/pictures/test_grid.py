@@ -152,7 +152,7 @@ def test_foreign_text_is_shown_literally(field: str, text: str) -> None:
 
 @pytest.mark.parametrize("delimiter", ["$x$", "$$x$$", r"\(x\)", r"\[x\]", r"\begin{a}x\end{a}"])
 def test_delimiters_of_tex_are_isolated(delimiter: str) -> None:
-    """Notebooks typeset TeX in HTML, too."""
+    """Notebooks typeset TeX also in HTML."""
     page = read(to_html(ImageBatch([picture(f"a {delimiter} b")])))
     assert not any(re.search(r"\$.*\$|\\[(\[b]", piece) for piece in page.text)
     assert delimiter in "".join(page.text)
@@ -228,7 +228,6 @@ def test_an_empty_batch_says_so() -> None:
 
 
 def test_previews_of_noise_are_small_and_full_shows_originals() -> None:
-    """Noise is the worst case of a JPEG."""
     noise = Image.frombytes("RGB", (512, 512), os.urandom(512 * 512 * 3)).resize((2048, 2048))
     buffer = io.BytesIO()
     noise.save(buffer, "JPEG", quality=90)
@@ -240,7 +239,6 @@ def test_previews_of_noise_are_small_and_full_shows_originals() -> None:
 
 
 def test_the_text_has_no_costs_or_paths() -> None:
-    """It is the same on every run."""
     first, second = (
         mimebundle(ImageBatch([picture(cost_usd=cost, file=Path(name))]))["text/plain"]
         for cost, name in ((0.07, "/a"), (0.09, "/b"))
@@ -329,7 +327,6 @@ def test_other_prompts_are_below_their_pictures() -> None:
 
 
 def test_cards_show_their_index_unless_alone() -> None:
-    """Unsent images count, too."""
     batch = ImageBatch([picture("a"), picture("b", status="unsent"), picture("c")])
     assert re.findall(r"\[\d+\]", text_of(to_html(batch))) == ["[0]", "[2]"]
     assert "[0]" not in to_html(ImageBatch([picture()]))

@@ -1,11 +1,12 @@
-"""Cells of requests, run as IPython runs them, make exactly these requests."""
+"""The cell of a request, run as IPython runs it, makes exactly this request."""
 
 from __future__ import annotations
 
 import ast
 import random
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from itertools import product
+from typing import Any
 
 from IPython.core.inputtransformer2 import TransformerManager
 
@@ -17,9 +18,6 @@ from xai_notebook.client.request import ImageRequest, InputImage, is_blank
 from xai_notebook.generation.call import prepare_call
 from xai_notebook.pictures.magic_source import magic_cell
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 PIECES = [
     "%", "%%", "%%xai_image", "--", "-", "--image=secret.png", "-i", "x.png", "=", ";", ";;", "\\",
     "\\n", "{", "{{", "{{{", "}}", "}", "{%", "%}", "{#", "{{ get_ipython().system('touch x') }}",
@@ -29,12 +27,13 @@ PIECES = [
     "??", "!ls", "a?", "#", "\n# c", "\n>>> a", "\n... a", "\n  >>> a", "\n   ...: a",
     "\nIn [1]: a", "\n[ins] In [2]: a", "\nOut[1]: a", "...", ">>>", "In [1]: ", '"""', "'''", "a",
     "fox", "16:9", "grok", "雪", "🦊", "\U0001f469\u200d\U0001f680", "é", "-n", "-n 3", "--fresh",
-    "<b>", "&amp;", "@", "~", "{x}", "{a|b}", "|", "*",
+    "<b>", "&amp;", "@", "~", "{x}", "{a|b}", "|", "*", "#|", "# @title",
+    *(f"a{line_end}>>>" for line_end in "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"),
 ]  # fmt: skip
 TRANSFORM = TransformerManager().transform_cell
 
 
-def asked_by(cell: str) -> ImageRequest:
+def request_of(cell: str) -> ImageRequest:
     """Return the request that a cell makes: IPython transforms it, then the magic parses it."""
     (statement,) = ast.parse(TRANSFORM(cell)).body
     call: Any = statement.value  # type: ignore[attr-defined]
@@ -45,57 +44,66 @@ def asked_by(cell: str) -> ImageRequest:
     given = fill_options(parsed.given, {})
     labels = given.pop("image", [])
     options = resolve(given)
-    assert vars_of(options) <= {"n", "model", "format", "aspect_ratio", "resolution", "quality",
-                                "rewrite"}  # fmt: skip
-    made = prepare_call(cell_prompt(parsed.prompt, body), given, {}, {}, typed=True)
-    (request,) = made.requests
+    plain = resolve({})
+    changed = {name for name in options.__slots__ if getattr(options, name) != getattr(plain, name)}
+    assert changed <= {"n", "model", "format", "aspect_ratio", "resolution", "quality", "rewrite"}
+    call = prepare_call(cell_prompt(parsed.prompt, body), given, {}, {}, typed=True)
+    (request,) = call.requests
     inputs = tuple(InputImage("", "", label) for label in labels)
     return replace(request, inputs=inputs, rewrite_model=options.rewrite)
 
 
-def vars_of(options: Any) -> set[str]:
-    """Return the names of the options without their default values."""
-    plain = resolve({})
-    return {name for name in options.__slots__ if getattr(options, name) != getattr(plain, name)}
-
-
-def nasty(pick: Callable[[], str], maybe: Callable[[], bool]) -> ImageRequest:
-    """Return a request with texts that `pick` chooses."""
-
-    def value() -> str | None:
-        return (pick().strip() or None) if maybe() else None
-
-    prompt = pick().strip()
-    return ImageRequest(
-        prompt="a fox" if is_blank(prompt) else prompt,
-        model=value() or settings.DEFAULT_MODEL,
-        n=3 if maybe() else 1,
-        aspect_ratio="19.5:9" if maybe() else None,
-        image_format="url" if maybe() else "base64",
-        user=value(),
-        share=7.0,
-        inputs=tuple(InputImage("", "", pick()) for _ in range(2) if maybe()),
-        rewrite_model=value(),
-    )
+def assert_the_cell_makes(request: ImageRequest) -> None:
+    """Check the cell of a request; it has neither the user id nor the public link."""
+    assert request_of(magic_cell(request)) == replace(request, user=None, share=None), repr(request)
 
 
 def test_a_cell_makes_exactly_its_request() -> None:
-    chance = random.Random(20261124)
+    """With every piece at the start, in the middle and at the end of all texts."""
+    for piece, before, after in product(PIECES, ("", "a", "a\n", " "), ("", "a", "\na", " ")):
+        text = f"{before}{piece}{after}"
+        prompt, value = text.strip(), text.strip() or None
+        assert_the_cell_makes(
+            ImageRequest(
+                prompt="a fox" if is_blank(prompt) else prompt,
+                model=value or settings.DEFAULT_MODEL,
+                user=value,
+                share=7.0,
+                inputs=(InputImage("", "", text),),
+                rewrite_model=value,
+            )
+        )
 
-    def pick() -> str:
-        pieces = chance.choices(PIECES, k=chance.randint(1, 7))
-        return "".join([*pieces, *(chr(chance.randrange(0x110000)) for _ in range(2) if maybe())])
+
+def test_cells_of_random_requests_make_exactly_these_requests() -> None:
+    chance = random.Random(20261124)
 
     def maybe() -> bool:
         return chance.random() < 0.3
 
-    for _ in range(10_000):
-        request = nasty(pick, maybe)
-        asked = asked_by(magic_cell(request))
-        assert asked == replace(request, user=None, share=None), repr(request)
+    def text() -> str:
+        pieces = chance.choices(PIECES, k=chance.randint(1, 7))
+        return "".join([*pieces, *(chr(chance.randrange(0x110000)) for _ in range(2) if maybe())])
+
+    def value() -> str | None:
+        return (text().strip() or None) if maybe() else None
+
+    for _ in range(1_500):
+        prompt = text().strip()
+        assert_the_cell_makes(
+            ImageRequest(
+                prompt="a fox" if is_blank(prompt) else prompt,
+                model=value() or settings.DEFAULT_MODEL,
+                n=3 if maybe() else 1,
+                aspect_ratio="19.5:9" if maybe() else None,
+                image_format="url" if maybe() else "base64",
+                inputs=tuple(InputImage("", "", text()) for _ in range(2) if maybe()),
+                rewrite_model=value(),
+            )
+        )
 
 
 def test_a_rewritten_prompt_is_rewritten_again() -> None:
     request = ImageRequest("a detailed fox", "grok", original_prompt="a {{ fox", rewrite_model="-m")
-    asked = asked_by(magic_cell(request))
-    assert (asked.prompt, asked.rewrite_model) == ("a {{ fox", "-m")
+    second = request_of(magic_cell(request))
+    assert (second.prompt, second.rewrite_model) == ("a {{ fox", "-m")

@@ -73,14 +73,13 @@ def test_the_decodable_part_of_a_damaged_picture_is_shown(data: bytes) -> None:
 
 @damaged
 def test_a_damaged_picture_raises_reply_error(data: bytes) -> None:
-    """The contact sheet has the other pictures."""
-    whole = picture(JPEG)
+    intact = picture(JPEG)
     with pytest.raises(ReplyError, match="is damaged: not all of its pixels can be decoded"):
         _ = picture(data).pil
     with pytest.raises(ReplyError, match="is damaged: not all of its pixels can be decoded"):
         ImageBatch([picture(data)]).contact_sheet()
     alone, both = (
-        ImageBatch(images).contact_sheet() for images in ([whole], [whole, picture(data)])
+        ImageBatch(images).contact_sheet() for images in ([intact], [intact, picture(data)])
     )
     assert both.width > alone.width
     assert both.crop((0, 0, *alone.size)).tobytes() == alone.tobytes()
@@ -138,7 +137,6 @@ def test_broken_headers_raise_reply_error() -> None:
 
 
 def commented(kind: str, size: int) -> bytes:
-    """Return a picture with a long comment."""
     text = "SECRET" * (size // 6)
     in_png = PngImagePlugin.PngInfo()
     in_png.add_text("comment", text)
@@ -177,11 +175,11 @@ def test_input_images_are_converted_to_srgb() -> None:
     plain = Image.new("RGB", (4, 4), (200, 40, 40))
     red = ImageCms.profileToProfile(plain, ImageCms.createProfile("sRGB"), lab, outputMode="LAB")
     assert red is not None
-    for given in (red, Image.new("L", (4, 4))):  # the second one's profile is of other colours
-        given.info["icc_profile"] = ImageCms.ImageCmsProfile(lab).tobytes()
-        (sent,) = load_inputs([given], {}).images
-        with Image.open(io.BytesIO(base64.b64decode(sent.url.partition(",")[2]))) as image:
-            assert "icc_profile" not in image.info
-            if given.mode == "LAB":
-                pixel: Any = image.convert("RGB").getpixel((0, 0))
+    for image in (red, Image.new("L", (4, 4))):  # the second one's profile is of other colours
+        image.info["icc_profile"] = ImageCms.ImageCmsProfile(lab).tobytes()
+        (sent,) = load_inputs([image], {}).images
+        with Image.open(io.BytesIO(base64.b64decode(sent.url.partition(",")[2]))) as sent_image:
+            assert "icc_profile" not in sent_image.info
+            if image.mode == "LAB":
+                pixel: Any = sent_image.convert("RGB").getpixel((0, 0))
                 assert pixel == pytest.approx((200, 40, 40), abs=6)

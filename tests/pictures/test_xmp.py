@@ -115,15 +115,15 @@ def test_foreign_options_are_ignored(tmp_path: Path, days: str) -> None:
         f'"share": {days}, "user": "a", "max_cost": "1", "export": "/", "batch": true, '
         '"api_host": "evil", "image_format": "url", '
     )
-    ours = embed(image(), encode("PNG"))
-    packet = xmp.find_packet(ours)
+    original = embed(image(), encode("PNG"))
+    packet = xmp.find_packet(original)
     assert packet is not None
-    theirs = xmp.replace_packet(
-        ours, packet.replace(b'{"prompt"', b"{" + more.encode() + b'"prompt"')
+    changed = xmp.replace_packet(
+        original, packet.replace(b'{"prompt"', b"{" + more.encode() + b'"prompt"')
     )
-    metadata = read_metadata(write(tmp_path, theirs))
-    assert metadata.request == read_metadata(write(tmp_path, ours)).request
-    assert metadata.cell == read_metadata(write(tmp_path, ours)).cell
+    metadata = read_metadata(write(tmp_path, changed))
+    assert metadata.request == read_metadata(write(tmp_path, original)).request
+    assert metadata.cell == read_metadata(write(tmp_path, original)).cell
     assert set(metadata.options) == {"aspect_ratio", "resolution", "rewrite_model"}
 
 
@@ -308,7 +308,6 @@ def test_random_bytes_do_not_raise(start: bytes, rest: bytes) -> None:
 
 
 def test_compressed_png_text_is_read(tmp_path: Path) -> None:
-
     def with_text(packet: bytes) -> bytes:
         body = b"iTXtXML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(packet)
         chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
@@ -425,7 +424,6 @@ def manifest(uuid: str = "6332706100110010800000AA00389B71", label: bytes = b"c2
 
 
 def credentialed(kind: str, store: bytes) -> bytes:
-    """Return a picture with a JUMBF superbox."""
     data = encode(kind)
     if kind == "PNG":
         chunk = b"caBX" + store
