@@ -15,6 +15,8 @@ import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import grpc
+import grpc.aio
 import pytest
 from jupyter_client.manager import KernelManager
 from PIL import Image
@@ -67,6 +69,25 @@ def settings_of(**variables: str) -> Configuration:
         for name, value in variables.items():
             patch.setenv(name, value)
         return Configuration.from_environment()
+
+
+async def start_images(
+    generate: Any, options: Any = (("grpc.max_send_message_length", -1),)
+) -> tuple[grpc.aio.Server, int]:
+    """Start a server of image calls; return it and its port.
+
+    Args:
+        generate: Takes the bytes of a request and the context, and returns the reply's bytes.
+        options: gRPC options of the server.
+    """
+    server = grpc.aio.server(options=options)
+    handlers = {"GenerateImage": grpc.unary_unary_rpc_method_handler(generate)}
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("xai_api.Image", handlers),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    return server, port
 
 
 @dataclass
