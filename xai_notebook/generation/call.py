@@ -398,7 +398,7 @@ def _prepare_one(
         )
     if namespace is not None:
         prompt = fill(prompt, namespace)
-    axes = parse_axes(options.matrix or ())
+    axes: dict[str, Any] = {}
     variants = [Variant(prompt, ())]
     if options.matrix is not None:
         axes = parse_axes(options.matrix)

@@ -282,9 +282,9 @@ class Ingest:
             fetching = (self._fetch(pictures[i], responses[i].image, writer) for i in pending)
             for i, picture in zip(pending, await asyncio.gather(*fetching), strict=True):
                 pictures[i] = picture
-            return await inspect_pictures(
-                [*pictures, *missing_pictures(request, responses, missing)]
-            )
+            if len(responses) < len(missing):
+                pictures += missing_pictures(request, responses, missing)
+            return await inspect_pictures(pictures)
         finally:
             if writer.reservation is not None:
                 writer.reservation.release()
