@@ -29,7 +29,7 @@ def running_shell() -> Any:
 
 
 def in_kernel(shell: Any) -> bool:
-    """Tell whether an IPython shell belongs to a kernel, whose front ends show more than text."""
+    """Tell whether an IPython shell belongs to a kernel, whose frontends show more than text."""
     return getattr(shell, "kernel", None) is not None
 
 
@@ -83,13 +83,13 @@ def take_configured() -> dict[str, Any]:
     return values
 
 
-def show(job: Any) -> bool:
+def show_job(job: Any) -> bool:
     """Let the extension show a job and update the output; return False if it is not loaded."""
     extension = _extension()
     return extension is not None and bool(extension.show_job(job))
 
 
-def follow(job: Any) -> Any:
+def follow_job(job: Any) -> Any:
     """Return a progress display for a job; None if the extension is not loaded.
 
     The caller calls the display regularly while it waits for the job, and finally its `end()`.

@@ -270,7 +270,7 @@ def test_different_prompts_run_concurrently_and_equal_ones_wait(panel: Driver) -
 def test_a_prompt_is_submitted_as_a_batch_job(panel: Driver) -> None:
     panel.field("Prompt").fill("a heron as a job")
     panel.field("Images").fill("3")
-    panel.button("Hand over as a job").click()
+    panel.button("Submit as a job").click()
     output = panel.page.locator(".jp-OutputArea-output").filter(has_text="a heron as a job")
     output.locator("figure").nth(2).wait_for(timeout=30_000)
     until(panel.button("Generate").is_enabled)

@@ -18,7 +18,7 @@ panel = xai.panel("a small boat", export="{folder}")
 """
 LIBRARY = "xai.library()"
 WRITE_BUTTONS = (
-    *("Save", "Save all", "Hand over as a job", "Insert as cell", "Star", "Export", "Delete"),
+    *("Save", "Save all", "Submit as a job", "Insert as cell", "Star", "Export", "Delete"),
 )
 
 pytestmark = pytest.mark.timeout(300)

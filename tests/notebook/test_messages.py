@@ -40,7 +40,7 @@ NESTED = st.recursive(
     ),
     max_leaves=6,
 )
-SPENDS = {"generate", "hand_over", "more", "again"}
+SPENDS = {"generate", "submit", "more", "again"}
 """Kinds of messages that may order images."""
 FORM: dict[str, Any] = {
     **dict.fromkeys(FIELDS, ""), "n": 1, "model": "grok-imagine-image", "prompt": "a fox",

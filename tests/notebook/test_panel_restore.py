@@ -186,18 +186,18 @@ def test_a_read_only_library_can_be_trusted(unprivileged_folder: Path) -> None:
 
 def test_jobs_and_input_images_are_restored(story: Path) -> None:
     show = "print(panel.cell, panel.trouble)"
-    hand_over = (
+    submit = (
         "edited = panel.cards[-1]['id']\n"
         "panel._receive(None, {'kind': 'edit', 'id': edited, 'name': 'it'}, [])\n"
         "while edited not in panel._tray.images: time.sleep(0.02)\n"
         "form = {**panel.form, 'n': 2, 'inputs': [{'id': edited, 'name': 'it'}]}\n"
-        "panel._receive(None, {'kind': 'hand_over', 'form': form}, [])\n"
+        "panel._receive(None, {'kind': 'submit', 'form': form}, [])\n"
         "while not panel.said.get('text', '').startswith('Submitted as'): time.sleep(0.02)\n"
         "xai.jobs()[0].wait()"
     )
     with open_notebook(story) as notebook:
         notebook.run_cell("aa", PANEL)
-        notebook.run_cell("bb", hand_over)
+        notebook.run_cell("bb", submit)
     with open_notebook(story) as notebook:
         assert notebook.pictures("aa") == [2, 1, 2]
         printed = notebook.run_cell("cc", show)

@@ -109,7 +109,7 @@ def test_nothing_is_changed(app: App, others: list[int], tmp_path: Path) -> None
         assert library.ask(kind, ids=ids, tag="mine", name="mine")["said"] == REFUSED
     for kind in ("star", "tag", "delete", "export", "sheet"):
         assert panel.ask(kind, ids=ids, tag="mine")["said"] == REFUSED
-    for kind, more in (("save", {"ids": [card["id"]]}), ("hand_over", {"form": panel.widget.form})):
+    for kind, more in (("save", {"ids": [card["id"]]}), ("submit", {"form": panel.widget.form})):
         assert panel.ask(kind, **more)["said"] == REFUSED
     marks = current_session().library().annotations.of(ids)
     assert all(mark == (False, (), False) for mark in marks.values())

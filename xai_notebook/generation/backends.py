@@ -499,7 +499,7 @@ class Backend:
         host: Identifies the server in fingerprints and in the library.
         free: Whether a list price of 0 means free; servers that list no price send 0, too.
         rewrites: Prompts rewritten in this kernel, by key.
-        keeping: Tasks that are storing replies, by slot. An interrupted cell may
+        saving: Tasks that are storing replies, by slot. An interrupted cell may
             run again before its replies are stored.
         prices: Prices of images and rewrites.
         inputs: Uploads of input images to the server's file store.
@@ -511,7 +511,7 @@ class Backend:
     host: str
     free: bool = False
     rewrites: dict[str, str] = field(default_factory=dict)
-    keeping: dict[Slot, asyncio.Task[list[Picture]]] = field(default_factory=dict)
+    saving: dict[Slot, asyncio.Task[list[Picture]]] = field(default_factory=dict)
     prices: Prices = field(init=False)
     inputs: InputUploads = field(init=False)
     flights: SingleFlight = field(default_factory=SingleFlight)

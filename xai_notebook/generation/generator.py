@@ -451,8 +451,8 @@ class Generator:
         async with contextlib.AsyncExitStack() as stack:
             if claimed.reserved:
                 stack.push_async_callback(self._free, claimed)  # stored images cost nothing
-            if (saving := self.backend.keeping.get(claim.slot)) is not None:
-                await asyncio.wait({saving})
+            if (task := self.backend.saving.get(claim.slot)) is not None:
+                await asyncio.wait({task})
             stored: list[Picture] = []
             if claim.needs_new and not options.replay:
                 call.claims.begin(claim, await call.ingest.newest())
@@ -584,13 +584,13 @@ class Generator:
                 "kept."
             )
         # The reply is saved even if the call is cancelled meanwhile.
-        keeping = self.backend.keeping
-        saving = keeping[slot] = asyncio.ensure_future(call.ingest.keep(responses, writer))
-        saving.add_done_callback(lambda _: keeping.pop(slot, None))
+        saving = self.backend.saving
+        task = saving[slot] = asyncio.ensure_future(call.ingest.keep(responses, writer))
+        task.add_done_callback(lambda _: saving.pop(slot, None))
         try:
-            return await asyncio.shield(saving)
+            return await asyncio.shield(task)
         except asyncio.CancelledError:
-            await asyncio.wait({saving})
+            await asyncio.wait({task})
             raise
 
     async def _buy(

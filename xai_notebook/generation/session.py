@@ -108,7 +108,7 @@ class Session:
                 return self.plan(call)
             if call.options.batch:
                 job = self.loop.run(self.prepare_job(call, claims))
-                self.loop.run(job.hand_over())
+                self.loop.run(job.submit())
                 return job.concluded()
             self.loop.run(self.run(call, claims))
             return self.finish(call)
@@ -123,7 +123,7 @@ class Session:
                 return await asyncio.to_thread(self.plan, call)
             if call.options.batch:
                 job = await self.loop.wait(self.prepare_job(call, claims))
-                await self.loop.wait(job.hand_over())
+                await self.loop.wait(job.submit())
                 return await asyncio.to_thread(job.concluded)
             await self.loop.wait(self.run(call, claims))
             return await asyncio.to_thread(self.finish, call)
@@ -260,7 +260,7 @@ class Session:
                 call.announced.append(line)
 
     async def prepare_job(self, call: Call, claims: SlotClaims) -> BatchJob:
-        """Return the job of a call, on the background loop; `hand_over` sends its new requests.
+        """Return the job of a call, on the background loop; `submit` sends its new requests.
 
         Raises:
             BudgetError: The job would cost more than a limit allows.

@@ -158,7 +158,7 @@ class XaiImage(Magics):
         call = session.prepare(prompt, given, namespace, typed=True)
         if call.options.dry_run:
             return _display_if_dropped(session.plan(call))
-        value = self._hand_over(call) if call.options.batch else self._show(call)
+        value = self._submit_job(call) if call.options.batch else self._show(call)
         if call.options.as_:
             self.shell.user_ns[call.options.as_] = value
         return _display_if_dropped(value)
@@ -192,14 +192,14 @@ class XaiImage(Magics):
         display.end(batch)
         return batch
 
-    def _hand_over(self, call: Call) -> BatchJob:
+    def _submit_job(self, call: Call) -> BatchJob:
         """Show the job of a call with its size and price, then submit it and return it."""
         session = _session()
         with session.cells.ask() as claims:
             job = session.loop.run(session.prepare_job(call, claims))
             self._displayed = job if self.show_job(job) else None
             try:
-                session.loop.run(job.hand_over())
+                session.loop.run(job.submit())
                 job.concluded()
             except BaseException:
                 self._displayed = None

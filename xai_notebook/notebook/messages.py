@@ -192,7 +192,7 @@ LIBRARY: Final[Mapping[str, Shape]] = {
 PANEL: Final[Mapping[str, Shape]] = {
     **_SHARED,
     "picture": Shape(other={"id": (_number, None), "card": (_word, None)}),
-    **dict.fromkeys(("form", "generate", "hand_over"), Shape({"form": _form})),
+    **dict.fromkeys(("form", "generate", "submit"), Shape({"form": _form})),
     **dict.fromkeys(("cancel", "dismiss", "more", "again"), Shape({"id": _word})),
     "models": Shape(),
     "upload": Shape(

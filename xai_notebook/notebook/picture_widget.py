@@ -253,7 +253,7 @@ _MOST_CHANGED: Final = 1_000
 """Maximum changed pictures in a message; if there are more, the browser reloads its view."""
 _THUMBNAIL_THREADS: Final = 2
 """Worker threads for thumbnails; few, because saving pictures needs the other cores."""
-_AUTHORS_ONLY: Final = frozenset({*ACTIONS, "save", "hand_over"})
+_AUTHORS_ONLY: Final = frozenset({*ACTIONS, "save", "submit"})
 """Messages that write files, change the library or submit a job."""
 
 

@@ -292,9 +292,7 @@ class BatchJob:
     def _job(self) -> JobRecord | None:
         return self.pollers[-1].job if self.pollers else self._view.past
 
-    # Methods for users
-
-    async def hand_over(self) -> None:
+    async def submit(self) -> None:
         """Submit new requests, then poll in the background. Await on the background loop.
 
         Raises:
@@ -304,6 +302,8 @@ class BatchJob:
             if poller.job.open and not poller.polling:
                 await poller.submit()
                 poller.start()
+
+    # Methods for users
 
     def refresh(self) -> BatchJob:
         """Update the state from the service, fetch finished images, and return the job.
@@ -325,7 +325,7 @@ class BatchJob:
             JobError: The job ended without any image, or its results cannot be read.
             XaiError: The service cannot be reached, or the library cannot store the images.
         """
-        tick = frontend.follow(self)
+        tick = frontend.follow_job(self)
         try:
             self._maker.loop.run(self._ended(timeout), tick=tick, interrupted=_INTERRUPTED)
         finally:
@@ -506,7 +506,7 @@ class BatchJob:
 
     def _ipython_display_(self) -> None:
         """Let the extension show the job, and update its card while it runs."""
-        if self._lost is not None or not frontend.show(self):
+        if self._lost is not None or not frontend.show_job(self):
             raise NotImplementedError  # IPython goes on to _repr_mimebundle_
 
 

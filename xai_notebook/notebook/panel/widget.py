@@ -4,7 +4,7 @@ Synced traits only contain short text, because widget state may be saved in the 
 are sent as messages. Messages are handled on the background loop, and traits only change there, so
 the kernel's thread stays free and handlers do not race with each other.
 
-    browser -> kernel   form, generate, hand_over, more, again, cancel, dismiss, models,
+    browser -> kernel   form, generate, submit, more, again, cancel, dismiss, models,
                         upload, edit, take, use, save, previews; and the messages of PictureWidget
     kernel -> browser   preview, input, take, fill; and the messages of PictureWidget
 """
@@ -407,7 +407,7 @@ class Panel(PictureWidget):
         cell = self._cell(values)
         self._queue.add(Generation(key, dict(values), call, current_session(), cell))
 
-    async def _on_hand_over(self, message: Mapping[str, Any]) -> None:
+    async def _on_submit(self, message: Mapping[str, Any]) -> None:
         """Submit the form's request as a job; show its card under the panel's cell."""
         self._take_form(message)
         call = await asyncio.to_thread(self._prepare, dict(self.form), batch=True)
@@ -417,7 +417,7 @@ class Panel(PictureWidget):
             JobDisplay(self._publisher, job)
             self._stored.jobs.append(job.name)
             await self._save_state()
-            await job.hand_over()
+            await job.submit()
             await asyncio.to_thread(job.concluded)
         self._say(f"Submitted as {job.name}. The job continues without this kernel: see %xai_jobs.")
 

@@ -65,7 +65,7 @@ export class View {
     );
     this.destination = h("span", { class: "xai-chip" });
     this.button = button("Generate", () => this.generate(), { class: "xai-primary" });
-    this.handOver = button("Hand over as a job", () => this.generate("hand_over"), {
+    this.submitJob = button("Submit as a job", () => this.generate("submit"), {
       class: "",
       title: HANDED_OVER,
     });
@@ -99,7 +99,7 @@ export class View {
   #layOut() {
     const title = h("h2", { class: "xai-title" }, "xAI images");
     const { visitors } = this;
-    const ways = visitors ? [this.button] : [this.button, this.handOver];
+    const ways = visitors ? [this.button] : [this.button, this.submitJob];
     return h(
       "section",
       { class: "xai-widget xai-frame xai-panel", "aria-label": "xAI image panel" },
@@ -197,7 +197,7 @@ export class View {
     this.#showEstimate();
   }
 
-  /** @param {"generate" | "hand_over"} [kind] */
+  /** @param {"generate" | "submit"} [kind] */
   generate(kind = "generate") {
     if (this.button.disabled) return;
     if (!this.form.values.prompt.trim()) {
@@ -208,7 +208,7 @@ export class View {
     clearTimeout(this.#timer);
     this.complain("");
     this.filled.hidden = true;
-    this.button.disabled = this.handOver.disabled = true;
+    this.button.disabled = this.submitJob.disabled = true;
     if (!this.store.send({ kind, form: this.form.values })) return;
     this.#waiting = setTimeout(() => {
       this.announce("The kernel has not answered yet. It may be busy.", true);
@@ -219,7 +219,7 @@ export class View {
   #answered() {
     clearTimeout(this.#waiting);
     this.#note = "";
-    this.button.disabled = this.handOver.disabled = false;
+    this.button.disabled = this.submitJob.disabled = false;
     this.#showEstimate();
   }
 
