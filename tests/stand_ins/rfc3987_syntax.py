@@ -1,6 +1,6 @@
-"""Keeps jsonschema from the optional package of this name, which nothing here needs.
+"""Hides the optional package of this name from jsonschema.
 
-It builds a grammar when it is imported: 1.8 s in every process that reads a notebook.
+Its import builds a grammar, which takes 1.8 s in every process that reads a notebook.
 """
 
-raise ImportError("the tests do without it: see its docstring")
+raise ImportError("hidden by the tests: see tests/stand_ins/rfc3987_syntax.py")
