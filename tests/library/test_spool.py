@@ -257,7 +257,7 @@ def test_a_locked_library_stores_the_reply_later(
     batch: Any = session.generate("a fox")
     assert batch[0].data == tiny()
     assert len(batch.notes) == 1
-    assert "Not in the library yet" in batch.notes[0]
+    assert "not in the library yet" in batch.notes[0]
     assert "keeps the library" in batch.notes[0]
     other.execute("ROLLBACK")
     other.close()

@@ -38,7 +38,7 @@ import xai_notebook.library
 from xai_notebook.generation.session import current_session
 user = os.geteuid()
 os.seteuid(user or 65534)  # root may write anywhere
-assert current_session().library().read_only
+assert current_session().library().database.read_only
 os.seteuid(user)
 """
 PANEL = "panel = xai.panel('a barn')"
@@ -174,7 +174,7 @@ def test_a_read_only_library_can_be_trusted(unprivileged_folder: Path) -> None:
         notebook.run_cell("aa", PANEL)
         notebook.run_cell("bb", "ask(panel, n=1, prompt='a mill')")
     subprocess.run(["chmod", "-R", "a-w,a+rX", make_foreign(folder)], check=True)
-    show = "print(panel.form['prompt'], bool(panel.notice), current_session().library().read_only)"
+    show = "print(panel.form['prompt'], bool(panel.notice), current_session().library().database.read_only)"
     with open_notebook(folder) as notebook:
         notebook.run_cell("cc", READ_ONLY)
         assert notebook.pictures("aa") == [1]
