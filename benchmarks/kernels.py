@@ -214,7 +214,7 @@ def interrupts(plan: Plan) -> list[Row]:
 
 
 _TRACED = """
-import contextlib, io, json, pathlib, sys, threading
+import contextlib, inspect, io, json, pathlib, sys, threading
 from IPython.terminal.interactiveshell import TerminalInteractiveShell
 import xai_notebook
 
@@ -223,7 +223,8 @@ called = set()
 
 def note(frame, event, argument):
     code = frame.f_code
-    if event == "call" and code.co_filename.startswith(str(root)) and code.co_name[0] != "<":
+    is_function = code.co_flags & inspect.CO_OPTIMIZED and code.co_name[0] != "<"  # no class body
+    if event == "call" and is_function and code.co_filename.startswith(str(root)):
         called.add((code.co_filename, code.co_firstlineno))
 
 def traced(prompt):
