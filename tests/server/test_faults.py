@@ -33,7 +33,7 @@ def send(requests: list[Any], faults: Faults) -> tuple[list[Any], int]:
     return asyncio.run(main())
 
 
-def test_failures_are_consumed_one_by_one() -> None:
+def test_each_call_takes_the_next_failure() -> None:
     """A failure can have details and trailing metadata; None lets a call succeed."""
     hint = (grpc.StatusCode.RESOURCE_EXHAUSTED, "slow down", [("retry-after", "1")])
     faults = Faults(failures=[grpc.StatusCode.UNAVAILABLE, None, hint])
@@ -70,7 +70,7 @@ def test_delay_can_depend_on_the_request() -> None:
     assert time.monotonic() - start >= 0.2
 
 
-async def test_cancelling_a_delay_is_recorded() -> None:
+async def test_a_call_cancelled_during_its_delay_is_recorded_as_cancelled() -> None:
     faults = Faults(delay=30)
     async with EmbeddedServer(faults=faults) as server, dial(server) as call:
         pending: Any = call(wire.GENERATE_IMAGE, image_request())
