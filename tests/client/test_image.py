@@ -99,7 +99,7 @@ async def test_an_unparsable_reply_is_an_error() -> None:
     ],
 )
 async def test_invalid_options_fail_before_sending(options: dict[str, Any], message: str) -> None:
-    """The message lists the valid values."""
+    """A short message states the valid values, or the problem."""
     client = AsyncClient("", api_host="localhost:9")
     with pytest.raises(errors.OptionError) as caught:
         await client.image.sample_batch(**{"prompt": "p", "model": "m", "n": 1, **options})
