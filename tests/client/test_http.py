@@ -121,7 +121,7 @@ def serve_endlessly(web: Any, data: bytes, *, pause: float = 0, **headers: str) 
     return started, ended
 
 
-def test_a_declared_size_over_the_limit_is_not_read(web: Any) -> None:
+def test_a_body_declared_larger_than_the_limit_is_not_read(web: Any) -> None:
     finished = threading.Event()
 
     def route(handler: Any) -> None:

@@ -157,7 +157,7 @@ def test_a_large_message_is_kept_though_its_connection_breaks() -> None:
     assert server.requests == 1
 
 
-def test_long_leading_metadata_is_accepted() -> None:
+def test_long_initial_metadata_is_accepted() -> None:
     script = play(("headers", LONG), ("message", REPLY), ("trailers",))
     response, server = request_image(script)
     assert response.base64 == PICTURE
