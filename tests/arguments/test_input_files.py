@@ -33,7 +33,7 @@ COLOURS = ((200, 40, 40), (40, 160, 60), (50, 60, 190), (230, 210, 80))
 SIZE = (96, 64)
 SPOTS = [(SIZE[0] * x // 4, SIZE[1] * y // 4) for y in (1, 3) for x in (1, 3)]
 """The centres of the quarters."""
-TRANSPOSES: dict[int, Any] = {  # that a camera applies, by Exif orientation
+TRANSPOSES: dict[int, Any] = {  # how a turned camera stores a picture, by Exif orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
     6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270,
@@ -116,7 +116,7 @@ SRGB = ImageCms.createProfile("sRGB")
 
 
 def convert_to(target: bytes, mode: str = "RGB", image: Image.Image = REFERENCE) -> Image.Image:
-    """Return the picture in the numbers of the profile `target`."""
+    """Return the picture converted to the colour space of the profile `target`."""
     profile = ImageCms.ImageCmsProfile(io.BytesIO(target))
     result = ImageCms.profileToProfile(image, SRGB, profile, outputMode=mode)
     assert result is not None
@@ -127,7 +127,7 @@ INKS = ((0, 255, 255, 0), (255, 0, 255, 0), (255, 255, 0, 0), (0, 0, 255, 0))
 
 
 def press_profile() -> bytes:
-    """Return the profile of a press whose full inks are the picture's colours."""
+    """Return the profile of a printing press whose full inks are the colours of the quarters."""
     lab = ImageCms.profileToProfile(
         REFERENCE, SRGB, ImageCms.createProfile("LAB"), outputMode="LAB"
     )
@@ -345,7 +345,7 @@ def assert_reference(inputs: Inputs, expected: Image.Image = REFERENCE) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_way_sends_the_same_pixels(way: str, tmp_path: Path) -> None:
+def test_every_way_to_pass_a_picture_sends_the_same_pixels(way: str, tmp_path: Path) -> None:
     assert_reference(WAYS[way](FILES["exif 6"], tmp_path))
 
 
@@ -355,7 +355,7 @@ def test_every_format_is_sent_upright_in_its_range_and_colours(
     name: str, way: str, tmp_path: Path
 ) -> None:
     if way != "bytes" and "text" in name:
-        pytest.skip("Pillow itself does not open it")
+        pytest.skip("Pillow opens no PNG with long texts")
     data = FILES.get(name) or GREYS[name]
     assert_reference(WAYS[way](data, tmp_path), REFERENCE if name in FILES else GREY)
 
@@ -382,7 +382,7 @@ NOTES = {
 
 
 @pytest.mark.parametrize("name", NOTES)
-def test_notes_name_the_changes_and_nothing_else(name: str) -> None:
+def test_notes_list_the_changes_to_a_picture_and_nothing_else(name: str) -> None:
     notes = load_inputs(["photo"], {"photo": FILES[name]}).notes
     assert notes == ((f"photo: {'; '.join(NOTES[name])}.",) if NOTES[name] else ())
 
@@ -572,7 +572,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_ambiguous_pictures_are_refused_with_a_cure(name: str) -> None:
+def test_ambiguous_and_unsupported_inputs_are_refused_in_one_line(name: str) -> None:
     value, message = REFUSED[name]
     with pytest.raises(InputImageError) as caught:
         load_inputs(["a"], {"a": value})
@@ -586,7 +586,7 @@ def test_a_table_is_refused() -> None:
         load(pd.DataFrame({"a": [1]}))
 
 
-def test_heic_without_its_reader_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_heic_names_the_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(InputImageError, match=r'is a HEIC image.* "xai-notebook\[heic\]"'):
         load_inputs([FILES["heic"]], {})
@@ -612,7 +612,7 @@ def test_a_broken_profile_gives_a_note() -> None:
     )
 
 
-def test_compressed_pictures_are_not_called_scaled() -> None:
+def test_a_picture_that_fits_after_compression_is_not_scaled() -> None:
     noise = Image.effect_noise((1900, 1900), 90).convert("RGB")
     data = encode(noise, "PNG", compress_level=0)
     assert len(data) > MAX_INPUT_IMAGE_BYTES
@@ -636,8 +636,8 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.timeout(20)
-def test_hostile_files_cost_no_time(name: str) -> None:
-    """They are refused, or sent without their hostile part."""
+def test_hostile_files_take_little_time(name: str) -> None:
+    """The files are refused, or sent without their hostile part."""
     try:
         inputs = load_upload(HOSTILE[name], "picture.tif")
     except InputImageError as error:

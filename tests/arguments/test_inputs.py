@@ -38,8 +38,8 @@ def load(value: Any, **namespace: Any) -> InputImage:
     return image
 
 
-def sent(image: InputImage) -> bytes:
-    """Return the bytes of an image that is sent."""
+def sent_bytes(image: InputImage) -> bytes:
+    """Return the bytes that are sent for an image."""
     return base64.b64decode(image.url.partition(",")[2])
 
 
@@ -55,27 +55,27 @@ def test_accepted_formats_are_sent_unchanged(data: bytes, tmp_path: Path) -> Non
     path.write_bytes(data)
     uri = "data:image/x;base64," + base64.b64encode(data).decode()
     for value in (str(path), path, data, bytearray(data), memoryview(data), uri):
-        assert sent(load(value)) == data
+        assert sent_bytes(load(value)) == data
     assert len({load(value).sha256 for value in (str(path), data, uri)}) == 1
 
 
-def test_a_name_is_a_variable_before_it_is_a_file(
+def test_a_variable_takes_precedence_over_a_file_with_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cat").write_bytes(PNG)
-    assert sent(load("cat")) == PNG
-    assert sent(load("cat", cat=JPEG)) == JPEG
+    assert sent_bytes(load("cat")) == PNG
+    assert sent_bytes(load("cat", cat=JPEG)) == JPEG
 
 
 def test_variables_may_hold_paths_urls_and_lists(tmp_path: Path) -> None:
     path = tmp_path / "cat.png"
     path.write_bytes(PNG)
-    assert sent(load("it", it=str(path))) == PNG
-    assert sent(load("it", it=path)) == PNG
+    assert sent_bytes(load("it", it=str(path))) == PNG
+    assert sent_bytes(load("it", it=path)) == PNG
     assert load("it", it="https://example.org/cat.png").url == "https://example.org/cat.png"
     assert len(load_inputs(["it"], {"it": [PNG, JPEG]}).images) == 2
-    assert sent(load("it[-1]", it=[PNG, JPEG])) == JPEG
+    assert sent_bytes(load("it[-1]", it=[PNG, JPEG])) == JPEG
 
 
 def test_a_long_name_is_complete_in_labels_and_short_in_messages(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_long_name_is_complete_in_labels_and_short_in_messages(tmp_path: Path)
 
 def test_an_earlier_result_is_sent_as_received_and_is_the_parent() -> None:
     image = load("foxes[0]", foxes=ImageBatch([generated()]))
-    assert sent(image) == JPEG
+    assert sent_bytes(image) == JPEG
     assert image.parent == "5ha"
     assert image.label == "foxes[0]"
 
@@ -107,7 +107,7 @@ def test_an_image_over_the_limit_is_scaled_with_a_note() -> None:
     data = encode(noise, "PNG", compress_level=0)
     assert len(data) > MAX_INPUT_IMAGE_BYTES
     loaded = load_inputs(["photo"], {"photo": data})
-    assert len(sent(loaded.images[0])) <= MAX_INPUT_IMAGE_BYTES
+    assert len(sent_bytes(loaded.images[0])) <= MAX_INPUT_IMAGE_BYTES
     note = r"photo: scaled to \d+ × \d+, because it has more than 10 MiB\."
     assert re.fullmatch(note, loaded.notes[0])
 
@@ -156,7 +156,7 @@ class Broken:
         ("six", "6 input images are more than the maximum of 5."),
     ],
 )
-def test_values_that_are_not_images_are_refused_by_name(
+def test_values_that_are_not_images_are_refused_in_one_line(
     value: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

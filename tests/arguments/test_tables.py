@@ -68,7 +68,7 @@ def test_reading_a_file_takes_constant_memory(tmp_path: Path) -> None:
 
 
 class Foxes(Sequence[str]):
-    """A sequence of a length."""
+    """A sequence of `length` equal prompts."""
 
     def __init__(self, length: int) -> None:
         self.length = length
@@ -220,7 +220,7 @@ def workbook(*rows: Sequence[Any], sheets: int = 1) -> SourceFactory:
 
 
 def query_rows(query: str, factory: Any = None, *, fetched: bool = True) -> SourceFactory:
-    """Return a function that runs `query` on an SQLite copy of `FRAME`."""
+    """Return a function that runs `query` on an SQLite copy of `FRAME`; it returns the rows."""
 
     def make(_: Path) -> Any:
         connection = sqlite3.connect(":memory:")
@@ -582,7 +582,7 @@ def test_pyarrow_or_polars_is_enough_for_parquet(
     assert prompts(tmp_path / "a.parquet") == FOXES
 
 
-def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_a_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     FRAME.to_parquet(tmp_path / "a.parquet")
     FRAME.to_excel(tmp_path / "a.xlsx")
     for name in ("pyarrow.parquet", "polars", "openpyxl"):
@@ -600,7 +600,7 @@ def test_an_open_csv_file_is_refused(tmp_path: Path) -> None:
         prompts(file)
 
 
-def test_columns_may_be_named_like_attributes_of_the_table() -> None:
+def test_columns_may_have_the_names_of_attributes_of_the_table() -> None:
     names = ["columns", "column_names", "collect", "schema", "keys", "dtype", "Prompt"]
     frame = pd.DataFrame([["x"] * 6 + ["a fox"]], columns=names)
     for table in (frame, pl.from_pandas(frame), pa.Table.from_pandas(frame)):

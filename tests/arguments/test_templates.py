@@ -119,7 +119,7 @@ NAMES: dict[str, Any] = {
         "# a heading\n## another\n% a comment",
     ],
 )
-def test_everything_but_double_braces_passes_untouched(prompt: str) -> None:
+def test_everything_but_double_braces_stays_unchanged(prompt: str) -> None:
     """LaTeX, JSON, quotes, HTML and Jinja's statements are literal."""
     assert fill(prompt, {}) == prompt
     assert fill(prompt + "{{ x }}" + prompt, {"x": "<&>"}) == f"{prompt}<&>{prompt}"
@@ -268,7 +268,7 @@ def test_a_list_that_holds_itself_is_refused() -> None:
         fill("{{ endless }}", {"endless": endless})
 
 
-def test_a_value_is_not_filled_again() -> None:
+def test_braces_in_a_value_are_not_filled() -> None:
     assert fill("a {{ x }}", {"x": "{{ y }}"}) == "a {{ y }}"
 
 
@@ -277,7 +277,7 @@ PIECES = ["{", "{{", "}}", "{%", "'", "\\", "\x00", "\x01", "\r", "\x85", "\u202
 
 
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=2), max_size=12).map("".join))
-def test_escaped_text_is_filled_to_itself(text: str) -> None:
+def test_filling_escaped_text_returns_the_text(text: str) -> None:
     assert fill(escape(text), {}) == text
     assert fill(cell_body(escape(text)), {}) == text
 

@@ -49,7 +49,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def key() -> str:
-    """Return an API key."""
     return KEY
 
 
@@ -319,5 +318,4 @@ def start_http_server() -> Iterator[Callable[[], HttpServer]]:
 
 @pytest.fixture
 def web(start_http_server: Callable[[], HttpServer]) -> HttpServer:
-    """Return an HTTP server on loopback."""
     return start_http_server()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PUBLIC = "93.184.215.14"
-HOSTS = [
+PRIVATE = [
     # This computer, in every spelling that a parser or resolver accepts.
     "0.0.0.0", "0", "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1",
     "017700000001", "127.0.0.1.", "127.1.", "localhost.", "a.localhost", "loc%61lhost",
@@ -43,7 +43,7 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def spy(self: socket.socket, address: Any) -> None:
         addresses.append(address)
         if address[0] not in {"127.0.0.1", "::1"}:
-            raise ConnectionRefusedError("not in a test")
+            raise ConnectionRefusedError("Tests connect to loopback only.")
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", spy)
@@ -52,7 +52,7 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.fixture
 def dns_answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """Fake DNS: each lookup pops the next answer; the last answer is repeated."""
+    """Fake DNS: a lookup pops an answer of one or more addresses; the last answer is repeated."""
     answers: dict[str, list[str]] = {}
     real = socket.getaddrinfo
 
@@ -89,7 +89,7 @@ def test_private_hosts_are_refused_before_connecting(
     connected: list[Any], *, loopback: bool
 ) -> None:
     # With `allow_loopback`, only the plain spellings of localhost are allowed.
-    hosts = [host for host in HOSTS if not (loopback and host in {"localhost.", "127.0.0.1."})]
+    hosts = [host for host in PRIVATE if not (loopback and host in {"localhost.", "127.0.0.1."})]
     assert len(hosts) >= 37
     for host in hosts:
         for url in (f"https://{host}/x.jpg", f"https://{host}:8443/x.jpg", f"http://{host}/x.jpg"):
@@ -99,7 +99,7 @@ def test_private_hosts_are_refused_before_connecting(
 
 
 def test_redirects_to_private_hosts_are_refused(connected: list[Any], web: Any) -> None:
-    for host in HOSTS:
+    for host in PRIVATE:
         ascii_host = host.encode("ascii", "ignore").decode()
         web.add_response("/1", b"", status=302, Location="/2")
         web.add_response("/2", b"", status=307, Location=f"https://{ascii_host}/x.jpg")
@@ -144,7 +144,7 @@ def test_every_public_address_of_a_name_is_tried(
 
 
 def test_localhost_must_resolve_to_loopback(dns_answers: dict[str, list[str]], web: Any) -> None:
-    """A resolver may map `localhost` to a public address; it is refused."""
+    """Another address, to which a resolver may map `localhost`, is refused."""
     web.add_response("/x", b"\xff\xd8\xff")
     dns_answers["localhost"] = [PUBLIC]
     with pytest.raises(errors.DownloadError, match="not public"):
@@ -171,7 +171,7 @@ def test_a_pinned_connection_sends_the_host_name(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
-def test_loopback_bypasses_a_proxy_without_no_proxy(
+def test_loopback_bypasses_a_proxy_even_if_no_proxy_is_unset(
     web: Any, jpeg: bytes, monkeypatch: pytest.MonkeyPatch, host: str, variable: str
 ) -> None:
     monkeypatch.setenv(variable, "http://127.0.0.1:9")
@@ -185,11 +185,11 @@ def test_only_public_names_are_sent_to_a_proxy(
     """The proxy resolves public names; the client does no lookup."""
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{web.port}")
 
-    def never(*_: Any, **__: Any) -> Any:
+    def forbidden(*_: Any, **__: Any) -> Any:
         raise AssertionError("The client resolved a name.")
 
-    monkeypatch.setattr("xai_notebook.client.http.addresses_of", never)
-    for host in HOSTS:
+    monkeypatch.setattr("xai_notebook.client.http.addresses_of", forbidden)
+    for host in PRIVATE:
         with pytest.raises(errors.DownloadError, match="not fetched"):
             fetch(f"https://{host}/x.jpg")
     assert connected == []

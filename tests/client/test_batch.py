@@ -72,7 +72,7 @@ async def _answer(request: Any, context: Any) -> Any:
     return replies[request.DESCRIPTOR.name]
 
 
-def test_every_method_matches_the_sdk(compare_with_sdk: Any) -> None:
+def test_every_batch_method_and_get_api_key_info_match_the_sdk(compare_with_sdk: Any) -> None:
     """Requests and replies are equal; `add` also accepts the SDK's request objects."""
     request = batch_pb2.BatchRequest(batch_request_id="r1", image_request={"prompt": "p"})
 
@@ -97,8 +97,8 @@ def test_every_method_matches_the_sdk(compare_with_sdk: Any) -> None:
     assert results[-1].name == "mine"
 
 
-def test_only_results_with_a_response_are_successes(run_call: Any) -> None:
-    """A result with an error, or with neither a response nor an error, is a failure."""
+def test_only_results_with_an_image_response_are_successes(run_call: Any) -> None:
+    """A result with an error, with a video response, or with nothing, is a failure."""
     jpeg = b"\xff\xd8\xff" + b"pixels" * 50
     data = base64.b64encode(jpeg).decode()
     image = image_pb2.ImageResponse(model="m", images=[{"base64": data}])
@@ -172,12 +172,12 @@ def test_a_failed_change_is_not_retried(
     run_call: Any, fail_then_succeed: Any, name: str, code: str, *, reply_begun: bool
 ) -> None:
     """A service may apply a change and still refuse it; the error says how to check."""
-    use, check = NOT_IDEMPOTENT[name]
+    use, method_to_check = NOT_IDEMPOTENT[name]
     answer = fail_then_succeed(_answer, code=grpc.StatusCode[code], reply_begun=reply_begun)
     error, server = run_call(answer, use)
     assert isinstance(error, errors.ApiError)
     assert (error.code, error.maybe_billed, error.unsent) == (code, True, False)
-    assert check in str(error)
+    assert method_to_check in str(error)
     assert len(server.requests) == 1
 
 
@@ -193,7 +193,7 @@ async def test_a_change_is_retried_if_the_server_is_unreachable(name: str) -> No
 
 
 @pytest.mark.parametrize("name", IDEMPOTENT)
-def test_reads_and_cancel_are_always_retried(
+def test_reads_and_cancel_are_retried_even_after_a_reply_has_begun(
     run_call: Any, fail_then_succeed: Any, name: str
 ) -> None:
     answer = fail_then_succeed(_answer, times=2, reply_begun=True)

@@ -115,15 +115,14 @@ class Tls:
         chain = b"".join(certificate.bytes() for certificate in issued.cert_chain_pems)
         return grpc.ssl_server_credentials([(issued.private_key_pem.bytes(), chain)])
 
-    def roots(self, path: Path) -> Path:
-        """Write the root certificate for a client."""
+    def write_roots(self, path: Path) -> Path:
+        """Write the root certificate for a client; return `path`."""
         path.write_bytes(self.authority.cert_pem.bytes())
         return path
 
 
 @pytest.fixture(scope="module")
 def tls() -> Tls:
-    """Return a certificate authority."""
     return Tls()
 
 
@@ -143,12 +142,12 @@ async def request_image(host: str, key: str = "xai-key") -> str:
     "variable", ["SSL_CERT_FILE", "ssl_cert_file", "REQUESTS_CA_BUNDLE", "requests_ca_bundle"]
 )
 @pytest.mark.parametrize("folder", [False, True])
-async def test_roots_come_from_the_environment(
+async def test_root_certificates_come_from_the_environment(
     serve_image: Any, key: str, tls: Tls, tmp_path: Path, monkeypatch: Any,
     variable: str, *, folder: bool,
 ) -> None:  # fmt: skip
-    """A server of a private authority is trusted when a variable names the roots."""
-    roots = tls.roots(tmp_path / "roots.pem")
+    """A server of a private authority is trusted when a variable names its root certificate."""
+    roots = tls.write_roots(tmp_path / "roots.pem")
     monkeypatch.setenv(variable, str(tmp_path if folder else roots))
     async with serve_image(tls.credentials) as server:
         assert await request_image(f"https://{server.host}", key) == "AAAA"
@@ -170,11 +169,11 @@ async def test_a_server_of_an_unknown_authority_gets_no_request(serve_image: Any
     ],
     ids=["another host", "expired"],
 )
-async def test_the_error_for_a_wrong_certificate_names_its_fault_only(
+async def test_the_error_for_a_wrong_certificate_does_not_suggest_other_roots(
     serve_image: Any, tls: Tls, tmp_path: Path, monkeypatch: Any,
     names: list[str], end: datetime | None, words: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setenv("SSL_CERT_FILE", str(tls.roots(tmp_path / "roots.pem")))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls.write_roots(tmp_path / "roots.pem")))
     async with serve_image(tls.issue(*names, end=end)) as server:
         with pytest.raises(errors.UnavailableError, match=words) as caught:
             await request_image(f"https://{server.host}")
@@ -187,7 +186,7 @@ async def test_the_error_for_a_wrong_certificate_names_its_fault_only(
     ("file", "message"),
     [("gone.pem", r"SSL_CERT_FILE names .*gone.pem"), ("text.pem", "no PEM certificate")],
 )
-async def test_unusable_roots_are_a_configuration_error(
+async def test_unusable_root_certificates_are_a_configuration_error(
     tmp_path: Path, monkeypatch: Any, file: str, message: str
 ) -> None:
     (tmp_path / "text.pem").write_text("hello")
@@ -196,7 +195,7 @@ async def test_unusable_roots_are_a_configuration_error(
         await request_image("https://localhost:9")
 
 
-async def test_plain_text_does_not_replace_tls(serve_image: Any) -> None:
+async def test_the_client_does_not_fall_back_to_plain_text(serve_image: Any) -> None:
     async with serve_image() as server:
         with pytest.raises(errors.UnavailableError):
             await request_image(f"https://{server.host}")
@@ -258,8 +257,8 @@ async def run_proxy(target_port: int) -> AsyncIterator[Proxy]:
 async def test_a_proxy_gets_connect_and_not_the_key(
     serve_image: Any, key: str, tls: Tls, tmp_path: Path, monkeypatch: Any, variable: str
 ) -> None:
-    """Only the proxy can resolve the name of the host."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(tls.roots(tmp_path / "roots.pem")))
+    """The client does not resolve `api.test`, which no name server knows."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls.write_roots(tmp_path / "roots.pem")))
     async with serve_image(tls.credentials) as server, run_proxy(server.port) as proxy:
         monkeypatch.setenv(variable, proxy.url)
         assert await request_image("api.test", key) == "AAAA"
@@ -292,7 +291,7 @@ def test_loopback_never_goes_through_a_proxy(
 
 
 @pytest.mark.parametrize("proxy", ["https://user:secret@proxy:1", "socks5://user:secret@proxy:1"])
-async def test_proxies_of_other_kinds_are_refused(proxy: str, monkeypatch: Any) -> None:
+async def test_https_and_socks_proxies_are_refused(proxy: str, monkeypatch: Any) -> None:
     """The message does not contain the proxy's password."""
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     with pytest.raises(errors.ConfigurationError, match="NO_PROXY") as caught:

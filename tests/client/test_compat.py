@@ -71,7 +71,7 @@ def test_the_client_and_the_sdk_share_a_process_in_both_import_orders(first_impo
     assert run(first_import)
 
 
-# xAI's SDK needs googleapis-common-protos; its newest release does not support protobuf 5.
+# xAI's SDK needs googleapis-common-protos, whose newest release does not support protobuf 5.
 VERSIONS = {
     "5.29": ["protobuf==5.29.*", "googleapis-common-protos==1.70.*"],
     "6.33": ["protobuf==6.33.*"],
@@ -81,7 +81,7 @@ VERSIONS = {
 
 @pytest.fixture(scope="module", params=VERSIONS)
 def protobuf(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder that holds one version of protobuf and nothing else."""
+    """Return a folder with one version of protobuf, to put on the module path."""
     folder = tmp_path_factory.mktemp("protobuf")
     result = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",

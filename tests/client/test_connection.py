@@ -17,7 +17,7 @@ from xai_notebook.client import AsyncClient
 
 
 def test_ten_2k_images_of_the_largest_size_arrive(run_call: Any, reply: Any) -> None:
-    """They are as large as PNGs of noise."""
+    """The images are as large as 2k PNGs of noise."""
     text = "QUJD" * ((214 << 18) // 10)
     responses, _ = run_call(reply(10, base64=text), lambda c: c.image.sample_batch("p", "m", 10))
     assert sum(len(response.base64) for response in responses) == 10 * len(text) > 213 << 20
@@ -54,7 +54,7 @@ async def test_cancelling_reaches_the_server_and_the_next_call_works(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.wait_for(cancelled.wait(), 15)  # it would have answered after 30
+        await asyncio.wait_for(cancelled.wait(), 15)  # the server would have answered after 30 s
         assert (await client.image.sample("next", "m")).base64 == "AAAA"
 
 
@@ -75,7 +75,7 @@ async def test_cancelling_ends_the_wait_between_attempts(serve: Any) -> None:
         await waiting.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(task, 15)  # the next attempt would be made after 30
+            await asyncio.wait_for(task, 15)  # the next attempt would be made after 30 s
         assert len(server.requests) == 1
 
 
@@ -181,7 +181,8 @@ asyncio.run(main())
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.parametrize("script", [FORK, SHELL], ids=["fork", "shell command"])
-def test_a_forked_child_gets_an_error_and_grpc_prints_nothing(script: str) -> None:
+def test_grpc_prints_nothing_after_a_fork(script: str) -> None:
+    """A call in a forked child raises an error; a shell command runs as usual."""
     command = [sys.executable, "-W", "ignore", "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

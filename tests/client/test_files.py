@@ -91,9 +91,9 @@ def test_progress_callbacks_of_all_kinds_are_called(run_call: Any) -> None:
 
     error, _ = run_call(accept_upload, use)
     assert error is None
-    rest = len(DATA) - CHUNK_BYTES
+    second = len(DATA) - CHUNK_BYTES
     pairs = [(CHUNK_BYTES, len(DATA)), (len(DATA), len(DATA))]
-    assert progress == [*pairs, CHUNK_BYTES, rest, CHUNK_BYTES, rest]
+    assert progress == [*pairs, CHUNK_BYTES, second, CHUNK_BYTES, second]
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_endless_content_is_cut_off(run_call: Any) -> None:
     assert len(sent) < 60
 
 
-def test_content_is_retried(run_call: Any) -> None:
+def test_a_broken_download_is_retried_from_its_start(run_call: Any) -> None:
     calls = itertools.count(1)
 
     async def answer(request: Any, context: Any) -> Any:
@@ -289,7 +289,7 @@ async def _fixed_reply(request: Any, context: Any) -> Any:
     return replies[request.DESCRIPTOR.name]
 
 
-def test_every_method_matches_the_sdk(compare_with_sdk: Any) -> None:
+def test_every_unary_method_matches_the_sdk(compare_with_sdk: Any) -> None:
     """Requests and replies are equal."""
 
     async def use(client: Any) -> list[Any]:

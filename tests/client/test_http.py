@@ -1,4 +1,4 @@
-"""Downloads from slow and broken servers, and from the user's own server, which gets its key."""
+"""Downloads from slow and broken servers, and with a key from the user's own image server."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def fetch(url: str, *, timeout: float = 5, max_bytes: int = 1 << 20, **more: Any) -> Any:
+def fetch(url: str, *, timeout: float = 5, max_bytes: int = 1 << 20, **options: Any) -> Any:
     """Fetch one URL; return bytes and media type."""
-    more.setdefault("allow_loopback", True)
-    downloader = Downloader(timeout=timeout, max_bytes=max_bytes, **more)
+    options.setdefault("allow_loopback", True)
+    downloader = Downloader(timeout=timeout, max_bytes=max_bytes, **options)
 
     async def main() -> Any:
         try:
@@ -62,7 +62,7 @@ def test_a_download_sends_a_user_agent_and_no_credentials(
      "https://user:secret@example.com/x.jpg", "https://[::1/x.jpg",
      "https://example.com:port/x.jpg", "/x.jpg", ""],
 )  # fmt: skip
-def test_only_https_is_fetched(url: str) -> None:
+def test_unsafe_and_invalid_urls_are_refused(url: str) -> None:
     with pytest.raises(errors.DownloadError) as caught:
         fetch(url)
     assert "secret" not in str(caught.value)
@@ -94,13 +94,13 @@ def test_five_redirects_are_followed(web: Any, jpeg: bytes) -> None:
 
 
 def serve_endlessly(web: Any, data: bytes, *, pause: float = 0, **headers: str) -> Any:
-    """Serve `data` at /x again and again; return events that are set at the start and at the end.
+    """Serve `data` at /x until the client disconnects; return two events: started and ended.
 
     Args:
         web: The server.
         data: The bytes of one write.
         pause: Seconds between two writes.
-        headers: The headers of the reply, with underscores.
+        headers: The headers of the reply, with underscores in place of hyphens.
     """
     started, ended = threading.Event(), threading.Event()
 
@@ -121,19 +121,19 @@ def serve_endlessly(web: Any, data: bytes, *, pause: float = 0, **headers: str) 
     return started, ended
 
 
-def test_a_declared_size_over_the_limit_is_not_read(web: Any) -> None:
-    refused = threading.Event()
+def test_a_body_declared_larger_than_the_limit_is_not_read(web: Any) -> None:
+    finished = threading.Event()
 
     def route(handler: Any) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", str(1 << 40))
         handler.end_headers()
-        refused.wait(60)
+        finished.wait(60)
 
     web.routes["/x"] = route
     with pytest.raises(errors.DownloadError, match="larger than 1 MiB"):
         fetch(web.url("/x"), timeout=20)
-    refused.set()
+    finished.set()
 
 
 def test_an_endless_body_is_cut_off(web: Any, jpeg: bytes) -> None:
@@ -173,11 +173,11 @@ def test_a_body_sent_byte_by_byte_exceeds_the_deadline(
 
 
 def test_a_silent_server_exceeds_the_deadline(web: Any) -> None:
-    refused = threading.Event()
-    web.routes["/x"] = lambda _: refused.wait(60)
+    finished = threading.Event()
+    web.routes["/x"] = lambda _: finished.wait(60)
     with pytest.raises(errors.DownloadError, match=r"longer than 0.3 s"):
         fetch(web.url("/x"), timeout=0.3)
-    refused.set()
+    finished.set()
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_silent_server_exceeds_the_deadline(web: Any) -> None:
         (b"", "image/jpeg", "no image"),
     ],
 )
-def test_content_that_is_no_image_is_refused_by_name(
+def test_the_error_tells_a_web_page_from_other_content(
     web: Any, body: bytes, kind: str, message: str
 ) -> None:
     with pytest.raises(errors.DownloadError, match=message):
@@ -257,10 +257,10 @@ async def test_cancelling_a_download_closes_the_connection(web: Any) -> None:
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
-def test_roots_come_from_the_environment(
+def test_root_certificates_come_from_the_environment(
     web: Any, jpeg: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    """A private authority is trusted when a variable names it, and only then."""
+    """A private authority is trusted only when a variable names its root certificate."""
     authority = web.use_tls("localhost")
     web.add_response("/x", jpeg)
     url = f"https://localhost:{web.port}/x"
@@ -271,13 +271,13 @@ def test_roots_come_from_the_environment(
     assert fetch(url)[0] == jpeg
 
 
-def test_missing_roots_are_a_configuration_error(monkeypatch: pytest.MonkeyPatch, web: Any) -> None:
+def test_missing_root_certificates_are_an_error(monkeypatch: pytest.MonkeyPatch, web: Any) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/roots.pem")
     with pytest.raises(errors.ConfigurationError, match="SSL_CERT_FILE"):
         fetch(web.add_response("/x", b""))
 
 
-# --- the user's own server --------------------------------------------------------------------
+# --- the user's own server, called the engine -----------------------------------------------
 
 SECRET = "engine-key-5ca1ab1e"
 
@@ -313,8 +313,8 @@ def keys(web: Any) -> list[str | None]:
 
 
 @pytest.mark.parametrize("url", ["{base}/made/x", "/made/x", "../made/x", "//{host}/made/x"])
-def test_the_own_origin_gets_the_key(web: Any, jpeg: bytes, url: str) -> None:
-    """The user's own server may use http and a private address."""
+def test_the_engines_origin_gets_the_key(web: Any, jpeg: bytes, url: str) -> None:
+    """The engine may use http and a private address."""
     web.add_response("/made/x", jpeg)
     host = f"127.0.0.1:{web.port}"
     assert fetch_own(web, url.format(base=f"http://{host}", host=host)) == jpeg
@@ -341,7 +341,7 @@ def test_a_redirect_to_a_public_address_carries_no_key(web: Any, public: Any, jp
      "https://me@pictures.example.com:{public}/y", "ftp://pictures.example.com/y",
      "https://127.0.0.1:{engine}\\@pictures.example.com:{public}/y"],
 )  # fmt: skip
-def test_a_public_address_cannot_redirect_into_the_network(
+def test_a_public_address_cannot_redirect_to_an_unsafe_one(
     web: Any, public: Any, jpeg: bytes, target: str
 ) -> None:
     web.add_response("/made/y", jpeg)
@@ -354,7 +354,7 @@ def test_a_public_address_cannot_redirect_into_the_network(
 
 
 @pytest.mark.parametrize(("scheme", "offset"), [("http", -1), ("https", 0)])
-def test_another_scheme_or_port_is_another_origin(
+def test_another_scheme_or_port_on_the_engines_host_is_refused(
     web: Any, jpeg: bytes, scheme: str, offset: int
 ) -> None:
     web.add_response("/made/x", jpeg)

@@ -99,7 +99,7 @@ async def test_an_unparsable_reply_is_an_error() -> None:
     ],
 )
 async def test_invalid_options_fail_before_sending(options: dict[str, Any], message: str) -> None:
-    """The message lists the valid values."""
+    """A short message states the valid values, or the problem."""
     client = AsyncClient("", api_host="localhost:9")
     with pytest.raises(errors.OptionError) as caught:
         await client.image.sample_batch(**{"prompt": "p", "model": "m", "n": 1, **options})
@@ -122,7 +122,7 @@ def test_aspect_ratios_match_the_sdk() -> None:
         assert convert_image_aspect_ratio_to_pb(name) == value
 
 
-def test_an_unknown_model_lists_the_existing_models(run_call: Any) -> None:
+def test_the_error_for_an_unknown_model_lists_the_existing_models(run_call: Any) -> None:
     async def answer(request: Any, context: Any) -> Any:
         if isinstance(request, image_pb2.GenerateImageRequest):
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such model")

@@ -40,7 +40,7 @@ def render_all(error: BaseException) -> str:
 
 
 def client_of(host: str) -> AsyncClient:
-    """Create the client here, so that no frame of a test holds the key."""
+    """Return a client with the key, which no frame of a test then holds."""
     return AsyncClient(KEY, api_host=host)
 
 

@@ -58,7 +58,6 @@ def test_a_model_is_found_by_name(run_call: Any) -> None:
 
 
 def completion(content: str) -> chat_pb2.GetChatCompletionResponse:
-    """Return a chat reply."""
     reply = chat_pb2.GetChatCompletionResponse(id="1", model="grok-4")
     reply.outputs.add(finish_reason=1).message.content = content
     reply.usage.cost_in_usd_ticks = 12_500_000

@@ -38,17 +38,16 @@ REPLY, LARGE = (
     ).SerializeToString()
     for text in (PICTURE, "QUJD" * (17 << 18))
 )
-HEAD = ("server", "envoy")
-"""What a proxy adds to the head of every response: it shows that a status is a refusal."""
+PROXY_HEADER = ("server", "envoy")
+"""The header that a proxy adds to every response: it proves that a status is a refusal."""
 LONG = ("x-long", "a" * 20_000)
 UNREACHED = "failed to connect to all addresses; last error: UNKNOWN: Connection refused"
-BEGUN = 0.2
-"""Seconds after which headers without a status can only be the start of a reply."""
+REPLY_DELAY = 0.2
+"""Seconds; much longer than the client waits for a status after headers."""
 
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """Return a certificate authority."""
     return trustme.CA()
 
 
@@ -74,8 +73,8 @@ def play(*steps: tuple[Any, ...], together: bool = False, delay: float = 0) -> S
     """Return a script of `Call`'s methods with their arguments.
 
     Args:
-        *steps: Each the name of a method and its arguments.
-        together: Send everything in one packet.
+        *steps: For each step, the name of a method and its arguments.
+        together: Whether to send everything in one packet.
         delay: Seconds before the first step.
     """
 
@@ -115,7 +114,7 @@ def request_image(
 
 UNAVAILABLE_TRAILERS = ("trailers", UNAVAILABLE, "busy")
 EXHAUSTED_TRAILERS = ("trailers", EXHAUSTED, "busy")
-AFTER = {
+ENDINGS = {
     "cut": play(("cut",)),
     "closed": play(("close",)),
     "reset": play(("reset", 2)),
@@ -128,7 +127,7 @@ AFTER = {
 }
 
 
-@with_scripts(AFTER)
+@with_scripts(ENDINGS)
 def test_a_complete_message_is_kept_after_any_end(
     script: Script, tls: ssl.SSLContext | None
 ) -> None:
@@ -158,7 +157,7 @@ def test_a_large_message_is_kept_though_its_connection_breaks() -> None:
     assert server.requests == 1
 
 
-def test_long_leading_metadata_is_accepted() -> None:
+def test_long_initial_metadata_is_accepted() -> None:
     script = play(("headers", LONG), ("message", REPLY), ("trailers",))
     response, server = request_image(script)
     assert response.base64 == PICTURE
@@ -186,7 +185,7 @@ async def test_an_ended_call_is_freed_without_the_garbage_collector() -> None:
         else:
             await call.only_trailers(UNAVAILABLE, "busy")
 
-    def exists() -> bool:
+    def call_exists() -> bool:
         return any(isinstance(o, grpc.aio.StreamStreamCall) for o in gc.get_objects())
 
     gc.collect()
@@ -200,10 +199,10 @@ async def test_an_ended_call_is_freed_without_the_garbage_collector() -> None:
                 with contextlib.suppress(errors.UnavailableError):
                     await client.image.sample("p", "m")
             for _ in range(200):  # the last call may not have ended yet
-                if not exists():
+                if not call_exists():
                     break
                 await asyncio.sleep(0.01)
-            assert not exists()
+            assert not call_exists()
     finally:
         gc.enable()
 
@@ -212,7 +211,7 @@ async def test_an_ended_call_is_freed_without_the_garbage_collector() -> None:
 
 HALF = ("data", frame(REPLY)[:50])
 METADATA = ("headers", ("date", "today"))
-PAUSE = ("sleep", BEGUN)
+PAUSE = ("sleep", REPLY_DELAY)
 ENVOY = "upstream connect error or disconnect/reset before headers. reset reason: "
 BROKEN = {
     "3 of 17 MiB": play(("headers",), ("data", frame(LARGE)[: 3 << 20]), ("cut",)),
@@ -220,9 +219,9 @@ BROKEN = {
     "60 percent": play(("headers",), ("data", frame(REPLY)[: len(REPLY) * 6 // 10]), ("cut",)),
     "headers, unavailable": play(("headers",), PAUSE, UNAVAILABLE_TRAILERS),
     "headers, exhausted": play(("headers",), PAUSE, EXHAUSTED_TRAILERS),
-    # The delay: no remote server answers as quickly as this server does.
-    "metadata, unavailable": play(METADATA, UNAVAILABLE_TRAILERS, together=True, delay=BEGUN),
-    "metadata, exhausted": play(METADATA, EXHAUSTED_TRAILERS, together=True, delay=BEGUN),
+    # Without the delay, this server would answer faster than any remote server.
+    "metadata, unavailable": play(METADATA, UNAVAILABLE_TRAILERS, together=True, delay=REPLY_DELAY),
+    "metadata, exhausted": play(METADATA, EXHAUSTED_TRAILERS, together=True, delay=REPLY_DELAY),
     "half, unavailable": play(("headers",), HALF, PAUSE, UNAVAILABLE_TRAILERS),
     "half, reset": play(("headers",), HALF, ("reset", 2)),
     "headers, REFUSED_STREAM": play(("headers",), PAUSE, ("reset", 7)),
@@ -246,11 +245,11 @@ BROKEN = {
     "HTTP 504": play(("http", 504, b"<html>")),
     "HTTP 524 of Cloudflare": play(("http", 524, b"<html>")),
     "Envoy lost its server": play(
-        ("only_trailers", UNAVAILABLE, f"{ENVOY}connection termination", HEAD)
+        ("only_trailers", UNAVAILABLE, f"{ENVOY}connection termination", PROXY_HEADER)
     ),
     "not HTTP/2": play(("raw", b"\xff" * 100)),
     "a gRPC server is stopped": play(("only_trailers", UNAVAILABLE, "Cancelling all calls")),
-    # gRPC reports the same if a reply had begun.
+    # gRPC would report the same if a reply had begun.
     "REFUSED_STREAM": play(("reset", 7)),
     "refused without proof": play(("only_trailers", UNAVAILABLE, "busy")),
     "metadata in trailers": play(
@@ -307,7 +306,7 @@ def test_a_hanging_server_is_noticed() -> None:
     assert server.requests == 1
 
 
-NO_PICTURE = {
+NO_MESSAGE = {
     "headers": play(("headers",), ("trailers",)),
     "trailers only": play(("only_trailers", 0)),
     "shorter than it says": play(("headers",), ("data", frame(REPLY)[:-1]), ("trailers",)),
@@ -315,8 +314,8 @@ NO_PICTURE = {
 }
 
 
-@with_scripts(NO_PICTURE)
-def test_ok_without_a_message_may_have_been_billed(script: Script) -> None:
+@with_scripts(NO_MESSAGE)
+def test_status_ok_without_a_valid_message_may_have_been_billed(script: Script) -> None:
     error, server = request_image(script)
     assert type(error) is errors.ReplyError
     assert "may have been billed" in str(error)
@@ -335,18 +334,18 @@ def test_metadata_over_our_limit_is_not_retried() -> None:
 
 # --- refusals ---------------------------------------------------------------------------------
 
-UNAVAILABLE_REFUSAL = play(("only_trailers", UNAVAILABLE, "busy", HEAD))
-EXHAUSTED_REFUSAL = play(("only_trailers", EXHAUSTED, "too many requests", HEAD))
-TOO_MANY_IN_HTTP = play(("http", 429))
-BACKEND_UNREACHED = play(("only_trailers", UNAVAILABLE, UNREACHED, HEAD))
+UNAVAILABLE_REFUSAL = play(("only_trailers", UNAVAILABLE, "busy", PROXY_HEADER))
+EXHAUSTED_REFUSAL = play(("only_trailers", EXHAUSTED, "too many requests", PROXY_HEADER))
+HTTP_429 = play(("http", 429))
+BACKEND_UNREACHED = play(("only_trailers", UNAVAILABLE, UNREACHED, PROXY_HEADER))
 REFUSED = {
     "unavailable": UNAVAILABLE_REFUSAL,
     "exhausted": EXHAUSTED_REFUSAL,
     "exhausted, no proxy": play(("only_trailers", EXHAUSTED, "too many requests")),
     "goaway without this call": play(("goaway", 0)),
-    "HTTP 429": TOO_MANY_IN_HTTP,
+    "HTTP 429": HTTP_429,
     "Envoy reached nothing": play(
-        ("only_trailers", UNAVAILABLE, f"{ENVOY}remote connection failure", HEAD)
+        ("only_trailers", UNAVAILABLE, f"{ENVOY}remote connection failure", PROXY_HEADER)
     ),
     "the backend was not reached": BACKEND_UNREACHED,
 }
@@ -364,7 +363,7 @@ def test_refusals_are_retried(script: Script, tls: ssl.SSLContext | None) -> Non
 
 @pytest.mark.parametrize("script", [UNAVAILABLE_REFUSAL, BACKEND_UNREACHED])
 def test_five_refusals_were_not_billed(script: Script) -> None:
-    """The server is called unavailable, not unreachable."""
+    """The message calls the server unavailable, not unreachable."""
     error, server = request_image(script)
     assert isinstance(error, errors.UnavailableError)
     assert "is not available (5 attempts)" in str(error)
@@ -377,7 +376,7 @@ def test_a_proof_of_refusal_does_not_depend_on_time(refuse: Script) -> None:
     async def script(call: Call) -> None:
         if call.number == 1:
             await refuse(call)
-            time.sleep(0.1)  # noqa: ASYNC251  # server and client share the loop
+            time.sleep(0.1)  # noqa: ASYNC251  # the client, on this loop, sees the refusal late
         else:
             await call.answer(REPLY)
 
@@ -395,7 +394,7 @@ def test_an_unproven_refusal_says_when_to_try_again() -> None:
 
 
 def test_http_429_is_a_rate_limit() -> None:
-    error, _ = request_image(TOO_MANY_IN_HTTP, max_attempts=1)
+    error, _ = request_image(HTTP_429, max_attempts=1)
     assert isinstance(error, errors.RateLimitError)
     assert not error.maybe_billed
 
@@ -448,7 +447,7 @@ async def test_idempotent_calls_are_retried_after_every_failure() -> None:
         assert server.requests == 3
 
 
-def test_headers_are_seen_by_a_busy_event_loop() -> None:
+def test_headers_are_noticed_by_a_busy_event_loop() -> None:
     """A reply that begins and fails while the loop is busy is not retried."""
     calls: list[int] = []
 
@@ -460,7 +459,7 @@ def test_headers_are_seen_by_a_busy_event_loop() -> None:
     async def busy() -> None:
         while True:
             await asyncio.sleep(0)
-            time.sleep(0.03)  # noqa: ASYNC251  # the answer is there when the loop goes on
+            time.sleep(0.03)  # noqa: ASYNC251  # headers and status arrive while the loop sleeps
 
     async def main(port: int) -> None:
         async with AsyncClient(api_host=f"localhost:{port}", timeout=30) as client:

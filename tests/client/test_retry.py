@@ -38,7 +38,6 @@ def fail(fail_then_succeed: Any, reply: Any) -> Any:
 
 
 def sample(client: AsyncClient, **options: Any) -> Any:
-    """Request one image."""
     return client.image.sample("p", "m", **options)
 
 
@@ -140,7 +139,7 @@ def test_a_slow_server_causes_deadline_exceeded(run_call: Any) -> None:
     assert len(server.requests) == 1
 
 
-def status_with_duration(duration: Duration) -> bytes:
+def status_with_retry_info(duration: Duration) -> bytes:
     """Return a google.rpc.Status with a Help, and a RetryInfo that asks for this delay."""
     delay = duration.SerializeToString()
     info = AnyMessage(
@@ -157,7 +156,7 @@ def status_with_duration(duration: Duration) -> bytes:
     [
         ("grpc-retry-pushback-ms", "300"),
         ("retry-after", "0.3"),
-        ("grpc-status-details-bin", status_with_duration(Duration(nanos=300_000_000))),
+        ("grpc-status-details-bin", status_with_retry_info(Duration(nanos=300_000_000))),
     ],
 )
 def test_a_retry_hint_is_followed(run_call: Any, fail: Any, name: str, value: Any) -> None:
@@ -169,7 +168,7 @@ def test_a_retry_hint_is_followed(run_call: Any, fail: Any, name: str, value: An
 
 
 def test_a_retry_hint_that_overflows_timedelta_ends_the_call(run_call: Any, fail: Any) -> None:
-    status = status_with_duration(Duration(seconds=1 << 62))
+    status = status_with_retry_info(Duration(seconds=1 << 62))
     trailing = (("grpc-status-details-bin", status),)
     error, server = run_call(fail(9, CODE.UNAVAILABLE, trailing=trailing), sample)
     assert isinstance(error, errors.UnavailableError)
@@ -183,7 +182,7 @@ def test_a_retry_hint_that_overflows_timedelta_ends_the_call(run_call: Any, fail
 def test_a_long_or_negative_retry_hint_ends_the_call(
     run_call: Any, fail: Any, trailing: Any, wait: list[str]
 ) -> None:
-    """The message states a wait that is too long."""
+    """If the wait is too long, the message states it."""
     answer = fail(9, CODE.RESOURCE_EXHAUSTED, trailing=trailing)
     error, server = run_call(answer, sample)
     assert isinstance(error, errors.RateLimitError)

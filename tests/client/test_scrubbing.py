@@ -40,7 +40,7 @@ FORMS = {
 
 
 def leaks(text: str) -> list[str]:
-    """Return the pieces of the key's forms that a text holds."""
+    """Return the pieces of 16 characters of the key's forms that a text holds."""
     lower = text.lower()
     words = [word.lower() for form in FORMS.values() for word in form.split()]
     pieces = [word[at : at + 16] for word in words for at in range(len(word) - 15)]
@@ -62,7 +62,7 @@ def test_every_form_of_the_key_is_masked(form: str) -> None:
     after=st.text(max_size=30),
     cut=st.tuples(st.integers(0, len(KEY) - PIECE), st.integers(PIECE, len(KEY))),
 )
-def test_every_piece_of_twelve_bytes_is_masked(
+def test_every_piece_of_at_least_twelve_bytes_is_masked(
     before: str, after: str, cut: tuple[int, int]
 ) -> None:
     piece = KEY[cut[0] : cut[0] + cut[1]]
@@ -150,13 +150,13 @@ def test_an_echo_in_chat_is_masked(run_call: Any) -> None:
 
 
 @pytest.mark.parametrize("form", ["halves", "base64 url 0", "hex"])
-@pytest.mark.parametrize("place", ["details", "metadata"])
-def test_an_echo_in_an_error_is_masked(run_call: Any, form: str, place: str) -> None:
+@pytest.mark.parametrize("part", ["details", "metadata"])
+def test_an_echo_in_an_error_is_masked(run_call: Any, form: str, part: str) -> None:
     """The key is masked in the error's message, details and cause."""
 
     async def answer(request: Any, context: Any) -> Any:
-        details = FORMS[form] if place == "details" else "no"
-        trailers = (("x-echo", FORMS[form]),) if place == "metadata" else ()
+        details = FORMS[form] if part == "details" else "no"
+        trailers = (("x-echo", FORMS[form]),) if part == "metadata" else ()
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, details, trailers)
 
     error, _ = run_call(answer, lambda client: client.image.sample("p", "m"), KEY)

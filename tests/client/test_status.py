@@ -87,7 +87,7 @@ def test_messages_name_the_cure(code: Any, words: list[str]) -> None:
         "errors resolving nosuch.invalid:443: [field:hostname lookup error]",
     ],
 )
-def test_an_unreached_server_is_not_called_unavailable(details: str) -> None:
+def test_the_message_says_that_a_server_cannot_be_reached(details: str) -> None:
     error = translate(failure(CODE.UNAVAILABLE, details), info())
     assert type(error) is errors.UnavailableError
     assert not error.maybe_billed
@@ -95,7 +95,7 @@ def test_an_unreached_server_is_not_called_unavailable(details: str) -> None:
         assert word in str(error)
 
 
-def test_a_deadline_of_the_server_is_not_called_ours() -> None:
+def test_a_deadline_of_the_server_is_not_reported_as_our_timeout() -> None:
     call = CallInfo("api.x.ai", None, "grok-x", timeout=1620.0, elapsed=0.004)
     message = str(translate(failure(CODE.DEADLINE_EXCEEDED, "too slow"), call))
     assert "1620" not in message
@@ -105,7 +105,7 @@ def test_a_deadline_of_the_server_is_not_called_ours() -> None:
 
 @pytest.mark.parametrize("details", ["Method not found!", "Received http2 header with status: 404"])
 def test_missing_methods_are_not_temporary(details: str) -> None:
-    """The message names the host, and nothing was billed."""
+    """The message names XAI_API_HOST, and nothing was billed."""
     error = translate(failure(CODE.UNIMPLEMENTED, details), info())
     assert "XAI_API_HOST" in str(error)
     assert "later" not in str(error)
@@ -134,15 +134,15 @@ def test_failures_that_may_have_been_billed_are_marked(
     assert translate(failure(code, details), info()).maybe_billed is billed
 
 
-def test_a_missing_key_is_asked_for() -> None:
+def test_the_error_asks_for_a_missing_key() -> None:
     error = translate(failure(CODE.UNAUTHENTICATED), info(key=None))
     assert "asks for an API key" in str(error)
 
 
 @pytest.mark.parametrize("field", ["date", "server"])
 @pytest.mark.parametrize("code", [CODE.UNAVAILABLE, CODE.RESOURCE_EXHAUSTED])
-def test_a_field_of_a_response_head_proves_a_refusal(code: Any, field: str) -> None:
-    """The head of a Trailers-Only response is in gRPC's trailing metadata."""
+def test_a_trailers_only_response_with_date_or_server_was_not_billed(code: Any, field: str) -> None:
+    """The fields of its head are in gRPC's trailing metadata."""
     head = grpc.aio.Metadata((field, "x"))
     refused = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), head, "busy")
     assert not translate(refused, info()).maybe_billed
@@ -150,7 +150,8 @@ def test_a_field_of_a_response_head_proves_a_refusal(code: Any, field: str) -> N
     assert translate(begun, info()).maybe_billed
 
 
-def test_a_request_over_the_size_limit_is_not_blamed_on_the_reply() -> None:
+def test_the_message_says_that_a_request_is_too_large() -> None:
+    """The class is the one for replies that are too large."""
     details = "CLIENT: Sent message larger than max (9 vs. 8)"
     error = translate(failure(CODE.RESOURCE_EXHAUSTED, details), info())
     assert type(error) is errors.ReplyTooLargeError

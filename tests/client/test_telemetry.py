@@ -162,7 +162,7 @@ def test_upload_and_delete_create_spans_named_like_the_sdk(
     assert dict(deleted.attributes or {})["file.id"] == "f1"
 
 
-CALL = """
+SCRIPT = """
 import asyncio, sys
 from xai_notebook import errors
 from xai_notebook.client import AsyncClient
@@ -178,6 +178,6 @@ assert not heavy, heavy
 """
 
 
-def test_a_call_imports_no_optional_packages() -> None:
+def test_a_call_imports_no_unneeded_packages() -> None:
     environment = {**os.environ, "PYTHONPATH": ""}
-    subprocess.run([sys.executable, "-c", CALL], check=True, timeout=30, env=environment)
+    subprocess.run([sys.executable, "-c", SCRIPT], check=True, timeout=30, env=environment)

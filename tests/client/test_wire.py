@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 MESSAGES = ROOT / "xai_notebook" / "client" / "messages"
 
-# Fields removed from xAI's current stubs.
+# Fields that xAI's current stubs no longer have.
 ONLY_OURS = {("GeneratedImage", "up_sampled_prompt")}
 # Fields that are enums in xAI's stubs and integers in ours; both are encoded as varints.
 ENUM_AS_INTEGER = {

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the embedded server: a clock, and a server in a process of its own."""
+"""Fixtures for the tests of the embedded server: a clock, and a server in its own process."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def clock() -> Clock:
-    """A clock that the test sets."""
+    """Return a clock that the test sets."""
     return Clock()
 
 
 @pytest.fixture(scope="session")
 def server_process() -> Iterator[str]:
-    """`python -m xai_notebook.server` with the key "right"; its address."""
+    """Run `python -m xai_notebook.server` with the key "right"; yield its address."""
     process = subprocess.Popen(
         [sys.executable, "-m", "xai_notebook.server"],
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Batches of the embedded server, on a clock of the test; the client is xAI's SDK."""
+"""Batches of the embedded server, with a clock that the tests set; the client is xAI's SDK."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ def count_states(batch: Any) -> tuple[int, ...]:
     return (state.num_pending, state.num_success, state.num_error, state.num_cancelled)
 
 
-async def test_requests_complete_in_order_at_the_pace(clock: Clock) -> None:
+async def test_requests_complete_in_order_at_the_set_pace(clock: Clock) -> None:
     """Results can be read while the batch is running; the cost adds up."""
     faults = Faults(cost_ticks=7, batches=BatchFaults(pace=2))
     async with EmbeddedServer(clock=clock, faults=faults) as server, connect(server) as client:
-        name = await create(client, 5)
-        batches = [await client.batch.get(name)]
+        batch_id = await create(client, 5)
+        batches = [await client.batch.get(batch_id)]
         clock.now += 1
-        batches.append(await client.batch.get(name))
-        results = await client.batch.list_batch_results(name)
-        metadata = await client.batch.list_batch_requests(name)
+        batches.append(await client.batch.get(batch_id))
+        results = await client.batch.list_batch_results(batch_id)
+        metadata = await client.batch.list_batch_requests(batch_id)
         clock.now += 10
-        batches.append(await client.batch.get(name))
+        batches.append(await client.batch.get(batch_id))
     assert list(map(count_states, batches)) == [(5, 0, 0, 0), (3, 2, 0, 0), (0, 5, 0, 0)]
     assert [batch.cost_breakdown.total_cost_usd_ticks for batch in batches] == [0, 14, 35]
     assert [result.batch_request_id for result in results.results] == ["r0", "r1"]
@@ -67,14 +67,14 @@ async def test_requests_complete_in_order_at_the_pace(clock: Clock) -> None:
 async def test_cancelling_keeps_completed_requests(clock: Clock) -> None:
     faults = Faults(batches=BatchFaults(pace=2))
     async with EmbeddedServer(clock=clock, faults=faults) as server, connect(server) as client:
-        name = await create(client, 4)
+        batch_id = await create(client, 4)
         clock.now += 1
-        await client.batch.cancel(name)
+        await client.batch.cancel(batch_id)
         clock.now += 60
-        await client.batch.cancel(name)  # a second time, which changes nothing
-        results = await client.batch.list_batch_results(name)
-        refused = await refusal(client.batch.add(name, [client.image.prepare("p", MODEL)]))
-        batch = await client.batch.get(name)
+        await client.batch.cancel(batch_id)  # a second time, which changes nothing
+        results = await client.batch.list_batch_results(batch_id)
+        refused = await refusal(client.batch.add(batch_id, [client.image.prepare("p", MODEL)]))
+        batch = await client.batch.get(batch_id)
     assert count_states(batch) == (0, 2, 0, 2)
     assert len(results.results) == 2
     assert batch.cancel_time.seconds == batch.create_time.seconds + 1
@@ -89,12 +89,12 @@ async def test_the_service_can_cancel_a_batch_and_gives_the_reason(
     """Completed requests stay."""
     faults = Faults(batches=BatchFaults(pace=2))
     async with EmbeddedServer(clock=clock, faults=faults) as server, connect(server) as client:
-        name = await create(client, count)
+        batch_id = await create(client, count)
         clock.now += 1
         server.faults.batches.cancelled = "over capacity"
-        await client.batch.get(name)
+        await client.batch.get(batch_id)
         clock.now += 60
-        batch = await client.batch.get(name)
+        batch = await client.batch.get(batch_id)
     assert batch.cancel_by_xai_message == "over capacity"
     assert batch.state.num_requests == count
     assert count_states(batch)[:2] == (0, count // 2)
@@ -103,17 +103,17 @@ async def test_the_service_can_cancel_a_batch_and_gives_the_reason(
 async def test_an_expired_batch_has_no_pending_requests_and_no_results(clock: Clock) -> None:
     faults = Faults(batches=BatchFaults(pace=1, lifetime=2))
     async with EmbeddedServer(clock=clock, faults=faults) as server, connect(server) as client:
-        name = await create(client, 4)
+        batch_id = await create(client, 4)
         clock.now += 100
-        batch = await client.batch.get(name)
-        refused = await refusal(client.batch.list_batch_results(name))
+        batch = await client.batch.get(batch_id)
+        refused = await refusal(client.batch.list_batch_results(batch_id))
     assert count_states(batch) == (0, 2, 0, 2)
     assert batch.expire_time.seconds == batch.create_time.seconds + 2
     assert refused == (grpc.StatusCode.NOT_FOUND, "The batch has expired.")
 
 
 @pytest.mark.parametrize("lost", ["lost_creates", "lost_adds"])
-async def test_a_lost_reply_comes_after_the_work(lost: str) -> None:
+async def test_a_reply_is_lost_after_the_work_was_done(lost: str) -> None:
     faults = Faults(batches=BatchFaults(**{lost: 1}))  # type: ignore[arg-type]
     async with EmbeddedServer(faults=faults) as server, connect(server) as client:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -141,38 +141,38 @@ async def test_a_call_with_an_invalid_request_adds_nothing(
 ) -> None:
     faults = Faults(batches=BatchFaults(unbatchable=frozenset({"grok-2-image"})))
     async with EmbeddedServer(faults=faults) as server, connect(server) as client:
-        batch = await create(client, 2)
+        batch_id = await create(client, 2)
         prepared = [
             client.image.prepare(**{"prompt": "p", "model": MODEL, **request})
             for request in [{"batch_request_id": "valid"}, *requests]
         ]
-        code, details = await refusal(client.batch.add(batch, prepared))
-        left = await client.batch.get(batch)
+        code, details = await refusal(client.batch.add(batch_id, prepared))
+        batch = await client.batch.get(batch_id)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert message in details
-    assert left.state.num_requests == 2
+    assert batch.state.num_requests == 2
 
 
 async def test_pages_may_repeat_a_token(clock: Clock) -> None:
     faults = Faults(batches=BatchFaults(repeat_token=True))
     async with EmbeddedServer(clock=clock, faults=faults) as server, connect(server) as client:
-        name = await create(client, 3)
+        batch_id = await create(client, 3)
         clock.now += 60
         tokens, token = [], None
         for _ in range(5):
-            page = await client.batch.list_batch_results(name, 1, token)
+            page = await client.batch.list_batch_results(batch_id, 1, token)
             token = page.pagination_token
             tokens.append(token)
     assert len(set(tokens)) == 1
 
 
-async def test_optional_members_can_be_missing(clock: Clock) -> None:
+async def test_optional_fields_can_be_missing(clock: Clock) -> None:
     faults = Faults(batches=BatchFaults(neither=frozenset({"r1"}), stateless=True))
     async with EmbeddedServer(clock=clock, faults=faults) as server, connect(server) as client:
-        name = await create(client, 2)
+        batch_id = await create(client, 2)
         clock.now += 60
-        results = await client.batch.list_batch_results(name)
-        batch = await client.batch.get(name)
+        results = await client.batch.list_batch_results(batch_id)
+        batch = await client.batch.get(batch_id)
     assert not batch.HasField("state")
     kinds = [result.WhichOneof("result") for result in results.proto.results]
     assert kinds == ["response", None]
@@ -182,11 +182,11 @@ async def test_a_result_is_stored_once_and_stays_the_same_when_it_is_painted_aga
     clock: Clock,
 ) -> None:
     async with EmbeddedServer(clock=clock) as server, connect(server) as client:
-        name = await create(client, 34, storage_options={"filename": "a.jpg"}, aspect_ratio="2:1")
+        batch_id = await create(client, 34, storage_options={"filename": "a"}, aspect_ratio="2:1")
         clock.now += 60
-        first = await client.batch.list_batch_results(name, 1)
-        await client.batch.list_batch_results(name)
-        again = await client.batch.list_batch_results(name, 1)
+        first = await client.batch.list_batch_results(batch_id, 1)
+        await client.batch.list_batch_results(batch_id)
+        again = await client.batch.list_batch_results(batch_id, 1)
         files = await client.files.list()
     assert first.proto == again.proto
     assert first.proto.results[0].response.image_response.images[0].file_output.file_id
@@ -197,20 +197,20 @@ async def test_a_result_is_stored_once_and_stays_the_same_when_it_is_painted_aga
 async def test_requests_are_listed_by_state_and_results_found_by_id(clock: Clock) -> None:
     faults = Faults(batches=BatchFaults(pace=2))
     async with EmbeddedServer(clock=clock, faults=faults) as server, connect(server) as client:
-        name = await create(client, 4)
+        batch_id = await create(client, 4)
         clock.now += 1
         states = []
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             list_requests = channel.unary_unary(wire.LIST_BATCH_REQUEST_METADATA)
             for state in (PENDING, SUCCEEDED, FAILED):
-                request = wire.ListBatchRequestMetadataRequest(batch_id=name)
+                request = wire.ListBatchRequestMetadataRequest(batch_id=batch_id)
                 request.status.append(state)  # type: ignore[arg-type]
                 reply = await list_requests(request.SerializeToString())
                 page = wire.ListBatchRequestMetadataResponse.FromString(reply)
                 states.append([item.batch_request_id for item in page.batch_request_metadata])
             get = channel.unary_unary(wire.GET_BATCH_REQUEST_RESULT)
             done, pending = (
-                wire.GetBatchRequestResultRequest(batch_id=name, batch_request_id=request_id)
+                wire.GetBatchRequestResultRequest(batch_id=batch_id, batch_request_id=request_id)
                 for request_id in ("r1", "r3")
             )
             reply = await get(done.SerializeToString())
@@ -231,14 +231,14 @@ async def test_the_bytes_of_requests_are_bounded() -> None:
 
 
 @pytest.mark.parametrize("call", ["create", "add", "get", "list"])
-async def test_every_call_can_fail(call: str) -> None:
+async def test_a_fault_fails_every_batch_call(call: str) -> None:
     async with EmbeddedServer() as server, connect(server) as client:
-        name = await create(client, 1)
+        batch_id = await create(client, 1)
         server.faults.batches.failure = grpc.StatusCode.PERMISSION_DENIED
         calls = {
             "create": lambda: client.batch.create("more"),
-            "add": lambda: client.batch.add(name, []),
-            "get": lambda: client.batch.get(name),
+            "add": lambda: client.batch.add(batch_id, []),
+            "get": lambda: client.batch.get(batch_id),
             "list": client.batch.list,
         }
         code, _ = await refusal(calls[call]())
@@ -267,12 +267,12 @@ async def test_an_engine_makes_the_pictures_of_a_batch_once(clock: Clock) -> Non
     """The results can be read several times, also at once; their cost is unknown."""
     engine = _CountingEngine()
     async with EmbeddedServer(clock=clock, engine=engine) as server, connect(server) as client:
-        name = await create(client, 40)
+        batch_id = await create(client, 40)
         clock.now += 60
         read = client.batch.list_batch_results
-        first, second = await asyncio.gather(read(name), read(name))
-        third = await read(name)
-        batch = await client.batch.get(name)
+        first, second = await asyncio.gather(read(batch_id), read(batch_id))
+        third = await read(batch_id)
+        batch = await client.batch.get(batch_id)
     assert engine.made == 40
     assert first.proto == second.proto == third.proto
     models = {result.proto.response.image_response.model for result in first.results}
@@ -280,7 +280,7 @@ async def test_an_engine_makes_the_pictures_of_a_batch_once(clock: Clock) -> Non
     assert not batch.HasField("cost_breakdown")
 
 
-async def test_equal_requests_get_the_pictures_of_one_call(clock: Clock) -> None:
+async def test_four_equal_requests_get_the_pictures_of_a_call_for_four(clock: Clock) -> None:
     async with EmbeddedServer(clock=clock) as server, connect(server) as client:
         batch = await client.batch.create("foxes")
         requests = [

@@ -35,7 +35,7 @@ CREDENTIALS: list[tuple[tuple[str, str], ...]] = [
 async def test_a_wrong_key_is_refused_before_the_request_is_read(
     metadata: tuple[tuple[str, str], ...],
 ) -> None:
-    """No method, existing or not, answers; no key is logged."""
+    """Methods that do not exist give the same status; no key is logged."""
     assert len(METHODS) > 15
     async with (
         EmbeddedServer(api_key="right") as server,
@@ -50,7 +50,7 @@ async def test_a_wrong_key_is_refused_before_the_request_is_read(
         assert logged <= {"***"}
 
 
-async def test_of_refused_calls_only_existing_methods_are_logged() -> None:
+async def test_a_refused_call_is_logged_only_if_its_method_exists() -> None:
     async with (
         EmbeddedServer(api_key="right") as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _RecordingEngine(Engine):
-    """An engine like that of the documentation."""
+    """An engine like the one in the documentation, which records its orders."""
 
     def __init__(self) -> None:
         self.orders: list[tuple[ImageOrder, int, Sequence[EngineInput]]] = []

@@ -33,7 +33,7 @@ def send(requests: list[Any], faults: Faults) -> tuple[list[Any], int]:
     return asyncio.run(main())
 
 
-def test_failures_are_consumed_one_by_one() -> None:
+def test_each_call_takes_the_next_failure() -> None:
     """A failure can have details and trailing metadata; None lets a call succeed."""
     hint = (grpc.StatusCode.RESOURCE_EXHAUSTED, "slow down", [("retry-after", "1")])
     faults = Faults(failures=[grpc.StatusCode.UNAVAILABLE, None, hint])
@@ -45,7 +45,7 @@ def test_failures_are_consumed_one_by_one() -> None:
     assert len(results[3].images) == 1
 
 
-def test_fail_when_decides_by_request_and_number() -> None:
+def test_the_fault_fail_when_decides_by_request_and_number() -> None:
     faults = Faults(
         fail_when=lambda request, number: (
             grpc.StatusCode.INTERNAL if request.n == 2 and number == 2 else None
@@ -56,21 +56,21 @@ def test_fail_when_decides_by_request_and_number() -> None:
     assert results[1].code() is grpc.StatusCode.INTERNAL
 
 
-def test_after_work_fails_after_painting() -> None:
+def test_the_fault_after_work_fails_a_call_after_painting() -> None:
     faults = Faults(failures=[grpc.StatusCode.UNAVAILABLE], after_work=True)
     results, painted = send([image_request()], faults)
     assert results[0].code() is grpc.StatusCode.UNAVAILABLE
     assert painted == 1
 
 
-def test_delay_can_depend_on_the_request() -> None:
+def test_the_fault_delay_can_depend_on_the_request() -> None:
     faults = Faults(delay=lambda request: 0.2 if request.n == 2 else 0.0, garbage=b"x")
     start = time.monotonic()
     send([image_request(n=2)], faults)
     assert time.monotonic() - start >= 0.2
 
 
-async def test_cancelling_a_delay_is_recorded() -> None:
+async def test_a_call_cancelled_during_its_delay_is_recorded_as_cancelled() -> None:
     faults = Faults(delay=30)
     async with EmbeddedServer(faults=faults) as server, dial(server) as call:
         pending: Any = call(wire.GENERATE_IMAGE, image_request())
@@ -86,7 +86,7 @@ async def test_cancelling_a_delay_is_recorded() -> None:
 
 
 @pytest.mark.parametrize(("short", "count"), [(1, 1), (2, 0), (9, 0)])
-def test_short_returns_fewer_images(short: int, count: int) -> None:
+def test_the_fault_short_returns_fewer_images(short: int, count: int) -> None:
     results, _ = send([image_request(n=2)], Faults(short=short))
     assert len(results[0].images) == count
 

@@ -48,7 +48,7 @@ async def test_files_expire_with_their_links(clock: Clock) -> None:
     assert code is grpc.StatusCode.NOT_FOUND
 
 
-async def test_a_link_expires_can_be_changed_and_can_be_revoked(clock: Clock) -> None:
+async def test_a_link_expires_and_can_be_changed_and_revoked(clock: Clock) -> None:
     """A file has one link at a time, and stays when the link ends."""
     async with EmbeddedServer(clock=clock) as server, connect(server) as client:
         stored = await client.files.upload(png(), filename="a.png")
@@ -84,7 +84,7 @@ async def test_an_input_can_be_the_link_or_the_id_of_a_stored_file() -> None:
     assert missing == (grpc.StatusCode.NOT_FOUND, "The file 'file_none' does not exist.")
 
 
-LISTS: dict[str, tuple[dict[str, Any], list[str]]] = {
+LIST_CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "default": ({}, ["c.png", "a.txt", "b.txt"]),
     "newest": ({"order": "desc"}, ["b.txt", "a.txt", "c.png"]),
     "name": ({"sort_by": "filename"}, ["a.txt", "b.txt", "c.png"]),
@@ -109,15 +109,15 @@ async def test_lists_are_sorted_filtered_and_paged(clock: Clock) -> None:
             clock.now += 1
             if name == "c.png":
                 await files.create_public_url(stored.id)
-        lists: dict[str, list[str]] = {case: [] for case in LISTS}
-        for case, (options, _) in LISTS.items():
+        lists: dict[str, list[str]] = {case: [] for case in LIST_CASES}
+        for case, (options, _) in LIST_CASES.items():
             token = None
             while True:
                 page = await files.list(limit=2, pagination_token=token, **options)
                 lists[case] += [file.filename for file in page.data]
                 if not (token := page.pagination_token) or not page.data:
                     break
-    assert lists == {case: names for case, (_, names) in LISTS.items()}
+    assert lists == {case: names for case, (_, names) in LIST_CASES.items()}
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ async def test_lists_are_sorted_filtered_and_paged(clock: Clock) -> None:
      ('(name = "a"', ""), ('name = "a" name = "b"', "name"),
      ("NOT " * 200 + 'name = "a"', "NOT NOT NOT NOT NOT ")],
 )  # fmt: skip
-async def test_an_unreadable_filter_is_refused_at_its_token(text: str, token: str) -> None:
+async def test_the_error_quotes_the_invalid_token_of_a_filter(text: str, token: str) -> None:
     async with EmbeddedServer() as server, connect(server) as client:
         code, details = await refusal(client.files.list(filter=text))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
@@ -160,12 +160,12 @@ async def test_an_invalid_upload_is_refused_and_not_stored(
     assert not files.data
 
 
-async def test_only_images_videos_and_pdfs_are_public() -> None:
+async def test_a_pdf_can_be_public_and_a_text_file_cannot() -> None:
     async with EmbeddedServer() as server, connect(server) as client:
-        stored = await client.files.upload(b"words", filename="a.txt")
+        text = await client.files.upload(b"words", filename="a.txt")
         pdf = await client.files.upload(b"%PDF-1.7", filename="b")
         await client.files.create_public_url(pdf.id)
-        code, _ = await refusal(client.files.create_public_url(stored.id))
+        code, _ = await refusal(client.files.create_public_url(text.id))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -311,7 +311,7 @@ def test_every_other_path_is_404(path: str) -> None:
     assert fetch(action) == 404
 
 
-def test_methods_other_than_get_and_head_are_refused() -> None:
+def test_post_is_refused() -> None:
     reply = fetch(lambda urls: requests.post(urls[0], b"x", timeout=5))
     assert reply.status_code == 405
 
@@ -330,7 +330,7 @@ def test_the_oldest_pictures_are_dropped_for_space() -> None:
     assert fetch(action, keep_bytes=1000) == [200, 404]
 
 
-def test_a_download_can_fail_and_break_off() -> None:
+def test_a_download_can_fail_or_break_off() -> None:
     reply = fetch(
         lambda urls: requests.get(urls[0], timeout=5).status_code,
         faults=Faults(download_status=503, download_delay=0.05),

@@ -26,7 +26,7 @@ COMMAND = [sys.executable, "-m", "xai_notebook.server"]
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_stop_the_process_cleanly(number: Any) -> None:
-    """It prints one line when it is ready, and exits with status 0 and no more output."""
+    """The process prints one line when it is ready, and exits with status 0 and no other output."""
     process = subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with process:
         line = process.stdout.readline()
@@ -59,7 +59,7 @@ def test_an_invalid_engine_is_one_line_on_stderr(fail: Callable[..., str]) -> No
     assert "without TLS" in fail("--engine", "http://example.com/v1")
 
 
-def test_help_documents_the_rehearsal_of_moderation(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_documents_simulated_moderation(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     text = capsys.readouterr().out

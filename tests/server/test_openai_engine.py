@@ -1,4 +1,4 @@
-"""The engine for the OpenAI images API: its requests, and the results of replies."""
+"""The engine for the OpenAI images API: orders (requests for pictures), and results of replies."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_one_order_brings_all_pictures(stub: Stub) -> None:
     assert reply.usage.cost_in_usd_ticks == 0
 
 
-def test_prompts_are_neither_rewritten_nor_searched_for_moderation_marks(stub: Stub) -> None:
+def test_prompts_are_not_rewritten_and_moderation_marks_are_ignored(stub: Stub) -> None:
     reply = ask(stub, image_request(prompt="a fox [moderated]"))
     assert (reply.images[0].up_sampled_prompt, reply.images[0].respect_moderation) == ("", True)
     assert stub.orders[0].json["prompt"] == "a fox [moderated]"
@@ -127,7 +127,7 @@ def test_a_refused_size_is_replaced(stub: Stub, text: str, second: str) -> None:
     assert [order.json["size"] for order in stub.orders] == ["2736x1536", second]
 
 
-def test_a_size_is_changed_once(stub: Stub) -> None:
+def test_a_refused_size_is_replaced_only_once(stub: Stub) -> None:
     stub.answer = answers(Reply(422, {"detail": [{"loc": ["body", "size"], "msg": "bad size"}]}))
     code, details, _ = refusal(stub, image_request())
     assert code is grpc.StatusCode.INVALID_ARGUMENT
@@ -197,7 +197,7 @@ def test_a_single_model_has_the_names_of_xais_models_as_aliases(stub: Stub) -> N
     assert "local" not in listed[0].version + listed[0].system_fingerprint
 
 
-def test_several_models_need_a_name(stub: Stub) -> None:
+def test_a_request_must_name_one_of_several_models(stub: Stub) -> None:
     stub.models = ["fox-1", "owl-2"]
     code, details, _ = refusal(stub, image_request())
     assert code is grpc.StatusCode.INVALID_ARGUMENT

@@ -1,4 +1,4 @@
-"""URLs in an engine's replies: no other host is connected, and none gets the key."""
+"""URLs in an engine's replies: no other private host is connected; only the engine gets the key."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ URLS = [
     "http://0177.0.0.1:{port}/x", "http://0:{port}/x", "HTTP://LOCALHOST:{port}/x",
     "http://localhost.:{port}/x", "https://localhost:{port}/x", "https://127.0.0.1:{port}/x",
 ]  # fmt: skip
-"""The other host listens on the loopback, too, so none of these is public."""
+"""The other host is private: like the engine, it is on loopback."""
 _END = b"end"
 
 
@@ -66,7 +66,7 @@ def listener() -> Iterator[tuple[int, list[bytes]]]:
 
 
 @pytest.mark.parametrize("spelling", URLS)
-def test_other_hosts_get_no_connection(stub: Stub, spelling: str) -> None:
+def test_other_private_hosts_get_no_connection(stub: Stub, spelling: str) -> None:
     """The other picture of the reply is kept."""
     with listener() as (port, received):
         engine = stub.url.removeprefix("http://").removesuffix("/v1")
@@ -82,8 +82,8 @@ def test_other_hosts_get_no_connection(stub: Stub, spelling: str) -> None:
      "/v1/again"],
 )  # fmt: skip
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_no_redirect_is_followed_with_the_key(stub: Stub, target: str, status: int) -> None:
-    """Neither to other hosts nor, as the engine's address is private, to the engine itself."""
+def test_a_redirect_to_a_private_host_is_not_followed(stub: Stub, target: str, status: int) -> None:
+    """Not even a redirect to the engine itself is followed, because its address is private."""
     with listener() as (port, received):
         location = {"Location": target.format(port=port)}
         stub.fetched = [Reply(status, {}, location), Reply(500, {})]
@@ -95,14 +95,14 @@ def test_no_redirect_is_followed_with_the_key(stub: Stub, target: str, status: i
 
 
 def test_the_engine_gets_its_key_for_its_own_pictures(stub: Stub) -> None:
-    """A gateway may refuse downloads without it."""
+    """A gateway may refuse downloads without the key."""
     stub.answer = answers(Reply(body={"data": [{"url": "/made/1.png"}]}))
     assert ask(stub, image_request(), key=SECRET).images[0].base64
     (request,) = (request for request in stub.requests if request.path == "/made/1.png")
     assert request.headers["authorization"] == f"Bearer {SECRET}"
 
 
-def test_no_proxy_reads_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_is_not_sent_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine at a private address is connected directly."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outward:
         with contextlib.suppress(OSError):  # no packet is sent

@@ -57,14 +57,14 @@ COSTS = [
 
 
 def reply(fields: Iterable[tuple[str, bytes]] = (), entries: Iterable[bytes] = ()) -> bytes:
-    """Return a reply with these fields, whose last picture is valid."""
+    """Return a reply with these fields and entries, and with a valid picture at the end."""
     good = json.dumps(entry()).encode()
     parts = [b'"%s": %s' % (name.encode(), value) for name, value in fields]
     return b"{%s}" % b", ".join([*parts, b'"data": [%s]' % b", ".join([*entries, good])])
 
 
 def with_entry(entry: bytes) -> Reply:
-    """Return a reply of this entry and a valid picture."""
+    """Return a reply with this entry and a valid picture."""
     return Reply(body=reply(entries=[entry]))
 
 
@@ -103,11 +103,11 @@ REPLIES: dict[str, tuple[Reply, int]] = {
     ),
     "DATA:": (with_entry(picture(url=b'"DATA:image/png;base64,' + GOOD[1:])), 2),
 }
-"""Replies of the engine, and their numbers of valid pictures."""
+"""Replies of the engine, each with its number of valid pictures."""
 
 
 async def test_valid_pictures_survive_invalid_fields(stub: Stub) -> None:
-    """The other fields are bounded."""
+    """Costs and rewritten prompts stay in bounds, and the key is removed."""
     wrong = {}
     engine = OpenAIEngine(stub.url, key=ApiKey(SECRET))
     async with EmbeddedServer(engine=engine) as server, dial(server) as call:

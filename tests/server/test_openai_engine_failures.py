@@ -88,7 +88,7 @@ async def test_the_client_retries_after_retry_after(stub: Stub, status: int) -> 
 
 
 @pytest.mark.parametrize("kind", ["500", "429", "503", "cut", "html", "huge"])
-async def test_the_clients_retries_send_no_second_order(stub: Stub, kind: str) -> None:
+async def test_without_retry_after_the_client_does_not_retry(stub: Stub, kind: str) -> None:
     stub.answer = answers(FAILURES[kind][0])
     async with (
         EmbeddedServer(engine=OpenAIEngine(stub.url)) as server,
@@ -99,7 +99,7 @@ async def test_the_clients_retries_send_no_second_order(stub: Stub, kind: str) -
     assert len(stub.orders) == 1
 
 
-def test_an_engine_that_is_not_running_can_be_retried() -> None:
+def test_the_client_may_retry_when_the_engine_is_not_running() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         stopped = Stub(url=f"http://127.0.0.1:{silent.getsockname()[1]}/v1")

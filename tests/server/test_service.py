@@ -64,7 +64,7 @@ def test_rewriting_can_be_off(options: dict[str, Any]) -> None:
     assert ask(image_request(), **options).images[0].up_sampled_prompt == ""
 
 
-BAD: dict[str, tuple[dict[str, Any], str]] = {
+INVALID: dict[str, tuple[dict[str, Any], str]] = {
     "empty prompt": ({"prompt": ""}, "must not be empty"),
     "blank prompt": ({"prompt": " \n"}, "must not be empty"),
     "long prompt": ({"prompt": "x" * 8001}, "at most 8000 characters"),
@@ -104,22 +104,22 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", BAD)
+@pytest.mark.parametrize("case", INVALID)
 def test_invalid_requests_are_refused_with_a_hint(case: str) -> None:
-    fields, hint = BAD[case]
+    fields, hint = INVALID[case]
     code, details, _ = refusal(image_request(**fields))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert hint in details
 
 
-def test_an_unknown_model_lists_the_existing_ones() -> None:
+def test_the_error_for_an_unknown_model_lists_the_existing_models() -> None:
     code, details, _ = refusal(image_request(model="grok-imagine"))
     assert code is grpc.StatusCode.NOT_FOUND
     assert "grok-imagine-image-2.0" in details
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_a_single_edit_keeps_the_inputs_ratio(kind: str) -> None:
+def test_an_edit_of_one_image_keeps_its_ratio(kind: str) -> None:
     picture = {"image_url": data_uri((300, 200), kind)}
     reply = ask(image_request(prompt="make it night", image=picture))
     width, height = decoded(reply.images[0]).size
@@ -137,7 +137,7 @@ def test_the_image_format_defaults_to_url() -> None:
     assert ask(image_request(format=0)).images[0].url.startswith("http://127.0.0.1:")
 
 
-async def test_own_urls_can_be_inputs() -> None:
+async def test_urls_of_the_server_can_be_inputs() -> None:
     async with EmbeddedServer() as server, dial(server) as call:
         first = await call(wire.GENERATE_IMAGE, image_request(format=2))
         edit = image_request(prompt="in winter", image={"image_url": first.images[0].url})
@@ -148,7 +148,7 @@ async def test_own_urls_can_be_inputs() -> None:
 @pytest.mark.parametrize(
     ("mark", "allowed"), [("[moderated]", [False] * 3), ("[moderated:2]", [True, False, True])]
 )
-def test_moderation_can_be_rehearsed(mark: str, allowed: list[bool]) -> None:
+def test_a_mark_in_the_prompt_simulates_moderation(mark: str, allowed: list[bool]) -> None:
     reply = ask(image_request(prompt=f"a fox {mark}", n=3))
     assert [image.respect_moderation for image in reply.images] == allowed
     assert [bool(image.base64) for image in reply.images] == allowed
@@ -203,7 +203,7 @@ async def test_cancelling_stops_painting() -> None:
         cancelled = server.requests[-1]
         while cancelled.ended is None:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        # Pictures are painted in turn: after this one, none of the ten is painted.
+        # Pictures are painted in turn: after this one, no other of the ten will be painted.
         await call(wire.GENERATE_IMAGE, image_request())
     assert cancelled.cancelled
     assert cancelled.status is None

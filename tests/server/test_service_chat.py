@@ -38,7 +38,7 @@ WEATHER = tool(name="weather", description="?", parameters={"type": "object", "p
         ({"messages": [user("what is this?", image("https://example.com/a.png"))]}, "image_url"),
     ],
 )
-async def test_unsupported_features_are_refused_by_name(options: dict[str, Any], name: str) -> None:
+async def test_the_error_names_the_unsupported_field(options: dict[str, Any], name: str) -> None:
     options = {"messages": [user("a fox")], **options}
     async with EmbeddedServer() as server, connect(server) as client:
         code, details = await refusal(client.chat.create("grok-4", **options).sample())

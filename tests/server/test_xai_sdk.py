@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 EARLY = "1.2.0"
-PROTOBUF = "protobuf>=6.30,<7"  # the last that it accepts
+PROTOBUF = "protobuf>=6.30,<7"  # the last that the early SDK accepts
 MODEL = "grok-imagine-image"
 
 EARLY_CLIENT = """
@@ -86,7 +86,6 @@ def test_models_are_listed_and_found_by_name(server_process: str) -> None:
 
 
 def uri(data: bytes) -> str:
-    """Return a picture as a data URI."""
     return "data:image/png;base64," + base64.b64encode(data).decode()
 
 
@@ -97,7 +96,7 @@ def fetch(url: str) -> tuple[bytes, str]:
 
 
 class Blocking:
-    """xAI's synchronous client, awaited like the asynchronous one."""
+    """Adapter: the methods of xAI's synchronous client can be awaited."""
 
     def __init__(self, part: Any) -> None:
         self._part = part
@@ -117,7 +116,7 @@ class Blocking:
 
 @pytest.fixture(params=["asynchronous", "synchronous"])
 def use_sdk(request: pytest.FixtureRequest, server_process: str) -> Callable[..., Any]:
-    """Run something with either of xAI's clients."""
+    """Return a function that runs a script with one of xAI's clients."""
 
     def use(script: Callable[[Any], Awaitable[Any]]) -> Any:
         if request.param == "asynchronous":
@@ -192,7 +191,7 @@ def test_a_file_from_end_to_end(use_sdk: Callable[..., Any], tmp_path: Path) -> 
     assert deleted.deleted
 
 
-def test_stored_images_are_edited_before_those_given_by_url(use_sdk: Callable[..., Any]) -> None:
+def test_stored_images_come_before_images_given_by_url(use_sdk: Callable[..., Any]) -> None:
     async def use(client: Any) -> Any:
         stored = await client.files.upload(png("red"), filename="a.png")
         red, blue = uri(png("red")), uri(png("blue"))
@@ -256,7 +255,7 @@ def early_sdk() -> Path:
 
 
 def test_the_early_sdk_sees_the_rewritten_prompt(server_process: str, early_sdk: Path) -> None:
-    """SDK 1.2.0 has rewritten prompts in `.prompt`."""
+    """SDK 1.2.0 returns the rewritten prompt as `.prompt`."""
     done = subprocess.run(
         [sys.executable, "-c", EARLY_CLIENT, server_process],
         env={**os.environ, "PYTHONPATH": str(early_sdk)},

@@ -50,7 +50,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("figure", SUBJECTS, ids=lambda figure: figure.name)
 def test_every_figure_stands_upright(figure: figures.Figure) -> None:
-    """In its own colour and in another, it has about its nominal height."""
+    """In its own colour and in another, a figure has about its nominal height."""
     for colour in (None, RED):
         parts = cut_out(figure, colour, GREEN, helmet=True)
         heights = [y for _, shapes in parts for shape in shapes for _, y in shape]
@@ -67,7 +67,7 @@ def test_every_figure_takes_on_a_named_colour(figure: figures.Figure) -> None:
 
 
 @pytest.mark.parametrize("name", PIECES)
-def test_every_piece_can_be_drawn(name: str) -> None:
+def test_every_piece_of_a_figure_can_be_drawn(name: str) -> None:
     assert draw(name, {"colour": RED, "light": GREEN})
 
 
@@ -77,7 +77,7 @@ def test_no_word_means_two_figures() -> None:
 
 
 def test_one_record_adds_a_figure(folder: Path) -> None:
-    """It suffices for vocabulary, counts, colours, settings and painting."""
+    """The record suffices for vocabulary, counts, colours, settings and painting."""
     (folder / "snails.ini").write_text(SNAIL)
     scene = read_scene("two blue snails and a Schnecke")
     assert [subject.name for subject in scene.subjects] == ["snail", "snail"]
@@ -157,5 +157,5 @@ def test_an_invalid_build_is_an_error(folder: Path, build: str, message: str) ->
 
 def test_words_and_records_have_the_same_settings() -> None:
     meanings = itertools.chain.from_iterable(vocabulary().meanings.values())
-    named = {meaning.value for meaning in meanings if meaning.kind == "setting"}
-    assert named == set(figures.SETTINGS)
+    settings_of_words = {meaning.value for meaning in meanings if meaning.kind == "setting"}
+    assert settings_of_words == set(figures.SETTINGS)

@@ -80,8 +80,8 @@ def test_a_picture_has_the_same_bytes_in_every_process() -> None:
 
 
 def test_pictures_of_a_prompt_differ_by_more_than_noise() -> None:
-    takes = [paint("a castle on a hill", index=index) for index in range(4)]
-    assert min(difference(takes[0], take) for take in takes[1:]) > 10
+    pictures = [paint("a castle on a hill", index=index) for index in range(4)]
+    assert min(difference(pictures[0], picture) for picture in pictures[1:]) > 10
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)

@@ -45,9 +45,9 @@ def test_the_first_five_pictures_have_different_views() -> None:
     assert len({read_scene("a fox", index).shot.name for index in range(5)}) == 5
 
 
-def test_moderation_marks_change_no_scene() -> None:
-    assert rewrite("a fox") == rewrite("a fox [moderated:2]").replace(" [moderated:2]", "")
-    assert "[" not in rewrite("a fox [moderated]")
+@pytest.mark.parametrize("mark", ["[moderated]", "[moderated:2]"])
+def test_moderation_marks_do_not_change_the_rewritten_prompt(mark: str) -> None:
+    assert rewrite(f"a fox {mark}") == rewrite("a fox")
 
 
 PROMPTS = ["a fox", "rain in the city", "fog", "a storm at sea", "pencil sketch of a car", "snow",
@@ -89,7 +89,7 @@ def test_edits_are_rewritten_as_instructions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "subjects", "place"),
+    ("prompt", "subjects", "setting"),
     [
         ("a beach with palm trees", ["palm"], "sea"),
         ("an ice cream on the beach", ["icecream"], "sea"),
@@ -109,12 +109,12 @@ def test_edits_are_rewritten_as_instructions() -> None:
     ],
 )
 def test_subjects_are_counted_and_phrases_understood(
-    prompt: str, subjects: list[str], place: str
+    prompt: str, subjects: list[str], setting: str
 ) -> None:
     scene = read_scene(prompt)
     assert [subject.name for subject in scene.subjects] == subjects
     if len(subjects) == 1:
-        assert scene.setting == place
+        assert scene.setting == setting
 
 
 def test_rewriting_imports_neither_pillow_nor_ipython() -> None:
