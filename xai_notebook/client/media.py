@@ -178,8 +178,8 @@ def check_structure(data: bytes) -> None:
     """Reject files with so much padding or so many parts or scans that decoding takes minutes.
 
     Raises:
-        ValueError: A JPEG, PNG or WebP has more of them than any real file, or a JPEG has no scan.
-            The message is a phrase such as `no scan`.
+        ValueError: The file has more padding, parts or scans than any real file, or a JPEG has no
+            scan. The message is a phrase such as `no scan`.
     """
     last = None
     for part in parts_of(data):

@@ -87,7 +87,7 @@ class Connection:
         self._channel_options = tuple(channel_options)
         self._on_attempt = on_attempt
         if not isinstance(max_attempts, int) or max_attempts < 1:
-            raise OptionError(f"max_attempts is {max_attempts!r}. Give a whole number from 1 on.")
+            raise OptionError(f"max_attempts is {max_attempts!r}. Give a positive whole number.")
         # If gRPC's core retries, each of our attempts would consist of several of its attempts.
         self._max_attempts = 1 if retries_itself(self._channel_options) else max_attempts
         self._channel: grpc.aio.Channel | None = None
@@ -190,7 +190,7 @@ class Connection:
     async def _call(
         self,
         method: str,
-        begin: Callable[..., Awaitable[_T]],
+        make_attempt: Callable[..., Awaitable[_T]],
         *,
         model: str = "",
         timeout: float | None = None,
@@ -199,7 +199,7 @@ class Connection:
     ) -> _T:
         """Make attempts until one succeeds, and return its result; works like `unary`.
 
-        `begin` makes one attempt, with the options `timeout` and `metadata` of a gRPC call.
+        `make_attempt` is called with the options `timeout` and `metadata` of a gRPC call.
         """
         error: Exception
         deadline = Deadline.after(self.timeout if timeout is None else timeout)
@@ -209,19 +209,19 @@ class Connection:
             attempts += 1
             left = max(deadline.remaining(), 0.001)
             try:
-                return await begin(timeout=left, metadata=self._metadata)
+                return await make_attempt(timeout=left, metadata=self._metadata)
             except Failure as failure:
                 # Drop the traceback: its frames refer to the task, which refers to this exception.
                 rpc_error, kind = failure.with_traceback(None).error, failure.kind
-            except NoMessageError as none:
-                raise ReplyError(self._broken_reply("ended early")) from none.with_traceback(None)
+            except NoMessageError as cause:
+                raise ReplyError(self._broken_reply("ended early")) from cause.with_traceback(None)
             except grpc.aio.BaseError as raised:
                 error, kind = raised, FailureKind.LOST
                 break
             except asyncio.CancelledError:
                 self._raise_if_closed_meanwhile()
                 raise
-            # Outside the handler; otherwise `__context__` would keep an error with an echoed key.
+            # Not in the handler: `__context__` would keep the original error, perhaps with the key.
             error = rpc_error = scrub_error(rpc_error, self._key)
             wait = wait_before_retry(method, rpc_error, kind, attempts)
             if attempts >= max_attempts or wait is None or wait >= deadline.remaining():

@@ -107,7 +107,7 @@ def translate(error: Exception, call: CallInfo, kind: FailureKind | None = None)
     kind = kind or failure_kind(error)
     error_class = _error_class(error)
     # A service may have served a batch call that it refused.
-    ordered = (
+    batch_maybe_served = (
         call.method in ORDERS
         and kind is not FailureKind.UNSENT
         and issubclass(
@@ -115,12 +115,12 @@ def translate(error: Exception, call: CallInfo, kind: FailureKind | None = None)
         )
     )
     if (
-        kind in _UNKNOWN
+        kind in _MAYBE_SERVED
         and error_class is not errors.DeadlineExceededError
         and not is_size_limit(error)
     ):
         message = _broken_message(error, call, kind)
-    elif ordered:
+    elif batch_maybe_served:
         message = _doubt_message(f"{call.subject} answered {code.name}", call)
     elif error_class is errors.UnavailableError:
         message = _unavailable_message(error, call, kind)
@@ -134,12 +134,12 @@ def translate(error: Exception, call: CallInfo, kind: FailureKind | None = None)
         code=code.name,
         details=scrub(error.details() or "", call.key),
         attempts=call.attempts,
-        maybe_billed=ordered or _maybe_billed(error_class, error, kind),
+        maybe_billed=batch_maybe_served or _maybe_billed(error_class, error, kind),
         unsent=kind is FailureKind.UNSENT,
     )
 
 
-_UNKNOWN = frozenset({FailureKind.UNPROVEN, FailureKind.BEGUN, FailureKind.LOST})
+_MAYBE_SERVED = frozenset({FailureKind.UNPROVEN, FailureKind.BEGUN, FailureKind.LOST})
 """Failures after which the request may have been served."""
 _AFTER_WORK = (
     errors.DeadlineExceededError,
@@ -166,7 +166,7 @@ def _maybe_billed(
 ) -> bool:
     if kind is FailureKind.UNSENT or _is_request_too_large(error, kind):
         return False
-    if kind in _UNKNOWN or _MODERATED.search(error.details() or ""):
+    if kind in _MAYBE_SERVED or _MODERATED.search(error.details() or ""):
         return True  # an image that moderation withholds is still billed
     return issubclass(error_class, _AFTER_WORK) and error.code() is not (
         grpc.StatusCode.UNIMPLEMENTED
@@ -174,7 +174,7 @@ def _maybe_billed(
 
 
 def _is_request_too_large(error: grpc.aio.AioRpcError, kind: FailureKind) -> bool:
-    return kind not in _UNKNOWN and _REQUEST_TOO_LARGE.match(error.details() or "") is not None
+    return kind not in _MAYBE_SERVED and _REQUEST_TOO_LARGE.match(error.details() or "") is not None
 
 
 _DEFAULT_DOUBT = ("The request may have been billed", "run it again if you want to")
@@ -201,7 +201,7 @@ def _broken_message(error: grpc.aio.AioRpcError, call: CallInfo, kind: FailureKi
     status = http_status(error)
     cure = None
     if status is not None:
-        cause = f"A proxy before {call.host} answered with HTTP {status}"
+        cause = f"A proxy in front of {call.host} answered with HTTP {status}"
     elif kind is FailureKind.UNPROVEN:
         cause = f"{call.subject} is not available"
         cure = f"run it again{_retry_time(error)}"
