@@ -241,7 +241,6 @@ class EmbeddedServer:
             self._service.close()
 
     async def __aenter__(self) -> Self:
-        """Start on entering."""
         await self.start()
         return self
 
@@ -251,7 +250,6 @@ class EmbeddedServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop on leaving."""
         await self.stop()
 
 
