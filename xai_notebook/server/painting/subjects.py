@@ -64,10 +64,10 @@ def draw(name: str, tones: Tones, *, change: str = "") -> list[Part]:
                 parts.append((shade(tone, tones), shapes))
         except (ValueError, IndexError) as error:
             raise RecordError(f"[{name}], {tone}: {error}") from error
-    return [(tone, _repeated(shapes, change)) for tone, shapes in parts] if change else parts
+    return [(tone, _changed(shapes, change)) for tone, shapes in parts] if change else parts
 
 
-def dye(name: str, colour: Colour | None, leaf: Colour) -> Colour:
+def figure_colour(name: str, colour: Colour | None, leaf: Colour) -> Colour:
     """Return the colour of a figure; `colour` is the colour that the prompt names, if any."""
     figure = _record(name)
     own = shade(figure.colour, {"leaf": leaf})
@@ -143,14 +143,14 @@ def _shapes(text: str) -> tuple[Shape, ...]:
     sizes = [float(value) for value in values if "," not in value]
     if len(points) not in many_points or len(sizes) not in many_sizes:
         raise ValueError(f"{name} does not take {len(points)} points and {len(sizes)} sizes.")
-    return tuple(_repeated([make(points, sizes)], changes))
+    return tuple(_changed([make(points, sizes)], changes))
 
 
 def _numbers(text: str) -> list[float]:
     return [float(number) for number in text.split(",")]
 
 
-def _repeated(shapes: Sequence[Shape], changes: str) -> list[Shape]:
+def _changed(shapes: Sequence[Shape], changes: str) -> list[Shape]:
     """Return the shapes after the changes `mirror`, `turn` and `at`, separated by ` | `."""
     found = list(shapes)
     for change in changes.split(" | ") if changes else ():
@@ -404,7 +404,7 @@ def _paint_subject(
     ground: bool,
 ) -> None:
     figure = known_figures()[subject.name]
-    parts = cut_out(figure, subject.colour, palette.leaf, helmet=helmet)
+    parts = draw_figure(figure, subject.colour, palette.leaf, helmet=helmet)
     x, base, size = _measure(canvas, scene, figure, order, parts)
     facing = 1 if x < canvas.width / 2 else -1
     if ground and scene.setting in _SHORES:
@@ -420,9 +420,9 @@ def _paint_subject(
         _shine(canvas, x, base - size * figure.lamp, size, beam)
 
 
-def cut_out(figure: Figure, colour: Colour | None, leaf: Colour, *, helmet: bool) -> list[Part]:
+def draw_figure(figure: Figure, colour: Colour | None, leaf: Colour, *, helmet: bool) -> list[Part]:
     """Return the parts of a figure. With `helmet`, a creature wears an astronaut's helmet."""
-    tones = {"colour": dye(figure.name, colour, leaf), "leaf": leaf}
+    tones = {"colour": figure_colour(figure.name, colour, leaf), "leaf": leaf}
     if figure.build:
         parts, head = draw_quadruped(figure.build, tones["colour"])
     elif figure.head is None:
