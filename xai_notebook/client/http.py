@@ -265,7 +265,7 @@ class HttpResponse:
 
 
 class HttpClient:
-    """Sends requests to public https addresses and to its own origin.
+    """Sends requests to public https addresses, its own origin and, if allowed, loopback.
 
     It is not tied to an event loop and can outlive the API client that uses it.
     """

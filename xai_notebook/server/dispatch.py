@@ -168,7 +168,6 @@ class Methods:
 
 
 def _invalid_message(kind: type[Message]) -> Refusal:
-    """Return the refusal of a request that is not a message of the type `kind`."""
     return Refusal(
         grpc.StatusCode.INVALID_ARGUMENT, f"The request is not a {kind.DESCRIPTOR.name} message."
     )

@@ -323,7 +323,7 @@ _MAX_TOKENS: Final = 100
 class _Filter:
     """Evaluates a filter expression: comparisons combined with NOT, AND, OR and parentheses.
 
-    The methods consume tokens and return the ids of matching files. They raise a `Refusal`
+    The `match` methods consume tokens and return the ids of matching files. They raise a `Refusal`
     (INVALID_ARGUMENT) if the filter is invalid.
     """
 
@@ -523,7 +523,6 @@ class FileServer:
 
 
 def _hosts(head: bytes) -> list[str]:
-    """Return the values of the `Host` headers."""
     headers = (line.partition(b":") for line in head.split(b"\r\n")[1:])
     return [
         value.strip().lower().decode("latin-1")

@@ -83,7 +83,7 @@ def _in_use(address: str, port: int) -> bool:
     return False
 
 
-def retries_itself(options: Sequence[tuple[str, Any]]) -> bool:
+def core_retries(options: Sequence[tuple[str, Any]]) -> bool:
     """Tell whether the caller's channel options make gRPC's core retry calls."""
     named = dict(options)
     config = str(named.get("grpc.service_config", ""))

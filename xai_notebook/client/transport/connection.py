@@ -21,7 +21,7 @@ from xai_notebook.client.transport.call import (
     exchange,
     receive_all,
 )
-from xai_notebook.client.transport.channel import open_channel, retries_itself
+from xai_notebook.client.transport.channel import core_retries, open_channel
 from xai_notebook.client.transport.retry import (
     IDEMPOTENT,
     MAX_ATTEMPTS,
@@ -89,7 +89,7 @@ class Connection:
         if not isinstance(max_attempts, int) or max_attempts < 1:
             raise OptionError(f"max_attempts is {max_attempts!r}. Give a positive whole number.")
         # If gRPC's core retries, each of our attempts would consist of several of its attempts.
-        self._max_attempts = 1 if retries_itself(self._channel_options) else max_attempts
+        self._max_attempts = 1 if core_retries(self._channel_options) else max_attempts
         self._channel: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -259,9 +259,9 @@ class Connection:
         scrub_message(message, self._key)
         return message
 
-    def _broken_reply(self, how: str) -> str:
+    def _broken_reply(self, problem: str) -> str:
         return (
-            f"The reply of {self._title} {how}; the request may have been billed."
+            f"The reply of {self._title} {problem}; the request may have been billed."
             " Check XAI_API_HOST."
         )
 
@@ -292,7 +292,7 @@ class Connection:
         return self._channel
 
     async def close(self) -> None:
-        """Close the channel and cancel its calls; without effect if already closed."""
+        """Close the channel and cancel its calls; on another event loop, only drop the channel."""
         self._closed = True
         channel, self._channel = self._channel, None
         if channel is not None and self._loop is asyncio.get_running_loop():

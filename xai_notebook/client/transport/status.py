@@ -19,7 +19,7 @@ import grpc.aio
 from xai_notebook import errors
 from xai_notebook.client import wire
 from xai_notebook.client.transport.call import FailureKind, failure_kind, http_status, is_size_limit
-from xai_notebook.client.transport.retry import ORDERS, server_hint
+from xai_notebook.client.transport.retry import BATCH_WRITES, server_hint
 from xai_notebook.client.transport.scrubbing import scrub
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def translate(error: Exception, call: CallInfo, kind: FailureKind | None = None)
     error_class = _error_class(error)
     # A service may have served a batch call that it refused.
     batch_maybe_served = (
-        call.method in ORDERS
+        call.method in BATCH_WRITES
         and kind is not FailureKind.UNSENT
         and issubclass(
             error_class, (errors.UnavailableError, errors.RateLimitError, errors.ServerError)
@@ -235,7 +235,7 @@ def _unavailable_message(error: grpc.aio.AioRpcError, call: CallInfo, kind: Fail
     if "CERTIFICATE_VERIFY_FAILED" in details:
         return (
             f"The certificate of {host} is not trusted here."
-            " Set SSL_CERT_FILE to the roots of your organisation."
+            " Set SSL_CERT_FILE to your organisation's root certificates."
         )
     return (
         f"{call.subject} cannot be reached ({_attempts(call.attempts)})."

@@ -138,7 +138,6 @@ class Canvas:
     """An RGB image to paint on. Lengths are in pixels."""
 
     def __init__(self, image: Image.Image) -> None:
-        """Create a canvas that paints on `image`."""
         self.image = image
         self.width, self.height = image.size
         self.unit = min(image.size)

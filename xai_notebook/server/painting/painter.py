@@ -12,13 +12,7 @@ from xai_notebook.server.painting.canvas import Canvas, gradient, levels, satura
 from xai_notebook.server.painting.colours import mix, parse_colours
 from xai_notebook.server.painting.figures import choices
 from xai_notebook.server.painting.scene import make_palette, read_scene
-from xai_notebook.server.painting.scenery import (
-    lightning,
-    moon,
-    paint_scenery,
-    paint_weather,
-    stars,
-)
+from xai_notebook.server.painting.scenery import add_weather, lightning, moon, paint_scenery, stars
 from xai_notebook.server.painting.styles import finish, working_size
 from xai_notebook.server.painting.subjects import paint_subjects
 
@@ -200,7 +194,7 @@ def paint(
         lightning(canvas, scene)
     paint_subjects(canvas, scene, palette, scenery=not inputs)
     if not inputs or scene.named & {"weather", "season"}:
-        paint_weather(canvas, scene, palette)
+        add_weather(canvas, scene, palette)
     stream = io.BytesIO()
     finish(canvas.image, scene, size, vignette=not inputs).save(
         stream, "JPEG", quality=_JPEG_QUALITY[quality], subsampling="4:2:0"

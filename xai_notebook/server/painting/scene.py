@@ -74,11 +74,11 @@ class Vocabulary:
 
 def vocabulary() -> Vocabulary:
     """Return the vocabulary, which is loaded on first use."""
-    return _learn(figures.FOLDER)
+    return _load(figures.FOLDER)
 
 
 @functools.cache
-def _learn(_folder: Path) -> Vocabulary:
+def _load(_folder: Path) -> Vocabulary:
     """Load the vocabulary. `_folder` is the cache key, because tests use their own figures."""
     lists = {kind: _by_word(values) for kind, values in read_records(DATA / "words.ini").items()}
     meanings: dict[str, tuple[Meaning, ...]] = {}
@@ -212,7 +212,7 @@ class _Reading:
         if colour is not None:
             self.colours.append(colour)
 
-    def note(self, meanings: Sequence[Meaning], colour: Colour | None, count: int = 1) -> bool:
+    def add(self, meanings: Sequence[Meaning], colour: Colour | None, count: int = 1) -> bool:
         """Add the meanings of a word. Return whether a subject was added."""
         has_subject = False
         for meaning in meanings:
@@ -279,7 +279,7 @@ def _read(words: Sequence[str], text: str) -> _Reading:
             reading.surfaces[known.surfaces[word]] = waiting
             waiting = None
         copies = count if since <= _NUMBER_REACH else 1
-        if reading.note(meanings, waiting, copies):
+        if reading.add(meanings, waiting, copies):
             waiting, count = None, 1
         gap += 1
         if gap > _REACH:
@@ -291,7 +291,6 @@ def _read(words: Sequence[str], text: str) -> _Reading:
 
 
 def _read_phrases(text: str, reading: _Reading) -> None:
-    """Interpret phrases of several words."""
     if re.search(r"\bon the moon\b|\bauf dem mond\b|\bsur la lune\b|\ben la luna\b", text):
         reading.named["setting"].insert(0, "moonscape")
         reading.named["light"] = [light for light in reading.named["light"] if light != "moon"]

@@ -42,7 +42,7 @@ _HILLS: Final = (0.0, 0.16, 0.40, 0.74)
 """Height of each row of hills, from 0 at the horizon to 1 at the lower edge."""
 
 
-def paint_weather(canvas: Canvas, scene: Scene, palette: Palette) -> None:
+def add_weather(canvas: Canvas, scene: Scene, palette: Palette) -> None:
     """Paint rain, snow, fog or drifting leaves in front of the scene."""
     if scene.setting in {"room", "space", "moonscape", "underwater"}:
         return

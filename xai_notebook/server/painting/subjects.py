@@ -58,7 +58,7 @@ def draw(name: str, tones: Tones, *, change: str = "") -> list[Part]:
     for tone, outlines in _record(name).parts:
         try:
             if tone.startswith("figure "):
-                parts += _included(tone, tones)
+                parts += _include(tone, tones)
             else:
                 shapes = [shape for outline in outlines for shape in _shapes(outline)]
                 parts.append((shade(tone, tones), shapes))
@@ -82,12 +82,12 @@ def shade(text: str, tones: Tones) -> Colour:
     """
     first, _, mixed = text.partition(" > ")
     name, _, factor = first.partition("*")
-    colour = _named(name, tones)
+    colour = _tone_colour(name, tones)
     if factor:
         colour = scale(colour, float(factor))
     if mixed:
         other, share = mixed.split()
-        colour = mix(colour, _named(other, tones), float(share))
+        colour = mix(colour, _tone_colour(other, tones), float(share))
     return colour
 
 
@@ -98,11 +98,11 @@ def _record(name: str) -> Figure:
     return figure
 
 
-def _named(name: str, tones: Tones) -> Colour:
+def _tone_colour(name: str, tones: Tones) -> Colour:
     return tones.get(name) or TONES.get(name) or parse_colour(name)
 
 
-def _included(line: str, tones: Tones) -> list[Part]:
+def _include(line: str, tones: Tones) -> list[Part]:
     """Return the parts of another record from a line `figure NAME in TONE | CHANGE`."""
     record, _, change = line.partition(" | ")
     _, name, *tone = record.split(maxsplit=2)
@@ -138,10 +138,10 @@ def _shapes(text: str) -> tuple[Shape, ...]:
     name, *values = outline.split()
     if name not in _SHAPES:
         raise ValueError(f"{name!r} is not a shape: use {', '.join(_SHAPES)}.")
-    make, many_points, many_sizes = _SHAPES[name]
+    make, point_counts, size_counts = _SHAPES[name]
     points = [(x, y) for x, y in (_numbers(value) for value in values if "," in value)]
     sizes = [float(value) for value in values if "," not in value]
-    if len(points) not in many_points or len(sizes) not in many_sizes:
+    if len(points) not in point_counts or len(sizes) not in size_counts:
         raise ValueError(f"{name} does not take {len(points)} points and {len(sizes)} sizes.")
     return tuple(_changed([make(points, sizes)], changes))
 
