@@ -251,5 +251,5 @@ def _own_message(request: Message) -> wire.BatchRequest:
         return request
     if not isinstance(request, Message) or request.DESCRIPTOR.name != "BatchRequest":
         kind = type(request).__name__
-        raise OptionError(f"A {kind} is not a batch request. Make them with image.prepare().")
+        raise OptionError(f"A {kind} is not a batch request. Make requests with image.prepare().")
     return wire.BatchRequest.FromString(request.SerializeToString())

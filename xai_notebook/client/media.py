@@ -213,8 +213,8 @@ def dimensions(data: bytes) -> tuple[int, int] | None:
 def make_readable(data: bytes) -> bytes:
     """Check the parts of an image, and remove PNG chunks that prevent Pillow from opening it.
 
-    Pillow refuses to open a PNG with more than a megabyte of decompressed text or profile, because
-    it could be an attack. These chunks are removed. All other files are returned unchanged.
+    Pillow refuses to open a PNG with more than a megabyte of decompressed text or profile, as a
+    protection from attacks. These chunks are removed. All other files are returned unchanged.
 
     Raises:
         ValueError: The file has more parts or padding than any real file.

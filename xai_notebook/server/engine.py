@@ -108,7 +108,7 @@ class Engine(ABC):
         The name of an xAI model that the engine does not have selects the default model.
 
         Raises:
-            Refusal: INVALID_ARGUMENT if the name is empty, NOT_FOUND if no model has it.
+            Refusal: INVALID_ARGUMENT if the name is empty, NOT_FOUND if no model has that name.
         """
         models = await self.models()
         if not name.strip():
@@ -228,7 +228,7 @@ class PaintingEngine(Engine):
         return MODELS
 
     async def make(self, order: ImageOrder, index: int, inputs: Sequence[EngineInput]) -> bytes:
-        """Paint one picture on a thread of the pool, which also imports Pillow."""
+        """Paint one picture on a thread of the pool. The first picture imports Pillow there."""
         if self._pool is None:
             raise Refusal(grpc.StatusCode.UNAVAILABLE, "The painter was not started.")
         paint = functools.partial(

@@ -34,7 +34,7 @@ _OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
     # Without this, a second server could bind the same port instead of getting an error.
     ("grpc.so_reuseport", 0),
-    # xAI's SDK pings every 30 s, even without calls. By default, gRPC would disconnect it.
+    # xAI's SDK pings every 30 s, even without calls. By default, gRPC would disconnect the client.
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 1000),
     ("grpc.http2.max_ping_strikes", 0),

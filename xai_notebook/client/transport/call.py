@@ -14,8 +14,8 @@ Which attempts can be retried
 A server refuses a call with one frame that ends the stream ("Trailers-Only"). A reply that breaks
 off has headers and trailers, perhaps with half a message between them. grpc.aio (1.80 to 1.85)
 cannot tell these two cases apart if the headers contain only gRPC's own fields and everything
-arrives in one packet: metadata (empty), status, details and the order of events are the same. It
-cannot tell either whether an RST_STREAM with REFUSED_STREAM came before or after the headers.
+arrives in one packet: metadata (empty), status, details and the order of events are the same. Nor
+can it tell whether an RST_STREAM with REFUSED_STREAM came before or after the headers.
 Timing proves nothing. Therefore a call that costs money is retried only if one of these facts
 proves that the server did not begin to serve it:
 

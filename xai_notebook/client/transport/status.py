@@ -95,7 +95,7 @@ def scrub_error(error: grpc.aio.AioRpcError, key: ApiKey | None) -> grpc.aio.Aio
 def translate(error: Exception, call: CallInfo, kind: FailureKind | None = None) -> ApiError:
     """Return the package's error for `error`, which `scrub_error` has cleaned.
 
-    The caller raises it `from error`. Without `kind`, the kind is derived from `error` alone.
+    Raise the result `from error`. Without `kind`, the kind is derived from `error` alone.
     """
     if not isinstance(error, grpc.aio.AioRpcError):
         details = one_line(str(error), call.key)
