@@ -43,12 +43,12 @@ _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 _RESERVED: Final = tuple(
     map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16", "3fff::/20"))
 )
-"""Non-public addresses for which some Python versions report `is_global`: protocol assignments,
-retired relays, Azure's metadata service, and addresses for documentation."""
+"""Addresses that are refused although `is_global` is true, in some Python versions or in all:
+protocol assignments, retired relays, Azure's metadata service, addresses for documentation."""
 
 
 class RefusedError(ValueError):
-    """The address is not allowed; the message states the address and the reason.
+    """The address is not allowed; the message states the reason.
 
     This class is not an OSError, because urllib3 treats an OSError as a failed connection.
     """
@@ -89,7 +89,7 @@ class Endpoint:
         A loopback address is used without TLS unless `text` starts with `https://`.
 
         Raises:
-            ConfigurationError: `text` has another format, or is a remote host without TLS.
+            ConfigurationError: `text` is invalid, is remote with `http://`, or needs a port.
         """
         match = _API_HOST.fullmatch(text.strip().lower())
         if match is None or int(match["port"] or 1) not in range(1, 1 << 16):

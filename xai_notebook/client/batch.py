@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.transport.connection import Connection
 
 MAX_ADD_BYTES: Final = 4_000_000
-"""Size limit of one call that adds requests; the service rejected larger calls."""
+"""Size limit of one call that adds requests, in bytes; the service rejects larger calls."""
 
 
 class BatchResult:
@@ -38,7 +38,7 @@ class BatchResult:
 
     @property
     def is_success(self) -> bool:
-        """Whether the request succeeded. Without answer and error, it counts as failed."""
+        """Whether the request has an answer. A request without answer and error has failed."""
         return self.proto.response.WhichOneof("response") is not None
 
     @property
@@ -235,7 +235,7 @@ class BatchClient:
         """Return a page of the available results, in any order, also while the batch runs.
 
         `list` describes the paging. A page is one message: keep `limit` small for images in base64.
-        If a `pagination_token` repeats, which real services do, stop.
+        Real services may send the same `pagination_token` again: stop then.
         """
         kind = wire.ListBatchResultsRequest
         page = message(kind, batch_id=batch_id, limit=limit, pagination_token=pagination_token)
@@ -251,5 +251,5 @@ def _own_message(request: Message) -> wire.BatchRequest:
         return request
     if not isinstance(request, Message) or request.DESCRIPTOR.name != "BatchRequest":
         kind = type(request).__name__
-        raise OptionError(f"A {kind} is not a batch request. Make them with image.prepare().")
+        raise OptionError(f"A {kind} is not a batch request. Make requests with image.prepare().")
     return wire.BatchRequest.FromString(request.SerializeToString())

@@ -1,9 +1,9 @@
 """Limits for untrusted values: times, amounts, sizes and strings, checked when they are received.
 
-The values come from a server, a bundle, a picture's metadata, or a database row, which any program
-can have written. For a value out of bounds, a function returns None, clamps the value, or raises an
-error. A value that passes can be shown, stored and calculated with in every time zone and on every
-platform.
+The values come from a server, a bundle, a picture's metadata or a database row: any program can
+have written them. For a value out of bounds, a function returns None, clamps the value, or raises
+an error. A value that passes can be shown, stored and calculated with in every time zone and on
+every platform.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LINK: Final = re.compile(r"https://[!-~]+|http://(?:localhost|127\.0\.0\.1|\[::
 
 
 def moment(seconds: object) -> datetime | None:
-    """Convert Unix time to a time in UTC; None if it is not between 2000 and 2200."""
+    """Convert Unix time to a time in UTC; None if it is invalid or not between 2000 and 2200."""
     if _is_number(seconds) and _EARLIEST.timestamp() <= seconds <= _LATEST.timestamp():  # type: ignore[operator]
         return datetime.fromtimestamp(float(seconds), timezone.utc)  # type: ignore[arg-type]
     return None

@@ -71,8 +71,8 @@ class AsyncClient:
                 with `-bin` and bytes.
             channel_options: gRPC channel options; they override the client's. With
                 `grpc.enable_retries` and a service config with a retryPolicy, gRPC's core retries
-                calls by that policy, also if the connection broke, and does not report it. The
-                client itself then does not retry.
+                calls by that policy, also if the connection broke, and does not report its
+                retries. The client itself then does not retry.
             on_attempt: Called on the event loop with each failed attempt that is retried, before
                 the wait. Its exceptions are logged.
             title: The server's name in error messages; default: its host.
@@ -202,7 +202,7 @@ class ChatClient:
 
         Raises:
             OptionError: A value cannot be sent. Nothing was sent.
-            ApiError: The server answered with a status other than OK.
+            ApiError: The server sent a status other than OK, or did not answer.
             ReplyError: The answer has no text.
         """
         try:
@@ -245,7 +245,7 @@ class AuthClient:
         """Return the key's name, owner and permissions, and whether it is blocked; free of charge.
 
         Raises:
-            ApiError: The server answered with a status other than OK.
+            ApiError: The server sent a status other than OK, or did not answer.
         """
         with call_span("get_api_key_info"):
             return await self._connection.unary(

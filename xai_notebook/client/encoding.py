@@ -148,7 +148,7 @@ def _image_url(image: str) -> str:
         raise InputImageError(
             "An image to edit is neither an https:// URL nor a data:image/… URI nor base64."
         )
-    # Four characters of base64 encode three bytes.
+    # Four characters of base64 encode three bytes; 99 bytes are for the URI's prefix.
     if url[:5].lower() == "data:" and len(url) * 3 // 4 > settings.MAX_INPUT_IMAGE_BYTES + 99:
         limit = settings.MAX_INPUT_IMAGE_BYTES // settings.MIB
         raise InputImageError(

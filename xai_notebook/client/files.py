@@ -70,7 +70,7 @@ class FilesClient:
             timeout: See the class.
 
         Raises:
-            OptionError: The file does not exist, has no name or is too large. Nothing is stored.
+            OptionError: The file cannot be read, has no name or is too large. Nothing is stored.
         """
         source = _UploadSource(file, filename)
         init = message(wire.UploadFileInit, name=source.name, expires_after=seconds(expires_after))

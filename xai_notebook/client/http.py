@@ -135,7 +135,7 @@ class Downloader:
             await asyncio.sleep(_BACKOFF.wait(attempt))
 
     async def _follow(self, first: WebAddress) -> tuple[bytes, str]:
-        """Follow redirects: check each address like the first one, and send it no key."""
+        """Follow redirects; check every address, and send the key only to the first."""
         address = first
         for hop in range(MAX_REDIRECTS + 1):
             answer = await self._get(address, own=hop == 0)
@@ -265,7 +265,7 @@ class HttpResponse:
 
 
 class HttpClient:
-    """Sends requests to public https addresses and to its own origin.
+    """Sends requests to public https addresses, its own origin and, if allowed, loopback.
 
     It is not tied to an event loop and can outlive the API client that uses it.
     """

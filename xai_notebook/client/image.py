@@ -1,6 +1,6 @@
 """The image and model methods of the client, named as in xAI's SDK.
 
-The methods of `ImageClient` that accept keywords create an `ImageRequest`, which `encoding` turns
+The methods of `ImageClient` with keyword options create an `ImageRequest`, which `encoding` turns
 into the protobuf message. The magic and the panel use the same path.
 """
 
@@ -87,7 +87,7 @@ class ImageClient:
 
         Raises:
             OptionError: A value is wrong. Nothing was sent.
-            ApiError: The server answered with a status other than OK.
+            ApiError: The server sent a status other than OK, or did not answer.
             MissingImageError: The reply has no image.
         """
         request = _encode_options(prompt, model, 1, options)
@@ -116,7 +116,7 @@ class ImageClient:
 
         Raises:
             OptionError: A value is wrong. Nothing was sent.
-            ApiError: The server answered with a status other than OK.
+            ApiError: The server sent a status other than OK, or did not answer.
         """
         request = _encode_options(prompt, model, n, options)
         return await self.send(request, timeout=timeout, on_attempt=on_attempt)
@@ -149,7 +149,7 @@ class ImageClient:
                     on_reply=on_reply,
                 )
             except NotFoundError as error:
-                await self._name_models(error, message.model)
+                await self._explain_not_found(error, message.model)
                 raise
             if span:
                 span.add_images(message, reply)
@@ -186,8 +186,11 @@ class ImageClient:
             image_request=_encode_options(prompt, model, 1, options),
         )
 
-    async def _name_models(self, error: NotFoundError, model: str) -> None:
-        """Add the names of the server's models to the message, if it lists them within 3 s."""
+    async def _explain_not_found(self, error: NotFoundError, model: str) -> None:
+        """Explain the error, if the server lists its models within 3 s.
+
+        If the model exists, an input image is missing; otherwise the message lists the models.
+        """
         try:
             models = await ModelsClient(self._connection).list_image_generation_models(timeout=3)
         except XaiError:

@@ -178,8 +178,8 @@ def check_structure(data: bytes) -> None:
     """Reject files with so much padding or so many parts or scans that decoding takes minutes.
 
     Raises:
-        ValueError: A JPEG, PNG or WebP has more of them than any real file, or a JPEG has no scan.
-            The message is a phrase such as `no scan`.
+        ValueError: The file has more padding, parts or scans than any real file, or a JPEG has no
+            scan. The message is a phrase such as `no scan`.
     """
     last = None
     for part in parts_of(data):
@@ -213,8 +213,8 @@ def dimensions(data: bytes) -> tuple[int, int] | None:
 def make_readable(data: bytes) -> bytes:
     """Check the parts of an image, and remove PNG chunks that prevent Pillow from opening it.
 
-    Pillow refuses to open a PNG with more than a megabyte of decompressed text or profile, because
-    it could be an attack. These chunks are removed. All other files are returned unchanged.
+    Pillow refuses to open a PNG with more than a megabyte of decompressed text or profile, as a
+    protection from attacks. These chunks are removed. All other files are returned unchanged.
 
     Raises:
         ValueError: The file has more parts or padding than any real file.

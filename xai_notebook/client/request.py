@@ -60,10 +60,10 @@ class ImageRequest:
     share: float | None = None
 
     @property
-    def question(self) -> tuple[tuple[str | None, ...], tuple[str, ...]]:
-        """The prompt with options, and the digests of the inputs, without user and server.
+    def content(self) -> tuple[tuple[str | None, ...], tuple[str, ...]]:
+        """What determines the pictures: prompt, model and options, and digests of the inputs.
 
-        Line ends are normalised, because they depend on the platform and the browser.
+        Line ends of the prompt are normalised: they depend on the platform and the browser.
         """
         prompt = self.prompt.replace("\r\n", "\n")
         options = (prompt, self.model, self.aspect_ratio, self.resolution, self.quality)
@@ -86,7 +86,7 @@ class ImageRequest:
         """
         from hashlib import sha256  # noqa: PLC0415  # takes 3 ms, so not at import
 
-        options, inputs = self.question
+        options, inputs = self.content
         parts = [backend, host, *options, self.user, inputs]
         return sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()
 

@@ -125,7 +125,7 @@ class ImageResponse:
         """
         if url := self._image.url:
             return url
-        raise self._absent("url")
+        raise self._missing_error("url")
 
     @property
     def base64(self) -> str:
@@ -137,7 +137,7 @@ class ImageResponse:
         """
         if text := self._image.base64:
             return text
-        raise self._absent("base64")
+        raise self._missing_error("base64")
 
     @property
     def holds_image(self) -> bool:
@@ -176,7 +176,7 @@ class ImageResponse:
             else:
                 text = self._image.url or self._image.base64
                 if not text:
-                    raise self._absent("base64")
+                    raise self._missing_error("base64")
                 if len(text) < THREAD_CHARACTERS:
                     data = _decode(text)
                 else:
@@ -185,7 +185,7 @@ class ImageResponse:
                 self._data = data
         return self._data
 
-    def _absent(self, wanted: str) -> MissingImageError | ModeratedError:
+    def _missing_error(self, wanted: str) -> MissingImageError | ModeratedError:
         number = self.index + 1
         form = self._image.WhichOneof("image")
         if form is not None and form != wanted and getattr(self._image, form):

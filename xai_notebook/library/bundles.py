@@ -187,14 +187,14 @@ class Bundle:
                 f"{self.name} is damaged or not a bundle, and was not used. Pack it again with"
                 " xai.pack()."
             ) from error
-        self._by_question: dict[Any, list[BundleEntry]] = {}
+        self._by_content: dict[Any, list[BundleEntry]] = {}
         for entry in self.entries:
             request = entry.request
-            self._by_question.setdefault((request.question, None), []).append(entry)
+            self._by_content.setdefault((request.content, None), []).append(entry)
             if request.original_prompt is not None and request.rewrite_model is not None:
                 written = replace(request, prompt=request.original_prompt)
-                key = (written.question, request.rewrite_model)
-                self._by_question.setdefault(key, []).append(entry)
+                key = (written.content, request.rewrite_model)
+                self._by_content.setdefault(key, []).append(entry)
 
     def _entries(self, lines: Iterable[bytes], most: int) -> Iterator[BundleEntry]:
         """Yield the entries of a list of requests, with at most `most` pictures in all."""
@@ -226,7 +226,7 @@ class Bundle:
             request: The request with the user's prompt.
             model: The chat model.
         """
-        entries = self._by_question.get((request.question, model), ())
+        entries = self._by_content.get((request.content, model), ())
         return {entry.request.prompt for entry in entries}
 
     def find(
@@ -241,7 +241,7 @@ class Bundle:
                 prompt. None if the prompt is sent unchanged.
         """
         pictures: dict[int, Picture] = {}
-        for entry in self._by_question.get((request.question, rewrite_model), ()):
+        for entry in self._by_content.get((request.content, rewrite_model), ()):
             if place is None or entry.place == place:
                 for image in entry.images:
                     pictures.setdefault(image.position, image)
@@ -606,7 +606,7 @@ def _read_again(bundle: Bundle, sha256: str) -> bytes:
 
 
 _Entries: TypeAlias = "dict[tuple[object, int], BundleEntry]"
-"""Entries, keyed by question and place of the request."""
+"""Entries, keyed by content and place of the request."""
 _Originals: TypeAlias = "dict[str, Picture]"
 """Pictures with an original, keyed by its digest."""
 
@@ -727,7 +727,7 @@ def _printable(text: str) -> str:
 
 def _merge(entries: _Entries, entry: BundleEntry) -> None:
     """Add an entry; its pictures fill only positions that have no picture yet."""
-    key = (entry.request.question, entry.place)
+    key = (entry.request.content, entry.place)
     existing = entries.get(key)
     if existing is None:
         entries[key] = entry

@@ -238,7 +238,7 @@ class GeneratedImage(Annotatable, Card):
         return self
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
-        about = (self.request.question, self.index, self.chosen, self.status, self.error)
+        about = (self.request.content, self.index, self.chosen, self.status, self.error)
         return ("xai_notebook.GeneratedImage", self.sha256, self.created.isoformat(), *about)
 
     def __repr__(self) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from xai_notebook.server.runner import EmbeddedServer as EmbeddedServer
     from xai_notebook.server.runner import choose_engine as choose_engine
 
-_HOMES = {
+_MODULES = {
     "BatchFaults": "faults",
     "EmbeddedServer": "runner",
     "Faults": "faults",
@@ -33,13 +33,13 @@ _HOMES = {
     "SeenCall": "dispatch",
     "choose_engine": "runner",
 }
-__all__ = list(_HOMES)
+__all__ = list(_MODULES)
 
 prepare_grpc()
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use, because most callers need only some of them."""
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

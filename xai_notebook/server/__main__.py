@@ -17,10 +17,10 @@ from xai_notebook.settings import ApiKey, environment_key, variable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_VARIABLE: Final = "XAI_NOTEBOOK_SERVER_KEY"
+_KEY_VARIABLE: Final = "XAI_NOTEBOOK_SERVER_KEY"
 _KEY_VISIBLE: Final = (
     "--api-key shows the key to everybody who can list the processes of this computer. "
-    f"Use {_VARIABLE} or --api-key-file."
+    f"Use {_KEY_VARIABLE} or --api-key-file."
 )
 _EPILOG = """\
 Prints `listening on 127.0.0.1:PORT` when it is ready. Stop it with Ctrl-C.
@@ -98,7 +98,7 @@ def _key(options: argparse.Namespace) -> ApiKey | None:
         print(_KEY_VISIBLE, file=sys.stderr)  # noqa: T201
         return ApiKey(options.api_key)
     if options.api_key_file is None:
-        return environment_key(_VARIABLE)
+        return environment_key(_KEY_VARIABLE)
     try:
         return ApiKey(Path(options.api_key_file).read_text(encoding="utf-8", errors="replace"))
     except OSError as error:

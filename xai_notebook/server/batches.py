@@ -4,7 +4,7 @@ Only the clock determines which requests are complete, and the painter can repai
 its request. So a job of ten thousand requests keeps the requests in memory, but not the pictures.
 Results of other engines are kept.
 
-Separate because batches have their own state and clock.
+Separate because batches, unlike the methods in `service`, have their own state and clock.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Entry:
         id: The `batch_request_id`, assigned by the server if the client sent none.
         request: The request as received.
         due: Unix time at which the request completes, in seconds.
-        take: Number of earlier equal requests in the batch. Each gets different pictures.
+        first_index: Index of the first picture, so that equal requests get different pictures.
         refusal: Why the request fails. None if it is valid.
         stored: Where the picture was stored, so that painting it again does not store it again.
     """
@@ -51,7 +51,7 @@ class _Entry:
     id: str
     request: wire.BatchRequest
     due: float
-    take: int
+    first_index: int
     refusal: Refusal | None
     stored: wire.GeneratedImage | None = None
 
@@ -157,7 +157,7 @@ class Batches:
 
         `make` makes the pictures of a request; the number is the index of the first picture.
         `check` raises a `Refusal` for a request that cannot succeed. `repeatable` tells whether the
-        engine repeats a picture exactly, so that few results are kept.
+        engine repeats a picture exactly, so that only a few results need to be kept.
         """
         self._make = make
         self._check = check
@@ -213,13 +213,13 @@ class Batches:
         now = self._clock()
         if batch.end(now) is not None:
             raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, "The batch has ended.")
-        added = self._checked(batch, request)
+        added = self._check_added(batch, request)
         last = next(reversed(batch.entries.values()), None)
         start = max(now, last.due) if last else now
         for number, (key, refusal) in enumerate(zip(added, refusals, strict=True), 1):
             digest = hash(added[key].image_request.SerializeToString(deterministic=True))
-            due, take = start + number / faults.pace, batch.equal[digest]
-            batch.entries[key] = _Entry(key, added[key], due, take, refusal)
+            due, first_index = start + number / faults.pace, batch.equal[digest]
+            batch.entries[key] = _Entry(key, added[key], due, first_index, refusal)
             batch.equal[digest] += 1
         self._bytes_left -= request.ByteSize()
         if faults.lost_adds:
@@ -267,7 +267,7 @@ class Batches:
         self, request: wire.ListBatchResultsRequest
     ) -> wire.ListBatchResultsResponse:
         """Return a page of the results of a batch, in the order of its requests."""
-        batch, now = self._readable(request.batch_id), self._clock()
+        batch, now = self._find_unexpired(request.batch_id), self._clock()
         entries = [entry for entry in batch.entries.values() if batch.is_complete(entry, now)]
         page, token = page_of(entries, request.limit, request.pagination_token)
         results = await asyncio.gather(*map(self._result, page))
@@ -281,7 +281,7 @@ class Batches:
         Raises:
             Refusal: The id is unknown, or the request is not complete.
         """
-        batch = self._readable(request.batch_id)
+        batch = self._find_unexpired(request.batch_id)
         entry = batch.entries.get(request.batch_request_id)
         if entry is None or not batch.is_complete(entry, self._clock()):
             raise Refusal(
@@ -293,7 +293,7 @@ class Batches:
 
     # Batches and requests
 
-    def _checked(
+    def _check_added(
         self, batch: _Batch, request: wire.AddBatchRequestsRequest
     ) -> dict[str, wire.BatchRequest]:
         """Return the requests of a call by id, after checking that all of them can be added."""
@@ -344,7 +344,7 @@ class Batches:
             batch.cancelled, batch.reason = self._clock(), faults.cancelled
         return batch
 
-    def _readable(self, batch_id: str) -> _Batch:
+    def _find_unexpired(self, batch_id: str) -> _Batch:
         """Return a batch if its results have not expired."""
         batch = self._find(batch_id)
         if self._clock() >= batch.expires:
@@ -398,7 +398,7 @@ class Batches:
         """Make the pictures of a request. Store them only the first time."""
         request = entry.request.image_request
         if entry.stored is None:
-            response = await self._make(request, entry.take)
+            response = await self._make(request, entry.first_index)
             if request.HasField("storage_options") and response.images:
                 image = response.images[0]
                 entry.stored = wire.GeneratedImage(storage_error=image.storage_error or None)
@@ -408,7 +408,7 @@ class Batches:
         again = wire.GenerateImageRequest()
         again.CopyFrom(request)
         again.ClearField("storage_options")
-        response = await self._make(again, entry.take)
+        response = await self._make(again, entry.first_index)
         response.images[0].MergeFrom(entry.stored)
         return response
 

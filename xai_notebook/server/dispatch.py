@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _HEAD: Final = ("server", "xai-notebook")
 """Header in a trailers-only reply. It shows clients that no reply had begun, like the headers of a
 proxy; see `client.transport.call`."""
-_KERNEL_KEY: Final = (
+_KERNEL_ONLY: Final = (
     "A server inside a notebook's kernel accepts calls only from that kernel; start a server for "
     "other programs with python -m xai_notebook.server."
 )
@@ -56,7 +56,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
                 call.ended, call.status = time.monotonic(), grpc.StatusCode.UNAUTHENTICATED.name
             why = "The API key is wrong." if sent else "No API key was sent."
             code = grpc.StatusCode.UNAUTHENTICATED
-            await context.abort(code, f"{why} {_KERNEL_KEY}", (_HEAD,))
+            await context.abort(code, f"{why} {_KERNEL_ONLY}", (_HEAD,))
 
         # A stream handler fits every method: gRPC reads streams on demand, and `refuse` reads none.
         return grpc.stream_stream_rpc_method_handler(refuse)
@@ -168,7 +168,6 @@ class Methods:
 
 
 def _invalid_message(kind: type[Message]) -> Refusal:
-    """Return the refusal of a request that is not a message of the type `kind`."""
     return Refusal(
         grpc.StatusCode.INVALID_ARGUMENT, f"The request is not a {kind.DESCRIPTOR.name} message."
     )
@@ -206,7 +205,6 @@ class CallLog:
     """Log of the last calls, limited by their number and by the bytes of their messages."""
 
     def __init__(self, *, max_calls: int, max_bytes: int) -> None:
-        """Start with an empty log."""
         self.counts: Counter[str] = Counter()
         self._calls: deque[SeenCall] = deque()
         self._bytes = 0

@@ -79,8 +79,8 @@ class Engine(ABC):
 
     Attributes:
         location: Host and port, or the name of the entry point, for messages. `""` for the painter.
-        previews: Whether the engine paints previews, for which `[moderated]` marks in a prompt
-            simulate moderation. True only for the painter.
+        previews: Whether the pictures are previews. `[moderated]` marks in a prompt withhold only
+            previews. True only for the painter.
         free: Whether the pictures cost no money.
     """
 
@@ -108,7 +108,7 @@ class Engine(ABC):
         The name of an xAI model that the engine does not have selects the default model.
 
         Raises:
-            Refusal: INVALID_ARGUMENT if the name is empty, NOT_FOUND if no model has it.
+            Refusal: INVALID_ARGUMENT if the name is empty, NOT_FOUND if no model has that name.
         """
         models = await self.models()
         if not name.strip():
@@ -125,7 +125,7 @@ class Engine(ABC):
         )
 
     async def source(self, name: str) -> str:
-        """Return the source of a model's pictures for messages, such as "MODEL at LOCATION"."""
+        """Name the model and the server that make the pictures, as "MODEL at LOCATION"."""
         try:
             model = (await self.find(name)).name
         except Refusal:
@@ -180,7 +180,7 @@ class Engine(ABC):
 class EnginePool:
     """A pool of two threads with a queue on the event loop.
 
-    A function is passed to a thread only when one is free. So after a cancelled call or at exit, at
+    A function leaves the queue only when a thread is free. So after a cancelled call or at exit, at
     most two functions are still running.
     """
 
@@ -228,7 +228,7 @@ class PaintingEngine(Engine):
         return MODELS
 
     async def make(self, order: ImageOrder, index: int, inputs: Sequence[EngineInput]) -> bytes:
-        """Paint one picture on a thread of the pool, which also imports Pillow."""
+        """Paint one picture on a thread of the pool. The first picture imports Pillow there."""
         if self._pool is None:
             raise Refusal(grpc.StatusCode.UNAVAILABLE, "The painter was not started.")
         paint = functools.partial(

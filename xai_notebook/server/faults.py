@@ -122,7 +122,7 @@ class Faults:
         models_failure: If set, every model call fails with this status.
         chat_failure: If set, every chat call fails with this status.
         chat_text: Reply to every chat call, instead of a rewritten prompt. Can be empty.
-        download_delay: Seconds before each image URL replies.
+        download_delay: Seconds before each download of an image is answered.
         download_status: HTTP status of every image URL, such as 404 or 503.
         download_short: Number of bytes missing at the end of every download.
         batches: Faults of batches.

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES: Final = 3 * settings.MIB
 _MAX_NAME: Final = 255
-_SETTLE: Final = 0.01
-"""Seconds to wait for a cancellation: grpc.aio first ends the stream of a client that left."""
+_CANCEL_DELAY: Final = 0.01
+"""Seconds to wait after an upload: if the client left, grpc.aio ends the stream, then cancels."""
 _SORTS: Final[dict[int, str]] = {
     wire.FilesSortBy.FILES_SORT_BY_CREATED_AT: "created_at",
     wire.FilesSortBy.FILES_SORT_BY_FILENAME: "name",
@@ -78,7 +78,7 @@ class FileStore:
         self._keep_bytes = keep_bytes
         self._clock = clock
         self._files: dict[str, _StoredFile] = {}
-        web.find_shared = self._published
+        web.find_shared = self._find_published
 
     # gRPC methods
 
@@ -97,7 +97,7 @@ class FileStore:
                 raise invalid("After init, every message of an upload must be data.")
             data += chunk.data
             self._check_space(len(data))
-        await asyncio.sleep(_SETTLE)
+        await asyncio.sleep(_CANCEL_DELAY)
         expires = first.init.expires_after if first.init.HasField("expires_after") else None
         return self._message(self._put(first.init.name, bytes(data), expires))
 
@@ -233,7 +233,7 @@ class FileStore:
         now = self._clock()
         for file in list(self._files.values()):
             if file.expires is not None and file.expires <= now:
-                self._files.pop(file.id, None)  # input images are read on worker threads
+                self._files.pop(file.id, None)  # a thread that reads an input may have dropped it
         return self._files
 
     def _publish(self, file: _StoredFile, lifetime: int | None) -> None:
@@ -258,7 +258,7 @@ class FileStore:
             file.link = None
         return None if file.link is None else self._web.base + file.link
 
-    def _published(self, name: str) -> tuple[bytes, str] | None:
+    def _find_published(self, name: str) -> tuple[bytes, str] | None:
         """Return bytes and media type of the file with this public link, or None."""
         for file in self._unexpired().values():
             link = (file.link or "").encode()
@@ -323,7 +323,7 @@ _MAX_TOKENS: Final = 100
 class _Filter:
     """Evaluates a filter expression: comparisons combined with NOT, AND, OR and parentheses.
 
-    The methods consume tokens and return the ids of matching files. They raise a `Refusal`
+    The `match` methods consume tokens and return the ids of matching files. They raise a `Refusal`
     (INVALID_ARGUMENT) if the filter is invalid.
     """
 
@@ -523,7 +523,6 @@ class FileServer:
 
 
 def _hosts(head: bytes) -> list[str]:
-    """Return the values of the `Host` headers."""
     headers = (line.partition(b":") for line in head.split(b"\r\n")[1:])
     return [
         value.strip().lower().decode("latin-1")

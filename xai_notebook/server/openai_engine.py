@@ -2,10 +2,10 @@
 
     engine = OpenAIEngine("http://localhost:8000/v1#Qwen/Qwen-Image")
 
-Such servers differ: some do not support `response_format`, make only one picture per request,
-support only a few sizes, or need the field name `image[]`. They reject an unsupported parameter
-with HTTP 400 or 422 before any work. The engine then changes the parameter that the error names and
-sends the request again, once per parameter. `Capabilities` remembers the change for later requests.
+Such servers differ: some do not support `response_format`, some make only one picture per request,
+some support only a few sizes, and some need the field name `image[]`. They reject an unsupported
+parameter with HTTP 400 or 422 before any work. The engine then changes the parameter that the error
+names and sends the request again, once per parameter. `Capabilities` remembers the change.
 
 Pictures take long and may cost money, so every other failure ends the call. The client of the
 embedded server retries if the status shows that a retry is harmless.
@@ -175,9 +175,9 @@ class ErrorBody:
         if isinstance(detail, list):
             items = [i if isinstance(i, dict) else {"msg": i, "loc": i} for i in detail]
             text = "; ".join(str(item.get("msg", "")) for item in items)
-            places = [item.get("loc", "") for item in items]
-            last = [place[-1] if isinstance(place, list) and place else place for place in places]
-            return cls(text, names=frozenset(map(str, last)))
+            locations = [item.get("loc", "") for item in items]
+            names = [each[-1] if isinstance(each, list) and each else each for each in locations]
+            return cls(text, names=frozenset(map(str, names)))
         text = error.get("message") or detail or error.get("error") or ""
         code = f"{error.get('code') or ''} {error.get('type') or ''}".strip()
         return cls(str(text), code, frozenset(filter(None, [str(error.get("param") or "")])))
@@ -386,7 +386,6 @@ class OpenAIEngine(Engine):
         self._downloader.close()
 
     def _url(self, path: str) -> WebAddress:
-        """Return the URL of an endpoint."""
         return replace(self._base, target=f"{self._base.target}/{path}")
 
     # Models
@@ -406,7 +405,7 @@ class OpenAIEngine(Engine):
                     if not named:
                         raise
                     names = dict.fromkeys(named)
-                # Prices are looked up by xAI's names: a free engine's default model has these too.
+                # Prices are looked up by xAI's names: a free default model has them as aliases.
                 default = self._model or (next(iter(names)) if len(names) == 1 else "")
                 self._models = tuple(
                     Model(
@@ -430,8 +429,8 @@ class OpenAIEngine(Engine):
             Refusal: The model does not exist, or xAI's name is ambiguous.
         """
         models = await self.models()
-        is_clear = len(models) == 1 or self._model or name not in MODEL_NAMES
-        if is_clear or name in (model.name for model in models):
+        is_unambiguous = len(models) == 1 or self._model or name not in MODEL_NAMES
+        if is_unambiguous or name in (model.name for model in models):
             return await super().find(name)
         some = [model.name[:_MAX_NAME] for model in models[:_MAX_NAMED]]
         some += ["…"] if len(models) > _MAX_NAMED else []
@@ -507,7 +506,7 @@ class OpenAIEngine(Engine):
     async def _request_pictures(
         self, order: ImageOrder, count: int, inputs: Sequence[EngineInput]
     ) -> list[EngineResult]:
-        """Request pictures. Retry with a changed parameter after a refusal before any work.
+        """Request pictures. If the engine refuses a parameter before any work, change it and retry.
 
         Raises:
             Refusal: The engine returned no picture.
@@ -650,7 +649,7 @@ class OpenAIEngine(Engine):
         kind = "a web page" if response.body.lstrip()[:1] == b"<" else "something other than JSON"
         raise self._refusal(
             Code.FAILED_PRECONDITION,
-            f"answered with {kind}. The address must be that of the API, which mostly ends in "
+            f"answered with {kind}. The address must be that of the API, which usually ends in "
             "/v1; a proxy or login page may be in the way.",
         )
 

@@ -34,7 +34,7 @@ _OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
     # Without this, a second server could bind the same port instead of getting an error.
     ("grpc.so_reuseport", 0),
-    # xAI's SDK pings every 30 s, even without calls. By default, gRPC would disconnect it.
+    # xAI's SDK pings every 30 s, even without calls. By default, gRPC would disconnect the client.
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 1000),
     ("grpc.http2.max_ping_strikes", 0),
@@ -241,7 +241,6 @@ class EmbeddedServer:
             self._service.close()
 
     async def __aenter__(self) -> Self:
-        """Start on entering."""
         await self.start()
         return self
 
@@ -251,7 +250,6 @@ class EmbeddedServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop on leaving."""
         await self.stop()
 
 

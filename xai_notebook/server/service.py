@@ -1,7 +1,7 @@
 """The gRPC methods for image generation, models, prompt rewriting by chat, and the API key.
 
-`Service` also registers the methods for batches and files. The functions below it read input images
-(`read_input`, `decode_input`) and chat messages (`read_chat`).
+`Service` also registers the methods for batches and files. The functions below the class read input
+images (`read_input`, `decode_input`) and chat messages (`read_chat`).
 
 Separate because `runner` handles ports, keys, and starting and stopping the server.
 """
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 _COMMENT_BYTES: Final = 65_533
 """Capacity of a JPEG comment segment."""
 _MODERATED: Final = re.compile(r"\[moderated(?::\s*(\d{1,2}))?\]", re.IGNORECASE)
-"""Mark in a prompt that withholds all images, or the one with this number."""
+"""Matches a mark that withholds all images, or only the image with the number in the mark."""
 
 
 class Service:
@@ -73,7 +73,7 @@ class Service:
         self._files, self._log, self._faults = files, log, faults
         self._engine, self._rewrites = engine, rewrites
         # Numbers of pictures of earlier requests, by a hash of the request without `n`.
-        self._taken: Counter[int] | None = None if repeats else Counter()
+        self._made: Counter[int] | None = None if repeats else Counter()
         self._pool = EnginePool()
         self._decoding = asyncio.Lock()
         self._stored = FileStore(files, faults, keep_bytes=keep_bytes, clock=clock)
@@ -140,38 +140,39 @@ class Service:
         delay = faults.delay(request) if callable(faults.delay) else faults.delay
         if delay > 0:
             await asyncio.sleep(delay)
-        first = 0
-        if self._taken is not None:
+        first_index = 0
+        if self._made is not None:
             alike = wire.GenerateImageRequest()
             alike.CopyFrom(request)
             alike.ClearField("n")
             key = hash(alike.SerializeToString(deterministic=True))
-            first = self._taken[key]
-            self._taken[key] += request.n or 1
-        reply = await self._make(request, order, first)
+            first_index = self._made[key]
+            self._made[key] += request.n or 1
+        reply = await self._make(request, order, first_index)
         if fault and faults.after_work:
             raise Refusal.of(fault)
         return reply
 
     async def _make_batched(
-        self, request: wire.GenerateImageRequest, take: int
+        self, request: wire.GenerateImageRequest, first_index: int
     ) -> wire.ImageResponse:
-        return await self._make(request, await check_request(request, self._engine.find), take)
+        order = await check_request(request, self._engine.find)
+        return await self._make(request, order, first_index)
 
     async def _make(
-        self, request: wire.GenerateImageRequest, order: ImageOrder, first: int
+        self, request: wire.GenerateImageRequest, order: ImageOrder, first_index: int
     ) -> wire.ImageResponse:
-        """Make the pictures of a checked request; `first` is the index of the first picture."""
+        """Make the pictures of a checked request, numbered from `first_index`."""
         inputs = []
         for source in [request.image] if request.HasField("image") else request.images:
             async with self._decoding:  # one at a time in all calls: images can be large
                 inputs.append(await self._pool.run(functools.partial(self._read_input, source)))
-        results = await self._run_engine(request, order, first, inputs)
+        results = await self._run_engine(request, order, first_index, inputs)
         model = settings.LOCAL_MODEL if self._engine.previews else order.model
         edit = bool(inputs)
         return wire.ImageResponse(
             images=[
-                self._image(request, order, first + index, result, edit=edit)
+                self._image(request, order, first_index + index, result, edit=edit)
                 for index, result in sorted(results.items())
             ],
             model=self._faults.model_name or model,
@@ -182,10 +183,10 @@ class Service:
         self,
         request: wire.GenerateImageRequest,
         order: ImageOrder,
-        first: int,
+        first_index: int,
         inputs: list[EngineInput],
     ) -> dict[int, EngineResult | None]:
-        """Return the results by picture index. With `Faults.empty`, results are None.
+        """Return the results by their position in the reply. With `Faults.empty`, they are None.
 
         Raises:
             Refusal: The engine made no picture.
@@ -206,8 +207,8 @@ class Service:
         elif self._faults.garbage is not None:
             pictures = [EngineResult(self._faults.garbage)] * len(wanted)
         elif wanted:
-            takes = [first + index for index in wanted]
-            pictures = await self._engine.make_each(order, takes, inputs)
+            numbers = [first_index + index for index in wanted]
+            pictures = await self._engine.make_each(order, numbers, inputs)
         # An engine can return fewer pictures than requested, or more.
         results.update(zip(chain(wanted, count(requested)), pictures, strict=False))
         return results
@@ -223,7 +224,7 @@ class Service:
         self,
         request: wire.GenerateImageRequest,
         order: ImageOrder,
-        take: int,
+        index: int,
         result: EngineResult | None,
         *,
         edit: bool,
@@ -234,7 +235,7 @@ class Service:
         if not self._engine.previews:
             image.up_sampled_prompt = result.rewritten if result else ""
         elif self._rewrites and self._faults.up_sampled:
-            image.up_sampled_prompt = painting.rewrite(order.prompt, take, order.model, edit=edit)
+            image.up_sampled_prompt = painting.rewrite(order.prompt, index, order.model, edit=edit)
         if result is None or data is None:
             return image
         if self._faults.min_bytes:
@@ -364,7 +365,7 @@ def read_input(url: str, files: FileServer) -> bytes:
         data = _base64(url)
         if data is None or media_type(data) not in _MEDIA_TYPES:
             raise invalid(
-                "An input image must be a URL, a data URI or base64: of a PNG, JPEG or WebP image."
+                "An input image must be a PNG, JPEG or WebP image, as a URL, a data URI or base64."
             )
     if len(data) > limit:
         raise too_large
@@ -487,8 +488,8 @@ def read_chat(request: wire.GetCompletionsRequest) -> tuple[str, str]:
 def _refuse_features(message: Message) -> None:
     kind, fields = message.DESCRIPTOR.name, UnknownFieldSet(message)
     for field in (fields[index] for index in range(len(fields))):
-        number, off = field.field_number, field.wire_type == _VARINT and field.data == 0
-        if off or number in _HINTS[kind]:
+        number, is_zero = field.field_number, field.wire_type == _VARINT and field.data == 0
+        if is_zero or number in _HINTS[kind]:
             continue
         if number == _N and kind == "GetCompletionsRequest" and field.data == 1:
             continue  # xAI's SDK sends n=1

@@ -13,7 +13,7 @@ from PIL import Image
 from xai_notebook.server.painting import figures, paint
 from xai_notebook.server.painting.figures import RecordError
 from xai_notebook.server.painting.scene import read_scene, vocabulary
-from xai_notebook.server.painting.subjects import cut_out, draw
+from xai_notebook.server.painting.subjects import draw, draw_figure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_figure_stands_upright(figure: figures.Figure) -> None:
     """In its own colour and in another, a figure has about its nominal height."""
     for colour in (None, RED):
-        parts = cut_out(figure, colour, GREEN, helmet=True)
+        parts = draw_figure(figure, colour, GREEN, helmet=True)
         heights = [y for _, shapes in parts for shape in shapes for _, y in shape]
         assert 0.55 < max(heights) < 1.6
         assert min(heights) > -0.3
@@ -61,7 +61,8 @@ def test_every_figure_stands_upright(figure: figures.Figure) -> None:
 @pytest.mark.parametrize("figure", SUBJECTS, ids=lambda figure: figure.name)
 def test_every_figure_takes_on_a_named_colour(figure: figures.Figure) -> None:
     own, red = (
-        [tone for tone, _ in cut_out(figure, colour, GREEN, helmet=False)] for colour in (None, RED)
+        [tone for tone, _ in draw_figure(figure, colour, GREEN, helmet=False)]
+        for colour in (None, RED)
     )
     assert own != red
 
@@ -152,7 +153,7 @@ def test_an_invalid_build_is_an_error(folder: Path, build: str, message: str) ->
     (folder / "snails.ini").write_text(record)
     figure = figures.known_figures()["snail"]
     with pytest.raises(RecordError, match=message):
-        cut_out(figure, None, GREEN, helmet=False)
+        draw_figure(figure, None, GREEN, helmet=False)
 
 
 def test_words_and_records_have_the_same_settings() -> None:

@@ -1,8 +1,8 @@
 """One attempt of a gRPC call: send the request, receive the reply, and classify failures.
 
 A call with a single reply is sent as a call with a stream of replies, because grpc.aio returns the
-message of a unary call only together with the status OK. If the trailers were lost, so would be the
-picture.
+message of a unary call only together with the status OK. If the trailers were lost, the picture
+would be lost too.
 
 The request is sent as a stream with one message, because only for streams does grpc.aio wait for
 the response headers before it sends the message. Otherwise the server's answer can be complete
@@ -14,8 +14,8 @@ Which attempts can be retried
 A server refuses a call with one frame that ends the stream ("Trailers-Only"). A reply that breaks
 off has headers and trailers, perhaps with half a message between them. grpc.aio (1.80 to 1.85)
 cannot tell these two cases apart if the headers contain only gRPC's own fields and everything
-arrives in one packet: metadata (empty), status, details and the order of events are the same. It
-cannot tell either whether an RST_STREAM with REFUSED_STREAM came before or after the headers.
+arrives in one packet: metadata (empty), status, details and the order of events are the same. Nor
+can it tell whether an RST_STREAM with REFUSED_STREAM came before or after the headers.
 Timing proves nothing. Therefore a call that costs money is retried only if one of these facts
 proves that the server did not begin to serve it:
 
@@ -215,8 +215,8 @@ async def _receive(call: StreamStreamCall, connected: asyncio.Event) -> bytes:
     reading = asyncio.ensure_future(getattr(inner, "receive_serialized_message", call.read)())
     begun = False
     try:
-        # A reply has begun if its headers contain metadata, or if no status follows them at once,
-        # as it does in a refusal. `begun=False` proves nothing; `failure_kind` has the proofs.
+        # A reply has begun if its headers contain metadata, or if no status follows at once; a
+        # refusal's status does. `begun=False` proves nothing; `failure_kind` has the proofs.
         begun = bool(await call.initial_metadata())
         for _ in range(2):  # a busy event loop can time out before it has processed the status
             if not (begun or reading.done() or call.done()):

@@ -83,7 +83,7 @@ def _in_use(address: str, port: int) -> bool:
     return False
 
 
-def retries_itself(options: Sequence[tuple[str, Any]]) -> bool:
+def core_retries(options: Sequence[tuple[str, Any]]) -> bool:
     """Tell whether the caller's channel options make gRPC's core retry calls."""
     named = dict(options)
     config = str(named.get("grpc.service_config", ""))
@@ -142,8 +142,8 @@ def _proxy(endpoint: Endpoint) -> str | None:
     if parts.scheme != "http" or not parts.hostname:
         # The message contains only the scheme, because the rest may contain a password.
         raise ConfigurationError(
-            f"HTTPS_PROXY names a proxy of the kind {parts.scheme!r}, and gRPC can use only http://."
-            f" Set it to an http:// proxy, or list {endpoint.host} in NO_PROXY."
+            f"gRPC can use only http:// proxies, not {parts.scheme!r}. Correct GRPC_PROXY,"
+            f" HTTPS_PROXY or HTTP_PROXY, or list {endpoint.host} in NO_PROXY."
         )
     return proxy
 
@@ -176,7 +176,8 @@ def _root_certificates() -> bytes | None:
         pem = b"\n".join(file.read_bytes() for file in files if file.is_file())
     except OSError as error:
         raise ConfigurationError(
-            f"The roots in {path} cannot be read ({error.strerror}). See SSL_CERT_FILE."
+            f"The root certificates in {path} cannot be read ({error.strerror})."
+            " Correct SSL_CERT_FILE or REQUESTS_CA_BUNDLE."
         ) from error
     if b"-----BEGIN CERTIFICATE-----" not in pem:
         raise ConfigurationError(

@@ -21,7 +21,7 @@ from xai_notebook.client.transport.call import (
     exchange,
     receive_all,
 )
-from xai_notebook.client.transport.channel import open_channel, retries_itself
+from xai_notebook.client.transport.channel import core_retries, open_channel
 from xai_notebook.client.transport.retry import (
     IDEMPOTENT,
     MAX_ATTEMPTS,
@@ -87,9 +87,9 @@ class Connection:
         self._channel_options = tuple(channel_options)
         self._on_attempt = on_attempt
         if not isinstance(max_attempts, int) or max_attempts < 1:
-            raise OptionError(f"max_attempts is {max_attempts!r}. Give a whole number from 1 on.")
+            raise OptionError(f"max_attempts is {max_attempts!r}. Give a positive whole number.")
         # If gRPC's core retries, each of our attempts would consist of several of its attempts.
-        self._max_attempts = 1 if retries_itself(self._channel_options) else max_attempts
+        self._max_attempts = 1 if core_retries(self._channel_options) else max_attempts
         self._channel: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -190,7 +190,7 @@ class Connection:
     async def _call(
         self,
         method: str,
-        begin: Callable[..., Awaitable[_T]],
+        make_attempt: Callable[..., Awaitable[_T]],
         *,
         model: str = "",
         timeout: float | None = None,
@@ -199,7 +199,7 @@ class Connection:
     ) -> _T:
         """Make attempts until one succeeds, and return its result; works like `unary`.
 
-        `begin` makes one attempt, with the options `timeout` and `metadata` of a gRPC call.
+        `make_attempt` is called with the options `timeout` and `metadata` of a gRPC call.
         """
         error: Exception
         deadline = Deadline.after(self.timeout if timeout is None else timeout)
@@ -209,19 +209,19 @@ class Connection:
             attempts += 1
             left = max(deadline.remaining(), 0.001)
             try:
-                return await begin(timeout=left, metadata=self._metadata)
+                return await make_attempt(timeout=left, metadata=self._metadata)
             except Failure as failure:
                 # Drop the traceback: its frames refer to the task, which refers to this exception.
                 rpc_error, kind = failure.with_traceback(None).error, failure.kind
-            except NoMessageError as none:
-                raise ReplyError(self._broken_reply("ended early")) from none.with_traceback(None)
+            except NoMessageError as cause:
+                raise ReplyError(self._broken_reply("ended early")) from cause.with_traceback(None)
             except grpc.aio.BaseError as raised:
                 error, kind = raised, FailureKind.LOST
                 break
             except asyncio.CancelledError:
                 self._raise_if_closed_meanwhile()
                 raise
-            # Outside the handler; otherwise `__context__` would keep an error with an echoed key.
+            # Not in the handler: `__context__` would keep the original error, perhaps with the key.
             error = rpc_error = scrub_error(rpc_error, self._key)
             wait = wait_before_retry(method, rpc_error, kind, attempts)
             if attempts >= max_attempts or wait is None or wait >= deadline.remaining():
@@ -259,9 +259,9 @@ class Connection:
         scrub_message(message, self._key)
         return message
 
-    def _broken_reply(self, how: str) -> str:
+    def _broken_reply(self, problem: str) -> str:
         return (
-            f"The reply of {self._title} {how}; the request may have been billed."
+            f"The reply of {self._title} {problem}; the request may have been billed."
             " Check XAI_API_HOST."
         )
 
@@ -292,7 +292,7 @@ class Connection:
         return self._channel
 
     async def close(self) -> None:
-        """Close the channel and cancel its calls; without effect if already closed."""
+        """Close the channel and cancel its calls; on another event loop, only drop the channel."""
         self._closed = True
         channel, self._channel = self._channel, None
         if channel is not None and self._loop is asyncio.get_running_loop():

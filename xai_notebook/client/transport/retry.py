@@ -43,7 +43,7 @@ IDEMPOTENT: Final = frozenset({
 })  # fmt: skip
 """Methods of which a second call costs and changes nothing. They are also retried if the connection
 broke, or if the server may have begun to serve the call."""
-ORDERS: Final = frozenset({wire.CREATE_BATCH, wire.ADD_BATCH_REQUESTS})
+BATCH_WRITES: Final = frozenset({wire.CREATE_BATCH, wire.ADD_BATCH_REQUESTS})
 """Methods that real services have served and still answered with UNAVAILABLE or RESOURCE_EXHAUSTED.
 They are only retried if the request was not sent."""
 
@@ -116,7 +116,7 @@ def wait_before_retry(
     code, hint = error.code(), server_hint(error)
     if code not in _BACKOFF or is_size_limit(error) or not 0 <= hint <= MAX_HINT:
         return None
-    if method in ORDERS and kind is not FailureKind.UNSENT:
+    if method in BATCH_WRITES and kind is not FailureKind.UNSENT:
         return None
     if method not in IDEMPOTENT and kind not in {FailureKind.UNSENT, FailureKind.REFUSED}:
         return None

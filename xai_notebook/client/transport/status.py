@@ -19,7 +19,7 @@ import grpc.aio
 from xai_notebook import errors
 from xai_notebook.client import wire
 from xai_notebook.client.transport.call import FailureKind, failure_kind, http_status, is_size_limit
-from xai_notebook.client.transport.retry import ORDERS, server_hint
+from xai_notebook.client.transport.retry import BATCH_WRITES, server_hint
 from xai_notebook.client.transport.scrubbing import scrub
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def scrub_error(error: grpc.aio.AioRpcError, key: ApiKey | None) -> grpc.aio.Aio
 def translate(error: Exception, call: CallInfo, kind: FailureKind | None = None) -> ApiError:
     """Return the package's error for `error`, which `scrub_error` has cleaned.
 
-    The caller raises it `from error`. Without `kind`, the kind is derived from `error` alone.
+    Raise the result `from error`. Without `kind`, the kind is derived from `error` alone.
     """
     if not isinstance(error, grpc.aio.AioRpcError):
         details = one_line(str(error), call.key)
@@ -107,20 +107,20 @@ def translate(error: Exception, call: CallInfo, kind: FailureKind | None = None)
     kind = kind or failure_kind(error)
     error_class = _error_class(error)
     # A service may have served a batch call that it refused.
-    ordered = (
-        call.method in ORDERS
+    batch_maybe_served = (
+        call.method in BATCH_WRITES
         and kind is not FailureKind.UNSENT
         and issubclass(
             error_class, (errors.UnavailableError, errors.RateLimitError, errors.ServerError)
         )
     )
     if (
-        kind in _UNKNOWN
+        kind in _MAYBE_SERVED
         and error_class is not errors.DeadlineExceededError
         and not is_size_limit(error)
     ):
         message = _broken_message(error, call, kind)
-    elif ordered:
+    elif batch_maybe_served:
         message = _doubt_message(f"{call.subject} answered {code.name}", call)
     elif error_class is errors.UnavailableError:
         message = _unavailable_message(error, call, kind)
@@ -134,12 +134,12 @@ def translate(error: Exception, call: CallInfo, kind: FailureKind | None = None)
         code=code.name,
         details=scrub(error.details() or "", call.key),
         attempts=call.attempts,
-        maybe_billed=ordered or _maybe_billed(error_class, error, kind),
+        maybe_billed=batch_maybe_served or _maybe_billed(error_class, error, kind),
         unsent=kind is FailureKind.UNSENT,
     )
 
 
-_UNKNOWN = frozenset({FailureKind.UNPROVEN, FailureKind.BEGUN, FailureKind.LOST})
+_MAYBE_SERVED = frozenset({FailureKind.UNPROVEN, FailureKind.BEGUN, FailureKind.LOST})
 """Failures after which the request may have been served."""
 _AFTER_WORK = (
     errors.DeadlineExceededError,
@@ -166,7 +166,7 @@ def _maybe_billed(
 ) -> bool:
     if kind is FailureKind.UNSENT or _is_request_too_large(error, kind):
         return False
-    if kind in _UNKNOWN or _MODERATED.search(error.details() or ""):
+    if kind in _MAYBE_SERVED or _MODERATED.search(error.details() or ""):
         return True  # an image that moderation withholds is still billed
     return issubclass(error_class, _AFTER_WORK) and error.code() is not (
         grpc.StatusCode.UNIMPLEMENTED
@@ -174,7 +174,7 @@ def _maybe_billed(
 
 
 def _is_request_too_large(error: grpc.aio.AioRpcError, kind: FailureKind) -> bool:
-    return kind not in _UNKNOWN and _REQUEST_TOO_LARGE.match(error.details() or "") is not None
+    return kind not in _MAYBE_SERVED and _REQUEST_TOO_LARGE.match(error.details() or "") is not None
 
 
 _DEFAULT_DOUBT = ("The request may have been billed", "run it again if you want to")
@@ -201,7 +201,7 @@ def _broken_message(error: grpc.aio.AioRpcError, call: CallInfo, kind: FailureKi
     status = http_status(error)
     cure = None
     if status is not None:
-        cause = f"A proxy before {call.host} answered with HTTP {status}"
+        cause = f"A proxy in front of {call.host} answered with HTTP {status}"
     elif kind is FailureKind.UNPROVEN:
         cause = f"{call.subject} is not available"
         cure = f"run it again{_retry_time(error)}"
@@ -235,7 +235,7 @@ def _unavailable_message(error: grpc.aio.AioRpcError, call: CallInfo, kind: Fail
     if "CERTIFICATE_VERIFY_FAILED" in details:
         return (
             f"The certificate of {host} is not trusted here."
-            " Set SSL_CERT_FILE to the roots of your organisation."
+            " Set SSL_CERT_FILE to your organisation's root certificates."
         )
     return (
         f"{call.subject} cannot be reached ({_attempts(call.attempts)})."

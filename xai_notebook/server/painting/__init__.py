@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["paint", "rewrite"]
 
-_HOMES = {"paint": "painter", "rewrite": "scene"}
+_MODULES = {"paint": "painter", "rewrite": "scene"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -138,7 +138,6 @@ class Canvas:
     """An RGB image to paint on. Lengths are in pixels."""
 
     def __init__(self, image: Image.Image) -> None:
-        """Create a canvas that paints on `image`."""
         self.image = image
         self.width, self.height = image.size
         self.unit = min(image.size)
@@ -170,11 +169,11 @@ class Canvas:
             return
         inks = colours if len(colours) > 1 else colours * 2
         ink = _Ink(inks, math.floor(span[1]), math.ceil(span[3]) + 1, opacity)
-        apart = sum((e[2] - e[0]) * (e[3] - e[1]) + _PATCH for e in extents)
+        cost_apart = sum((e[2] - e[0]) * (e[3] - e[1]) + _PATCH for e in extents)
         if blur or fade:
             mask = _mask(shapes, box, blur, opacity)
             ink.paste(self.image, box, _faded(mask, fade) if fade else mask)
-        elif apart < (box[2] - box[0]) * (box[3] - box[1]):
+        elif cost_apart < (box[2] - box[0]) * (box[3] - box[1]):
             # The shapes are sparse: skip the space between them.
             for shape, extent in zip(shapes, extents, strict=True):
                 patch = self._box(extent, 0)
@@ -377,7 +376,7 @@ def tiled(tile: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def speckle(dice: random.Random, size: int = _TILE) -> Image.Image:
-    """Return a square tile of reproducible noise, unlike Pillow's noise."""
+    """Return a square tile of noise that is reproducible, which Pillow's is not."""
     return Image.frombytes("L", (size, size), dice.randbytes(size * size))
 
 

@@ -53,10 +53,10 @@ SETTINGS: Final = (
     "city", "desert", "forest", "lake", "meadow", "moonscape", "mountains", "room", "sea", "space",
     "street", "underwater",
 )  # fmt: skip
-"""Places where a scene can be set; `scenery` paints them."""
+"""Settings of a scene; `scenery` paints them."""
 _STANDS: Final = ("ground", "far", "water", "depths", "air", "hands")
 _YES: Final = ("yes",)
-_NEXT_LINE: Final = re.compile(r"\n(?=[-\d|])")
+_CONTINUATION: Final = re.compile(r"\n(?=[-\d|])")
 _WORD: Final = re.compile(r"([^\W\d_]+)(#\w+)?")
 
 
@@ -78,7 +78,7 @@ class Figure:
         lamp: Height of the figure's lamp, which is lit in the dark, as a fraction of its height.
         beam: Whether the lamp has a beam.
         colour: The tone `colour` of the parts, if the prompt names no colour.
-        dye: Share of a colour that the prompt names, 0 to 1.
+        dye: Share of the prompt's colour in the figure's colour, 0 to 1.
         head: Position of a helmet as x, y and radius; only for creatures.
         parts: Tones with their shapes, the most distant first; see `subjects.draw`.
         build: Measures of a quadruped instead of parts; see `subjects.draw_quadruped`.
@@ -171,7 +171,7 @@ def _head(text: str) -> tuple[float, float, float]:
 
 def _parts(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
     parts: list[tuple[str, tuple[str, ...]]] = []
-    for line in _NEXT_LINE.sub(" ", text.strip()).split("\n"):
+    for line in _CONTINUATION.sub(" ", text.strip()).split("\n"):
         tone, colon, shape = line.rpartition(": ")
         if line.startswith("figure "):
             parts.append((line, ()))
@@ -180,7 +180,7 @@ def _parts(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
         elif parts and parts[-1][1]:
             parts[-1] = (parts[-1][0], (*parts[-1][1], line))
         else:
-            raise ValueError(f"{line!r} needs a tone before it, or above.")
+            raise ValueError(f"{line!r} needs a tone before it or in a line above.")
     return tuple(parts)
 
 

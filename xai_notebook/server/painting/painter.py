@@ -12,7 +12,7 @@ from xai_notebook.server.painting.canvas import Canvas, gradient, levels, satura
 from xai_notebook.server.painting.colours import mix, parse_colours
 from xai_notebook.server.painting.figures import choices
 from xai_notebook.server.painting.scene import make_palette, read_scene
-from xai_notebook.server.painting.scenery import fall, lightning, moon, set_scene, stars
+from xai_notebook.server.painting.scenery import add_weather, lightning, moon, paint_scenery, stars
 from xai_notebook.server.painting.styles import finish, working_size
 from xai_notebook.server.painting.subjects import paint_subjects
 
@@ -27,7 +27,7 @@ _SEAM: Final = 0.06
 _LIGHT: Final = "light.ini"
 
 
-def set_inputs(
+def paint_inputs(
     images: Sequence[Image.Image], scene: Scene, palette: Palette, size: tuple[int, int]
 ) -> Canvas:
     """Return a canvas with the input images, changed according to the prompt.
@@ -186,12 +186,15 @@ def paint(
     palette = make_palette(scene)
     size = picture_size(_ratio(aspect_ratio, inputs), resolution)
     work = working_size(scene, size)
-    canvas = set_inputs(inputs, scene, palette, work) if inputs else set_scene(scene, palette, work)
+    if inputs:
+        canvas = paint_inputs(inputs, scene, palette, work)
+    else:
+        canvas = paint_scenery(scene, palette, work)
     if scene.weather == "storm" and scene.setting not in {"room", "space", "underwater"}:
         lightning(canvas, scene)
     paint_subjects(canvas, scene, palette, scenery=not inputs)
     if not inputs or scene.named & {"weather", "season"}:
-        fall(canvas, scene, palette)
+        add_weather(canvas, scene, palette)
     stream = io.BytesIO()
     finish(canvas.image, scene, size, vignette=not inputs).save(
         stream, "JPEG", quality=_JPEG_QUALITY[quality], subsampling="4:2:0"
@@ -200,7 +203,6 @@ def paint(
 
 
 def _ratio(aspect_ratio: str | None, inputs: Sequence[Image.Image]) -> float:
-    """Return the ratio of width to height."""
     if aspect_ratio is not None:
         across, down = (float(part) for part in aspect_ratio.split(":"))
         return across / down

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from xai_notebook.server.painting.colours import Colour
 
-KINDS: Final = ("time", "weather", "season", "setting", "style", "sky", "subject")
-"""Kinds of meanings of a word. A subject is a figure."""
+KINDS: Final = ("time", "weather", "season", "setting", "style", "light", "subject")
+"""Kinds of meanings of a word. A light is in the sky, such as the moon; a subject is a figure."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ class Vocabulary:
 
 def vocabulary() -> Vocabulary:
     """Return the vocabulary, which is loaded on first use."""
-    return _learn(figures.FOLDER)
+    return _load(figures.FOLDER)
 
 
 @functools.cache
-def _learn(_folder: Path) -> Vocabulary:
+def _load(_folder: Path) -> Vocabulary:
     """Load the vocabulary. `_folder` is the cache key, because tests use their own figures."""
     lists = {kind: _by_word(values) for kind, values in read_records(DATA / "words.ini").items()}
     meanings: dict[str, tuple[Meaning, ...]] = {}
@@ -169,7 +169,7 @@ class Scene:
         colours: Colours in the prompt that belong to no subject.
         backdrop: Colour of the wall or background, if the prompt names it.
         sky: Colour of the sky, if the prompt names it.
-        lights: Those of `sun`, `moon`, `rainbow` and `aurora` that the prompt names.
+        lights: Which of `sun`, `moon`, `rainbow` and `aurora` the prompt names.
         named: The `KINDS` for which the prompt names a value.
         shot: The camera position.
         seed: Seed of all random numbers of this picture.
@@ -212,17 +212,17 @@ class _Reading:
         if colour is not None:
             self.colours.append(colour)
 
-    def note(self, meanings: Sequence[Meaning], colour: Colour | None, count: int = 1) -> bool:
-        """Add the meanings of a word. Return whether a subject with this colour was added."""
-        taken = False
+    def add(self, meanings: Sequence[Meaning], colour: Colour | None, count: int = 1) -> bool:
+        """Add the meanings of a word. Return whether a subject was added."""
+        has_subject = False
         for meaning in meanings:
             if meaning.kind != "subject":
                 if meaning.value not in self.named[meaning.kind]:
                     self.named[meaning.kind].append(meaning.value)
             elif all(meaning.value != subject.name for subject in self.subjects):
                 self.subjects += [Subject(meaning.value, colour or meaning.colour)] * count
-                taken = True
-        return taken
+                has_subject = True
+        return has_subject
 
 
 def read_scene(prompt: str, index: int = 0, extra: str = "") -> Scene:
@@ -253,7 +253,7 @@ def read_scene(prompt: str, index: int = 0, extra: str = "") -> Scene:
         colours=tuple(reading.colours),
         backdrop=reading.surfaces.get("backdrop"),
         sky=reading.surfaces.get("sky"),
-        lights=frozenset(reading.named["sky"]),
+        lights=frozenset(reading.named["light"]),
         named=frozenset(kind for kind, values in reading.named.items() if values),
         shot=_choose_shot(root, index, dice),
         seed=f"{root}|{index}",
@@ -265,7 +265,7 @@ def _read(words: Sequence[str], text: str) -> _Reading:
     known = vocabulary()
     waiting: Colour | None = None  # a colour without a subject so far
     gap = 0
-    count = since = 1  # the last number, and the words after it
+    count = since = 1  # the last number, and how many words follow it
     for position, word in enumerate(words):
         if position and words[position - 1] in known.negations:
             continue
@@ -278,8 +278,8 @@ def _read(words: Sequence[str], text: str) -> _Reading:
         if word in known.surfaces and waiting is not None:
             reading.surfaces[known.surfaces[word]] = waiting
             waiting = None
-        near = count if since <= _NUMBER_REACH else 1
-        if reading.note(meanings, waiting, near):
+        copies = count if since <= _NUMBER_REACH else 1
+        if reading.add(meanings, waiting, copies):
             waiting, count = None, 1
         gap += 1
         if gap > _REACH:
@@ -291,10 +291,9 @@ def _read(words: Sequence[str], text: str) -> _Reading:
 
 
 def _read_phrases(text: str, reading: _Reading) -> None:
-    """Interpret phrases of several words."""
     if re.search(r"\bon the moon\b|\bauf dem mond\b|\bsur la lune\b|\ben la luna\b", text):
         reading.named["setting"].insert(0, "moonscape")
-        reading.named["sky"] = [light for light in reading.named["sky"] if light != "moon"]
+        reading.named["light"] = [light for light in reading.named["light"] if light != "moon"]
     if re.search(r"\b(under|unter) (the |dem )?(water|wasser|sea)\b|sous l.eau|bajo el agua", text):
         reading.named["setting"].insert(0, "underwater")
     if re.search(r"black[ -]and[ -]white|schwarz[ -]?wei(ß|ss)|noir et blanc", text):
@@ -304,18 +303,18 @@ def _read_phrases(text: str, reading: _Reading) -> None:
         reading.named["time"].insert(0, "golden")
     if "oil" in reading.named["style"] and not re.search(r"\boil paint|impress|monet|gogh", text):
         reading.named["style"].remove("oil")
-    _read_things(text, reading)
+    _adjust_subjects(text, reading)
 
 
-def _read_things(text: str, reading: _Reading) -> None:
-    """Interpret subjects of several words."""
+def _adjust_subjects(text: str, reading: _Reading) -> None:
+    """Correct the subjects for phrases such as "ice cream" and "reading a book"."""
     names = {subject.name for subject in reading.subjects}
     left_out: set[str] = set()
     if re.search(r"\b(palm|pine|fir) trees?\b", text):
         left_out.add("tree")
     if "vase" in names:  # the figure of a vase includes flowers
         left_out |= {name for name in names if known_figures()[name].blooms}
-    reading.subjects[:] = [thing for thing in reading.subjects if thing.name not in left_out]
+    reading.subjects[:] = [each for each in reading.subjects if each.name not in left_out]
     if re.search(r"\bice[ -]?creams?\b", text):
         reading.subjects.append(Subject("icecream", None))
         if not re.search(r"\b(snow|icy|frost)", text):
@@ -324,8 +323,8 @@ def _read_things(text: str, reading: _Reading) -> None:
         reading.subjects.append(Subject("person", None))
     if re.search(r"\b(reading|reads|liest|lesen[a-z]*|lisant|lit|leyendo|lee)\b", text):
         reading.subjects[:] = [
-            Subject("reading", thing.colour) if thing.name == "book" else thing
-            for thing in reading.subjects
+            Subject("reading", each.colour) if each.name == "book" else each
+            for each in reading.subjects
         ]
 
 
@@ -346,7 +345,7 @@ def _choose_setting(reading: _Reading, dice: random.Random) -> str:
 def _choose_time(reading: _Reading, setting: str, dice: random.Random, index: int) -> str:
     if time := reading.first("time"):
         return time
-    if setting in {"space", "moonscape"} or "moon" in reading.named["sky"]:
+    if setting in {"space", "moonscape"} or "moon" in reading.named["light"]:
         return "night"
     if "neon" in reading.named["style"]:
         return "night"
@@ -453,7 +452,7 @@ _REST: Final = "everything else as they are"
 _DETAILED: Final = 40
 """Prompts with more words are not rewritten."""
 _SHORT: Final = 3
-"""Edits with up to this many words can lack a verb, such as "snow" or "oil painting"."""
+"""Edits of up to this many words that begin with no verb, such as "oil painting", get one."""
 _ANY_WORD: Final = re.compile(r"[^\W\d_]+")
 
 
@@ -461,8 +460,8 @@ def rewrite(prompt: str, index: int = 0, extra: str = "", *, edit: bool = False)
     """Add light, view, lens and mood to a prompt.
 
     Args:
-        prompt: Any text. The result begins with the words of the prompt. A prompt that is detailed
-            or already rewritten is not changed.
+        prompt: Any text. Marks for moderation are removed, and nothing is added to a prompt that is
+            long or already rewritten.
         index: Number of the picture, from 0.
         extra: See `read_scene`.
         edit: Whether the prompt is an instruction to change input images.

@@ -42,7 +42,7 @@ _HILLS: Final = (0.0, 0.16, 0.40, 0.74)
 """Height of each row of hills, from 0 at the horizon to 1 at the lower edge."""
 
 
-def fall(canvas: Canvas, scene: Scene, palette: Palette) -> None:
+def add_weather(canvas: Canvas, scene: Scene, palette: Palette) -> None:
     """Paint rain, snow, fog or drifting leaves in front of the scene."""
     if scene.setting in {"room", "space", "moonscape", "underwater"}:
         return
@@ -130,7 +130,7 @@ def _leaves(canvas: Canvas, scene: Scene, palette: Palette) -> None:
         canvas.fill(leaves, palette.lit(tone), opacity=0.9)
 
 
-def set_scene(scene: Scene, palette: Palette, size: tuple[int, int]) -> Canvas:
+def paint_scenery(scene: Scene, palette: Palette, size: tuple[int, int]) -> Canvas:
     """Return a canvas with the background of `scene`."""
     whole = {"space": _space, "moonscape": _space, "underwater": _underwater, "room": _room}
     if scene.setting in whole:
@@ -387,7 +387,7 @@ def _space(canvas: Canvas, scene: Scene, palette: Palette) -> None:
     earth = scene.setting == "moonscape"
     planets = ((226, 160, 110), (120, 170, 190), palette.accent)
     tone = (70, 136, 206) if earth else dice.choice(planets)
-    _planet(canvas, (x, y, radius), tone, dice_land=dice.random if earth else None)
+    _planet(canvas, (x, y, radius), tone, land_dice=dice.random if earth else None)
     if earth:
         _moon_ground(canvas, scene)
 
@@ -397,23 +397,23 @@ def _planet(
     disc: tuple[float, float, float],
     tone: Colour,
     *,
-    dice_land: Callable[[], float] | None,
+    land_dice: Callable[[], float] | None,
 ) -> None:
-    """Paint a planet, with continents if `dice_land` is given, otherwise with a ring."""
+    """Paint a planet, with continents if `land_dice` is given, otherwise with a ring."""
     x, y, radius = disc
     canvas.glow(x, y, radius * 2, mix(tone, WHITE, 0.4), 0.6)
     canvas.fill([ellipse(x, y, radius, radius)], mix(tone, WHITE, 0.3), tone, scale(tone, 0.6))
-    if dice_land is not None:
+    if land_dice is not None:
         for _ in range(4):
-            away_x, away_y = (dice_land() - 0.5) * radius, (dice_land() - 0.5) * radius
-            size = radius * (0.14 + 0.18 * dice_land())
+            away_x, away_y = (land_dice() - 0.5) * radius, (land_dice() - 0.5) * radius
+            size = radius * (0.14 + 0.18 * land_dice())
             canvas.fill([ellipse(x + away_x, y + away_y, size * 1.4, size, 0.5)], (110, 180, 120),
                         opacity=0.85)  # fmt: skip
     dark = [p for p in ellipse(x, y, radius, radius) if (p[0] - x) * 0.8 + (p[1] - y) * 0.6 > 0]
     dark.sort(key=lambda point: (point[1] - y) * 0.8 - (point[0] - x) * 0.6)
     bow = [((p[0] * 0.35 + (x + radius * 0.1) * 0.65), (p[1] * 0.35 + y * 0.65)) for p in dark]
     canvas.fill([dark + bow[::-1]], (10, 12, 40), opacity=0.45, blur=radius * 0.06)
-    if dice_land is None:
+    if land_dice is None:
         outer = ellipse(x, y, radius * 1.9, radius * 0.45, -0.35)
         hole = ellipse(x, y, radius * 1.45, radius * 0.3, -0.35)
         canvas.fill([[*outer[:21], *hole[20::-1]]], mix(tone, WHITE, 0.55), opacity=0.85)
@@ -474,14 +474,14 @@ def _ridge(
     dice: random.Random, width: int, base: float, swing: float, *, waves: float = 2.0
 ) -> list[Point]:
     """Return a wavy line from left to right that deviates from `base` by up to `swing` pixels."""
-    tunes = [
+    sines = [
         (waves * factor * dice.uniform(0.8, 1.2), dice.uniform(0, math.tau), share)
         for factor, share in ((0.6, 0.6), (1.3, 0.3), (2.9, 0.1))
     ]
     line = []
     for step in range(49):
         across = step / 48
-        lift = sum(math.sin(across * math.tau * f + p) * share for f, p, share in tunes)
+        lift = sum(math.sin(across * math.tau * f + p) * share for f, p, share in sines)
         line.append((across * width, base - swing * lift))
     return line
 
@@ -495,18 +495,18 @@ def _hills(canvas: Canvas, scene: Scene, palette: Palette, colour: Colour) -> No
         distance = (1 - number / 3.4) ** 1.4 * 0.75
         base = top + deep * depth
         line = _ridge(dice, canvas.width, base, deep * (0.08 + 0.03 * number), waves=1.4)
-        tone = palette.lit(scale(colour, 1.0 if _white(scene) else 1.08 - number * 0.1), distance)
+        tone = palette.lit(scale(colour, 1.0 if _snowy(scene) else 1.08 - number * 0.1), distance)
         nearest = number == len(_HILLS) - 1
-        shade = 0.88 if _white(scene) else 0.7
+        shade = 0.88 if _snowy(scene) else 0.7
         faded = scale(tone, shade) if nearest else mix(tone, palette.haze, 0.16)
         canvas.ground(line, tone, tone, faded)
         if number == 1 and scene.setting in {"meadow", "mountains", "lake"}:
             _hedges(canvas, dice, line, palette, scene)
-        if nearest and not _white(scene):
+        if nearest and not _snowy(scene):
             _grass(canvas, dice, scene, line, tone, palette)
 
 
-def _white(scene: Scene) -> bool:
+def _snowy(scene: Scene) -> bool:
     """Tell whether the ground is covered with snow."""
     return scene.season == "winter" or scene.weather == "snow"
 
@@ -554,7 +554,7 @@ def _peaks(canvas: Canvas, scene: Scene, palette: Palette, *, height: float = 0.
     """Paint two ranges of peaks above the horizon, lit from the side of the sun."""
     dice = scene.dice("mountains")
     base = canvas.height * (scene.shot.horizon + 0.04)
-    side, snow = 1 if scene.shot.sun_x > 0.5 else -1, 0.46 if _white(scene) else 0.24  # noqa: PLR2004
+    side, snow = 1 if scene.shot.sun_x > 0.5 else -1, 0.46 if _snowy(scene) else 0.24  # noqa: PLR2004
     for distance, tall, count in ((0.68, height, 4), (0.40, height * 0.66, 5)):
         bodies: list[Shape] = []
         faces: list[Shape] = []
@@ -659,9 +659,9 @@ def _woods(canvas: Canvas, scene: Scene, palette: Palette) -> None:
         tone = palette.lit(leaf, distance)
         canvas.fill(shapes, tone, mix(scale(tone, 0.82), palette.haze, 0.25))
         earth = palette.lit(
-            scale(palette.grass, 1.0 if _white(scene) else 0.95 - 0.12 * row), distance
+            scale(palette.grass, 1.0 if _snowy(scene) else 0.95 - 0.12 * row), distance
         )
-        canvas.ground(line, earth, scale(earth, 0.93 if _white(scene) else 0.86))
+        canvas.ground(line, earth, scale(earth, 0.93 if _snowy(scene) else 0.86))
         canvas.fill(
             [rectangle(0, base - tall * 0.16, canvas.width, base + tall * 0.04)],
             palette.haze, opacity=(0.5, 0.32, 0.1)[row], blur=canvas.unit * 0.03,
@@ -770,7 +770,7 @@ def _sky(scene: Scene, palette: Palette, size: tuple[int, int]) -> Canvas:
     """Return a canvas with the sky, sun or moon, stars and clouds."""
     horizon = scene.shot.horizon
     canvas = Canvas(Image.new("RGB", size, palette.haze))
-    canvas.image.paste(_light(scene, palette, size), (0, 0))
+    canvas.image.paste(_soft_sky(scene, palette, size), (0, 0))
     if scene.time == "night" and scene.weather not in {"fog", "rain", "storm"}:
         stars(canvas, scene.dice("stars"), bottom=horizon, count=150)
     where = _sun_at(canvas, scene)
@@ -786,7 +786,7 @@ def _sky(scene: Scene, palette: Palette, size: tuple[int, int]) -> Canvas:
     return canvas
 
 
-def _light(scene: Scene, palette: Palette, size: tuple[int, int]) -> Image.Image:
+def _soft_sky(scene: Scene, palette: Palette, size: tuple[int, int]) -> Image.Image:
     """Return the soft parts of the sky down to the horizon, painted small and then enlarged."""
     rows = round(size[1] * (scene.shot.horizon + 0.06))
     times = 2 if scene.weather in _DULL else _SKY_SCALE

@@ -1,6 +1,6 @@
 """Styles: filters that turn a painted scene into a watercolor, a sketch, neon and so on.
 
-Separate because a style changes the finished image independently of its content.
+Separate because a style changes the finished image of `painter`, whatever its content.
 """
 
 from __future__ import annotations
@@ -278,7 +278,7 @@ def finish(
 
 def _grain(image: Image.Image, scene: Scene, *, vignette: bool) -> Image.Image:
     """Add the texture of film, paper or canvas and darken the corners, in one pass."""
-    sheet = tiled(_ground(scene.style, scene.dice("grain")), image.size)
+    sheet = tiled(_texture(scene.style, scene.dice("grain")), image.size)
     if vignette:
         depth = _VIGNETTES.get(scene.style or "", _VIGNETTE)
         sheet = ImageChops.add_modulo(sheet, corners(image.size, depth))
@@ -289,7 +289,7 @@ def _grain(image: Image.Image, scene: Scene, *, vignette: bool) -> Image.Image:
     return subtract(image, sheet)
 
 
-def _ground(style: str | None, dice: random.Random) -> Image.Image:
+def _texture(style: str | None, dice: random.Random) -> Image.Image:
     """Return a tile with the texture of film, paper or canvas. Its levels are to be subtracted."""
     if style in {"watercolor", "sketch"}:
         depth = 20 if style == "sketch" else 16

@@ -58,16 +58,16 @@ def draw(name: str, tones: Tones, *, change: str = "") -> list[Part]:
     for tone, outlines in _record(name).parts:
         try:
             if tone.startswith("figure "):
-                parts += _included(tone, tones)
+                parts += _include(tone, tones)
             else:
                 shapes = [shape for outline in outlines for shape in _shapes(outline)]
                 parts.append((shade(tone, tones), shapes))
         except (ValueError, IndexError) as error:
             raise RecordError(f"[{name}], {tone}: {error}") from error
-    return [(tone, _repeated(shapes, change)) for tone, shapes in parts] if change else parts
+    return [(tone, _changed(shapes, change)) for tone, shapes in parts] if change else parts
 
 
-def dye(name: str, colour: Colour | None, leaf: Colour) -> Colour:
+def figure_colour(name: str, colour: Colour | None, leaf: Colour) -> Colour:
     """Return the colour of a figure; `colour` is the colour that the prompt names, if any."""
     figure = _record(name)
     own = shade(figure.colour, {"leaf": leaf})
@@ -82,12 +82,12 @@ def shade(text: str, tones: Tones) -> Colour:
     """
     first, _, mixed = text.partition(" > ")
     name, _, factor = first.partition("*")
-    colour = _named(name, tones)
+    colour = _tone_colour(name, tones)
     if factor:
         colour = scale(colour, float(factor))
     if mixed:
         other, share = mixed.split()
-        colour = mix(colour, _named(other, tones), float(share))
+        colour = mix(colour, _tone_colour(other, tones), float(share))
     return colour
 
 
@@ -98,11 +98,11 @@ def _record(name: str) -> Figure:
     return figure
 
 
-def _named(name: str, tones: Tones) -> Colour:
+def _tone_colour(name: str, tones: Tones) -> Colour:
     return tones.get(name) or TONES.get(name) or parse_colour(name)
 
 
-def _included(line: str, tones: Tones) -> list[Part]:
+def _include(line: str, tones: Tones) -> list[Part]:
     """Return the parts of another record from a line `figure NAME in TONE | CHANGE`."""
     record, _, change = line.partition(" | ")
     _, name, *tone = record.split(maxsplit=2)
@@ -138,19 +138,19 @@ def _shapes(text: str) -> tuple[Shape, ...]:
     name, *values = outline.split()
     if name not in _SHAPES:
         raise ValueError(f"{name!r} is not a shape: use {', '.join(_SHAPES)}.")
-    make, many_points, many_sizes = _SHAPES[name]
+    make, point_counts, size_counts = _SHAPES[name]
     points = [(x, y) for x, y in (_numbers(value) for value in values if "," in value)]
     sizes = [float(value) for value in values if "," not in value]
-    if len(points) not in many_points or len(sizes) not in many_sizes:
+    if len(points) not in point_counts or len(sizes) not in size_counts:
         raise ValueError(f"{name} does not take {len(points)} points and {len(sizes)} sizes.")
-    return tuple(_repeated([make(points, sizes)], changes))
+    return tuple(_changed([make(points, sizes)], changes))
 
 
 def _numbers(text: str) -> list[float]:
     return [float(number) for number in text.split(",")]
 
 
-def _repeated(shapes: Sequence[Shape], changes: str) -> list[Shape]:
+def _changed(shapes: Sequence[Shape], changes: str) -> list[Shape]:
     """Return the shapes after the changes `mirror`, `turn` and `at`, separated by ` | `."""
     found = list(shapes)
     for change in changes.split(" | ") if changes else ():
@@ -404,7 +404,7 @@ def _paint_subject(
     ground: bool,
 ) -> None:
     figure = known_figures()[subject.name]
-    parts = cut_out(figure, subject.colour, palette.leaf, helmet=helmet)
+    parts = draw_figure(figure, subject.colour, palette.leaf, helmet=helmet)
     x, base, size = _measure(canvas, scene, figure, order, parts)
     facing = 1 if x < canvas.width / 2 else -1
     if ground and scene.setting in _SHORES:
@@ -420,9 +420,9 @@ def _paint_subject(
         _shine(canvas, x, base - size * figure.lamp, size, beam)
 
 
-def cut_out(figure: Figure, colour: Colour | None, leaf: Colour, *, helmet: bool) -> list[Part]:
+def draw_figure(figure: Figure, colour: Colour | None, leaf: Colour, *, helmet: bool) -> list[Part]:
     """Return the parts of a figure. With `helmet`, a creature wears an astronaut's helmet."""
-    tones = {"colour": dye(figure.name, colour, leaf), "leaf": leaf}
+    tones = {"colour": figure_colour(figure.name, colour, leaf), "leaf": leaf}
     if figure.build:
         parts, head = draw_quadruped(figure.build, tones["colour"])
     elif figure.head is None:
