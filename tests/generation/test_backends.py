@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness import Kernels, Served
-    from press import Press
+    from numbering_server import NumberingServer
     from xai_notebook.generation.session import Session
 
 PROMPTS = ["in snow", "in rain", "at night"]
@@ -118,11 +118,11 @@ def test_a_deleted_file_is_uploaded_again(
 
 
 def test_a_server_without_a_file_store_gets_the_image(
-    orders: Press, new_session: Kernels, photo: Image.Image
+    image_server: NumberingServer, new_session: Kernels, photo: Image.Image
 ) -> None:
     batch = new_session().generate(each=PROMPTS, image=photo)
     assert [image.status for image in batch] == ["ok"] * 3
-    assert len(orders.orders) == 3
+    assert len(image_server.image_counts) == 3
 
 
 # Rewritten prompts

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import xai_notebook as xai
-from press import execute
+from numbering_server import execute
 from xai_notebook import __main__ as program
 from xai_notebook.errors import InputImageError, LibraryError, OptionError
 from xai_notebook.generation.session import close_session
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness import Served
-    from press import Press
+    from numbering_server import NumberingServer
 
     Messages = Callable[[], list[Any]]
 
@@ -53,12 +53,12 @@ def pictures() -> list[Any]:
 
 
 def test_a_bundle_shows_the_same_elsewhere(
-    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
     """The same digests, captions, models, costs and dates, in order; nothing is made."""
     first = pictures()
     assert xai.pack() == story / "story.xai"
-    paid = len(orders.orders)
+    paid = len(image_server.image_counts)
     elsewhere(monkeypatch, tmp_path)
     again = pictures()
     facts = [(p.sha256, p.caption, p.model, p.cost_usd, p.data) for p in first]
@@ -66,28 +66,32 @@ def test_a_bundle_shows_the_same_elsewhere(
     assert {p.bundle for p in again} == {"story.xai"}
     assert all(p.replayed and p.id is None for p in again)
     assert [p.created.date() for p in again] == [p.created.date() for p in first]
-    assert len(orders.orders) == paid
+    assert len(image_server.image_counts) == paid
     assert len(xai.history()) == 0
 
 
 def test_a_bundle_finds_pictures_by_id(
-    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A cell edits a picture by its id."""
     (first,) = xai.generate("a fox")
     name = f"@{(first.sha256 or '')[:8]}"
     (edited,) = xai.generate("a hat", image=name)
     xai.pack()
-    paid = len(orders.orders)
+    paid = len(image_server.image_counts)
     elsewhere(monkeypatch, tmp_path)
     (again,) = xai.generate("a hat", image=name)
-    assert (again.sha256, again.bundle, len(orders.orders)) == (edited.sha256, "story.xai", paid)
+    assert (again.sha256, again.bundle, len(image_server.image_counts)) == (
+        edited.sha256,
+        "story.xai",
+        paid,
+    )
     with pytest.raises(InputImageError, match="no picture of your library has this id"):
         xai.generate("a hat", image="@00000000")
 
 
 def test_the_card_names_the_bundle(
-    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Without the notice about local previews."""
     (first,) = xai.generate("a fox")
@@ -103,7 +107,7 @@ def test_the_card_names_the_bundle(
     assert "XAI_API_KEY" in xai.generate("a new thought")._repr_mimebundle_()["text/html"]
 
 
-def test_the_library_answers_first(orders: Press, story: Path) -> None:
+def test_the_library_answers_first(image_server: NumberingServer, story: Path) -> None:
     (first,) = xai.generate("a fox")
     xai.pack("old.xai")
     close_session()
@@ -112,7 +116,7 @@ def test_the_library_answers_first(orders: Press, story: Path) -> None:
 
 
 def test_fresh_pictures_do_not_come_from_a_bundle(
-    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (first,) = xai.generate("a fox")
     xai.pack()
@@ -125,7 +129,7 @@ def test_fresh_pictures_do_not_come_from_a_bundle(
 
 
 def test_replay_needs_a_picture_of_the_bundle(
-    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
     """Otherwise the call fails, and the error names the cause."""
     (first,) = xai.generate("a fox")
@@ -243,7 +247,9 @@ def test_unpacked_costs_do_not_count(
     assert prompts(messages) == ["a fox of mine"]
 
 
-def test_a_bundle_holds_no_private_data(orders: Press, story: Path, tmp_path: Path) -> None:
+def test_a_bundle_holds_no_private_data(
+    image_server: NumberingServer, story: Path, tmp_path: Path
+) -> None:
     """No user, no path, and no input image that was not made here."""
     source = story / "private photo.png"
     first = xai.generate("a fox", user=SECRET)[0]
@@ -260,7 +266,7 @@ def test_a_bundle_holds_no_private_data(orders: Press, story: Path, tmp_path: Pa
 
 
 def test_a_bundle_answers_another_user(
-    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (first,) = xai.generate("a fox", user=SECRET)
     xai.pack()
@@ -269,7 +275,7 @@ def test_a_bundle_answers_another_user(
 
 
 def test_packing_again_adds_pictures(
-    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Equal pictures make an equal file; new pictures are added to an existing bundle."""
     (fox,) = xai.generate("a fox")
@@ -286,7 +292,9 @@ def test_packing_again_adds_pictures(
     assert packed == [fox.sha256, owl.sha256]
 
 
-def test_other_notebooks_are_not_packed(orders: Press, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_notebooks_are_not_packed(
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Only pictures that this notebook made, or shows in this kernel; none from the trash."""
     xai.generate("a fox")
     (gone,) = xai.generate("an owl")
@@ -303,7 +311,7 @@ def test_other_notebooks_are_not_packed(orders: Press, monkeypatch: pytest.Monke
 
 
 def test_only_a_bundle_is_overwritten(
-    orders: Press, monkeypatch: pytest.MonkeyPatch, story: Path
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, story: Path
 ) -> None:
     """Its name is needed if the notebook has none."""
     xai.generate("a fox")
@@ -319,7 +327,7 @@ def test_only_a_bundle_is_overwritten(
 
 
 def test_unpacked_pictures_are_in_the_library(
-    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
     """Once, with their dates and at no cost."""
     first = pictures()
@@ -338,7 +346,7 @@ def test_unpacked_pictures_are_in_the_library(
 
 
 def test_the_command_line_packs(
-    orders: Press,
+    image_server: NumberingServer,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     story: Path,
@@ -359,7 +367,7 @@ def test_the_command_line_packs(
 
 
 def test_the_bundle_of_the_notebook_answers_first(
-    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
     """Then the others by name; a deleted bundle does not answer."""
     (ours,) = xai.generate("a fox")
@@ -376,7 +384,7 @@ def test_the_bundle_of_the_notebook_answers_first(
 
 
 def test_a_notebook_without_a_name_shows_the_same(
-    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
     """In nbclient: the last cell packs, and the notebook runs with another library."""
     monkeypatch.delenv("JPY_SESSION_NAME")
@@ -385,13 +393,13 @@ def test_a_notebook_without_a_name_shows_the_same(
     tail = "print([(i.sha256, i.caption, i.model) for i in [*one, *two]])"
 
     first = execute(story, *cells, tail, "%xai_pack story.xai").nb
-    paid = len(orders.orders)
+    paid = len(image_server.image_counts)
     elsewhere(monkeypatch, tmp_path)
     second = execute(story, *cells, tail, "0").nb
     shown = [ast.literal_eval(book.cells[-2].outputs[0].text) for book in (first, second)]
     assert shown[0] == shown[1]
     assert len(shown[0]) == 3
-    assert len(orders.orders) == paid
+    assert len(image_server.image_counts) == paid
     page = html.unescape(str(second.cells[1].outputs))
     assert "story.xai" in page
     assert "XAI_API_KEY" not in page

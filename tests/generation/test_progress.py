@@ -11,7 +11,7 @@ import pytest
 from nbclient import NotebookClient
 
 from harness import start_kernel, tiny
-from press import execute
+from numbering_server import execute
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.generation.progress import Progress
 from xai_notebook.notebook.progress import CallProgress, LiveOutput

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness import Kernels
-    from press import Press
+    from numbering_server import NumberingServer
     from xai_notebook.generation.session import Session
 
 ZONES = ("Etc/GMT+12", "Pacific/Kiritimati")
@@ -197,7 +197,7 @@ def pictures(draw: st.DrawFn) -> bytes:
 @given(data=st.data())
 def test_extreme_values_in_a_reply_are_harmless(
     data: st.DataObject,
-    orders: Press,
+    image_server: NumberingServer,
     kernel: Session,
     zone: Any,
     tmp_path: Path,
@@ -220,7 +220,7 @@ def test_extreme_values_in_a_reply_are_harmless(
     reply.usage.cost_in_usd_ticks = data.draw(
         st.sampled_from([0, 1, -1, 2**63 - 1, -(2**63), 200_000_000])
     )
-    orders.answer = reply.SerializeToString()
+    image_server.fixed_reply = reply.SerializeToString()
     batch = kernel.generate(next(prompts), n=2, share=30)
     assert batch[1].status == "ok"
     assert "<img " in use(batch, tmp_path)
@@ -234,7 +234,7 @@ def prompts() -> Iterator[str]:
 
 
 @pytest.fixture
-def kernel(orders: Press, new_session: Kernels) -> Session:
+def kernel(image_server: NumberingServer, new_session: Kernels) -> Session:
     return new_session()
 
 
@@ -294,13 +294,13 @@ def test_extreme_values_in_a_bundle_are_harmless(
 
 
 @pytest.fixture
-def rows(orders: Press, kernel: Session) -> Path:
+def rows(image_server: NumberingServer, kernel: Session) -> Path:
     """The file of a library with two pictures, a job, a rewrite, a charge and a tag."""
     for number in (1, 2):
         image = wire.GeneratedImage(
             base64=base64.b64encode(tiny(number)).decode(), respect_moderation=True
         )
-        orders.answer = wire.ImageResponse(images=[image]).SerializeToString()
+        image_server.fixed_reply = wire.ImageResponse(images=[image]).SerializeToString()
         kernel.generate(f"a fox {number}")[0].tag("red")
     library = kernel.library()
     library.remember_rewrite("key", "a", "b", "chat", 0.1)
