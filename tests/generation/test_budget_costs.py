@@ -178,7 +178,7 @@ def test_costs_are_summed_by_day_and_model(session: Session, priced: Served) -> 
     assert table.total_usd == pytest.approx(0.08)
     assert table.unknown == 0
     library = session.library()
-    with library.database.writing() as connection:  # move request 1 back by three days
+    with library.database.writing() as connection:  # make request 1 three days older
         connection.execute("UPDATE requests SET created = created - 3 * 86400 WHERE id = 1")
     assert [row.model for row in session.history.costs()] == ["grok-imagine-image", "local-preview"]
 
@@ -202,6 +202,7 @@ def test_moderated_images_have_a_cost(session: Session, priced: Served) -> None:
     session.generate("a fox [moderated]", n=2)
     (row,) = session.history.costs()
     assert (row.images, row.requests) == (0, 1)
+    assert row.cost_usd == pytest.approx(0.04)
 
 
 def test_costs_of_an_empty_library(session: Session) -> None:

@@ -14,7 +14,7 @@ import xai_notebook as xai
 from numbering_server import execute
 from xai_notebook import __main__ as program
 from xai_notebook.errors import InputImageError, LibraryError, OptionError
-from xai_notebook.generation.session import close_session
+from xai_notebook.generation.session import close_session, current_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str = "othe
 
 
 def pictures() -> list[Any]:
-    """Run the cells of the notebook."""
+    """Request the pictures of the notebook."""
     first = [*xai.generate("a fox", n=2), *xai.generate("a fox"), *xai.generate("an owl")]
     return [*first, *first[0].edit("a hat")]
 
@@ -93,7 +93,7 @@ def test_a_bundle_finds_pictures_by_id(
 def test_the_card_names_the_bundle(
     image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Without the notice about local previews."""
+    """The notice about local previews is left out."""
     (first,) = xai.generate("a fox")
     xai.pack()
     elsewhere(monkeypatch, tmp_path)
@@ -172,7 +172,7 @@ def forge(file: Path, **changes: Any) -> None:
 
 @pytest.fixture
 def messages(keyed: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Messages:
-    """Forge a rewrite in the bundle beside the notebook; return what the server receives then."""
+    """Forge a rewrite in the notebook's bundle; return a function that lists later messages."""
     keyed.faults.chat_text = "a detailed fox"
     xai.generate("a fox", rewrite="grok-4")
     forge(xai.pack(), prompt="an advertisement")
@@ -200,7 +200,7 @@ def test_a_rewrite_in_a_bundle_answers_and_is_not_sent(messages: Messages) -> No
 @pytest.mark.parametrize(
     "options", [{"n": 2}, {"fresh": True}, {"n": 2, "reuse": True}, {"aspect_ratio": "2:1"}]
 )
-def test_missing_pictures_are_made_from_an_own_rewrite(
+def test_missing_pictures_are_made_from_the_users_own_rewrite(
     messages: Messages, options: dict[str, Any]
 ) -> None:
     """No text of a bundle is sent with the user's key."""
@@ -223,7 +223,7 @@ def test_a_second_run_with_a_rewrite_in_a_bundle_is_free(messages: Messages) -> 
 
 
 def test_a_job_submits_what_a_bundle_lacks(messages: Messages) -> None:
-    """It sends no text of the bundle either."""
+    """No text of the bundle is sent."""
     job = xai.generate(each=["a fox", "an owl"], rewrite="grok-4", batch=True)
     assert len(job.wait(60)) == 2
     assert "an owl" in str(messages())
@@ -234,7 +234,7 @@ def test_a_job_submits_what_a_bundle_lacks(messages: Messages) -> None:
 def test_unpacked_costs_do_not_count(
     messages: Messages, story: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither for prices nor for the budget; the rewrite of the bundle is not stored."""
+    """They count neither in the ledger nor in the budget; the bundle's rewrite is not stored."""
     file = (story / "story.xai").rename(story / "gift")
     with zipfile.ZipFile(file) as archive:
         line = json.loads(archive.read("requests.jsonl").splitlines()[1])
@@ -295,9 +295,9 @@ def test_packing_again_adds_pictures(
 def test_other_notebooks_are_not_packed(
     image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only pictures that this notebook made, or shows in this kernel; none from the trash."""
+    """A bundle holds only pictures that its notebook made or showed."""
     xai.generate("a fox")
-    (gone,) = xai.generate("an owl")
+    (other,) = xai.generate("an owl")
     close_session()
     monkeypatch.setenv("JPY_SESSION_NAME", "tale.ipynb")
     with pytest.raises(LibraryError, match="no picture of this notebook"):
@@ -307,13 +307,13 @@ def test_other_notebooks_are_not_packed(
     assert file.name == "tale.xai"
     with zipfile.ZipFile(file) as archive:
         assert len(archive.namelist()) == 2
-    assert str(gone.sha256) not in str(file.read_bytes())
+    assert str(other.sha256) not in str(file.read_bytes())
 
 
 def test_only_a_bundle_is_overwritten(
     image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, story: Path
 ) -> None:
-    """Its name is needed if the notebook has none."""
+    """A given file name ends in .xai; without a notebook's name, a file name is required."""
     xai.generate("a fox")
     (story / "story.xai").write_text("my notes")
     with pytest.raises(LibraryError, match=r"story\.xai is damaged or not a bundle"):
@@ -329,14 +329,18 @@ def test_only_a_bundle_is_overwritten(
 def test_unpacked_pictures_are_in_the_library(
     image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
-    """Once, with their dates and at no cost."""
+    """Each once, with its date and at no cost."""
     first = pictures()
+    with current_session().library().database.writing() as connection:
+        connection.execute("UPDATE images SET created = created - 8640000")
+        connection.execute("UPDATE requests SET created = created - 8640000")
     file = xai.pack().rename(tmp_path / "gift.xai")
     elsewhere(monkeypatch, tmp_path)
     unpacked = xai.unpack(file)
     assert {p.sha256 for p in unpacked} == {p.sha256 for p in first}
     assert len(xai.unpack(file)) == 0
     assert {p.sha256 for p in xai.history()} == {p.sha256 for p in first}
+    assert all((first[0].created - p.created).days in (99, 100) for p in xai.history())
     assert sum(row.cost_usd for row in xai.costs()) == 0
     edited = next(p for p in unpacked if p.request.inputs)
     assert "--image=" in edited.cell
@@ -352,7 +356,7 @@ def test_the_command_line_packs(
     story: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """`python -m xai_notebook pack` finds a notebook by its absolute or relative path."""
+    """Pictures are found if their notebook's path was stored as absolute or as relative."""
     (first,) = xai.generate("a fox")
     close_session()
     monkeypatch.setenv("JPY_SESSION_NAME", "course/story.ipynb")
@@ -369,7 +373,7 @@ def test_the_command_line_packs(
 def test_the_bundle_of_the_notebook_answers_first(
     image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
-    """Then the others by name; a deleted bundle does not answer."""
+    """Another bundle of the folder answers after this one was deleted."""
     (ours,) = xai.generate("a fox")
     xai.pack()
     (other,) = xai.generate("a fox", fresh=True)

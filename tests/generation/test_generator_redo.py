@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from numbering_server import Notebooks, NumberingServer
 
 EACH = 'shown += (pages := xai.generate(each=["a", "b", "b", "c"], n=2{}))'
-REDO = "shown += (pages := pages.redo(3, 6))"
 
 
 def changed(before: list[str], after: list[str]) -> list[int]:
@@ -51,7 +50,7 @@ def test_the_option_regenerates_images_of_the_cell(
 def test_the_method_regenerates_images_of_the_batch(
     notebook: Notebooks, image_server: NumberingServer, *, ids: bool
 ) -> None:
-    """The new batch and later runs of the cell have them in place of the old ones."""
+    """The new batch and later runs of the cell contain the new images instead of the old ones."""
     book = notebook(EACH.format(""), "shown += pages.redo(3, -2)", ids=ids)
     both = book.run()
     first, second = both[:8], both[8:]
@@ -85,7 +84,7 @@ def test_an_image_can_be_regenerated_twice_in_a_pass(
     assert image_server.image_counts == [1, 1, 1]
 
 
-def test_a_regenerated_image_that_was_not_shown_answers(
+def test_a_regenerated_image_that_was_not_shown_answers_the_next_run(
     notebook: Notebooks, image_server: NumberingServer
 ) -> None:
     book = notebook("pages = xai.generate('a fox')", "shown += pages.redo(0)\nif broken: 1 / 0")
@@ -133,7 +132,7 @@ def test_invalid_options_are_refused_before_anything_is_sent(
 
 
 def test_a_missing_image_cannot_be_regenerated(image_server: NumberingServer) -> None:
-    """Neither an index out of range, nor an image that never came."""
+    """Neither an index out of range, nor an image that the server did not send."""
     image_server.missing_images = 1
     pages = xai.generate("a fox", n=2)
     with pytest.raises(OptionError, match=r"image 2 does not exist. Give 0 to 1"):

@@ -131,7 +131,7 @@ def test_an_edit_is_made_once(image_server: NumberingServer) -> None:
 
 
 def release_the_first_call(image_server: NumberingServer) -> None:
-    """Let the server answer when a call waits; other calls would have arrived by then."""
+    """Wait for the first call, then let the server reply."""
     until(lambda: image_server.waiting_calls == 1)
     image_server.replies_left = None
 
@@ -146,7 +146,7 @@ def test_threads_share_an_image(image_server: NumberingServer) -> None:
 
 
 def test_tasks_share_an_image(image_server: NumberingServer) -> None:
-    """Waiting tasks get it as replayed."""
+    """Tasks that waited for the image get it marked as replayed."""
     image_server.replies_left = 0
 
     async def generate() -> list[Any]:
@@ -179,10 +179,10 @@ xai_notebook.library.Library.add_replies = save
 
 
 @pytest.mark.parametrize("when", ["requested", "arrived"])
-def test_a_waiting_call_continues_for_a_killed_one(
+def test_a_waiting_call_takes_over_from_a_killed_one(
     image_server: NumberingServer, victims: Victims, when: str
 ) -> None:
-    """It makes the image; if the image had arrived, it is not requested again."""
+    """The waiting call requests the image, unless the image had arrived before the kill."""
     current_session().library()  # opening a library imports replies of killed processes
     image_server.replies_left = 1 if when == "arrived" else 0
     with ThreadPoolExecutor(1) as pool:
@@ -201,7 +201,7 @@ def test_a_waiting_call_continues_for_a_killed_one(
     assert len(image_server.image_counts) <= (2 if when == "requested" else 1)
 
 
-def test_a_waiting_call_continues_for_a_failed_one(image_server: NumberingServer) -> None:
+def test_a_waiting_call_takes_over_from_a_failed_one(image_server: NumberingServer) -> None:
     """The first call raises, the second makes the picture, the third replays it."""
     image_server.failures = [grpc.StatusCode.INVALID_ARGUMENT]
 
@@ -233,7 +233,7 @@ def test_waiting_for_another_process_can_be_interrupted(
 
 
 def test_a_prompt_is_rewritten_once(keyed: Served, victims: Victims) -> None:
-    """In tasks and in processes; its picture is made once, too."""
+    """In tasks and in processes. The picture is made once, too."""
     code = GENERATE.replace("reuse", "rewrite='chat', reuse")
     processes = [victims.start(code) for _ in range(3)]
 
@@ -254,7 +254,7 @@ def test_a_prompt_is_rewritten_once(keyed: Served, victims: Victims) -> None:
 def test_tasks_share_an_image_without_a_library(
     image_server: NumberingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
-    """A note says that it is not in the library."""
+    """A note says that the image is not in the library."""
     if library == "damaged":
         (tmp_path / "home").mkdir()
         (tmp_path / "home" / FILE).write_bytes(b"no database" * 1000)
@@ -324,7 +324,7 @@ def test_cancelling_a_job_leaves_the_requests_of_others(session: Session, keyed:
 
 
 def test_a_plan_counts_equal_requests_once(keyed: Served) -> None:
-    """The images of the first answer the others."""
+    """The images of the first request answer the others."""
     xai.generate("a fox")
     prompts = ["a fox", "an owl", "an owl", "a fox"]
     plan = xai.generate(each=prompts, n=2, reuse=True, dry_run=True)
@@ -340,7 +340,7 @@ def test_a_plan_counts_equal_requests_once(keyed: Served) -> None:
 def test_contradicting_options_are_refused(
     image_server: NumberingServer, other: dict[str, Any]
 ) -> None:
-    """Unless `reuse` is only the default."""
+    """If `reuse` is only the default, the other option overrides it."""
     with pytest.raises(OptionError, match=f"--reuse and --{next(iter(other))} contradict"):
         xai.generate("a fox", reuse=True, **other)
     assert not resolve(other, {"reuse": True}).reuse

@@ -18,7 +18,7 @@ def shown(batch: Any) -> str:
 
 
 def test_each_image_has_the_cell_that_makes_it(session: Session, quick: Served) -> None:
-    """Newest first, whatever the prompt contains."""
+    """The newest image is first; special characters of the prompt are escaped."""
     session.generate("a fox, 16:9 & <b>", n=2, aspect_ratio="16:9", model="grok-imagine-image-2.0")
     session.generate("a hare")
     batch = session.history.search()

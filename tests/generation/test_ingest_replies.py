@@ -57,7 +57,7 @@ def test_a_picture_is_accepted_in_any_form(
     assert (again.data, again.replayed, image_server.image_counts) == (numbered(0), True, [1])
 
 
-def test_invalid_utf8_in_a_prompt_costs_no_picture(
+def test_invalid_utf8_in_a_prompt_loses_no_picture(
     image_server: NumberingServer, new_session: Kernels
 ) -> None:
     """The invalid bytes are replaced."""
@@ -72,7 +72,7 @@ def test_invalid_utf8_in_a_prompt_costs_no_picture(
 def test_more_images_than_requested_are_kept(
     image_server: NumberingServer, new_session: Kernels
 ) -> None:
-    """They were paid for: they are stored, shown and explained."""
+    """They were paid for, so they are stored and shown; a note explains them."""
     image_server.fixed_reply = reply(
         *({"base64": encoded(number)} for number in range(3)), {"base64": ""}, cost_ticks=8 * CENT
     )
@@ -119,14 +119,14 @@ def test_the_timeout_includes_the_downloads(kernels: Kernels, quick: Served) -> 
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["kept", "recovered"])
-def test_a_reply_with_a_cost_and_no_image(
+def test_a_reply_with_a_cost_and_no_image_is_in_the_ledger(
     image_server: NumberingServer,
     new_session: Kernels,
     monkeypatch: pytest.MonkeyPatch,
     *,
     killed: bool,
 ) -> None:
-    """Its cost counts, it answers nothing, and nothing fails because of it."""
+    """It answers no request, and causes no failure."""
     image_server.fixed_reply = reply()
     session = new_session()
     with monkeypatch.context() as patched:

@@ -95,7 +95,9 @@ def test_new_pictures_of_a_copy_leave_the_original_unchanged(
     assert len(image_server.image_counts) == 2
 
 
-def test_a_raised_n_keeps_the_own_images(rerun: Rerun, image_server: NumberingServer) -> None:
+def test_a_raised_n_keeps_the_notebooks_own_images(
+    rerun: Rerun, image_server: NumberingServer
+) -> None:
     """Only missing positions come from other notebooks, or are made."""
     call = "shown += xai.generate('a fox', n={}{})"
     two = rerun("a.ipynb", call.format(2, ""))
@@ -113,7 +115,7 @@ def test_a_raised_n_keeps_the_own_images(rerun: Rerun, image_server: NumberingSe
 def test_images_in_the_trash_answer_no_notebook(
     rerun: Rerun, image_server: NumberingServer
 ) -> None:
-    """Those of others do, also after the image is restored."""
+    """Another notebook's image answers instead, even after the deleted one is restored."""
     call = "shown += (batch := xai.generate('a fox'{}))"
     first = rerun("a.ipynb", call.format(""))
     assert rerun("copy.ipynb", call.format("") + "; batch.delete()") == first
@@ -146,7 +148,7 @@ def test_each_notebook_has_its_own_redo(rerun: Rerun, image_server: NumberingSer
 def test_replay_prefers_the_pictures_of_the_notebook(
     rerun: Rerun, image_server: NumberingServer
 ) -> None:
-    """Those of others answer where this notebook has not shown any."""
+    """Pictures of other notebooks answer only if this notebook has not shown any."""
     call = "shown += xai.generate('a fox'{})"
     first = rerun("a.ipynb", call.format(""))
     other = rerun("c.ipynb", call.format(", fresh=True"))
@@ -179,7 +181,7 @@ def test_a_bundle_holds_what_its_notebook_shows(
     tmp_path: Path,
     packs: str,
 ) -> None:
-    """Of another notebook's four pictures, only those that complete its own two."""
+    """It holds the notebook's own two pictures, and two of another that complete them."""
     call = "shown += xai.generate('a fox', n={}{})"
     rerun("a.ipynb", call.format(2, ""))
     rerun("c.ipynb", call.format(4, ", fresh=True"))
@@ -199,7 +201,7 @@ def test_a_read_only_library_answers_each_notebook(
     monkeypatch: pytest.MonkeyPatch,
     unprivileged_folder: Path,
 ) -> None:
-    """It records nothing."""
+    """The library cannot record which notebook showed a picture."""
     home = unprivileged_folder / "home"
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
     call = "shown += xai.generate('a fox'{})"

@@ -65,7 +65,7 @@ def test_restart_and_run_all_is_free(
 def test_restart_and_run_all_is_free_with_nbclient(
     image_server: NumberingServer, tmp_path: Path
 ) -> None:
-    """It sends no cell ids. One notebook with all cells runs in three kernels."""
+    """Without cell ids. One notebook with all cells runs in three kernels."""
     cells = ["%load_ext xai_notebook\nimport xai_notebook as xai\nshown = []"]
     cells += [cell for equal, _ in EQUAL.values() for cell in equal]
     cells += ["%%xai_image --as one\na fox", "shown += one\nprint([i.sha256 for i in shown])"]
@@ -86,7 +86,7 @@ def test_restart_and_run_all_is_free_with_nbclient(
 def test_a_cell_run_again_makes_new_pictures(
     notebook: Notebooks, image_server: NumberingServer, cell: str
 ) -> None:
-    """They take the slots of the old ones: the next Run All shows them, the others as before."""
+    """They take the slots of the old pictures; Restart and Run All shows them."""
     book = notebook(cell, ONE)
     first = book.run()
     count = len(first) - 1
@@ -102,7 +102,7 @@ def test_a_cell_run_again_makes_new_pictures(
 def test_a_line_run_again_in_a_terminal_makes_new_pictures(
     shell: InteractiveShell, image_server: NumberingServer
 ) -> None:
-    """A terminal has no cell ids: a cell is recognized by its text."""
+    """A terminal sends no cell ids, so a cell is recognized by its text."""
     loop = "for _ in range(2): " + ONE
     shell.user_ns["xai"] = xai
     book = Notebook(shell, loop, ONE, loop, ids=False)
@@ -171,7 +171,7 @@ def test_fresh_pictures_replace_the_stored_ones(
 
 
 def test_replay_uses_any_slot(notebook: Notebooks, image_server: NumberingServer) -> None:
-    """`replay` prefers its own slot, then the newest picture of any."""
+    """`replay` prefers its own slot, then the newest picture of any slot."""
     book = notebook(ONE, ONE.replace(")", ", replay=True)"))
     first, again = book.run()
     assert again == first
@@ -208,7 +208,7 @@ def test_a_retry_in_a_cell_keeps_its_slot(
 def test_hooks_are_registered_once_and_removed(
     shell: InteractiveShell, image_server: NumberingServer
 ) -> None:
-    """Also by a plain import, without %load_ext."""
+    """A plain import registers them, too, without %load_ext."""
     hooks = shell.events.callbacks
     before = {name: list(registered) for name, registered in hooks.items()}
     shell.extension_manager.unload_extension("xai_notebook")
@@ -230,7 +230,7 @@ def test_hooks_are_registered_once_and_removed(
 def test_requests_of_threads_belong_to_the_cell(
     notebook: Notebooks, image_server: NumberingServer
 ) -> None:
-    """They have slots in the pass; run again, they make new pictures."""
+    """Run again, the cell makes new pictures; Restart and Run All shows them."""
     book = notebook(
         "from concurrent.futures import ThreadPoolExecutor\n"
         "with ThreadPoolExecutor(4) as pool:\n"
@@ -249,7 +249,7 @@ def test_a_task_belongs_to_the_cell_that_started_it(
 ) -> None:
     """Another cell runs when the task makes its request."""
     book = notebook(
-        ONE.replace("fox", "hare"),  # cells are watched from the first call on
+        ONE.replace("fox", "hare"),  # the first call registers the hooks
         "import asyncio\nwait = asyncio.Event()\n"
         "async def later():\n    await wait.wait()\n    return await xai.agenerate('a fox')\n"
         "task = asyncio.get_running_loop().create_task(later())\nawait asyncio.sleep(0)",
@@ -271,7 +271,7 @@ def test_a_task_belongs_to_the_cell_that_started_it(
     ids=["each", "gather"],
 )
 def test_equal_prompts_are_rewritten_once(notebook: Notebooks, cell: str) -> None:
-    """They have slots in their order."""
+    """Their pictures are replayed in the same order."""
     book = notebook(cell)
     first = book.run()
     assert len(set(first)) == 4

@@ -139,12 +139,12 @@ def test_thirty_prompts_interrupted_until_they_are_complete(
     book.shell.user_ns["prompts"] = [f"fox {number % 10}" for number in range(30)]
     book.shell.run_line_magic("config", "XaiImage.rate = 0")
     library = current_session().library()
-    for came in (7, 14, 21, 28):
+    for stored in (7, 14, 21, 28):
         image_server.replies_left = 7
-        under_way = min(4, 30 - came)
+        under_way = min(4, 30 - stored)
         stop = interrupt_when(
-            lambda came=came, under_way=under_way: (  # type: ignore[misc]
-                len(library.history(limit=99)) == came and image_server.waiting_calls == under_way
+            lambda stored=stored, under_way=under_way: (  # type: ignore[misc]
+                len(library.history(limit=99)) == stored and image_server.waiting_calls == under_way
             )
         )
         book.run()
@@ -165,7 +165,7 @@ def test_thirty_prompts_interrupted_until_they_are_complete(
 def test_a_run_waits_until_the_interrupted_one_has_stored(
     notebook: Notebooks, image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Run again while the library is slow, a cell requests nothing twice."""
+    """A cell that is run again while the library is slow requests nothing twice."""
     saving, go = threading.Event(), threading.Event()
     real = store.Library.add_replies
 
@@ -185,21 +185,21 @@ def test_a_run_waits_until_the_interrupted_one_has_stored(
     assert len(image_server.image_counts) == 1
 
 
-@pytest.mark.parametrize("ids", [True, False], ids=["a cell", "a program"])
+@pytest.mark.parametrize("in_cell", [True, False], ids=["a cell", "a program"])
 def test_only_missing_images_are_requested(
     notebook: Notebooks,
     new_session: Kernels,
     image_server: NumberingServer,
     *,
-    ids: bool,
+    in_cell: bool,
 ) -> None:
-    """Two of four images came: the next run requests two."""
+    """The server sends two of four images; the next run requests two."""
     image_server.missing_images = 2
     book = notebook('shown += xai.generate("a fox", n=4)')
     session = new_session()
 
     def run() -> list[str | None]:
-        if ids:
+        if in_cell:
             return list(book.run())
         return [image.sha256 for image in session.generate("a fox", n=4)]
 
@@ -220,7 +220,7 @@ def test_only_missing_prompts_are_requested(
     image_server: NumberingServer,
     where: str,
 ) -> None:
-    """17 of 20 came: the next run requests three, and the run after that twenty others."""
+    """17 of 20 succeed: the next run requests three, and the run after that twenty others."""
     cell = "shown += xai.generate(each=[f'fox {i}' for i in range(20)])"
     book = notebook(cell, ids=where == "cells with ids")
     book.shell.run_line_magic("config", "XaiImage.rate = 0")
