@@ -155,7 +155,7 @@ def shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Interacti
 
 @pytest.fixture
 def image_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[NumberingServer]:
-    """A server that counts requested images, set in the environment together with a key."""
+    """Start a server that counts requested images; set its host and a key in the environment."""
     with start_numbering_server() as server:
         monkeypatch.setenv("XAI_API_KEY", KEY)
         monkeypatch.setenv("XAI_API_HOST", server.host)

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     Notebooks = Callable[..., "Notebook"]
-    """Makes notebooks of cells."""
+    """Makes a notebook of the given cells."""
 
 
 class NumberingServer:
-    """Answers image calls on loopback, each image with the next number.
+    """Answers image calls on loopback; each image contains the next number.
 
     Attributes:
         image_counts: Number of requested images of each answered call.
@@ -57,11 +57,11 @@ class NumberingServer:
 
     @property
     def host(self) -> str:
-        """Its host and port."""
+        """Host and port of the server."""
         return f"localhost:{self._port}"
 
     def url(self, number: int) -> str:
-        """Return the address of the picture with this number."""
+        """Return the URL of the picture with this number."""
         return f"http://127.0.0.1:{self._web.server_address[1]}/{number}"
 
     async def _generate(self, message: bytes, context: Any) -> bytes:

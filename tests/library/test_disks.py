@@ -90,7 +90,7 @@ def report(function, *arguments):
 
 session = Session()
 """
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD is Linux'")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs LD_PRELOAD of Linux")
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Disk:
-    """Runs processes on such a file system."""
+    """Runs processes on a file system without the `missing` features."""
 
     def __init__(self, home: Path, shim: Path, served: Served, **missing: str) -> None:
         self.home = home
@@ -181,7 +181,7 @@ def test_processes_write_concurrently_without_memory_maps(
 
 
 def test_one_process_at_a_time_without_locks(tmp_path: Path, shim: Path, quick: Served) -> None:
-    """The second one keeps its replies in the spool; a dead one is replaced."""
+    """A second process keeps its replies in the spool until the first has died."""
     disk = Disk(tmp_path / "home", shim, quick, NO_LOCKS="1")
     with disk.start('report(generate, session, "a fox")\nsys.stdin.readline()') as first:
         assert first.stdout
@@ -198,7 +198,7 @@ def test_one_process_at_a_time_without_locks(tmp_path: Path, shim: Path, quick: 
     assert reported == [["a hare", "a fox"]]
 
 
-def test_an_owner_on_another_machine_is_respected(
+def test_an_owner_on_another_machine_blocks_the_library(
     tmp_path: Path, shim: Path, quick: Served
 ) -> None:
     disk = Disk(tmp_path / "home", shim, quick, NO_LOCKS="1")
@@ -212,7 +212,7 @@ def test_an_owner_on_another_machine_is_respected(
 def test_a_journal_of_another_machine_is_read_and_kept(
     tmp_path: Path, shim: Path, quick: Served
 ) -> None:
-    """Its process may be alive."""
+    """The other machine's process may be alive."""
     disk = Disk(tmp_path / "home", shim, quick, NO_LOCKS="1")
     code = """
 import os, platform

@@ -47,7 +47,7 @@ def test_a_saved_image_reads_its_file(save: Save, picture: NewJpeg, home: Path) 
 def test_another_kernel_reads_the_whole_request(
     library: Library, save: Save, picture: NewJpeg, home: Path
 ) -> None:
-    """Without the bytes of input images."""
+    """Only the bytes of input images are not stored."""
     inputs = (InputImage("data:image/png;base64,SECRET", "ab" * 32, "photo.png", "cd" * 32),)
     options: dict[str, Any] = {
         "aspect_ratio": "16:9", "resolution": "2k", "quality": "low", "user": "user-7",
@@ -138,7 +138,7 @@ COMPLETED = ["a", "bc", ("de", 2)]
 def test_replies_to_a_request_answer_together(
     library: Library, save: Save, replies: list[Any], count: int | None, expected: str
 ) -> None:
-    """The newest first, filled up by longer ones; a missing image stays missing.
+    """The newest reply comes first, then longer earlier ones; a missing image stays missing.
 
     Each letter is an image, a dash a missing one; a number is the position of the first.
     """
@@ -157,8 +157,8 @@ def test_each_place_has_its_own_answer(library: Library, save: Save, picture: Ne
     assert library.find(FOX, place=2) == []
 
 
-def test_any_place(library: Library, save: Save, picture: NewJpeg) -> None:
-    """The newest place first, replaced images last."""
+def test_an_answer_from_any_place(library: Library, save: Save, picture: NewJpeg) -> None:
+    """Images of the newest place are first, replaced images last."""
     first = save(payloads=[picture(), picture()])
     second = save(payloads=[picture()], place=1)
     assert digests(library.find(FOX, place=None)) == digests(second + first)
@@ -168,7 +168,7 @@ def test_any_place(library: Library, save: Save, picture: NewJpeg) -> None:
     assert digests(library.find(FOX, place=None)) == expected
 
 
-def test_only_later_images_answer(library: Library, save: Save, picture: NewJpeg) -> None:
+def test_after_excludes_earlier_images(library: Library, save: Save, picture: NewJpeg) -> None:
     assert library.newest() == 0
     save(payloads=[picture(), picture()])
     before = library.newest()
@@ -193,7 +193,7 @@ def test_moderated_images_answer_and_missing_ones_do_not(
 def test_an_image_without_its_file_is_skipped(
     library: Library, save: Save, picture: NewJpeg
 ) -> None:
-    """Until the file is back."""
+    """It answers again when the file is back."""
     first, second = save(payloads=[picture(), picture()])
     data = first.data
     first.file.unlink()
@@ -322,7 +322,7 @@ def test_saving_and_searching_do_not_scan_the_library(
     fill(library, 10_000)
 
     def steps(function: Callable[[], object]) -> int:
-        """Return how many hundreds of SQLite's instructions something takes."""
+        """Return the number of SQLite's instructions that a function needs, in hundreds."""
         taken: list[None] = []
         with library.database.reading() as connection:
             connection.set_progress_handler(lambda: taken.append(None), 100)
