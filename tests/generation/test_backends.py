@@ -43,9 +43,7 @@ def sdk(quick: Served) -> Iterator[Sdk]:
         yield sdk
 
 
-def test_a_turned_photo_is_received_upright(
-    session: Session, quick: Served, tmp_path: Path
-) -> None:
+def test_a_turned_photo_arrives_upright(session: Session, quick: Served, tmp_path: Path) -> None:
     """Given as a path or a PIL image. A note names a format that was converted."""
     stored = Image.new("RGB", (64, 32), (200, 40, 40))
     stored.paste((50, 60, 190), (0, 0, 32, 32))  # the left half, which is the top one when upright
@@ -77,9 +75,7 @@ def test_an_image_of_many_requests_is_uploaded_once(
     assert sdk.files.get(file_id).HasField("expires_at")
 
 
-def test_one_request_contains_its_image(
-    session: Session, quick: Served, photo: Image.Image
-) -> None:
+def test_one_request_holds_its_image(session: Session, quick: Served, photo: Image.Image) -> None:
     session.generate("in snow", image=photo)
     assert file_ids(quick) == [""]
     assert not quick.server.counts[wire.UPLOAD_FILE]

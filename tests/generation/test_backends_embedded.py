@@ -65,7 +65,7 @@ def port_of(backend: Backend) -> int:
     return int(repr(backend.client).rpartition(":")[2].strip("')"))
 
 
-def test_another_user_is_refused_every_method(
+def test_another_user_can_call_no_method(
     kernel_backend: tuple[BackgroundLoop, Backend],
 ) -> None:
     """Another user who knows every id cannot list, generate, read, cancel or delete."""

@@ -48,7 +48,7 @@ async def idle() -> None:
 
 
 def test_a_call_waits_for_money_that_others_may_leave() -> None:
-    """It is sent when the call in flight turns out cheaper."""
+    """The waiting call is sent when the call in flight turns out cheaper."""
 
     async def main() -> None:
         counter = Counter(0.10, "--max-cost")
@@ -145,7 +145,7 @@ def test_an_invalid_cost_leaves_the_expected_cost(cost: float) -> None:
 
 
 def test_a_failure_that_may_have_been_billed_counts() -> None:
-    """Unless the reservation is waived. In both cases nothing stays reserved."""
+    """A waived failure does not count. In both cases, nothing stays reserved."""
 
     async def fail(counter: Counter, *, waived: bool) -> None:
         async with Limits([counter]).reserved(amounts(usd(0.07))) as (reservation,):
@@ -241,7 +241,7 @@ def spend(
 def test_a_limit_is_exceeded_by_the_excess_of_one_call_at_most(
     requests: list[tuple[float, float]], concurrency: int
 ) -> None:
-    """At any concurrency, if each call costs up to four times the expected cost."""
+    """This holds at any concurrency, if each call costs up to four times the expected cost."""
     sent = [(expected, expected * factor) for expected, factor in requests]
     spent, excess = spend(sent, concurrency, 1.0)
     assert spent <= 1.0 + excess + 1e-9

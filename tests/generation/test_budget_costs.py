@@ -52,10 +52,8 @@ def test_free_failures_do_not_use_up_a_limit(session: Session, priced: Served) -
 
 
 @pytest.mark.parametrize("reported", [-2 * CENT, (1 << 62)], ids=["negative", "implausibly large"])
-def test_an_invalid_cost_counts_at_list_price(
-    session: Session, priced: Served, reported: int
-) -> None:
-    """It neither extends nor exhausts the limit; in the ledger it is unknown."""
+def test_invalid_costs_count_at_list_price(session: Session, priced: Served, reported: int) -> None:
+    """The reported cost neither extends nor exhausts the limit; in the ledger it is unknown."""
     priced.faults.cost_ticks = reported
     session.generate(each=[f"p{i}" for i in range(12)], max_cost=0.10)
     assert len(priced.calls) == 5
@@ -140,9 +138,7 @@ def test_a_raised_limit_sends_only_the_unsent_prompts(session: Session, priced: 
     assert set(Counter(call.message.prompt for call in priced.calls).values()) == {1}
 
 
-def test_reading_a_generator_stops_when_the_limit_is_reached(
-    session: Session, priced: Served
-) -> None:
+def test_reading_a_generator_stops_at_the_limit(session: Session, priced: Served) -> None:
     session.configured = lambda: {"rate": 0, "concurrency": 2}
     read = []
 
@@ -184,7 +180,6 @@ def test_costs_are_summed_by_day_and_model(session: Session, priced: Served) -> 
 
 
 def test_an_unknown_cost_is_shown_as_unknown(session: Session, priced: Served) -> None:
-    """Its row and the total both say so."""
     priced.faults.cost_ticks = None
     session.generate("a fox")
     priced.faults.cost_ticks = 2 * CENT
@@ -198,7 +193,7 @@ def test_an_unknown_cost_is_shown_as_unknown(session: Session, priced: Served) -
 
 
 def test_moderated_images_have_a_cost(session: Session, priced: Served) -> None:
-    """They do not count as pictures."""
+    """They do not count as pictures in the ledger."""
     session.generate("a fox [moderated]", n=2)
     (row,) = session.history.costs()
     assert (row.images, row.requests) == (0, 1)

@@ -153,7 +153,7 @@ def test_input_images_are_within_the_limit(
 def test_the_last_reported_cost_is_the_next_expected_cost(
     session: Session, priced: Served, tmp_path: Path, new_session: Kernels
 ) -> None:
-    """In a plan and under a limit, in this process and in the next one."""
+    """Plans and limits use it, in this process and in the next one."""
     priced.faults.input_ticks = CENT
     session.generate("a fox", image=write_pictures(tmp_path, 5))
     for other in (session, new_session()):
@@ -177,9 +177,7 @@ def test_fourfold_prices_exceed_a_limit_by_one_request_at_most(
 
 
 @EVERY_LIMIT
-def test_prices_that_rise_during_a_call(
-    session: Session, priced: Served, set_limit: SetLimit
-) -> None:
+def test_prices_that_rise_in_a_call(session: Session, priced: Served, set_limit: SetLimit) -> None:
     """Requests in flight count four times, so the excess of one request is the maximum."""
 
     def rise(_: Any, number: int) -> None:
@@ -196,7 +194,7 @@ def test_prices_that_rise_during_a_call(
 def test_prices_are_read_again_when_a_reported_cost_differs(
     session: Session, priced: Served, set_limit: SetLimit
 ) -> None:
-    """Once per change, however many requests report the new cost."""
+    """They are read once per change, however many requests report the new cost."""
     options = set_limit(session, 1.00)
     for cost in (2 * CENT, 8 * CENT, 8 * CENT, 8 * CENT):
         priced.faults.cost_ticks = cost
@@ -269,7 +267,7 @@ def test_costs_of_yesterday_do_not_count_today(session: Session, priced: Served)
 
 @pytest.mark.parametrize("reported", [2 * CENT, None], ids=["reported", "unreported"])
 def test_a_cost_counts_once(session: Session, priced: Served, reported: int | None) -> None:
-    """Either in the row of its request or as a charge."""
+    """It is either in the row of its request or a charge."""
     priced.faults.cost_ticks = reported
     configured(session, budget="1/total")
     session.generate(each=["a", "b", "c"])
@@ -463,10 +461,8 @@ def test_free_pictures_set_no_price(session: Session, priced: Served, new_sessio
     assert plan.cost_usd == pytest.approx(0.02)
 
 
-def test_a_charge_is_deleted_once_its_reply_is_in_the_library(
-    session: Session, priced: Served
-) -> None:
-    """Otherwise each call of a long period would read all of them."""
+def test_a_charge_is_deleted_when_its_reply_is_stored(session: Session, priced: Served) -> None:
+    """Otherwise each call would read all charges of a long period."""
     configured(session, budget="5/total")
     session.generate(each=["a", "b", "c"])
     with session.library().database.reading() as connection:
@@ -478,14 +474,14 @@ def test_a_charge_is_deleted_once_its_reply_is_in_the_library(
 
 
 @pytest.fixture
-def plain(monkeypatch: pytest.MonkeyPatch) -> Any:
+def plain_python(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let the test run as in plain Python, and undo its configuration."""
     monkeypatch.setattr(frontend, "running_shell", lambda: None)
     yield
     frontend.take_configured()
 
 
-@pytest.mark.usefixtures("plain")
+@pytest.mark.usefixtures("plain_python")
 def test_a_script_is_configured_by_configure(session: Session, priced: Served) -> None:
     """`configure` works like `%config XaiImage`; None undoes a setting."""
     xai.configure(budget="0.04/day", rate=0, concurrency=2, model="grok-imagine-image-2.0")
@@ -497,7 +493,7 @@ def test_a_script_is_configured_by_configure(session: Session, priced: Served) -
     assert session.budget() is None
 
 
-@pytest.mark.usefixtures("plain")
+@pytest.mark.usefixtures("plain_python")
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -519,7 +515,7 @@ def test_an_invalid_setting_changes_nothing(settings: dict[str, Any], message: s
 def test_the_extension_keeps_earlier_settings(
     shell: InteractiveShell, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """From then on `%config XaiImage` and `configure` set the same values."""
+    """After it is loaded, `%config XaiImage` and `configure` set the same values."""
     shell.extension_manager.unload_extension("xai_notebook")
     xai.configure(budget="5/day", concurrency=7)
     shell.extension_manager.load_extension("xai_notebook")
@@ -590,7 +586,7 @@ def test_a_dry_run_of_a_job_expects_what_the_job_reserves(
 def test_a_call_in_flight_counts_when_the_session_is_closed(
     session: Session, priced: Served, new_session: Kernels
 ) -> None:
-    """It may be billed; the caller gets an error."""
+    """The call may be billed; its caller gets an error."""
     priced.faults.delay = 30.0
     configured(session, budget="5/day")
     with ThreadPoolExecutor() as pool:
@@ -637,7 +633,7 @@ def test_a_dry_run_reports_that_a_budget_cannot_be_counted(
 def test_a_dry_run_reports_that_a_limit_would_be_exceeded(
     session: Session, priced: Served, set_limit: SetLimit, each: list[str] | None
 ) -> None:
-    """It also reports whether the run would stop or send nothing."""
+    """The plan also says whether the run would stop or send nothing."""
     request: dict[str, Any] = {"each": each} if each else {"prompt": "a fox"}
     request["dry_run"] = True
     assert "exceeds" not in repr(session.generate(**request, **set_limit(session, 0.07)))

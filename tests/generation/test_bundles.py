@@ -38,7 +38,7 @@ def story(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return folder
 
 
-def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str = "other") -> None:
+def restart_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str = "other") -> None:
     """Restart with another library, without a key and without a server."""
     close_session()
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / name))
@@ -59,7 +59,7 @@ def test_a_bundle_shows_the_same_elsewhere(
     first = pictures()
     assert xai.pack() == story / "story.xai"
     paid = len(image_server.image_counts)
-    elsewhere(monkeypatch, tmp_path)
+    restart_elsewhere(monkeypatch, tmp_path)
     again = pictures()
     facts = [(p.sha256, p.caption, p.model, p.cost_usd, p.data) for p in first]
     assert [(p.sha256, p.caption, p.model, p.cost_usd, p.data) for p in again] == facts
@@ -79,7 +79,7 @@ def test_a_bundle_finds_pictures_by_id(
     (edited,) = xai.generate("a hat", image=name)
     xai.pack()
     paid = len(image_server.image_counts)
-    elsewhere(monkeypatch, tmp_path)
+    restart_elsewhere(monkeypatch, tmp_path)
     (again,) = xai.generate("a hat", image=name)
     assert (again.sha256, again.bundle, len(image_server.image_counts)) == (
         edited.sha256,
@@ -96,7 +96,7 @@ def test_the_card_names_the_bundle(
     """The notice about local previews is left out."""
     (first,) = xai.generate("a fox")
     xai.pack()
-    elsewhere(monkeypatch, tmp_path)
+    restart_elsewhere(monkeypatch, tmp_path)
     batch = xai.generate("a fox")
     shown = batch._repr_mimebundle_()["text/html"]
     assert "from <bdi" in shown
@@ -131,10 +131,10 @@ def test_fresh_pictures_do_not_come_from_a_bundle(
 def test_replay_needs_a_picture_of_the_bundle(
     image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
-    """Otherwise the call fails, and the error names the cause."""
+    """Without such a picture, the call fails, and the error names the cause."""
     (first,) = xai.generate("a fox")
     file = xai.pack()
-    elsewhere(monkeypatch, tmp_path)
+    restart_elsewhere(monkeypatch, tmp_path)
     assert xai.generate("a fox", replay=True)[0].sha256 == first.sha256
     with pytest.raises(LibraryError, match="0 of the 1"):
         xai.generate("an owl", replay=True)
@@ -150,7 +150,7 @@ def test_a_rewritten_prompt_comes_with_its_pictures(
     (first,) = xai.generate("a fox", rewrite="grok-4")
     assert first.rewritten_prompt
     xai.pack()
-    elsewhere(monkeypatch, tmp_path)
+    restart_elsewhere(monkeypatch, tmp_path)
     before = len(keyed.server.requests)
     (again,) = xai.generate("a fox", rewrite="grok-4", replay=True)
     assert (again.sha256, again.caption) == (first.sha256, first.caption)
@@ -270,7 +270,7 @@ def test_a_bundle_answers_another_user(
 ) -> None:
     (first,) = xai.generate("a fox", user=SECRET)
     xai.pack()
-    elsewhere(monkeypatch, tmp_path)
+    restart_elsewhere(monkeypatch, tmp_path)
     assert xai.generate("a fox", user="me", replay=True)[0].sha256 == first.sha256
 
 
@@ -287,7 +287,7 @@ def test_packing_again_adds_pictures(
     xai.generate("a fox")
     (owl,) = xai.generate("an owl")
     xai.pack()
-    elsewhere(monkeypatch, tmp_path, "third")
+    restart_elsewhere(monkeypatch, tmp_path, "third")
     packed = [xai.generate(prompt, replay=True)[0].sha256 for prompt in ("a fox", "an owl")]
     assert packed == [fox.sha256, owl.sha256]
 
@@ -335,7 +335,7 @@ def test_unpacked_pictures_are_in_the_library(
         connection.execute("UPDATE images SET created = created - 8640000")
         connection.execute("UPDATE requests SET created = created - 8640000")
     file = xai.pack().rename(tmp_path / "gift.xai")
-    elsewhere(monkeypatch, tmp_path)
+    restart_elsewhere(monkeypatch, tmp_path)
     unpacked = xai.unpack(file)
     assert {p.sha256 for p in unpacked} == {p.sha256 for p in first}
     assert len(xai.unpack(file)) == 0
@@ -364,7 +364,7 @@ def test_the_command_line_packs(
     close_session()
     assert program.main(["pack", str(story / "story.ipynb")]) == 0
     assert "story.xai: 2 pictures" in capsys.readouterr().out
-    elsewhere(monkeypatch, tmp_path)
+    restart_elsewhere(monkeypatch, tmp_path)
     assert xai.generate("a fox", replay=True)[0].sha256 == first.sha256
     assert program.main(["pack", "unknown.ipynb"]) == 1
     assert "no picture of this notebook" in capsys.readouterr().err
@@ -380,7 +380,7 @@ def test_the_bundle_of_the_notebook_answers_first(
     (story / "story.xai").rename(story / "keep")
     xai.pack("another.xai")
     (story / "keep").rename(story / "story.xai")
-    elsewhere(monkeypatch, tmp_path)
+    restart_elsewhere(monkeypatch, tmp_path)
     assert xai.generate("a fox", replay=True)[0].sha256 == ours.sha256
     (story / "story.xai").unlink()
     assert xai.generate("a fox", replay=True)[0].bundle == "another.xai"
@@ -390,7 +390,7 @@ def test_the_bundle_of_the_notebook_answers_first(
 def test_a_notebook_without_a_name_shows_the_same(
     image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
-    """In nbclient: the last cell packs, and the notebook runs with another library."""
+    """The notebook runs twice in nbclient: the last cell packs, then another library is used."""
     monkeypatch.delenv("JPY_SESSION_NAME")
     head = "%load_ext xai_notebook\nimport xai_notebook as xai"
     cells = [head, "%%xai_image -n 2 --as one\na fox", "two = xai.generate('a fox')\ntwo"]
@@ -398,7 +398,7 @@ def test_a_notebook_without_a_name_shows_the_same(
 
     first = execute(story, *cells, tail, "%xai_pack story.xai").nb
     paid = len(image_server.image_counts)
-    elsewhere(monkeypatch, tmp_path)
+    restart_elsewhere(monkeypatch, tmp_path)
     second = execute(story, *cells, tail, "0").nb
     shown = [ast.literal_eval(book.cells[-2].outputs[0].text) for book in (first, second)]
     assert shown[0] == shown[1]

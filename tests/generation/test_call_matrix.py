@@ -32,7 +32,6 @@ def test_axes_of_prompt_options_and_models_are_combined(session: Session, server
 
 
 def test_one_option_can_be_the_only_axis(session: Session, server: Served) -> None:
-    """The prompt needs no alternatives."""
     batch = session.generate("a fox", matrix="model=grok-imagine-image,grok-imagine-image-2.0")
     assert [image.label for image in batch] == ["grok-imagine-image", "grok-imagine-image-2.0"]
     assert len(server.calls) == 2

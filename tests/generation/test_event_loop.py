@@ -67,7 +67,7 @@ def test_errors_are_raised_unchanged(loop: BackgroundLoop) -> None:
 
 
 def test_a_coroutine_runs_while_another_loop_runs(loop: BackgroundLoop) -> None:
-    """As in a cell: the kernel's own loop is running."""
+    """While a cell runs, the kernel's own loop is running."""
 
     async def cell() -> str:
         return loop.run(thread_name())

@@ -87,9 +87,7 @@ def test_memory_stays_flat(session: Session, quick: Served) -> None:
     assert all(image.cached is None for image in call.progress.collected())
 
 
-def test_ten_thousand_prompts_fit_in_a_notebook(
-    session: Session, quick: Served, tmp_path: Path
-) -> None:
+def test_10_000_prompts_fit_in_a_notebook(session: Session, quick: Served, tmp_path: Path) -> None:
     """They are replayed in seconds, and shown as 24 cards and the number of the others."""
     prompts = [f"a fox in field {i}" for i in range(10_000)]
     session.configured = lambda: {"rate": 0, "concurrency": 32}

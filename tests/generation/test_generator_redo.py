@@ -99,9 +99,7 @@ def test_a_regenerated_image_that_was_not_shown_answers_the_next_run(
     assert image_server.image_counts == [1, 1, 1, 1]
 
 
-def test_a_failed_request_leaves_the_image(
-    notebook: Notebooks, image_server: NumberingServer
-) -> None:
+def test_a_failed_redo_leaves_the_image(notebook: Notebooks, image_server: NumberingServer) -> None:
     book = notebook("pages = xai.generate('a fox')\nshown += pages", "shown += pages.redo(0)")
     (before,) = book.run(0)
     image_server.failures = [grpc.StatusCode.INVALID_ARGUMENT]
@@ -132,7 +130,7 @@ def test_invalid_options_are_refused_before_anything_is_sent(
 
 
 def test_a_missing_image_cannot_be_regenerated(image_server: NumberingServer) -> None:
-    """Neither an index out of range, nor an image that the server did not send."""
+    """This holds for an index out of range and for an image that the server did not send."""
     image_server.missing_images = 1
     pages = xai.generate("a fox", n=2)
     with pytest.raises(OptionError, match=r"image 2 does not exist. Give 0 to 1"):

@@ -49,7 +49,7 @@ def digests(batch: Any) -> list[str | None]:
 def test_any_stored_picture_answers(
     notebook: Notebooks, image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also another notebook's, in another slot, and when the cell runs again."""
+    """It may be from another notebook and slot, and also answers when the cell runs again."""
     monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
     book = notebook("xai.generate('a fox')", "shown += xai.generate('a fox')")
     (second,) = book.run()
@@ -233,7 +233,7 @@ def test_waiting_for_another_process_can_be_interrupted(
 
 
 def test_a_prompt_is_rewritten_once(keyed: Served, victims: Victims) -> None:
-    """In tasks and in processes. The picture is made once, too."""
+    """This holds for tasks and for processes. The picture is made once, too."""
     code = GENERATE.replace("reuse", "rewrite='chat', reuse")
     processes = [victims.start(code) for _ in range(3)]
 
@@ -288,7 +288,7 @@ def test_tasks_share_an_image_without_a_library(
 def test_jobs_of_two_notebooks_submit_a_request_once(
     keyed: Served, monkeypatch: pytest.MonkeyPatch, kernels: Kernels
 ) -> None:
-    """They share stored images and open jobs."""
+    """Both jobs use stored images and the requests of open jobs."""
     sessions = [kernels(), kernels()]
     stored = sessions[0].generate("a fox")
     monkeypatch.setenv("JPY_SESSION_NAME", "b.ipynb")
@@ -337,9 +337,7 @@ def test_a_plan_counts_equal_requests_once(keyed: Served) -> None:
 
 
 @pytest.mark.parametrize("other", [{"fresh": True}, {"replay": True}, {"redo": [0]}], ids=str)
-def test_contradicting_options_are_refused(
-    image_server: NumberingServer, other: dict[str, Any]
-) -> None:
+def test_contradictions_are_refused(image_server: NumberingServer, other: dict[str, Any]) -> None:
     """If `reuse` is only the default, the other option overrides it."""
     with pytest.raises(OptionError, match=f"--reuse and --{next(iter(other))} contradict"):
         xai.generate("a fox", reuse=True, **other)

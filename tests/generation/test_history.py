@@ -54,7 +54,7 @@ def test_n_limits_the_images(session: Session, quick: Served) -> None:
 
 
 def test_an_empty_result_is_explained(session: Session, quick: Served) -> None:
-    """For an empty library, and for words without a match."""
+    """An empty library and words without a match have different messages."""
     empty = session.history.search()
     assert "The library is empty. What you make with %xai_image will appear here." in repr(empty)
     assert "The library is empty" in shown(empty)

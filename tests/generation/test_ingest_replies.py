@@ -69,10 +69,8 @@ def test_invalid_utf8_in_a_prompt_loses_no_picture(
     assert "a r\ufffdd fox" in new_session().generate("a fox")._repr_mimebundle_()["text/html"]
 
 
-def test_more_images_than_requested_are_kept(
-    image_server: NumberingServer, new_session: Kernels
-) -> None:
-    """They were paid for, so they are stored and shown; a note explains them."""
+def test_unrequested_images_are_kept(image_server: NumberingServer, new_session: Kernels) -> None:
+    """Additional images were paid for, so they are stored and shown; a note explains them."""
     image_server.fixed_reply = reply(
         *({"base64": encoded(number)} for number in range(3)), {"base64": ""}, cost_ticks=8 * CENT
     )
@@ -126,7 +124,7 @@ def test_a_reply_with_a_cost_and_no_image_is_in_the_ledger(
     *,
     killed: bool,
 ) -> None:
-    """It answers no request, and causes no failure."""
+    """The reply answers no request, and causes no failure."""
     image_server.fixed_reply = reply()
     session = new_session()
     with monkeypatch.context() as patched:

@@ -41,7 +41,7 @@ def test_a_shared_picture_has_a_link(kernels: Kernels, quick: Served) -> None:
 
 
 def test_a_replayed_picture_keeps_its_link(kernels: Kernels, quick: Served) -> None:
-    """In another kernel, too; nothing is sent."""
+    """Another kernel shows the same link, and sends nothing."""
     first = kernels().generate("a fox", share=True)
     again = kernels().generate("a fox", share=True)
     assert again[0].replayed
@@ -63,7 +63,7 @@ def test_a_stored_picture_is_shared(kernels: Kernels, quick: Served) -> None:
 
 
 def test_the_default_lifetime_is_the_maximum(kernels: Kernels, quick: Served) -> None:
-    """For new and for stored pictures: a link expires with its file."""
+    """This holds for new and for stored pictures. A link expires with its file."""
     (new,) = kernels().generate("a fox", share=True)
     kernels().generate("a wolf")
     (stored,) = kernels().generate("a wolf", share=True)

@@ -32,7 +32,7 @@ PROMPTS = [f"fox {number}" for number in range(12)]
 
 
 @pytest.fixture(autouse=True)
-def quickly(monkeypatch: pytest.MonkeyPatch, server: Served) -> None:
+def fast_jobs(monkeypatch: pytest.MonkeyPatch, server: Served) -> None:
     """Poll often, and make all images at once."""
     monkeypatch.setattr(poller, "_BACKOFF", retry.Backoff(0.02, 0.1))
     monkeypatch.setattr(submitter, "LOOK_PAUSES", (0.01, 0.02, 0.04))
@@ -331,9 +331,7 @@ def test_an_unknown_model_is_refused(session: Session, server: Served) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_job_that_xai_cancels_ends_with_the_reason(
-    session: Session, server: Served, when: str
-) -> None:
+def test_a_job_that_xai_cancels_has_a_reason(session: Session, server: Served, when: str) -> None:
     stop(server)
     if when == "before":
         server.faults.batches.cancelled = "no capacity"

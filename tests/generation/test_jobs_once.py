@@ -174,7 +174,7 @@ def test_one_of_two_equally_named_batches_is_used(kernels: Any, service: BatchSe
 def test_an_interrupt_ends_the_wait_for_late_requests(
     kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until then the card names the reason for the wait."""
+    """While the cell waits, the card names the reason."""
     monkeypatch.setattr(submitter, "LOOK_PAUSES", (600.0,))
     service.adds.append(Failure("UNAVAILABLE", served=False))
     session = kernels()
@@ -345,9 +345,7 @@ def test_a_dry_run_counts_the_images_of_a_running_job(kernels: Any, service: Bat
     assert sum(service.ordered.values()) == 12
 
 
-def test_a_dry_run_in_the_kernel_of_the_job_agrees_with_a_run(
-    cell: Any, service: BatchService
-) -> None:
+def test_a_dry_run_in_the_jobs_kernel_agrees_with_a_run(cell: Any, service: BatchService) -> None:
     """Running the cell again makes no new images, whether the job runs, is done or cancelled."""
     service.ready = 5
     job = cell(PROMPTS)
@@ -429,7 +427,7 @@ def test_a_restored_library_still_has_its_job(
 
 
 def test_a_result_without_an_image_is_in_the_ledger(kernels: Any, service: BatchService) -> None:
-    """It counts once, although two kernels read it; the next run orders the image again."""
+    """Two kernels read the result, which counts once; the next run orders the image again."""
     service.imageless = frozenset(PROMPTS[:2])
     jobs = [run_cell(kernels()) for _ in range(2)]
     with ThreadPoolExecutor() as pool:

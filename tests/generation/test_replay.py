@@ -76,7 +76,7 @@ def test_other_requests_are_not_answered(
 def test_pictures_of_other_hosts_do_not_answer(
     kernels: Kernels, quick: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of another server or of the embedded server."""
+    """This holds for another server and for the embedded server."""
     kernels().generate("a fox")
     (image,) = kernels().generate("a fox", local=True)
     assert not image.replayed

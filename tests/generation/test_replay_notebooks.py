@@ -95,9 +95,7 @@ def test_new_pictures_of_a_copy_leave_the_original_unchanged(
     assert len(image_server.image_counts) == 2
 
 
-def test_a_raised_n_keeps_the_notebooks_own_images(
-    rerun: Rerun, image_server: NumberingServer
-) -> None:
+def test_a_raised_n_keeps_the_notebooks_images(rerun: Rerun, image_server: NumberingServer) -> None:
     """Only missing positions come from other notebooks, or are made."""
     call = "shown += xai.generate('a fox', n={}{})"
     two = rerun("a.ipynb", call.format(2, ""))
@@ -112,9 +110,7 @@ def test_a_raised_n_keeps_the_notebooks_own_images(
     assert image_server.image_counts == [2, 3, 1, 4]
 
 
-def test_images_in_the_trash_answer_no_notebook(
-    rerun: Rerun, image_server: NumberingServer
-) -> None:
+def test_images_in_the_trash_do_not_answer(rerun: Rerun, image_server: NumberingServer) -> None:
     """Another notebook's image answers instead, even after the deleted one is restored."""
     call = "shown += (batch := xai.generate('a fox'{}))"
     first = rerun("a.ipynb", call.format(""))
@@ -145,9 +141,7 @@ def test_each_notebook_has_its_own_redo(rerun: Rerun, image_server: NumberingSer
     assert len(image_server.image_counts) == 4
 
 
-def test_replay_prefers_the_pictures_of_the_notebook(
-    rerun: Rerun, image_server: NumberingServer
-) -> None:
+def test_replay_prefers_the_notebooks_pictures(rerun: Rerun, image_server: NumberingServer) -> None:
     """Pictures of other notebooks answer only if this notebook has not shown any."""
     call = "shown += xai.generate('a fox'{})"
     first = rerun("a.ipynb", call.format(""))
@@ -181,7 +175,7 @@ def test_a_bundle_holds_what_its_notebook_shows(
     tmp_path: Path,
     packs: str,
 ) -> None:
-    """It holds the notebook's own two pictures, and two of another that complete them."""
+    """The notebook shows its own two pictures, and two of another notebook that complete them."""
     call = "shown += xai.generate('a fox', n={}{})"
     rerun("a.ipynb", call.format(2, ""))
     rerun("c.ipynb", call.format(4, ", fresh=True"))

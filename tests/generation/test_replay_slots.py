@@ -62,10 +62,8 @@ def test_restart_and_run_all_is_free(
     assert len(image_server.image_counts) == paid
 
 
-def test_restart_and_run_all_is_free_with_nbclient(
-    image_server: NumberingServer, tmp_path: Path
-) -> None:
-    """Without cell ids. One notebook with all cells runs in three kernels."""
+def test_run_all_is_free_with_nbclient(image_server: NumberingServer, tmp_path: Path) -> None:
+    """In nbclient, cells have no ids. One notebook with all cells runs in three kernels."""
     cells = ["%load_ext xai_notebook\nimport xai_notebook as xai\nshown = []"]
     cells += [cell for equal, _ in EQUAL.values() for cell in equal]
     cells += ["%%xai_image --as one\na fox", "shown += one\nprint([i.sha256 for i in shown])"]
@@ -86,7 +84,7 @@ def test_restart_and_run_all_is_free_with_nbclient(
 def test_a_cell_run_again_makes_new_pictures(
     notebook: Notebooks, image_server: NumberingServer, cell: str
 ) -> None:
-    """They take the slots of the old pictures; Restart and Run All shows them."""
+    """The new pictures take the slots of the old ones; Restart and Run All shows them."""
     book = notebook(cell, ONE)
     first = book.run()
     count = len(first) - 1
@@ -111,9 +109,7 @@ def test_a_line_run_again_in_a_terminal_makes_new_pictures(
     assert book.rerun()[:3] == first[3:] + first[2:3]  # in the slots of the first loop
 
 
-def test_a_cell_below_takes_the_next_slot(
-    notebook: Notebooks, image_server: NumberingServer
-) -> None:
+def test_a_cell_below_has_the_next_slot(notebook: Notebooks, image_server: NumberingServer) -> None:
     book = notebook(ONE, ONE)
     book.run(0)
     (again,) = book.run(0)
@@ -123,9 +119,7 @@ def test_a_cell_below_takes_the_next_slot(
     assert len(image_server.image_counts) == 3
 
 
-def test_a_changed_cell_releases_its_slot(
-    notebook: Notebooks, image_server: NumberingServer
-) -> None:
+def test_a_changed_cell_frees_its_slot(notebook: Notebooks, image_server: NumberingServer) -> None:
     book = notebook(ONE, ONE)
     (first,) = book.run(0)
     book.cells[0] = ONE.replace("fox", "hare")
@@ -189,9 +183,7 @@ def test_cells_run_in_another_order_cost_nothing(
     assert len(image_server.image_counts) == 2
 
 
-def test_a_retry_in_a_cell_keeps_its_slot(
-    notebook: Notebooks, image_server: NumberingServer
-) -> None:
+def test_a_retried_call_keeps_its_slot(notebook: Notebooks, image_server: NumberingServer) -> None:
     image_server.failures = [grpc.StatusCode.INVALID_ARGUMENT]
     book = notebook(
         f"for _ in range(2):\n    try: {ONE}; break\n    except xai.XaiError: pass", ONE

@@ -322,9 +322,7 @@ def test_a_real_kernel_reports_how_a_cell_ended(
 # Images that wait at a URL
 
 
-def test_a_host_that_is_down_costs_nothing(
-    new_session: Kernels, image_server: NumberingServer
-) -> None:
+def test_images_of_a_failing_host_wait(new_session: Kernels, image_server: NumberingServer) -> None:
     """The image stays pending, in every kernel and with --replay, until its host is back."""
     image_server.url_status = 503
     session = new_session()

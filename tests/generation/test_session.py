@@ -67,7 +67,7 @@ def test_nothing_is_sent_for_an_invalid_option(session: Session, server: Served)
 
 
 def test_without_a_key_the_embedded_server_draws(new_session: Kernels) -> None:
-    """Only the first batch has a notice about it."""
+    """Only the first batch has a notice about the embedded server."""
     session = new_session()
     first, second = session.generate("a red fox"), session.generate("an owl")
     assert first[0].model == "local-preview"
@@ -236,9 +236,7 @@ def test_a_dry_run_sends_nothing(session: Session, server: Served) -> None:
     assert server.calls == []
 
 
-def test_a_plan_tells_new_from_stored_images(
-    session: Session, kernels: Kernels, server: Served
-) -> None:
+def test_a_plan_counts_stored_images(session: Session, kernels: Kernels, server: Served) -> None:
     """A plan looks up the slots that the call would claim, and claims none."""
     server.faults.image_price = 2
     session.generate(each=["a", "b"])
@@ -280,7 +278,7 @@ class Endless:
 def test_a_dry_run_of_prompts_without_end_ends(
     session: Session, server: Served, each: Any, least: int
 ) -> None:
-    """It reads the first prompts, says "at least", and the call can still be run."""
+    """The plan reads only the first prompts, and says "at least"; the call can still be run."""
     server.faults.image_price = 7
     call = session.prepare(None, {"each": each, "n": 2, "dry_run": True})
     plan = session.plan(call)
@@ -323,7 +321,6 @@ def test_each_prompt_is_a_request_in_order(session: Session, server: Served) -> 
 
 
 def test_concurrency_is_limited(session: Session, server: Served) -> None:
-    """`XaiImage.concurrency` is the maximum."""
     session.configured = lambda: {"rate": 0, "concurrency": 2}
     server.faults.garbage = b"\xff\xd8\xff"
     server.faults.delay = 0.05
@@ -377,9 +374,7 @@ def test_a_generator_is_read_as_requests_go_out(session: Session, server: Served
     assert max(ahead) <= 3
 
 
-def test_an_error_in_the_users_generator_keeps_earlier_pictures(
-    session: Session, server: Served
-) -> None:
+def test_an_error_in_a_generator_keeps_earlier_pictures(session: Session, server: Served) -> None:
     """Requests under way are answered and stored."""
     session.configured = lambda: NO_LIMIT
     server.faults.delay = 0.5

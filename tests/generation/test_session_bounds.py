@@ -323,7 +323,7 @@ def library_file(image_server: NumberingServer, kernel: Session) -> Path:
 def test_extreme_values_in_a_row_are_harmless(
     data: st.DataObject, library_file: Path, kernel: Session, zone: Any, tmp_path: Path
 ) -> None:
-    """They have no effect on the other picture."""
+    """The values have no effect on the other picture."""
     zone(data.draw(st.booleans()))
     table = data.draw(
         st.sampled_from(["requests", "images", "images", "jobs", "rewrites", "charges"])
@@ -354,7 +354,7 @@ def test_extreme_values_in_a_row_are_harmless(
 @repeatable_examples(100)
 @given(data=st.data())
 def test_extreme_metadata_is_harmless(data: st.DataObject, zone: Any, tmp_path: Path) -> None:
-    """It is read or refused in a sentence, and is not copied to previews."""
+    """Metadata is read or refused in a sentence, and is not copied to previews."""
     zone(data.draw(st.booleans()))
     content = data.draw(pictures())
     request = ImageRequest(prompt="a fox", model="grok")

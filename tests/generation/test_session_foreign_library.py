@@ -115,7 +115,7 @@ def test_pictures_of_a_foreign_library_answer_a_job(
 def test_a_listed_job_is_checked_against_the_limits(
     priced: Served, kernels: Kernels, monkeypatch: pytest.MonkeyPatch, budget: str
 ) -> None:
-    """Whatever price and age its row claims."""
+    """The check does not trust the price and age in its row."""
     monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", budget)
     session = kernels()
     session.library().trust()

@@ -353,9 +353,7 @@ def test_packing_twice_writes_the_same_bytes(library: Library, save: Save, tmp_p
     [record(), record(images=record()["images"] * 90)],
     ids=["lines", "pictures of few lines"],
 )
-def test_pictures_that_share_an_original_count_separately(
-    tmp_path: Path, record_: dict[str, Any]
-) -> None:
+def test_pictures_that_share_an_original_all_count(tmp_path: Path, record_: dict[str, Any]) -> None:
     count = 30_000 if len(record_["images"]) == 1 else 3_000
     line = json.dumps(record_).encode() + b"\n"
     many = line * min(count, 60 * _MIB // len(line))

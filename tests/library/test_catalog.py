@@ -273,9 +273,7 @@ def test_pictures_in_the_trash_are_hidden(library: Library, save: Save, picture:
     assert ids(library.history("fox")) == [image.id]
 
 
-def test_emptying_the_trash_deletes_the_original(
-    library: Library, save: Save, picture: NewJpeg
-) -> None:
+def test_emptying_the_trash_deletes_files(library: Library, save: Save, picture: NewJpeg) -> None:
     (image,) = save("fox", [picture()])
     library.annotations.delete([image.id])
     assert library.annotations.empty_trash() == 1
@@ -285,9 +283,7 @@ def test_emptying_the_trash_deletes_the_original(
     assert library.annotations.empty_trash() == 0
 
 
-def test_an_original_that_another_row_uses_is_kept(
-    library: Library, save: Save, picture: NewJpeg
-) -> None:
+def test_an_original_of_another_row_is_kept(library: Library, save: Save, picture: NewJpeg) -> None:
     """The other row may be in the trash."""
     data = picture()
     (first,), (second,) = save("fox", [data]), save("owl", [data])
@@ -328,9 +324,7 @@ def test_emptying_the_trash_erases_the_prompts(
     assert not [word for word in ("unmention", "unspeak", "whisper", "shameful") if word in text]
 
 
-def test_deleted_pictures_stay_in_the_ledger(
-    library: Library, save: Save, picture: NewJpeg
-) -> None:
+def test_deleted_images_stay_in_the_ledger(library: Library, save: Save, picture: NewJpeg) -> None:
     (image,) = save(payloads=[picture()], cost_usd=0.07)
     before = library.spending.costs()
     library.annotations.delete([image.id])

@@ -79,7 +79,7 @@ while True:
 def test_kernels_write_concurrently(
     home: Path, opens: Opens, victims: Victims, kernels: int, replies: int
 ) -> None:
-    """They also create the library concurrently."""
+    """The kernels also create the library concurrently."""
     code = f"for i in range({replies}): save(library, f'{{os.getpid()}} {{i}}', size=500)"
     started = [victims.start(WRITER + code) for _ in range(kernels)]
     assert [victim.wait() for victim in started] == [""] * kernels
@@ -319,9 +319,7 @@ def test_images_of_version_2_keep_their_places(
     assert [stored("newt", place) for place in range(3)] == [[b"13"], [b"11", b"12"], []]
 
 
-def test_a_file_that_exceeds_a_limit_leaves_no_trace(
-    home: Path, opens: Opens, victims: Victims
-) -> None:
+def test_a_file_beyond_a_limit_leaves_no_trace(home: Path, opens: Opens, victims: Victims) -> None:
     code = """
 import resource
 from xai_notebook.errors import LibraryError

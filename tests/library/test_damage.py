@@ -54,7 +54,7 @@ DAMAGE = [
 def test_a_damaged_row_affects_no_other(
     library: Library, save: Save, picture: NewJpeg, table: str, column: str, value: object
 ) -> None:
-    """It becomes a card with an error, or loses a value; other rows are unchanged."""
+    """The row becomes a card with an error, or loses a value; other rows are unchanged."""
     save("a red fox", [picture()])
     (bad,) = save("a blue fox", [picture()])
     save("a green fox", [picture()])
@@ -110,9 +110,7 @@ def test_amounts_out_of_bounds_do_not_count(library: Library, save: Save, pictur
     assert [cost for _, cost in library.spending.last_costs("api.x.ai")] == [0.02]
 
 
-def test_file_ids_and_urls_in_a_row_are_ignored(
-    library: Library, save: Save, picture: NewJpeg
-) -> None:
+def test_file_ids_and_urls_are_not_read(library: Library, save: Save, picture: NewJpeg) -> None:
     (image,) = save("a fox", [picture()])
     stored_input = {
         "sha256": "ab" * 32,

@@ -198,9 +198,7 @@ def test_one_process_at_a_time_without_locks(tmp_path: Path, shim: Path, quick: 
     assert reported == [["a hare", "a fox"]]
 
 
-def test_an_owner_on_another_machine_blocks_the_library(
-    tmp_path: Path, shim: Path, quick: Served
-) -> None:
+def test_an_owner_elsewhere_blocks_the_library(tmp_path: Path, shim: Path, quick: Served) -> None:
     disk = Disk(tmp_path / "home", shim, quick, NO_LOCKS="1")
     disk.home.mkdir()
     (disk.home / "owner.json").write_text('{"host": "elsewhere", "pid": 1, "token": "x"}')

@@ -211,9 +211,7 @@ def test_a_forged_journal_deletes_no_file(home: Path, tmp_path: Path) -> None:
 # Values used as paths
 
 
-def test_a_forged_process_token_deletes_no_file(
-    home: Path, library: Library, tmp_path: Path
-) -> None:
+def test_forged_process_tokens_delete_no_file(home: Path, library: Library, tmp_path: Path) -> None:
     """The lock file of a dead process is named by its token, and deleted."""
     victim = tmp_path / "victim.lock"
     victim.write_text("held")
@@ -279,9 +277,7 @@ def test_an_original_that_is_a_link_is_not_read(
         _ = image.data
 
 
-def test_an_original_with_other_bytes_is_not_used(
-    library: Library, save: Save, picture: NewJpeg
-) -> None:
+def test_a_replaced_original_is_not_used(library: Library, save: Save, picture: NewJpeg) -> None:
     (image,) = save("a fox", [picture()])
     image.file.write_bytes(picture())
     (stored,) = library.history("fox")
@@ -321,9 +317,7 @@ def test_a_lock_that_is_a_link_is_not_written(library: Library, tmp_path: Path) 
 
 
 @LINKS
-def test_a_journal_that_is_a_link_is_not_read(
-    library: Library, journal: Path, tmp_path: Path
-) -> None:
+def test_a_linked_journal_is_not_read(library: Library, journal: Path, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
     journal.symlink_to(victim)
@@ -333,9 +327,7 @@ def test_a_journal_that_is_a_link_is_not_read(
 
 
 @LINKS
-def test_cleaning_up_deletes_only_temporary_files(
-    home: Path, library: Library, tmp_path: Path
-) -> None:
+def test_only_temporary_files_are_deleted(home: Path, library: Library, tmp_path: Path) -> None:
     """The folder of temporary files may be a link."""
     library.close()
     documents = tmp_path / "documents"
@@ -522,9 +514,7 @@ def test_trust_that_cannot_be_stored_holds_for_the_process(
     assert library.notices == [answer]
 
 
-def test_the_trash_of_a_foreign_library_is_not_emptied(
-    copied: Path, opens: Opens, raw: Raw
-) -> None:
+def test_trash_of_a_foreign_library_is_not_emptied(copied: Path, opens: Opens, raw: Raw) -> None:
     with raw(copied) as connection:
         connection.execute("UPDATE images SET deleted = 1")
     library = opens(copied)
@@ -537,9 +527,7 @@ def test_the_trash_of_a_foreign_library_is_not_emptied(
 
 
 @pytest.mark.parametrize("cost", [-1e6, float("-inf"), float("inf"), "-5 dollars", b"x", 2**62])
-def test_amounts_out_of_bounds_add_nothing_to_a_budget(
-    library: Library, save: Save, cost: object
-) -> None:
+def test_amounts_out_of_bounds_add_nothing(library: Library, save: Save, cost: object) -> None:
     save("a fox", [None], cost_usd=0.25)
     save("an owl", [None], cost_usd=0.5)
     library.remember_rewrite("key", "fox", "a fox", "grok", 0.125)

@@ -71,7 +71,7 @@ def test_the_first_end_of_a_job_is_kept(library: Library) -> None:
 
 
 def test_a_request_in_an_open_job_is_not_recorded_again(library: Library) -> None:
-    """Unless the request has failed."""
+    """A request that has failed is recorded again."""
     job = record(library, FOXES, request())
     assert library.jobs.record(WOLVES, [request()]) is None
     library.jobs.fail(job, "No.")
@@ -79,7 +79,7 @@ def test_a_request_in_an_open_job_is_not_recorded_again(library: Library) -> Non
 
 
 def test_an_answered_request_is_not_recorded_again(library: Library, picture: NewJpeg) -> None:
-    """Unless only a newer image answers."""
+    """If only an image newer than `after` would answer, the request is recorded."""
     job = record(library, FOXES, request())
     answer(library, job, picture())
     assert library.jobs.find_open([request()]) == {}
@@ -89,9 +89,7 @@ def test_an_answered_request_is_not_recorded_again(library: Library, picture: Ne
     assert record(library, WOLVES, request(after=library.newest()))
 
 
-def test_a_request_for_a_new_image_belongs_to_an_open_job(
-    library: Library, picture: NewJpeg
-) -> None:
+def test_a_request_for_a_new_image_finds_an_open_job(library: Library, picture: NewJpeg) -> None:
     """The job may have answered the request, as long as other requests are open."""
     job = record(library, FOXES, request(), request("other"))
     answer(library, job, picture())

@@ -169,7 +169,7 @@ def test_a_damaged_entry_is_set_aside(
 
 
 def test_an_incomplete_file_is_set_aside(session: Session, quick: Served, tmp_path: Path) -> None:
-    """Unless an earlier version may still be writing it."""
+    """A recent file is left, because an earlier version may still be writing it."""
     session.generate("a fox")
     folder = tmp_path / "home" / "spool"
     for name in ("half", "young"):
@@ -268,9 +268,7 @@ def test_a_locked_library_stores_the_reply_later(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_an_interrupt_while_the_library_is_locked_loses_no_reply(
-    session: Session, quick: Served
-) -> None:
+def test_an_interrupt_while_locked_loses_no_reply(session: Session, quick: Served) -> None:
     """The reply is stored later."""
     session.generate("before")
     library = session.library()

@@ -47,7 +47,7 @@ def test_a_saved_image_reads_its_file(save: Save, picture: NewJpeg, home: Path) 
 def test_another_kernel_reads_the_whole_request(
     library: Library, save: Save, picture: NewJpeg, home: Path
 ) -> None:
-    """Only the bytes of input images are not stored."""
+    """The bytes of input images are left out."""
     inputs = (InputImage("data:image/png;base64,SECRET", "ab" * 32, "photo.png", "cd" * 32),)
     options: dict[str, Any] = {
         "aspect_ratio": "16:9", "resolution": "2k", "quality": "low", "user": "user-7",
@@ -190,9 +190,7 @@ def test_moderated_images_answer_and_missing_ones_do_not(
         _ = stored.data
 
 
-def test_an_image_without_its_file_is_skipped(
-    library: Library, save: Save, picture: NewJpeg
-) -> None:
+def test_an_image_without_a_file_is_skipped(library: Library, save: Save, picture: NewJpeg) -> None:
     """It answers again when the file is back."""
     first, second = save(payloads=[picture(), picture()])
     data = first.data
