@@ -44,7 +44,7 @@ def sdk(quick: Served) -> Iterator[Sdk]:
 
 
 def test_a_turned_photo_arrives_upright(session: Session, quick: Served, tmp_path: Path) -> None:
-    """Given as a path or a PIL image. A note names a format that was converted."""
+    """The photo is a path or a PIL image. A note names a format that was converted."""
     stored = Image.new("RGB", (64, 32), (200, 40, 40))
     stored.paste((50, 60, 190), (0, 0, 32, 32))  # the left half, which is the top one when upright
     exif = Image.Exif()

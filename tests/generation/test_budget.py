@@ -145,7 +145,7 @@ def test_an_invalid_cost_leaves_the_expected_cost(cost: float) -> None:
 
 
 def test_a_failure_that_may_have_been_billed_counts() -> None:
-    """A waived failure does not count. In both cases, nothing stays reserved."""
+    """A waived failure does not count. Nothing stays reserved after a failure."""
 
     async def fail(counter: Counter, *, waived: bool) -> None:
         async with Limits([counter]).reserved(amounts(usd(0.07))) as (reservation,):
@@ -259,7 +259,9 @@ def test_a_limit_is_exceeded_by_the_excess_of_one_call_at_most(
         (0, BudgetLimit(0.0), "$0"),
     ],
 )
-def test_forms_of_a_budget(value: object, limit: BudgetLimit, text: str) -> None:
+def test_a_budget_has_an_amount_and_may_have_a_period(
+    value: object, limit: BudgetLimit, text: str
+) -> None:
     assert BudgetLimit.parse(value) == limit
     assert str(limit) == text
 

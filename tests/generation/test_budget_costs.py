@@ -200,12 +200,12 @@ def test_moderated_images_have_a_cost(session: Session, priced: Served) -> None:
     assert row.cost_usd == pytest.approx(0.04)
 
 
-def test_costs_of_an_empty_library(session: Session) -> None:
+def test_an_empty_library_has_no_costs(session: Session) -> None:
     assert repr(session.history.costs()) == "No costs: the library has no requests."
     assert "No costs" in session.history.costs()._repr_html_()
 
 
-def test_costs_in_a_notebook(shell: InteractiveShell, keyed: Served) -> None:
+def test_a_notebook_shows_costs_as_a_table(shell: InteractiveShell, keyed: Served) -> None:
     keyed.faults.garbage, keyed.faults.cost_ticks = tiny(), 7 * CENT
     shell.run_cell("import xai_notebook as xai\n%xai_image a fox", store_history=True)
     result: Any = shell.run_cell("xai.costs()").result

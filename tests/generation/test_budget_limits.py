@@ -168,7 +168,7 @@ def test_the_last_reported_cost_is_the_next_expected_cost(
 def test_fourfold_prices_exceed_a_limit_by_one_request_at_most(
     session: Session, priced: Served, set_limit: SetLimit
 ) -> None:
-    """By its reported minus its expected cost, with 32 requests at once."""
+    """The excess is its reported minus its expected cost; 32 requests are sent at once."""
     priced.faults.cost_ticks, priced.faults.delay = 8 * CENT, 0.02
     options = set_limit(session, 1.00)
     session.generate(each=[f"p{i}" for i in range(50)], **options)
@@ -177,7 +177,7 @@ def test_fourfold_prices_exceed_a_limit_by_one_request_at_most(
 
 
 @EVERY_LIMIT
-def test_prices_that_rise_in_a_call(session: Session, priced: Served, set_limit: SetLimit) -> None:
+def test_limits_bound_rising_prices(session: Session, priced: Served, set_limit: SetLimit) -> None:
     """Requests in flight count four times, so the excess of one request is the maximum."""
 
     def rise(_: Any, number: int) -> None:
@@ -532,7 +532,7 @@ def test_the_extension_keeps_earlier_settings(
     assert "XaiImage.budget: 'x' is not a budget. Give 5, '5/day'" in caplog.text
 
 
-def test_a_budget_in_the_environment(
+def test_the_environment_can_set_a_budget(
     session: Session, priced: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error about an invalid value names the variable."""

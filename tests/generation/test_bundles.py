@@ -107,7 +107,7 @@ def test_the_card_names_the_bundle(
     assert "XAI_API_KEY" in xai.generate("a new thought")._repr_mimebundle_()["text/html"]
 
 
-def test_the_library_answers_first(image_server: NumberingServer, story: Path) -> None:
+def test_the_library_answers_before_a_bundle(image_server: NumberingServer, story: Path) -> None:
     (first,) = xai.generate("a fox")
     xai.pack("old.xai")
     close_session()

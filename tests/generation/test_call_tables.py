@@ -134,7 +134,7 @@ def test_an_invalid_row_of_a_generator_keeps_earlier_rows(session: Session, quic
 
 @pytest.mark.parametrize("prompt", ["\u200b", "\ufeff \u2060", "\u00ad\n\u0301", "\u3164"])
 def test_an_invisible_prompt_is_empty(session: Session, quick: Served, prompt: str) -> None:
-    """A single one is refused, and a list or a cell of such prompts has no prompts."""
+    """A list or a cell of invisible prompts has no prompts."""
     with pytest.raises(errors.OptionError, match="The prompt is empty"):
         session.generate(prompt)
     with pytest.raises(errors.OptionError, match="source has no prompts"):

@@ -126,7 +126,7 @@ def kept(session: Session) -> int:
 def test_no_image_is_requested_after_one_could_not_be_saved(
     session: Session, quick: Served, format_: str
 ) -> None:
-    """A quota prevents it, which the free space does not show; later calls are refused, too."""
+    """A quota is reached, which the free space does not show; later calls are refused, too."""
     session.configured = lambda: {"rate": 0, "concurrency": 1}
     session.generate("first", format=format_)
     quick.faults.garbage = tiny(1) + bytes(1_000_000)

@@ -220,7 +220,7 @@ def test_a_call_of_a_killed_kernel_is_not_repeated(
 # The same cell again while its results come in
 
 
-def test_fresh_kernels_run_the_cell_again(kernels: Any, service: BatchService) -> None:
+def test_a_rerun_in_fresh_kernels_orders_nothing(kernels: Any, service: BatchService) -> None:
     """Twelve kernels find the same job, with n = 2 and a repeated prompt."""
     service.rate = 60
     prompts = [*MANY[:99], MANY[0]]
@@ -248,7 +248,7 @@ def cell(shell: InteractiveShell, service: BatchService) -> Callable[..., BatchJ
     return run
 
 
-def test_one_kernel_runs_the_cell_again(cell: Any, service: BatchService) -> None:
+def test_a_rerun_in_one_kernel_orders_nothing(cell: Any, service: BatchService) -> None:
     service.rate = 60
     for _ in range(12):
         job = cell(MANY)
@@ -270,7 +270,7 @@ def test_fresh_orders_once_while_its_job_runs(kernels: Any, service: BatchServic
     assert service.ordered == Counter(dict.fromkeys(PROMPTS, 2))
 
 
-def test_five_processes_run_the_cell_at_once(
+def test_five_processes_order_each_image_once(
     kernels: Any, service: BatchService, victims: Victims
 ) -> None:
     """The images are ordered once, even if the chat model answers differently each time."""
@@ -319,7 +319,7 @@ def test_a_job_with_deleted_results_has_expired(
 
 
 def test_an_unknown_batch_has_not_expired(kernels: Any, service: BatchService) -> None:
-    """The batch may belong to another key, so nothing is ordered again."""
+    """The batch may belong to another key than this kernel's, so nothing is ordered again."""
     service.ready = 0
     job = run_cell(kernels())
     service.forgotten = True

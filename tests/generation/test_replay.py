@@ -76,7 +76,7 @@ def test_other_requests_are_not_answered(
 def test_pictures_of_other_hosts_do_not_answer(
     kernels: Kernels, quick: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """This holds for another server and for the embedded server."""
+    """The embedded server is another host, too."""
     kernels().generate("a fox")
     (image,) = kernels().generate("a fox", local=True)
     assert not image.replayed

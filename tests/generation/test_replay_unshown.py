@@ -131,7 +131,7 @@ def interrupt_when(condition: Callable[[], Any]) -> threading.Thread:
 
 
 @pytest.mark.parametrize("ids", [True, False], ids=["with cell ids", "without"])
-def test_thirty_prompts_interrupted_until_they_are_complete(
+def test_prompts_of_interrupted_runs_are_paid_for_once(
     notebook: Notebooks, image_server: NumberingServer, *, ids: bool
 ) -> None:
     """Each is paid for once, however often the run is interrupted."""
@@ -276,7 +276,7 @@ def test_an_equal_cell_completes_two_incomplete_calls(
 
 
 @pytest.mark.parametrize("ids", [True, False], ids=["with cell ids", "without"])
-def test_a_cell_that_repeats_a_call_until_it_is_complete(
+def test_a_repeated_call_completes_an_incomplete_one(
     notebook: Notebooks, image_server: NumberingServer, *, ids: bool
 ) -> None:
     """An incomplete call is completed in its slot, in the same run only."""

@@ -189,7 +189,6 @@ def test_invalid_values_of_a_job_lift_no_limit(
     column: str,
     value: object,
 ) -> None:
-    """The values are ignored."""
     change(copied, f"UPDATE jobs SET {column} = ?", value)
     monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", "0.10/total")
     session = kernels()

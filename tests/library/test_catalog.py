@@ -41,7 +41,7 @@ def found_ids(library: Library, **query: Any) -> list[int]:
     return library.catalog.find(Query(**query)).ids.tolist()
 
 
-def test_newest_first(many: Library) -> None:
+def test_the_newest_picture_is_first(many: Library) -> None:
     assert found_ids(many) == list(range(COUNT, 0, -1))
 
 
@@ -83,7 +83,9 @@ def test_filters_and_words_combine(
         ("model", lambda picture: (picture.model, -picture.id)),
     ],
 )
-def test_sort_orders(many: Library, order: str, key: Callable[[Any], Any]) -> None:
+def test_pictures_are_sorted_by_cost_or_model(
+    many: Library, order: str, key: Callable[[Any], Any]
+) -> None:
     """Among equal values, the newest picture is first."""
     keys = [key(row.picture) for row in many.catalog.rows(found_ids(many, order=order))]
     assert keys == sorted(keys)
@@ -163,14 +165,14 @@ def test_rows_are_in_the_given_order(library: Library, save: Save, picture: NewJ
     assert {(row.backend, row.notebook) for row in rows} == {("xai", "a.ipynb")}
 
 
-def test_search_without_an_index(library: Library, save: Save, picture: NewJpeg) -> None:
+def test_search_works_without_an_index(library: Library, save: Save, picture: NewJpeg) -> None:
     (fox,), _ = save("a red fox", [picture()]), save("an owl", [picture()])
     library.catalog.find(Query())
     library.database.indexed = False
     assert found_ids(library, words="red fo") == [fox.id]
 
 
-def test_descendants(library: Library, save: Save, picture: NewJpeg) -> None:
+def test_edits_of_a_picture_are_found(library: Library, save: Save, picture: NewJpeg) -> None:
     """An edit is found by any of its input images."""
     (fox,) = save("a red fox", [picture()])
     inputs = (
@@ -219,7 +221,7 @@ def ids(pictures: Sequence[Picture]) -> list[int]:
     return [picture.id or 0 for picture in pictures]
 
 
-def test_stars(library: Library, save: Save, picture: NewJpeg) -> None:
+def test_stars_are_stored(library: Library, save: Save, picture: NewJpeg) -> None:
     first, second = ids(save(payloads=[picture(), picture()]))
     library.annotations.star([first, second])
     library.annotations.star([second], value=False)
@@ -230,7 +232,7 @@ def test_stars(library: Library, save: Save, picture: NewJpeg) -> None:
         }
 
 
-def test_tags(library: Library, save: Save, picture: NewJpeg) -> None:
+def test_tags_are_stored(library: Library, save: Save, picture: NewJpeg) -> None:
     """White space in a tag is normalized."""
     (image_id,) = ids(save(payloads=[picture()]))
     for tag in ("noir", " noir\n", "blue  hour", "film"):
@@ -253,7 +255,7 @@ def test_annotations_of_unknown_rows_are_ignored(library: Library) -> None:
     assert library.annotations.of([7]) == {}
 
 
-def test_more_pictures_than_a_statement_has_parameters(
+def test_more_pictures_than_sql_parameters_are_starred(
     library: Library, save: Save, picture: NewJpeg
 ) -> None:
     data = picture()

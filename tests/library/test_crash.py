@@ -269,7 +269,7 @@ def test_version_1_is_migrated(home: Path, picture: NewJpeg, make_old: MakeOld, 
 def test_images_of_version_2_keep_their_places(
     home: Path, library: Library, save: Save, opens: Opens, raw: Raw
 ) -> None:
-    """Version 2 stored the start of a reply instead of its place."""
+    """Version 2 stored the number of a reply's first image instead of a place."""
     # Three equal prompts of one image, two images that became four, and two equal prompts of two
     # images, the second of which was completed later.
     fox = [save(payloads=[data], n=1) for data in (b"0", b"1", b"2")]

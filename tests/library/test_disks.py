@@ -150,7 +150,7 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path, shim: Path, quick: Serv
 
 
 @pytest.mark.parametrize("existing", [False, True], ids=["new", "existing"])
-def test_images_are_kept(disk: Disk, quick: Served, *, existing: bool) -> None:
+def test_images_are_stored_and_replayed(disk: Disk, quick: Served, *, existing: bool) -> None:
     if existing:
         disk.run('report(generate, session, "an owl")\nimport os; os._exit(0)', LD_PRELOAD="")
     before = ["an owl"] if existing else []

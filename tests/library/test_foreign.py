@@ -495,7 +495,7 @@ def test_trust_is_limited_to_a_folder(copied: Path, tmp_path: Path, opens: Opens
     assert opens(copied).database.foreign
 
 
-def test_trust_by_environment_variable(
+def test_a_variable_can_trust_a_library(
     copied: Path, monkeypatch: pytest.MonkeyPatch, opens: Opens
 ) -> None:
     monkeypatch.setenv("XAI_NOTEBOOK_TRUSTED_HOME", str(copied))

@@ -237,7 +237,7 @@ def test_history_is_newest_first(library: Library, save: Save, picture: NewJpeg)
     assert [digest for page in pages for digest in digests(page)] == expected
 
 
-def test_costs_by_day_and_model(library: Library, save: Save, picture: NewJpeg) -> None:
+def test_costs_are_summed_by_day_and_model(library: Library, save: Save, picture: NewJpeg) -> None:
     save(payloads=[picture(), picture()], cost_usd=0.04)
     save(payloads=[picture()], cost_usd=None)
     save(payloads=[picture()], backend="local", answered_by="local-preview", cost_usd=0.0)
@@ -262,7 +262,7 @@ def test_the_first_rewrite_is_used(library: Library) -> None:
     assert library.rewrite_for("another") is None
 
 
-def test_lineage_of_ten_steps(library: Library, save: Save, picture: NewJpeg) -> None:
+def test_lineage_has_all_of_ten_steps(library: Library, save: Save, picture: NewJpeg) -> None:
     chain: list[Any] = []
     for step in range(10):
         parent = chain[-1].sha256 if chain else None
@@ -272,7 +272,7 @@ def test_lineage_of_ten_steps(library: Library, save: Save, picture: NewJpeg) ->
     assert library.catalog.lineage("0" * 64) == []
 
 
-def test_lineage_with_a_cycle(library: Library, save: Save, picture: NewJpeg) -> None:
+def test_lineage_ends_at_a_cycle(library: Library, save: Save, picture: NewJpeg) -> None:
     data = [picture(), picture()]
     shas = [hashlib.sha256(content).hexdigest() for content in data]
     for content, parent in zip(data, reversed(shas), strict=True):
@@ -280,7 +280,9 @@ def test_lineage_with_a_cycle(library: Library, save: Save, picture: NewJpeg) ->
     assert sorted(digests(library.catalog.lineage(shas[0]))) == sorted(shas)
 
 
-def test_a_notebook_name_that_is_not_utf8(library: Library, save: Save, picture: NewJpeg) -> None:
+def test_a_notebook_name_may_be_invalid_utf8(
+    library: Library, save: Save, picture: NewJpeg
+) -> None:
     save(payloads=[picture()], notebook="caf\udce9.ipynb")
     assert len(library.find(FOX)) == 1
 
@@ -305,7 +307,7 @@ def test_threads_share_a_library(library: Library, save: Save, picture: NewJpeg)
     assert len(library.history(limit=1000)) == 120
 
 
-def test_import_is_cheap() -> None:
+def test_the_library_imports_no_heavy_module() -> None:
     heavy = "{'PIL', 'grpc', 'google.protobuf', 'requests', 'IPython', 'xml.dom'}"
     modules = "sys, xai_notebook.library, xai_notebook.pictures.export"
     code = f"import {modules}; print({heavy} & {{*sys.modules}})"
