@@ -57,9 +57,8 @@ def spent(server: Served) -> float:
     inputs = sum(
         len(call.message.images) or call.message.HasField("image") for call in server.calls
     )
-    return (
-        images + inputs * faults.input_ticks + chat_calls(server) * (faults.chat_ticks or 0)
-    ) / 1e10
+    chats = chat_calls(server) * (faults.chat_ticks or 0)
+    return (images + inputs * faults.input_ticks + chats) / 1e10
 
 
 def limit_of_a_call(session: Session, usd: float) -> dict[str, Any]:

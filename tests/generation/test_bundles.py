@@ -81,11 +81,8 @@ def test_a_bundle_finds_pictures_by_id(
     paid = len(image_server.image_counts)
     restart_elsewhere(monkeypatch, tmp_path)
     (again,) = xai.generate("a hat", image=name)
-    assert (again.sha256, again.bundle, len(image_server.image_counts)) == (
-        edited.sha256,
-        "story.xai",
-        paid,
-    )
+    assert (again.sha256, again.bundle) == (edited.sha256, "story.xai")
+    assert len(image_server.image_counts) == paid
     with pytest.raises(InputImageError, match="no picture of your library has this id"):
         xai.generate("a hat", image="@00000000")
 

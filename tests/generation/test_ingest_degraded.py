@@ -176,23 +176,19 @@ def make_newer(home: Path) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("make_unusable", "cause"),
+    ("alter", "cause"),
     [(damage, "is damaged and was not changed"), (make_newer, "newer xai-notebook")],
 )
 @pytest.mark.parametrize("format_", ["base64", "url"])
 def test_a_library_that_cannot_be_opened_is_left_unchanged(
-    session: Session,
-    quick: Served,
-    make_unusable: Callable[[Path], bytes],
-    cause: str,
-    format_: str,
+    session: Session, quick: Served, alter: Callable[[Path], bytes], cause: str, format_: str
 ) -> None:
     """Each batch has a note, and new images are stored when the library can be opened again."""
     home = session.library().home
     session.close()
     file = home / "library.sqlite3"
     good = file.read_bytes()
-    content = make_unusable(home)
+    content = alter(home)
     for prompt in ("a fox", "a hare"):
         batch: Any = session.generate(prompt, n=2, format=format_)
         assert [image.data for image in batch] == [tiny()] * 2
