@@ -29,8 +29,8 @@ from harness import (
     tiny,
     without_xai,
 )
+from numbering_server import Notebook, start_numbering_server
 from openai_stub import run_stub
-from press import Notebook, press
 from xai_notebook import frontend
 from xai_notebook.client import http
 from xai_notebook.client.transport import retry
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from harness import Kernel, Served
+    from numbering_server import NumberingServer
     from openai_stub import Stub
-    from press import Press
 
 # Without bytecode, each kernel and server would compile the whole package. `stand_ins` replaces a
 # module that takes long to import.
@@ -154,16 +154,16 @@ def shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Interacti
 
 
 @pytest.fixture
-def orders(monkeypatch: pytest.MonkeyPatch) -> Iterator[Press]:
-    """A server that counts requested images, set in the environment together with a key."""
-    with press() as server:
+def image_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[NumberingServer]:
+    """Start a server that counts requested images; set its host and a key in the environment."""
+    with start_numbering_server() as server:
         monkeypatch.setenv("XAI_API_KEY", KEY)
         monkeypatch.setenv("XAI_API_HOST", server.host)
         yield server
 
 
 @pytest.fixture
-def notebook(shell: InteractiveShell, orders: Press) -> Callable[..., Notebook]:
+def notebook(shell: InteractiveShell, image_server: NumberingServer) -> Callable[..., Notebook]:
     """Make notebooks whose cells have ids, as JupyterLab and VS Code send them."""
     shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]  # a kernel, not a terminal
     shell.user_ns["xai"] = xai

@@ -18,7 +18,7 @@ from xai_notebook.arguments.tables import read_prompts
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from press import Press
+    from numbering_server import NumberingServer
 
 STREAMLIT = """
 import json, threading
@@ -144,7 +144,9 @@ def needs(name: str) -> pytest.MarkDecorator:
 
 
 @needs("streamlit")
-def test_reruns_of_a_streamlit_app_order_nothing_twice(orders: Press, tmp_path: Path) -> None:
+def test_reruns_of_a_streamlit_app_order_nothing_twice(
+    image_server: NumberingServer, tmp_path: Path
+) -> None:
     """Three visitors rerun the app twice each, with default settings."""
     visits = json.loads(run("-c", STREAMLIT, folder=tmp_path).splitlines()[-1])
     assert len(visits) == 3
@@ -152,32 +154,32 @@ def test_reruns_of_a_streamlit_app_order_nothing_twice(orders: Press, tmp_path: 
     assert first == again
     assert [text.count(",") for text in grown] == [1, 1]
     assert visits == [visits[0]] * 3
-    assert sorted(orders.orders) == [1] * 4
+    assert sorted(image_server.image_counts) == [1] * 4
 
 
 @needs("fastapi")
 def test_concurrent_requests_of_a_fastapi_service_order_nothing_twice(
-    orders: Press, tmp_path: Path
+    image_server: NumberingServer, tmp_path: Path
 ) -> None:
     pytest.importorskip("httpx")
     replies = json.loads(run("-c", FASTAPI, folder=tmp_path))
     assert len(replies) == 24
     assert len({tuple(reply) for reply in replies}) == 2
-    assert orders.orders == [1, 1]
+    assert image_server.image_counts == [1, 1]
 
 
 @needs("dask")
-def test_tasks_of_dask_exchange_batches(orders: Press, tmp_path: Path) -> None:
+def test_tasks_of_dask_exchange_batches(image_server: NumberingServer, tmp_path: Path) -> None:
     """Batches are made in one task and used in another, in threads and in processes."""
     (tmp_path / "tasks.py").write_text(DASK)
     found = json.loads(run("tasks.py", folder=tmp_path))
     assert [prompt for prompt, _ in found] == ["a fox", "an owl"] * 2
     assert found[:2] == found[2:]
-    assert orders.orders == [1, 1]
+    assert image_server.image_counts == [1, 1]
 
 
 @needs("marimo")
-def test_marimo_reuses_pictures(orders: Press, tmp_path: Path) -> None:
+def test_marimo_reuses_pictures(image_server: NumberingServer, tmp_path: Path) -> None:
     """By default in marimo; with `reuse=True` when the notebook runs as a script."""
     file = tmp_path / "app.py"
     pages = []
@@ -186,12 +188,12 @@ def test_marimo_reuses_pictures(orders: Press, tmp_path: Path) -> None:
         page = tmp_path / f"{number}.html"
         run("-m", "marimo", "export", "html", str(file), "-o", str(page), folder=tmp_path)
         pages.append(page.read_text())
-    assert orders.orders == [1, 1]
+    assert image_server.image_counts == [1, 1]
     file.write_text(MARIMO.format(", reuse=True", ", reuse=True"))
     digests = [line.split()[1] for line in run(str(file), folder=tmp_path).splitlines()]
     assert len({*digests}) == 2
     assert all(digest in page for digest in digests for page in pages)
-    assert orders.orders == [1, 1]
+    assert image_server.image_counts == [1, 1]
 
 
 @needs("datasets")

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 from harness import KEY, serve, until
-from press import press
+from numbering_server import start_numbering_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -193,12 +193,12 @@ def test_the_stop_button_interrupts(lab: Any, page: Page, served: Served) -> Non
 
 def test_run_all_replays_what_the_notebook_showed_last(lab: Any, page: Page) -> None:
     """A cell run again by hand gets new pictures."""
-    with press() as orders:
+    with start_numbering_server() as image_server:
         request = "print([image.sha256[:12] for image in xai.generate('a fox')])"
         loop = "for _ in range(2): " + request
         name = lab.add(
             "replay.ipynb",
-            CONNECT.format(address=orders.host, key=KEY) + "\nimport xai_notebook as xai",
+            CONNECT.format(address=image_server.host, key=KEY) + "\nimport xai_notebook as xai",
             *(request, request, loop, "%xai_image --as four a fox", "print(four[0].sha256[:12])"),
         ).name
 
@@ -212,20 +212,20 @@ def test_run_all_replays_what_the_notebook_showed_last(lab: Any, page: Page) -> 
 
         lab.open(page, name)
         first = run_all()
-        assert len(orders.orders) == 5
+        assert len(image_server.image_counts) == 5
         for _ in range(2):
             page.evaluate(RESTART)
             lab.wait_for_kernel(page)
             assert run_all() == first
-        assert len(orders.orders) == 5
+        assert len(image_server.image_counts) == 5
         for number in (2, 3):
             page.evaluate(RUN_CELL, number)
         again = shown()
-        assert len(orders.orders) == 8
+        assert len(image_server.image_counts) == 8
         assert [old == new for old, new in zip(first, again, strict=True)] == [
             *(True, False, False, True)
         ]
         page.evaluate(RESTART)
         lab.wait_for_kernel(page)
         assert run_all() == again
-        assert len(orders.orders) == 8
+        assert len(image_server.image_counts) == 8

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness import Kernels, Served
-    from press import Press
+    from numbering_server import NumberingServer
     from xai_notebook.generation.session import Session
 
 PROMPTS = ["in snow", "in rain", "at night"]
@@ -38,15 +38,13 @@ def file_ids(server: Served) -> list[str]:
 
 @pytest.fixture
 def sdk(quick: Served) -> Iterator[Sdk]:
-    """XAI's own client of the server."""
+    """A client of xAI's SDK, connected to the server."""
     with Sdk(api_host=quick.address, api_key=KEY, use_insecure_channel=True) as sdk:
         yield sdk
 
 
-def test_a_turned_photo_is_received_upright(
-    session: Session, quick: Served, tmp_path: Path
-) -> None:
-    """From a path and as a PIL image; a note names the converted format."""
+def test_a_turned_photo_arrives_upright(session: Session, quick: Served, tmp_path: Path) -> None:
+    """The photo is a path or a PIL image. A note names a format that was converted."""
     stored = Image.new("RGB", (64, 32), (200, 40, 40))
     stored.paste((50, 60, 190), (0, 0, 32, 32))  # the left half, which is the top one when upright
     exif = Image.Exif()
@@ -68,18 +66,16 @@ def test_a_turned_photo_is_received_upright(
 def test_an_image_of_many_requests_is_uploaded_once(
     session: Session, quick: Served, sdk: Sdk, photo: Image.Image
 ) -> None:
-    """All requests name the same file, which expires."""
+    """All requests contain the id of the same file, which expires."""
     session.generate(each=PROMPTS, image=photo)
     assert quick.server.counts[wire.UPLOAD_FILE] == 1
-    (named,) = set(file_ids(quick))
-    assert named
+    (file_id,) = set(file_ids(quick))
+    assert file_id
     assert sum(call.message.ByteSize() for call in quick.calls) < 1000
-    assert sdk.files.get(named).HasField("expires_at")
+    assert sdk.files.get(file_id).HasField("expires_at")
 
 
-def test_one_request_contains_its_image(
-    session: Session, quick: Served, photo: Image.Image
-) -> None:
+def test_one_request_holds_its_image(session: Session, quick: Served, photo: Image.Image) -> None:
     session.generate("in snow", image=photo)
     assert file_ids(quick) == [""]
     assert not quick.server.counts[wire.UPLOAD_FILE]
@@ -91,7 +87,7 @@ def test_a_small_image_is_not_uploaded(session: Session, quick: Served) -> None:
 
 
 def test_a_replay_uploads_nothing(kernels: Kernels, quick: Served, photo: Image.Image) -> None:
-    """A new prompt in the second kernel names the file that the first kernel uploaded."""
+    """A new prompt in the second kernel uses the file that the first kernel uploaded."""
     kernels().generate(each=PROMPTS[:2], image=photo)
     other = kernels()
     assert other.generate(each=PROMPTS[:2], image=photo)[0].replayed
@@ -105,7 +101,7 @@ def test_a_replay_uploads_nothing(kernels: Kernels, quick: Served, photo: Image.
 def test_a_deleted_file_is_uploaded_again(
     kernels: Kernels, quick: Served, sdk: Sdk, photo: Image.Image, *, same_kernel: bool
 ) -> None:
-    """The next requests name the new file, and no picture fails."""
+    """The next requests contain the id of the new file, and no picture fails."""
     first = kernels()
     first.generate(each=PROMPTS[:2], image=photo)
     (old,) = set(file_ids(quick))
@@ -118,11 +114,11 @@ def test_a_deleted_file_is_uploaded_again(
 
 
 def test_a_server_without_a_file_store_gets_the_image(
-    orders: Press, new_session: Kernels, photo: Image.Image
+    image_server: NumberingServer, new_session: Kernels, photo: Image.Image
 ) -> None:
     batch = new_session().generate(each=PROMPTS, image=photo)
     assert [image.status for image in batch] == ["ok"] * 3
-    assert len(orders.orders) == 3
+    assert len(image_server.image_counts) == 3
 
 
 # Rewritten prompts

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def amounts(*each: Amount | None) -> Any:
-    """Return an estimate of fixed amounts."""
+    """Return an estimator that always returns these amounts."""
 
     async def estimate() -> list[Amount | None]:
         return [*each]
@@ -35,7 +35,7 @@ def usd(amount: float, *, confirmed: bool = True) -> Amount:
 
 
 async def pay(*counters: Counter, price: float | None = 0.07, cost: float | None = None) -> None:
-    """Make a successful call."""
+    """Make a call with this expected price and this reported cost, in US dollars."""
     amount = None if price is None else usd(price)
     async with Limits(counters).reserved(amounts(amount)) as (reservation,):
         reservation.settle(cost)
@@ -48,7 +48,7 @@ async def idle() -> None:
 
 
 def test_a_call_waits_for_money_that_others_may_leave() -> None:
-    """It is sent when the call in flight turns out cheaper."""
+    """The waiting call is sent when the call in flight turns out cheaper."""
 
     async def main() -> None:
         counter = Counter(0.10, "--max-cost")
@@ -90,8 +90,8 @@ def test_a_waiting_call_is_refused_when_the_money_is_gone() -> None:
     asyncio.run(main())
 
 
-def test_near_the_limit_calls_go_out_one_after_the_other() -> None:
-    """Each call in flight counts four times: only calls that fit then are sent."""
+def test_near_the_limit_fewer_calls_are_sent_at_once() -> None:
+    """Each call in flight counts four times."""
 
     async def main() -> int:
         counter, in_flight, most = Counter(1.0, "x"), 0, 0
@@ -112,7 +112,7 @@ def test_near_the_limit_calls_go_out_one_after_the_other() -> None:
     assert asyncio.run(main()) == 1 + math.floor((1.0 - 0.05) / (MARGIN * 0.05))
 
 
-def test_a_price_that_was_never_confirmed_goes_alone() -> None:
+def test_a_call_with_an_unconfirmed_price_is_sent_alone() -> None:
     """Other calls wait until its cost is known."""
 
     async def main() -> None:
@@ -128,7 +128,7 @@ def test_a_price_that_was_never_confirmed_goes_alone() -> None:
 
 
 def test_the_reported_cost_replaces_the_expected_cost() -> None:
-    """Without a report the expected cost stands."""
+    """Without a report, the expected cost remains."""
     reported, unreported = Counter(1.0, "x"), Counter(1.0, "x")
     asyncio.run(pay(reported, price=0.14, cost=0.05))
     asyncio.run(pay(unreported, price=0.14))
@@ -145,7 +145,7 @@ def test_an_invalid_cost_leaves_the_expected_cost(cost: float) -> None:
 
 
 def test_a_failure_that_may_have_been_billed_counts() -> None:
-    """Unless it is waived. Either way nothing stays reserved."""
+    """A waived failure does not count. Nothing stays reserved after a failure."""
 
     async def fail(counter: Counter, *, waived: bool) -> None:
         async with Limits([counter]).reserved(amounts(usd(0.07))) as (reservation,):
@@ -170,7 +170,7 @@ def test_every_limit_must_hold() -> None:
 
 
 def test_amounts_are_reserved_together_or_not_at_all() -> None:
-    """A rewrite is not paid if its image does not fit."""
+    """Nothing is reserved for a rewrite if its image does not fit."""
 
     async def main() -> None:
         counter = Counter(0.02, "--max-cost")
@@ -204,24 +204,24 @@ def test_free_images_fit_into_an_empty_budget() -> None:
     asyncio.run(pay(Counter(0.0, "x"), price=0.0))
 
 
-def play(
+def spend(
     requests: Sequence[tuple[float, float]], concurrency: int, limit: float
 ) -> tuple[float, float]:
     """Send calls, given as expected and final costs, under a limit.
 
     Returns:
-        The total cost, and the largest difference of a call that was sent, in US dollars.
+        The total cost, and the largest excess of a call over its expected cost, in US dollars.
     """
-    counter, differences = Counter(limit, "x"), [0.0]
+    counter, excesses = Counter(limit, "x"), [0.0]
 
     async def main() -> None:
-        slots = asyncio.Semaphore(concurrency)
+        semaphore = asyncio.Semaphore(concurrency)
 
         async def send(expected: float, cost: float) -> None:
-            async with slots:
+            async with semaphore:
                 try:
                     async with Limits([counter]).reserved(amounts(usd(expected))) as (reservation,):
-                        differences.append(cost - expected)
+                        excesses.append(cost - expected)
                         await asyncio.sleep(0)
                         reservation.settle(cost)
                 except BudgetError:
@@ -231,24 +231,24 @@ def play(
         assert counter.totals.open == 0
 
     asyncio.run(main())
-    return counter.spent / TICKS, max(differences)
+    return counter.spent / TICKS, max(excesses)
 
 
 @given(
     st.lists(st.tuples(st.floats(0.001, 0.4), st.floats(0, MARGIN)), max_size=12),
     st.integers(1, 12),
 )
-def test_a_limit_is_exceeded_by_one_difference_at_most(
+def test_a_limit_is_exceeded_by_the_excess_of_one_call_at_most(
     requests: list[tuple[float, float]], concurrency: int
 ) -> None:
-    """At any concurrency, if each call costs up to four times the expected cost."""
+    """This holds at any concurrency, if each call costs up to four times the expected cost."""
     sent = [(expected, expected * factor) for expected, factor in requests]
-    spent, difference = play(sent, concurrency, 1.0)
-    assert spent <= 1.0 + difference + 1e-9
+    spent, excess = spend(sent, concurrency, 1.0)
+    assert spent <= 1.0 + excess + 1e-9
 
 
 @pytest.mark.parametrize(
-    ("given", "limit", "text"),
+    ("value", "limit", "text"),
     [
         (5, BudgetLimit(5.0), "$5"),
         ("$0.50", BudgetLimit(0.5), "$0.50"),
@@ -259,12 +259,14 @@ def test_a_limit_is_exceeded_by_one_difference_at_most(
         (0, BudgetLimit(0.0), "$0"),
     ],
 )
-def test_forms_of_a_budget(given: object, limit: BudgetLimit, text: str) -> None:
-    assert BudgetLimit.parse(given) == limit
+def test_a_budget_has_an_amount_and_may_have_a_period(
+    value: object, limit: BudgetLimit, text: str
+) -> None:
+    assert BudgetLimit.parse(value) == limit
     assert str(limit) == text
 
 
-@pytest.mark.parametrize("given", [True, "", "five", "-5", "5/week", "5/", math.nan, "5,50"])
-def test_an_invalid_budget_is_refused(given: object) -> None:
+@pytest.mark.parametrize("value", [True, "", "five", "-5", "5/week", "5/", math.nan, "5,50"])
+def test_an_invalid_budget_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match=r"is not a budget|names no period"):
-        BudgetLimit.parse(given)
+        BudgetLimit.parse(value)

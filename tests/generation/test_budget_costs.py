@@ -52,10 +52,8 @@ def test_free_failures_do_not_use_up_a_limit(session: Session, priced: Served) -
 
 
 @pytest.mark.parametrize("reported", [-2 * CENT, (1 << 62)], ids=["negative", "implausibly large"])
-def test_an_invalid_cost_counts_at_list_price(
-    session: Session, priced: Served, reported: int
-) -> None:
-    """It neither extends nor exhausts the limit; in the ledger it is unknown."""
+def test_invalid_costs_count_at_list_price(session: Session, priced: Served, reported: int) -> None:
+    """The reported cost neither extends nor exhausts the limit; in the ledger it is unknown."""
     priced.faults.cost_ticks = reported
     session.generate(each=[f"p{i}" for i in range(12)], max_cost=0.10)
     assert len(priced.calls) == 5
@@ -140,9 +138,7 @@ def test_a_raised_limit_sends_only_the_unsent_prompts(session: Session, priced: 
     assert set(Counter(call.message.prompt for call in priced.calls).values()) == {1}
 
 
-def test_reading_a_generator_stops_when_the_limit_is_reached(
-    session: Session, priced: Served
-) -> None:
+def test_reading_a_generator_stops_at_the_limit(session: Session, priced: Served) -> None:
     session.configured = lambda: {"rate": 0, "concurrency": 2}
     read = []
 
@@ -178,13 +174,12 @@ def test_costs_are_summed_by_day_and_model(session: Session, priced: Served) -> 
     assert table.total_usd == pytest.approx(0.08)
     assert table.unknown == 0
     library = session.library()
-    with library.database.writing() as connection:  # move request 1 back by three days
+    with library.database.writing() as connection:  # make request 1 three days older
         connection.execute("UPDATE requests SET created = created - 3 * 86400 WHERE id = 1")
     assert [row.model for row in session.history.costs()] == ["grok-imagine-image", "local-preview"]
 
 
 def test_an_unknown_cost_is_shown_as_unknown(session: Session, priced: Served) -> None:
-    """Its row and the total both say so."""
     priced.faults.cost_ticks = None
     session.generate("a fox")
     priced.faults.cost_ticks = 2 * CENT
@@ -198,18 +193,19 @@ def test_an_unknown_cost_is_shown_as_unknown(session: Session, priced: Served) -
 
 
 def test_moderated_images_have_a_cost(session: Session, priced: Served) -> None:
-    """They do not count as pictures."""
+    """They do not count as pictures in the ledger."""
     session.generate("a fox [moderated]", n=2)
     (row,) = session.history.costs()
     assert (row.images, row.requests) == (0, 1)
+    assert row.cost_usd == pytest.approx(0.04)
 
 
-def test_costs_of_an_empty_library(session: Session) -> None:
+def test_an_empty_library_has_no_costs(session: Session) -> None:
     assert repr(session.history.costs()) == "No costs: the library has no requests."
     assert "No costs" in session.history.costs()._repr_html_()
 
 
-def test_costs_in_a_notebook(shell: InteractiveShell, keyed: Served) -> None:
+def test_a_notebook_shows_costs_as_a_table(shell: InteractiveShell, keyed: Served) -> None:
     keyed.faults.garbage, keyed.faults.cost_ticks = tiny(), 7 * CENT
     shell.run_cell("import xai_notebook as xai\n%xai_image a fox", store_history=True)
     result: Any = shell.run_cell("xai.costs()").result

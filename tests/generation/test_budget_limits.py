@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from harness import Kernels, Served, Victims
     from xai_notebook.generation.session import Session
 
-    Limited = Callable[[Session, float], dict[str, Any]]
+    SetLimit = Callable[[Session, float], dict[str, Any]]
 
 FAST = {"rate": 0, "concurrency": 32}
 CHAT = "/xai_api.Chat/GetCompletion"
@@ -39,14 +39,14 @@ def configured(session: Session, **values: Any) -> None:
     session.configured = lambda: {**FAST, **values}
 
 
-def left(session: Session) -> float:
-    """Return what is left of the budget, in US dollars."""
+def budget_left(session: Session) -> float:
+    """Return the rest of the budget, in US dollars."""
     state = session.budget()
     assert state is not None
     return state.left_usd
 
 
-def chats(server: Served) -> int:
+def chat_calls(server: Served) -> int:
     return server.server.counts[CHAT]
 
 
@@ -57,7 +57,8 @@ def spent(server: Served) -> float:
     inputs = sum(
         len(call.message.images) or call.message.HasField("image") for call in server.calls
     )
-    return (images + inputs * faults.input_ticks + chats(server) * (faults.chat_ticks or 0)) / 1e10
+    chats = chat_calls(server) * (faults.chat_ticks or 0)
+    return (images + inputs * faults.input_ticks + chats) / 1e10
 
 
 def limit_of_a_call(session: Session, usd: float) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def limit_of_the_day(session: Session, usd: float) -> dict[str, Any]:
 
 
 EVERY_LIMIT = pytest.mark.parametrize(
-    "limited",
+    "set_limit",
     [limit_of_a_call, limit_of_the_kernel, limit_of_the_day],
     ids=["of a call", "of the kernel", "of the day"],
 )
@@ -85,40 +86,40 @@ EVERY_LIMIT = pytest.mark.parametrize(
 @EVERY_LIMIT
 @pytest.mark.parametrize("chat", [CENT // 10, 3 * CENT, None], ids=["low", "high", "unreported"])
 def test_rewrites_are_within_the_limit(
-    session: Session, priced: Served, limited: Limited, chat: int | None
+    session: Session, priced: Served, set_limit: SetLimit, chat: int | None
 ) -> None:
     """A rewrite and its image are reserved together: neither is paid alone."""
     priced.faults.chat_ticks = chat
-    options = limited(session, 0.10)
+    options = set_limit(session, 0.10)
     batch = session.generate(each=[f"p{i}" for i in range(40)], rewrite="chat", **options)
-    assert chats(priced) == len(priced.calls) == len(batch.ok)
+    assert chat_calls(priced) == len(priced.calls) == len(batch.ok)
     assert spent(priced) <= 0.10 + max((chat or 0) / 1e10 - 0.001, 0) + 1e-9
     assert len(batch.ok) == {CENT // 10: 4, 3 * CENT: 2, None: 4}[chat]
 
 
 @EVERY_LIMIT
 def test_a_rewrite_is_not_paid_for_an_image_that_would_be_refused(
-    session: Session, priced: Served, limited: Limited
+    session: Session, priced: Served, set_limit: SetLimit
 ) -> None:
     """The image alone fits, but not together with the rewrite."""
-    options = limited(session, 0.02)
+    options = set_limit(session, 0.02)
     with pytest.raises(errors.BudgetError):
         session.generate("a fox", rewrite="chat", **options)
-    assert (chats(priced), priced.calls) == (0, [])
+    assert (chat_calls(priced), priced.calls) == (0, [])
 
 
 def test_a_replay_pays_no_rewrite(session: Session, priced: Served) -> None:
     """`--replay` sends nothing, even if the rewrite is unknown."""
     with pytest.raises(errors.LibraryError):
         session.generate("a fox", rewrite="chat", replay=True)
-    assert (chats(priced), priced.calls) == (0, [])
+    assert (chat_calls(priced), priced.calls) == (0, [])
 
 
 @pytest.mark.parametrize("text", ["", "A fox."])
 def test_a_rewrite_with_or_without_text_is_in_the_ledger(
     session: Session, priced: Served, text: str, new_session: Kernels
 ) -> None:
-    """An answer without text was paid for as well; it is asked for again."""
+    """An answer without text was paid for as well; the next call rewrites the prompt again."""
     priced.faults.chat_text = text
     session.generate("a fox", rewrite="chat")
     assert session.history.costs().total_usd == pytest.approx(spent(priced)) == pytest.approx(0.021)
@@ -127,7 +128,7 @@ def test_a_rewrite_with_or_without_text_is_in_the_ledger(
     assert again.generate("a fox", rewrite="chat", dry_run=True).new == (0 if text else 1)
 
 
-def pictures(tmp_path: Path, count: int) -> list[str]:
+def write_pictures(tmp_path: Path, count: int) -> list[str]:
     files = [tmp_path / f"{number}.jpg" for number in range(count)]
     for number, file in enumerate(files):
         file.write_bytes(tiny(number))
@@ -136,71 +137,71 @@ def pictures(tmp_path: Path, count: int) -> list[str]:
 
 @EVERY_LIMIT
 def test_input_images_are_within_the_limit(
-    session: Session, priced: Served, tmp_path: Path, limited: Limited
+    session: Session, priced: Served, tmp_path: Path, set_limit: SetLimit
 ) -> None:
-    """Five of them cost more than the image."""
+    """Five input images cost more than the picture itself."""
     priced.faults.input_ticks = CENT
-    plan: Any = session.generate("a fox", image=pictures(tmp_path, 5), dry_run=True)
+    plan: Any = session.generate("a fox", image=write_pictures(tmp_path, 5), dry_run=True)
     assert plan.cost_usd == pytest.approx(0.03)
-    options = limited(session, 0.02)
+    options = set_limit(session, 0.02)
     with pytest.raises(errors.BudgetError, match=r"expected to cost \$0.03"):
-        session.generate("a fox", image=pictures(tmp_path, 5), **options)
+        session.generate("a fox", image=write_pictures(tmp_path, 5), **options)
     assert priced.calls == []
 
 
-def test_the_last_reported_cost_is_expected_next(
+def test_the_last_reported_cost_is_the_next_expected_cost(
     session: Session, priced: Served, tmp_path: Path, new_session: Kernels
 ) -> None:
-    """In a plan and under a limit, in this process and in the next one."""
+    """Plans and limits use it, in this process and in the next one."""
     priced.faults.input_ticks = CENT
-    session.generate("a fox", image=pictures(tmp_path, 5))
+    session.generate("a fox", image=write_pictures(tmp_path, 5))
     for other in (session, new_session()):
-        plan = other.generate("an owl", image=pictures(tmp_path, 5), dry_run=True)
+        plan = other.generate("an owl", image=write_pictures(tmp_path, 5), dry_run=True)
         assert plan.cost_usd == pytest.approx(0.07)
         with pytest.raises(errors.BudgetError):
-            other.generate("an owl", image=pictures(tmp_path, 5), max_cost=0.06)
+            other.generate("an owl", image=write_pictures(tmp_path, 5), max_cost=0.06)
     assert len(priced.calls) == 1
 
 
 @EVERY_LIMIT
-def test_a_server_that_charges_four_times_its_list_price(
-    session: Session, priced: Served, limited: Limited
+def test_fourfold_prices_exceed_a_limit_by_one_request_at_most(
+    session: Session, priced: Served, set_limit: SetLimit
 ) -> None:
-    """With 32 requests at once, the limit is exceeded by at most one difference."""
+    """The excess is its reported minus its expected cost; 32 requests are sent at once."""
     priced.faults.cost_ticks, priced.faults.delay = 8 * CENT, 0.02
-    options = limited(session, 1.00)
+    options = set_limit(session, 1.00)
     session.generate(each=[f"p{i}" for i in range(50)], **options)
     assert 0.9 <= spent(priced) <= 1.00 + 0.06 + 1e-9
     assert session.history.costs().total_usd == pytest.approx(spent(priced))
 
 
 @EVERY_LIMIT
-def test_prices_that_rise_during_a_call(session: Session, priced: Served, limited: Limited) -> None:
-    """Requests in flight count four times, so that the limit still holds."""
+def test_limits_bound_rising_prices(session: Session, priced: Served, set_limit: SetLimit) -> None:
+    """Requests in flight count four times, so the excess of one request is the maximum."""
 
     def rise(_: Any, number: int) -> None:
         priced.faults.cost_ticks = 8 * CENT if number > 20 else 2 * CENT
 
     priced.faults.fail_when, priced.faults.delay = rise, 0.02
-    options = limited(session, 1.00)
+    options = set_limit(session, 1.00)
     session.generate(each=[f"p{i}" for i in range(80)], **options)
     charged = session.history.costs().total_usd
     assert 0.9 <= charged <= 1.00 + 0.06 + 1e-9
 
 
 @EVERY_LIMIT
-def test_prices_are_read_again_when_a_report_differs(
-    session: Session, priced: Served, limited: Limited
+def test_prices_are_read_again_when_a_reported_cost_differs(
+    session: Session, priced: Served, set_limit: SetLimit
 ) -> None:
-    """Once per change, however many requests report it."""
-    options = limited(session, 1.00)
+    """They are read once per change, however many requests report the new cost."""
+    options = set_limit(session, 1.00)
     for cost in (2 * CENT, 8 * CENT, 8 * CENT, 8 * CENT):
         priced.faults.cost_ticks = cost
         session.generate("a fox", **options)
     assert priced.server.counts["/xai_api.Models/ListImageGenerationModels"] == 2
 
 
-def test_several_images_a_request(session: Session, priced: Served) -> None:
+def test_a_budget_counts_each_image_of_a_request(session: Session, priced: Served) -> None:
     configured(session, budget="0.10/day")
     batch = session.generate(each=["a", "b", "c"], n=2)
     assert len(batch.ok) == 4
@@ -210,9 +211,7 @@ def test_several_images_a_request(session: Session, priced: Served) -> None:
 # Budgets that processes share
 
 
-def test_a_budget_holds_over_kernels(
-    session: Session, priced: Served, new_session: Kernels
-) -> None:
+def test_kernels_share_a_budget(session: Session, priced: Served, new_session: Kernels) -> None:
     configured(session, budget="0.10/day")
     session.generate("a fox", n=3)
     other = new_session()
@@ -225,15 +224,15 @@ def test_a_budget_holds_over_kernels(
     assert spent(priced) == pytest.approx(0.10)
 
 
-def date_back(home: Path, seconds: float) -> None:
-    """Date everything in the library back."""
+def make_older(home: Path, seconds: float) -> None:
+    """Make all costs in the library older."""
     with contextlib.closing(sqlite3.connect(home / FILE)) as connection, connection:
         for table in ("requests", "rewrites", "charges"):
             connection.execute(f"UPDATE {table} SET created = created - ?", (seconds,))
 
 
 @pytest.mark.parametrize(
-    ("period", "back", "left"),
+    ("period", "age", "allowed"),
     [
         ("month", timedelta(days=32), True),
         ("month", timedelta(0), False),
@@ -241,18 +240,18 @@ def date_back(home: Path, seconds: float) -> None:
     ],
 )
 def test_a_new_period_starts_from_zero(
-    session: Session, priced: Served, *, period: str, back: timedelta, left: bool
+    session: Session, priced: Served, *, period: str, age: timedelta, allowed: bool
 ) -> None:
     configured(session, budget=f"0.02/{period}")
     session.generate("a fox")
     home = session.library().home
-    date_back(home, back.total_seconds())
-    with contextlib.nullcontext() if left else pytest.raises(errors.BudgetError):
+    make_older(home, age.total_seconds())
+    with contextlib.nullcontext() if allowed else pytest.raises(errors.BudgetError):
         session.generate("an owl")
-    assert len(priced.calls) == 1 + left
+    assert len(priced.calls) == 1 + allowed
 
 
-def test_the_last_second_of_yesterday_is_yesterday(session: Session, priced: Served) -> None:
+def test_costs_of_yesterday_do_not_count_today(session: Session, priced: Served) -> None:
     """Days end at local midnight."""
     configured(session, budget="0.02/day")
     session.generate("a fox")
@@ -267,7 +266,7 @@ def test_the_last_second_of_yesterday_is_yesterday(session: Session, priced: Ser
 
 @pytest.mark.parametrize("reported", [2 * CENT, None], ids=["reported", "unreported"])
 def test_a_cost_counts_once(session: Session, priced: Served, reported: int | None) -> None:
-    """Either in the row of its request or as a charge."""
+    """It is either in the row of its request or a charge."""
     priced.faults.cost_ticks = reported
     configured(session, budget="1/total")
     session.generate(each=["a", "b", "c"])
@@ -288,10 +287,10 @@ except xai.errors.BudgetError:
 @pytest.mark.parametrize(
     ("cost", "options"), [(2, ""), (8, ""), (2, ', rewrite="chat"')], ids=["list", "4x", "rewrite"]
 )
-def test_four_processes_keep_one_budget(
+def test_four_processes_share_a_budget(
     keyed: Served, priced: Served, victims: Victims, cost: int, options: str
 ) -> None:
-    """Together they exceed it by at most one difference."""
+    """Together they exceed the budget by the excess of one request at most."""
     priced.faults.cost_ticks, priced.faults.delay = cost * CENT, 0.02
     processes = [
         victims.start(SPEND.format(name=name, budget="0.50/day", options=options))
@@ -308,10 +307,10 @@ def test_reservations_of_a_killed_process_are_released(
     process = victims.start(SPEND.format(name="a", budget="0.02/day", options=""))
     priced.wait_for_call(1)
     configured(session, budget="0.02/day")
-    assert left(session) == 0
+    assert budget_left(session) == 0
     process.kill()
     priced.faults.delay = 0.0
-    until(lambda: left(session))
+    until(lambda: budget_left(session))
     session.generate("an owl")
 
 
@@ -344,39 +343,39 @@ def test_a_job_counts_until_its_results_are_stored(
         job.cancel()
     else:
         job.wait()
-    assert left(session) == pytest.approx(0.20 if cancelled else 0.12)
+    assert budget_left(session) == pytest.approx(0.20 if cancelled else 0.12)
 
 
 @EVERY_LIMIT
-def test_a_job_is_rewritten_only_if_all_of_it_fits(
-    session: Session, priced: Served, limited: Limited, new_session: Kernels
+def test_prompts_of_a_job_are_rewritten_only_if_the_whole_job_fits(
+    session: Session, priced: Served, set_limit: SetLimit, new_session: Kernels
 ) -> None:
-    """Eight prompts and their rewrites cost 16.8 cents; below that, none is rewritten."""
+    """Eight prompts and their rewrites cost 16.8 cents; with less, no prompt is rewritten."""
     prompts = [f"p{i}" for i in range(8)]
-    options = limited(session, 0.165)
+    options = set_limit(session, 0.165)
     with pytest.raises(errors.BudgetError):
         session.generate(each=prompts, rewrite="chat", batch=True, **options)
-    assert chats(priced) == 0
-    options = limited(session, 0.17)
+    assert chat_calls(priced) == 0
+    options = set_limit(session, 0.17)
     job: Any = session.generate(each=prompts, rewrite="chat", batch=True, **options)
     job.wait()
-    assert chats(priced) == 8
+    assert chat_calls(priced) == 8
     assert session.history.costs().total_usd == pytest.approx(8 * 0.021)
     restarted = new_session()
     again: Any = restarted.generate(each=prompts, rewrite="chat", batch=True, max_cost=0.0)
-    assert (len(again.images), chats(priced)) == (8, 8)
+    assert (len(again.images), chat_calls(priced)) == (8, 8)
 
 
 @EVERY_LIMIT
 def test_an_expensive_rewrite_stops_a_job(
-    session: Session, priced: Served, limited: Limited
+    session: Session, priced: Served, set_limit: SetLimit
 ) -> None:
-    """The rest does not fit after the first rewrite; no other rewrite is paid for."""
+    """After the first rewrite, the rest does not fit; no other prompt is rewritten."""
     priced.faults.chat_ticks = 3 * CENT
-    options = limited(session, 0.18)
+    options = set_limit(session, 0.18)
     with pytest.raises(errors.BudgetError):
         session.generate(each=[f"p{i}" for i in range(8)], rewrite="chat", batch=True, **options)
-    assert chats(priced) == 1
+    assert chat_calls(priced) == 1
 
 
 # Failures
@@ -395,7 +394,7 @@ def test_an_interrupted_call_counts_only_what_was_sent(session: Session, priced:
     assert session._kernel.spent == 4 * 2 * CENT
 
 
-def test_a_job_that_could_not_be_recorded_counts_for_nothing(
+def test_a_job_that_could_not_be_recorded_does_not_count(
     session: Session, priced: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configured(session, budget="5/total")
@@ -406,15 +405,15 @@ def test_a_job_that_could_not_be_recorded_counts_for_nothing(
     monkeypatch.setattr(JobStore, "record", fail)
     with pytest.raises(errors.LibraryError):
         session.generate(each=["a", "b"], batch=True)
-    assert left(session) == pytest.approx(5)
+    assert budget_left(session) == pytest.approx(5)
     assert session._kernel.spent == 0
 
 
 @EVERY_LIMIT
-def test_a_recorded_job_is_within_the_limit(
-    session: Session, priced: Served, limited: Limited, new_session: Kernels
+def test_a_job_that_is_submitted_later_is_checked_against_the_limit(
+    session: Session, priced: Served, set_limit: SetLimit, new_session: Kernels
 ) -> None:
-    """It could not be submitted when it was recorded."""
+    """Its first submission failed after it was recorded."""
     configured(session)
     priced.faults.batches.failure = grpc.StatusCode.UNAUTHENTICATED
     prompts = [f"p{i}" for i in range(8)]
@@ -422,18 +421,18 @@ def test_a_recorded_job_is_within_the_limit(
         session.generate(each=prompts, batch=True)
     priced.faults.batches.failure = None
     again = new_session()
-    options = limited(again, 0.10)
+    options = set_limit(again, 0.10)
     with pytest.raises(errors.BudgetError):
         again.generate(each=prompts, batch=True, **options)
     assert not priced.server.counts["/xai_api.BatchMgmt/AddBatchRequests"]
-    job: Any = again.generate(each=prompts, batch=True, **limited(again, 0.16))
+    job: Any = again.generate(each=prompts, batch=True, **set_limit(again, 0.16))
     assert len(job.wait()) == 8
 
 
 def test_a_call_that_could_not_be_settled_blocks_no_other(
     session: Session, priced: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is settled with the next call."""
+    """Its reservation is settled with the next call."""
     configured(session, budget="5/total")
     settle, failed = Spending.settle, []
 
@@ -447,7 +446,7 @@ def test_a_call_that_could_not_be_settled_blocks_no_other(
     session.generate("a fox")
     session.generate("an owl")
     assert failed
-    assert left(session) == pytest.approx(4.96)
+    assert budget_left(session) == pytest.approx(4.96)
 
 
 def test_free_pictures_set_no_price(session: Session, priced: Served, new_session: Kernels) -> None:
@@ -461,30 +460,28 @@ def test_free_pictures_set_no_price(session: Session, priced: Served, new_sessio
     assert plan.cost_usd == pytest.approx(0.02)
 
 
-def test_a_charge_is_deleted_once_its_reply_is_in_the_library(
-    session: Session, priced: Served
-) -> None:
-    """Otherwise each call of a long period would read all of them."""
+def test_a_charge_is_deleted_when_its_reply_is_stored(session: Session, priced: Served) -> None:
+    """Otherwise each call would read all charges of a long period."""
     configured(session, budget="5/total")
     session.generate(each=["a", "b", "c"])
     with session.library().database.reading() as connection:
         assert connection.execute("SELECT count(*) FROM charges").fetchone()[0] == 0
-    assert left(session) == pytest.approx(4.94)
+    assert budget_left(session) == pytest.approx(4.94)
 
 
 # Where limits are set
 
 
 @pytest.fixture
-def plain(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Plain Python; the configuration of the test is undone."""
+def plain_python(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let the test run as in plain Python, and undo its configuration."""
     monkeypatch.setattr(frontend, "running_shell", lambda: None)
     yield
     frontend.take_configured()
 
 
-@pytest.mark.usefixtures("plain")
-def test_scripts_configure(session: Session, priced: Served) -> None:
+@pytest.mark.usefixtures("plain_python")
+def test_a_script_is_configured_by_configure(session: Session, priced: Served) -> None:
     """`configure` works like `%config XaiImage`; None undoes a setting."""
     xai.configure(budget="0.04/day", rate=0, concurrency=2, model="grok-imagine-image-2.0")
     batch = session.generate(each=["a", "b", "c"])
@@ -495,9 +492,9 @@ def test_scripts_configure(session: Session, priced: Served) -> None:
     assert session.budget() is None
 
 
-@pytest.mark.usefixtures("plain")
+@pytest.mark.usefixtures("plain_python")
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("settings", "message"),
     [
         ({"budget": "5/week"}, "budget: '5/week' names no period"),
         ({"budgt": 5}, "Unknown setting 'budgt'. Did you mean budget?"),
@@ -507,9 +504,9 @@ def test_scripts_configure(session: Session, priced: Served) -> None:
         ({"n": 0}, "n: 0 is outside 1 to 10 images"),
     ],
 )
-def test_an_invalid_setting_changes_nothing(given: dict[str, Any], message: str) -> None:
+def test_an_invalid_setting_changes_nothing(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(errors.OptionError) as caught:
-        xai.configure(concurrency=9, **given)
+        xai.configure(concurrency=9, **settings)
     assert message in str(caught.value)
     assert frontend.configured() == {}
 
@@ -517,7 +514,7 @@ def test_an_invalid_setting_changes_nothing(given: dict[str, Any], message: str)
 def test_the_extension_keeps_earlier_settings(
     shell: InteractiveShell, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """From then on `%config XaiImage` and `configure` set the same values."""
+    """After it is loaded, `%config XaiImage` and `configure` set the same values."""
     shell.extension_manager.unload_extension("xai_notebook")
     xai.configure(budget="5/day", concurrency=7)
     shell.extension_manager.load_extension("xai_notebook")
@@ -534,10 +531,10 @@ def test_the_extension_keeps_earlier_settings(
     assert "XaiImage.budget: 'x' is not a budget. Give 5, '5/day'" in caplog.text
 
 
-def test_a_budget_in_the_environment(
+def test_the_environment_can_set_a_budget(
     session: Session, priced: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An invalid one is an error that names the variable."""
+    """The error about an invalid value names the variable."""
     monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", "0.02/day")
     session.generate("a fox")
     with pytest.raises(errors.BudgetError):
@@ -549,7 +546,7 @@ def test_a_budget_in_the_environment(
 
 
 def test_a_plan_shows_the_rest_of_the_budget(session: Session, priced: Served) -> None:
-    """The cost includes the rewrite, as under a limit."""
+    """The shown cost includes the rewrite."""
     configured(session, budget="5/day")
     session.generate("a fox")
     plan = session.generate("an owl", n=2, rewrite="chat", dry_run=True)
@@ -578,17 +575,17 @@ def test_a_dry_run_of_a_job_expects_what_the_job_reserves(
     """Each image of a job is one request, and pays for the input images again."""
     priced.faults.input_ticks = CENT // 10
     priced.faults.batches.pace = 0.001
-    request: dict[str, Any] = {"n": 3, "image": pictures(tmp_path, 2), "batch": True}
+    request: dict[str, Any] = {"n": 3, "image": write_pictures(tmp_path, 2), "batch": True}
     plan: Any = session.generate("a fox", dry_run=True, **request)
     configured(session, budget="5/day")
     session.generate("a fox", **request)
-    assert plan.cost_usd == pytest.approx(5 - left(session))
+    assert plan.cost_usd == pytest.approx(5 - budget_left(session))
 
 
 def test_a_call_in_flight_counts_when_the_session_is_closed(
     session: Session, priced: Served, new_session: Kernels
 ) -> None:
-    """It may be billed; the caller gets an error."""
+    """The call may be billed; its caller gets an error."""
     priced.faults.delay = 30.0
     configured(session, budget="5/day")
     with ThreadPoolExecutor() as pool:
@@ -599,7 +596,7 @@ def test_a_call_in_flight_counts_when_the_session_is_closed(
             calling.result(10)
     other = new_session()
     configured(other, budget="5/day")
-    assert left(other) == pytest.approx(4.98)
+    assert budget_left(other) == pytest.approx(4.98)
 
 
 def test_a_dry_run_of_a_replay_reports_missing_images(
@@ -633,13 +630,13 @@ def test_a_dry_run_reports_that_a_budget_cannot_be_counted(
 @EVERY_LIMIT
 @pytest.mark.parametrize("each", [None, ["a fox", "an owl", "a wolf"]], ids=["one", "many"])
 def test_a_dry_run_reports_that_a_limit_would_be_exceeded(
-    session: Session, priced: Served, limited: Limited, each: list[str] | None
+    session: Session, priced: Served, set_limit: SetLimit, each: list[str] | None
 ) -> None:
-    """It also reports whether the run would stop or send nothing."""
+    """The plan also says whether the run would stop or send nothing."""
     request: dict[str, Any] = {"each": each} if each else {"prompt": "a fox"}
     request["dry_run"] = True
-    assert "exceeds" not in repr(session.generate(**request, **limited(session, 0.07)))
-    text = repr(session.generate(**request, n=3, **limited(session, 0.05)))
+    assert "exceeds" not in repr(session.generate(**request, **set_limit(session, 0.07)))
+    text = repr(session.generate(**request, n=3, **set_limit(session, 0.05)))
     assert "exceeds" in text
     assert ("it would stop" if each else "nothing would be sent") in text
     assert priced.calls == []
@@ -653,11 +650,11 @@ def test_a_dry_run_estimates_like_a_run(session: Session, priced: Served) -> Non
     equal: Any = session.generate(each=["an elk"] * 3, rewrite="chat", dry_run=True)
     assert equal.cost_usd == pytest.approx(0.301)
     session.generate(each=["an elk"] * 3, rewrite="chat")
-    assert chats(priced) == 1
+    assert chat_calls(priced) == 1
 
 
 def test_a_dry_run_reports_that_a_limit_needs_a_price(session: Session, priced: Served) -> None:
-    """Like the run itself."""
+    """The run itself is refused for the same reason."""
     plan = session.generate("a fox", model="other", max_cost=1.0, dry_run=True)
     assert "has no list price" in repr(plan)
     with pytest.raises(errors.BudgetError, match="has no list price"):

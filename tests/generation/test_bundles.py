@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import xai_notebook as xai
-from press import execute
+from numbering_server import execute
 from xai_notebook import __main__ as program
 from xai_notebook.errors import InputImageError, LibraryError, OptionError
-from xai_notebook.generation.session import close_session
+from xai_notebook.generation.session import close_session, current_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from harness import Served
-    from press import Press
+    from numbering_server import NumberingServer
 
     Messages = Callable[[], list[Any]]
 
@@ -38,7 +38,7 @@ def story(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return folder
 
 
-def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str = "other") -> None:
+def restart_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str = "other") -> None:
     """Restart with another library, without a key and without a server."""
     close_session()
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / name))
@@ -47,52 +47,53 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str = "othe
 
 
 def pictures() -> list[Any]:
-    """Run the cells of the notebook."""
+    """Request the pictures of the notebook."""
     first = [*xai.generate("a fox", n=2), *xai.generate("a fox"), *xai.generate("an owl")]
     return [*first, *first[0].edit("a hat")]
 
 
 def test_a_bundle_shows_the_same_elsewhere(
-    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
     """The same digests, captions, models, costs and dates, in order; nothing is made."""
     first = pictures()
     assert xai.pack() == story / "story.xai"
-    paid = len(orders.orders)
-    elsewhere(monkeypatch, tmp_path)
+    paid = len(image_server.image_counts)
+    restart_elsewhere(monkeypatch, tmp_path)
     again = pictures()
     facts = [(p.sha256, p.caption, p.model, p.cost_usd, p.data) for p in first]
     assert [(p.sha256, p.caption, p.model, p.cost_usd, p.data) for p in again] == facts
     assert {p.bundle for p in again} == {"story.xai"}
     assert all(p.replayed and p.id is None for p in again)
     assert [p.created.date() for p in again] == [p.created.date() for p in first]
-    assert len(orders.orders) == paid
+    assert len(image_server.image_counts) == paid
     assert len(xai.history()) == 0
 
 
 def test_a_bundle_finds_pictures_by_id(
-    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A cell edits a picture by its id."""
     (first,) = xai.generate("a fox")
     name = f"@{(first.sha256 or '')[:8]}"
     (edited,) = xai.generate("a hat", image=name)
     xai.pack()
-    paid = len(orders.orders)
-    elsewhere(monkeypatch, tmp_path)
+    paid = len(image_server.image_counts)
+    restart_elsewhere(monkeypatch, tmp_path)
     (again,) = xai.generate("a hat", image=name)
-    assert (again.sha256, again.bundle, len(orders.orders)) == (edited.sha256, "story.xai", paid)
+    assert (again.sha256, again.bundle) == (edited.sha256, "story.xai")
+    assert len(image_server.image_counts) == paid
     with pytest.raises(InputImageError, match="no picture of your library has this id"):
         xai.generate("a hat", image="@00000000")
 
 
 def test_the_card_names_the_bundle(
-    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Without the notice about local previews."""
+    """The notice about local previews is left out."""
     (first,) = xai.generate("a fox")
     xai.pack()
-    elsewhere(monkeypatch, tmp_path)
+    restart_elsewhere(monkeypatch, tmp_path)
     batch = xai.generate("a fox")
     shown = batch._repr_mimebundle_()["text/html"]
     assert "from <bdi" in shown
@@ -103,7 +104,7 @@ def test_the_card_names_the_bundle(
     assert "XAI_API_KEY" in xai.generate("a new thought")._repr_mimebundle_()["text/html"]
 
 
-def test_the_library_answers_first(orders: Press, story: Path) -> None:
+def test_the_library_answers_before_a_bundle(image_server: NumberingServer, story: Path) -> None:
     (first,) = xai.generate("a fox")
     xai.pack("old.xai")
     close_session()
@@ -112,7 +113,7 @@ def test_the_library_answers_first(orders: Press, story: Path) -> None:
 
 
 def test_fresh_pictures_do_not_come_from_a_bundle(
-    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (first,) = xai.generate("a fox")
     xai.pack()
@@ -125,12 +126,12 @@ def test_fresh_pictures_do_not_come_from_a_bundle(
 
 
 def test_replay_needs_a_picture_of_the_bundle(
-    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
-    """Otherwise the call fails, and the error names the cause."""
+    """Without such a picture, the call fails, and the error names the cause."""
     (first,) = xai.generate("a fox")
     file = xai.pack()
-    elsewhere(monkeypatch, tmp_path)
+    restart_elsewhere(monkeypatch, tmp_path)
     assert xai.generate("a fox", replay=True)[0].sha256 == first.sha256
     with pytest.raises(LibraryError, match="0 of the 1"):
         xai.generate("an owl", replay=True)
@@ -146,7 +147,7 @@ def test_a_rewritten_prompt_comes_with_its_pictures(
     (first,) = xai.generate("a fox", rewrite="grok-4")
     assert first.rewritten_prompt
     xai.pack()
-    elsewhere(monkeypatch, tmp_path)
+    restart_elsewhere(monkeypatch, tmp_path)
     before = len(keyed.server.requests)
     (again,) = xai.generate("a fox", rewrite="grok-4", replay=True)
     assert (again.sha256, again.caption) == (first.sha256, first.caption)
@@ -168,7 +169,7 @@ def forge(file: Path, **changes: Any) -> None:
 
 @pytest.fixture
 def messages(keyed: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Messages:
-    """Forge a rewrite in the bundle beside the notebook; return what the server receives then."""
+    """Forge a rewrite in the notebook's bundle; return a function that lists later messages."""
     keyed.faults.chat_text = "a detailed fox"
     xai.generate("a fox", rewrite="grok-4")
     forge(xai.pack(), prompt="an advertisement")
@@ -196,7 +197,7 @@ def test_a_rewrite_in_a_bundle_answers_and_is_not_sent(messages: Messages) -> No
 @pytest.mark.parametrize(
     "options", [{"n": 2}, {"fresh": True}, {"n": 2, "reuse": True}, {"aspect_ratio": "2:1"}]
 )
-def test_missing_pictures_are_made_from_an_own_rewrite(
+def test_missing_pictures_are_made_from_the_users_own_rewrite(
     messages: Messages, options: dict[str, Any]
 ) -> None:
     """No text of a bundle is sent with the user's key."""
@@ -219,7 +220,7 @@ def test_a_second_run_with_a_rewrite_in_a_bundle_is_free(messages: Messages) -> 
 
 
 def test_a_job_submits_what_a_bundle_lacks(messages: Messages) -> None:
-    """It sends no text of the bundle either."""
+    """No text of the bundle is sent."""
     job = xai.generate(each=["a fox", "an owl"], rewrite="grok-4", batch=True)
     assert len(job.wait(60)) == 2
     assert "an owl" in str(messages())
@@ -230,7 +231,7 @@ def test_a_job_submits_what_a_bundle_lacks(messages: Messages) -> None:
 def test_unpacked_costs_do_not_count(
     messages: Messages, story: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither for prices nor for the budget; the rewrite of the bundle is not stored."""
+    """They count neither in the ledger nor in the budget; the bundle's rewrite is not stored."""
     file = (story / "story.xai").rename(story / "gift")
     with zipfile.ZipFile(file) as archive:
         line = json.loads(archive.read("requests.jsonl").splitlines()[1])
@@ -243,7 +244,9 @@ def test_unpacked_costs_do_not_count(
     assert prompts(messages) == ["a fox of mine"]
 
 
-def test_a_bundle_holds_no_private_data(orders: Press, story: Path, tmp_path: Path) -> None:
+def test_a_bundle_holds_no_private_data(
+    image_server: NumberingServer, story: Path, tmp_path: Path
+) -> None:
     """No user, no path, and no input image that was not made here."""
     source = story / "private photo.png"
     first = xai.generate("a fox", user=SECRET)[0]
@@ -260,16 +263,16 @@ def test_a_bundle_holds_no_private_data(orders: Press, story: Path, tmp_path: Pa
 
 
 def test_a_bundle_answers_another_user(
-    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (first,) = xai.generate("a fox", user=SECRET)
     xai.pack()
-    elsewhere(monkeypatch, tmp_path)
+    restart_elsewhere(monkeypatch, tmp_path)
     assert xai.generate("a fox", user="me", replay=True)[0].sha256 == first.sha256
 
 
 def test_packing_again_adds_pictures(
-    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Equal pictures make an equal file; new pictures are added to an existing bundle."""
     (fox,) = xai.generate("a fox")
@@ -281,15 +284,17 @@ def test_packing_again_adds_pictures(
     xai.generate("a fox")
     (owl,) = xai.generate("an owl")
     xai.pack()
-    elsewhere(monkeypatch, tmp_path, "third")
+    restart_elsewhere(monkeypatch, tmp_path, "third")
     packed = [xai.generate(prompt, replay=True)[0].sha256 for prompt in ("a fox", "an owl")]
     assert packed == [fox.sha256, owl.sha256]
 
 
-def test_other_notebooks_are_not_packed(orders: Press, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only pictures that this notebook made, or shows in this kernel; none from the trash."""
+def test_other_notebooks_are_not_packed(
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bundle holds only pictures that its notebook made or showed."""
     xai.generate("a fox")
-    (gone,) = xai.generate("an owl")
+    (other,) = xai.generate("an owl")
     close_session()
     monkeypatch.setenv("JPY_SESSION_NAME", "tale.ipynb")
     with pytest.raises(LibraryError, match="no picture of this notebook"):
@@ -299,13 +304,13 @@ def test_other_notebooks_are_not_packed(orders: Press, monkeypatch: pytest.Monke
     assert file.name == "tale.xai"
     with zipfile.ZipFile(file) as archive:
         assert len(archive.namelist()) == 2
-    assert str(gone.sha256) not in str(file.read_bytes())
+    assert str(other.sha256) not in str(file.read_bytes())
 
 
 def test_only_a_bundle_is_overwritten(
-    orders: Press, monkeypatch: pytest.MonkeyPatch, story: Path
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, story: Path
 ) -> None:
-    """Its name is needed if the notebook has none."""
+    """A given file name ends in .xai; without a notebook's name, a file name is required."""
     xai.generate("a fox")
     (story / "story.xai").write_text("my notes")
     with pytest.raises(LibraryError, match=r"story\.xai is damaged or not a bundle"):
@@ -319,16 +324,20 @@ def test_only_a_bundle_is_overwritten(
 
 
 def test_unpacked_pictures_are_in_the_library(
-    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
-    """Once, with their dates and at no cost."""
+    """Each once, with its date and at no cost."""
     first = pictures()
+    with current_session().library().database.writing() as connection:
+        connection.execute("UPDATE images SET created = created - 8640000")
+        connection.execute("UPDATE requests SET created = created - 8640000")
     file = xai.pack().rename(tmp_path / "gift.xai")
-    elsewhere(monkeypatch, tmp_path)
+    restart_elsewhere(monkeypatch, tmp_path)
     unpacked = xai.unpack(file)
     assert {p.sha256 for p in unpacked} == {p.sha256 for p in first}
     assert len(xai.unpack(file)) == 0
     assert {p.sha256 for p in xai.history()} == {p.sha256 for p in first}
+    assert all((first[0].created - p.created).days in (99, 100) for p in xai.history())
     assert sum(row.cost_usd for row in xai.costs()) == 0
     edited = next(p for p in unpacked if p.request.inputs)
     assert "--image=" in edited.cell
@@ -338,13 +347,13 @@ def test_unpacked_pictures_are_in_the_library(
 
 
 def test_the_command_line_packs(
-    orders: Press,
+    image_server: NumberingServer,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     story: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """`python -m xai_notebook pack` finds a notebook by its absolute or relative path."""
+    """Pictures are found if their notebook's path was stored as absolute or as relative."""
     (first,) = xai.generate("a fox")
     close_session()
     monkeypatch.setenv("JPY_SESSION_NAME", "course/story.ipynb")
@@ -352,23 +361,23 @@ def test_the_command_line_packs(
     close_session()
     assert program.main(["pack", str(story / "story.ipynb")]) == 0
     assert "story.xai: 2 pictures" in capsys.readouterr().out
-    elsewhere(monkeypatch, tmp_path)
+    restart_elsewhere(monkeypatch, tmp_path)
     assert xai.generate("a fox", replay=True)[0].sha256 == first.sha256
     assert program.main(["pack", "unknown.ipynb"]) == 1
     assert "no picture of this notebook" in capsys.readouterr().err
 
 
 def test_the_bundle_of_the_notebook_answers_first(
-    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
-    """Then the others by name; a deleted bundle does not answer."""
+    """Another bundle of the folder answers after this one was deleted."""
     (ours,) = xai.generate("a fox")
     xai.pack()
     (other,) = xai.generate("a fox", fresh=True)
     (story / "story.xai").rename(story / "keep")
     xai.pack("another.xai")
     (story / "keep").rename(story / "story.xai")
-    elsewhere(monkeypatch, tmp_path)
+    restart_elsewhere(monkeypatch, tmp_path)
     assert xai.generate("a fox", replay=True)[0].sha256 == ours.sha256
     (story / "story.xai").unlink()
     assert xai.generate("a fox", replay=True)[0].bundle == "another.xai"
@@ -376,22 +385,22 @@ def test_the_bundle_of_the_notebook_answers_first(
 
 
 def test_a_notebook_without_a_name_shows_the_same(
-    orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
 ) -> None:
-    """In nbclient: the last cell packs, and the notebook runs with another library."""
+    """The notebook runs twice in nbclient: the last cell packs, then another library is used."""
     monkeypatch.delenv("JPY_SESSION_NAME")
     head = "%load_ext xai_notebook\nimport xai_notebook as xai"
     cells = [head, "%%xai_image -n 2 --as one\na fox", "two = xai.generate('a fox')\ntwo"]
     tail = "print([(i.sha256, i.caption, i.model) for i in [*one, *two]])"
 
     first = execute(story, *cells, tail, "%xai_pack story.xai").nb
-    paid = len(orders.orders)
-    elsewhere(monkeypatch, tmp_path)
+    paid = len(image_server.image_counts)
+    restart_elsewhere(monkeypatch, tmp_path)
     second = execute(story, *cells, tail, "0").nb
     shown = [ast.literal_eval(book.cells[-2].outputs[0].text) for book in (first, second)]
     assert shown[0] == shown[1]
     assert len(shown[0]) == 3
-    assert len(orders.orders) == paid
+    assert len(image_server.image_counts) == paid
     page = html.unescape(str(second.cells[1].outputs))
     assert "story.xai" in page
     assert "XAI_API_KEY" not in page

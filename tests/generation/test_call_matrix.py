@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from xai_notebook.generation.session import Session
 
 
-def test_axes_over_options(session: Session, server: Served) -> None:
+def test_axes_of_prompt_options_and_models_are_combined(session: Session, server: Served) -> None:
     """Alternatives of the prompt vary slowest, models fastest."""
     batch = session.generate(
         "a {red|blue} fox", matrix={"aspect_ratio": ["1:1", "2:1"]},
@@ -31,15 +31,14 @@ def test_axes_over_options(session: Session, server: Served) -> None:
     assert {round(image.size[0] / image.size[1]) for image in batch if image.size} == {1, 2}
 
 
-def test_an_option_alone_is_an_axis(session: Session, server: Served) -> None:
-    """Then the prompt needs no alternatives."""
+def test_one_option_can_be_the_only_axis(session: Session, server: Served) -> None:
     batch = session.generate("a fox", matrix="model=grok-imagine-image,grok-imagine-image-2.0")
     assert [image.label for image in batch] == ["grok-imagine-image", "grok-imagine-image-2.0"]
     assert len(server.calls) == 2
 
 
 @pytest.mark.parametrize(
-    ("matrix", "says"),
+    ("matrix", "message"),
     [
         ("aspekt_ratio=1:1,2:1", "Did you mean aspect_ratio"),
         (True, "found no {a|b}"),
@@ -47,9 +46,9 @@ def test_an_option_alone_is_an_axis(session: Session, server: Served) -> None:
     ],
 )
 def test_invalid_axes_are_refused_before_anything_is_sent(
-    session: Session, server: Served, matrix: object, says: str
+    session: Session, server: Served, matrix: object, message: str
 ) -> None:
-    with pytest.raises(OptionError, match=says):
+    with pytest.raises(OptionError, match=message):
         session.generate("a fox", matrix=matrix)
     assert not server.calls
 
@@ -65,7 +64,6 @@ def test_too_many_combinations_are_refused(session: Session, server: Served) -> 
     assert not server.calls
 
 
-def test_the_plan_names_every_value(session: Session) -> None:
-    """Of options that vary."""
+def test_the_plan_lists_every_value_of_an_axis(session: Session) -> None:
     plan = session.generate("a fox", matrix={"aspect_ratio": ["1:1", "2:1"]}, dry_run=True)
     assert ("aspect ratio", "1:1, 2:1") in plan.rows()

@@ -31,12 +31,12 @@ PROMPTS: Final = [
 FRAME: Final = pd.DataFrame({"id": range(5), "Prompt": [*PROMPTS[:2], None, *PROMPTS[2:]]})
 
 
-def database() -> Iterator[Any]:
+def query_rows() -> Iterator[Any]:
     """Return the rows of a query, as a cursor yields them."""
-    base = sqlite3.connect(":memory:")
-    FRAME.to_sql("scenes", base)
-    rows = base.execute("SELECT prompt FROM scenes").fetchall()
-    base.close()
+    connection = sqlite3.connect(":memory:")
+    FRAME.to_sql("scenes", connection)
+    rows = connection.execute("SELECT prompt FROM scenes").fetchall()
+    connection.close()
     return iter(rows)
 
 
@@ -52,12 +52,12 @@ SOURCES: Final[dict[str, Callable[[], Any]]] = {
     "frame": lambda: FRAME.convert_dtypes(dtype_backend="pyarrow"),
     "lazy": lambda: pl.from_pandas(FRAME).lazy(),
     "records": lambda: FRAME.to_dict("records"),
-    "rows": lambda: list(database()),
+    "rows": lambda: list(query_rows()),
 }
 
 
 def sent_prompts(server: Served) -> list[str]:
-    """Return the prompts that the server has seen, sorted."""
+    """Return the prompts that the server has received, sorted."""
     return sorted(call.message.prompt for call in server.calls)
 
 
@@ -93,8 +93,8 @@ def test_a_cell_names_a_column_of_a_file(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     FRAME.rename(columns={"Prompt": "My text"}).to_csv("my rows.csv", sep=";")
-    for named in ('"my rows.csv"["my text"]', "'my rows.csv[My text]'"):
-        plan = shell.run_cell(f"%xai_image --dry-run --each {named}").result
+    for source in ('"my rows.csv"["my text"]', "'my rows.csv[My text]'"):
+        plan = shell.run_cell(f"%xai_image --dry-run --each {source}").result
         assert [request.prompt for request in plan.requests] == PROMPTS
 
 
@@ -111,7 +111,7 @@ def test_a_guessed_encoding_is_noted_under_the_pictures(
 def test_a_late_invalid_row_sends_nothing(
     session: Session, quick: Served, kind: str, tmp_path: Path
 ) -> None:
-    """The message names row, type and cure."""
+    """The message names the row, its type and the missing field."""
     rows: list[Any] = [*(["a fox"] * 15_000), {"text": "an owl"}]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     each = {"list": rows, "Series": pd.Series(rows), "file": tmp_path / "a.jsonl"}[kind]
@@ -134,7 +134,7 @@ def test_an_invalid_row_of_a_generator_keeps_earlier_rows(session: Session, quic
 
 @pytest.mark.parametrize("prompt", ["\u200b", "\ufeff \u2060", "\u00ad\n\u0301", "\u3164"])
 def test_an_invisible_prompt_is_empty(session: Session, quick: Served, prompt: str) -> None:
-    """It is refused alone, and skipped among many."""
+    """A list or a cell of invisible prompts has no prompts."""
     with pytest.raises(errors.OptionError, match="The prompt is empty"):
         session.generate(prompt)
     with pytest.raises(errors.OptionError, match="source has no prompts"):

@@ -67,7 +67,7 @@ def test_errors_are_raised_unchanged(loop: BackgroundLoop) -> None:
 
 
 def test_a_coroutine_runs_while_another_loop_runs(loop: BackgroundLoop) -> None:
-    """As in a cell: the kernel's own loop is running."""
+    """While a cell runs, the kernel's own loop is running."""
 
     async def cell() -> str:
         return loop.run(thread_name())
@@ -101,7 +101,7 @@ def test_an_interrupt_cancels_the_coroutine(loop: BackgroundLoop) -> None:
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         loop.run(sleeper.sleep())
-    assert time.monotonic() - started < 15  # of 30
+    assert time.monotonic() - started < 15  # the sleep takes 30 s
     assert sleeper.cancelled.is_set()
     thread.join()
     assert loop.run(thread_name()) == "xai-notebook"
@@ -132,12 +132,12 @@ def test_an_interrupt_while_submitting_cancels_too(
     sleeper = Sleeper()
     submit = asyncio.run_coroutine_threadsafe
 
-    def interrupted(*given: Any) -> None:
-        submit(*given)
+    def submit_and_interrupt(*arguments: Any) -> None:
+        submit(*arguments)
         sleeper.started.wait(10)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", interrupted)
+    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", submit_and_interrupt)
     with pytest.raises(KeyboardInterrupt):
         loop.run(sleeper.sleep())
     assert sleeper.cancelled.is_set()
@@ -228,7 +228,7 @@ def test_a_wait_returns_results_and_errors(loop: BackgroundLoop) -> None:
 
 
 def test_a_stopped_loop_ends_its_thread_and_starts_again(loop: BackgroundLoop) -> None:
-    """Stopping cancels what runs, and may be repeated; the next use starts a new loop."""
+    """Stopping cancels running coroutines, and may be repeated; the next use starts a new loop."""
     sleeper = Sleeper()
     loop.submit(sleeper.sleep())
     sleeper.started.wait(10)
@@ -236,7 +236,7 @@ def test_a_stopped_loop_ends_its_thread_and_starts_again(loop: BackgroundLoop) -
     assert thread is not None
     loop.stop()
     assert sleeper.cancelled.is_set()
-    thread.join(10)  # stopping waits for two seconds
+    thread.join(10)  # `stop` waits for two seconds only
     assert not thread.is_alive()
     loop.stop()
     assert loop.run(thread_name()) == "xai-notebook"
@@ -276,7 +276,7 @@ def test_a_forked_child_gets_an_error_instead_of_a_hang(loop: BackgroundLoop) ->
 
 
 def test_waiting_items_are_one_batch(loop: BackgroundLoop) -> None:
-    """Items that arrive while the function runs go with its next call."""
+    """Items that arrive while the function runs are passed to its next call."""
     sizes = []
     entered, gate = threading.Semaphore(0), threading.Event()
 
@@ -299,25 +299,25 @@ def test_waiting_items_are_one_batch(loop: BackgroundLoop) -> None:
 
 
 def test_an_item_that_arrives_when_a_batch_ends_is_handled(loop: BackgroundLoop) -> None:
-    entered, gate, left = threading.Event(), threading.Event(), threading.Event()
+    entered, gate, leaving = threading.Event(), threading.Event(), threading.Event()
 
-    def first_wait(numbers: Sequence[int]) -> list[int]:
+    def wait_at_0(numbers: Sequence[int]) -> list[int]:
         if 0 in numbers:
             entered.set()
             gate.wait(10)
-            left.set()
+            leaving.set()
         return list(numbers)
 
     async def main() -> int:
-        batched = Batched(first_wait)
+        batched = Batched(wait_at_0)
 
-        async def two() -> int:
+        async def one_after_the_other() -> int:
             return await batched(0) + await batched(1)
 
-        task = asyncio.ensure_future(two())
+        task = asyncio.ensure_future(one_after_the_other())
         await asyncio.to_thread(entered.wait, 10)
         gate.set()
-        left.wait(10)  # the loop is blocked when the batch ends
+        leaving.wait(10)  # the loop is blocked when the batch ends
         return await task
 
     assert loop.submit(main()).result(timeout=10) == 1

@@ -37,10 +37,10 @@ def test_a_rate_limit_pauses_all_workers(session: Session, quick: Served) -> Non
     batch = session.generate(each=[f"p{i}" for i in range(30)])
     assert isinstance(batch, ImageBatch)
     assert len(batch.ok) == 30
-    refused = next(call.ended for call in quick.calls if call.status == "RESOURCE_EXHAUSTED")
-    assert refused is not None
-    waits = [call.started - refused for call in quick.calls]
-    # The call's own second attempt comes after half a second; the others wait for a whole one.
+    refused_at = next(call.ended for call in quick.calls if call.status == "RESOURCE_EXHAUSTED")
+    assert refused_at is not None
+    waits = [call.started - refused_at for call in quick.calls]
+    # The call's own second attempt comes after half a second; the others wait for a whole second.
     assert sum(0.3 < wait < 0.8 for wait in waits) <= 1
     assert max(waits) > 0.8
 
@@ -70,12 +70,12 @@ def test_memory_stays_flat(session: Session, quick: Served) -> None:
     session.configured = lambda: {"rate": 0, "concurrency": 8}
     quick.faults.min_bytes = 400_000
     call = session.prepare(None, {"each": [f"p{i}" for i in range(60)]})
-    marks: dict[int, int] = {}
+    memory: dict[int, int] = {}
 
     class Results(dict[int, Any]):
         def __setitem__(self, number: int, pictures: Any) -> None:
             super().__setitem__(number, pictures)
-            marks[len(self)] = tracemalloc.get_traced_memory()[0]
+            memory[len(self)] = tracemalloc.get_traced_memory()[0]
 
     call.progress.results = Results()
     tracemalloc.start()
@@ -83,14 +83,12 @@ def test_memory_stays_flat(session: Session, quick: Served) -> None:
         session.loop.run(session.run(call))
     finally:
         tracemalloc.stop()
-    assert marks[60] - marks[30] < 4_000_000
+    assert memory[60] - memory[30] < 4_000_000
     assert all(image.cached is None for image in call.progress.collected())
 
 
-def test_ten_thousand_prompts_fit_in_a_notebook(
-    session: Session, quick: Served, tmp_path: Path
-) -> None:
-    """They are replayed in seconds, shown as 24 cards and a count."""
+def test_10_000_prompts_fit_in_a_notebook(session: Session, quick: Served, tmp_path: Path) -> None:
+    """They are replayed in seconds, and shown as 24 cards and the number of the others."""
     prompts = [f"a fox in field {i}" for i in range(10_000)]
     session.configured = lambda: {"rate": 0, "concurrency": 32}
     session.generate(each=prompts[:1])
@@ -103,7 +101,7 @@ def test_ten_thousand_prompts_fit_in_a_notebook(
     seconds = time.monotonic() - started
     assert isinstance(batch, ImageBatch)
     assert len(batch.ok) == 10_000
-    assert len(quick.calls) == 2  # the first prompt was made in this kernel before
+    assert len(quick.calls) == 2  # the first prompt takes its second slot in this kernel
     html = bundle["text/html"]
     assert html.count("<img") == 24
     assert "and 9,976 more" in html
@@ -140,7 +138,7 @@ def copy_first_answer(connection: sqlite3.Connection, prompts: Sequence[str]) ->
 
 
 def test_a_frame_has_a_row_for_each_image(session: Session, quick: Served) -> None:
-    """Failures have their cause."""
+    """The row of a failure contains its cause."""
     session.configured = lambda: {"rate": 0, "concurrency": 1}
     quick.faults.cost_ticks = 7 * CENT
     quick.faults.failures = [None, (grpc.StatusCode.INVALID_ARGUMENT, "not this one")]

@@ -12,10 +12,9 @@ from xai_notebook.errors import OptionError, XaiError
 
 if TYPE_CHECKING:
     from harness import Served
-    from press import Notebooks, Press
+    from numbering_server import Notebooks, NumberingServer
 
 EACH = 'shown += (pages := xai.generate(each=["a", "b", "b", "c"], n=2{}))'
-REDO = "shown += (pages := pages.redo(3, 6))"
 
 
 def changed(before: list[str], after: list[str]) -> list[int]:
@@ -23,23 +22,25 @@ def changed(before: list[str], after: list[str]) -> list[int]:
     return [i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
 
 
-def test_the_option_regenerates_images_of_the_cell(notebook: Notebooks, orders: Press) -> None:
+def test_the_option_regenerates_images_of_the_cell(
+    notebook: Notebooks, image_server: NumberingServer
+) -> None:
     """Each run regenerates them; a restart is free; without the option the images stay."""
     book = notebook(EACH.format(""))
     first = book.run()
     book.cells[0] = EACH.format(", redo='3,6'")
     second = book.run()
     assert changed(first, second) == [3, 6]
-    assert orders.orders == [2, 2, 2, 2, 1, 1]
+    assert image_server.image_counts == [2, 2, 2, 2, 1, 1]
     third = book.run()
     assert changed(second, third) == [3, 6]
-    assert len(orders.orders) == 8
+    assert len(image_server.image_counts) == 8
     for _ in range(3):
         assert book.rerun() == third
     book.cells[0] = EACH.format("")
     assert book.run() == third
     assert book.rerun() == third
-    assert len(orders.orders) == 8
+    assert len(image_server.image_counts) == 8
     fourth = book.run()
     assert changed(third, fourth) == list(range(8))
     assert book.errors == [None]
@@ -47,30 +48,32 @@ def test_the_option_regenerates_images_of_the_cell(notebook: Notebooks, orders: 
 
 @pytest.mark.parametrize("ids", [True, False], ids=["with cell ids", "without"])
 def test_the_method_regenerates_images_of_the_batch(
-    notebook: Notebooks, orders: Press, *, ids: bool
+    notebook: Notebooks, image_server: NumberingServer, *, ids: bool
 ) -> None:
-    """The new batch and later runs of the cell have them in place of the old ones."""
+    """The new batch and later runs of the cell contain the new images instead of the old ones."""
     book = notebook(EACH.format(""), "shown += pages.redo(3, -2)", ids=ids)
     both = book.run()
     first, second = both[:8], both[8:]
     assert changed(first, second) == [3, 6]
-    assert orders.orders == [2, 2, 2, 2, 1, 1]
+    assert image_server.image_counts == [2, 2, 2, 2, 1, 1]
     for _ in range(3):
         assert book.rerun() == second + second
-    assert len(orders.orders) == 6
+    assert len(image_server.image_counts) == 6
     assert book.errors == [None, None]
 
 
 def test_two_images_of_a_request_are_regenerated_together(
-    notebook: Notebooks, orders: Press
+    notebook: Notebooks, image_server: NumberingServer
 ) -> None:
     book = notebook(EACH.format(""), "shown += pages.redo(1, 0)")
     both = book.run()
     assert changed(both[:8], both[8:]) == [0, 1]
-    assert orders.orders[4:] == [2]
+    assert image_server.image_counts[4:] == [2]
 
 
-def test_an_image_can_be_regenerated_twice_in_a_pass(notebook: Notebooks, orders: Press) -> None:
+def test_an_image_can_be_regenerated_twice_in_a_pass(
+    notebook: Notebooks, image_server: NumberingServer
+) -> None:
     """A restart shows the last image and costs nothing."""
     book = notebook(
         "pages = xai.generate('a fox')", "for _ in range(2): shown += (pages := pages.redo(0))"
@@ -78,10 +81,12 @@ def test_an_image_can_be_regenerated_twice_in_a_pass(notebook: Notebooks, orders
     first, second = book.run()
     assert first != second
     assert book.rerun() == [second, second]
-    assert orders.orders == [1, 1, 1]
+    assert image_server.image_counts == [1, 1, 1]
 
 
-def test_a_regenerated_image_that_was_not_shown_answers(notebook: Notebooks, orders: Press) -> None:
+def test_a_regenerated_image_that_was_not_shown_answers_the_next_run(
+    notebook: Notebooks, image_server: NumberingServer
+) -> None:
     book = notebook("pages = xai.generate('a fox')", "shown += pages.redo(0)\nif broken: 1 / 0")
     book.shell.user_ns["broken"] = False
     book.run()
@@ -89,21 +94,21 @@ def test_a_regenerated_image_that_was_not_shown_answers(notebook: Notebooks, ord
     book.run(1)
     book.shell.user_ns["broken"] = False
     book.run(1)
-    assert orders.orders == [1, 1, 1]
+    assert image_server.image_counts == [1, 1, 1]
     book.run(1)
-    assert orders.orders == [1, 1, 1, 1]
+    assert image_server.image_counts == [1, 1, 1, 1]
 
 
-def test_a_failed_request_leaves_the_image(notebook: Notebooks, orders: Press) -> None:
+def test_a_failed_redo_leaves_the_image(notebook: Notebooks, image_server: NumberingServer) -> None:
     book = notebook("pages = xai.generate('a fox')\nshown += pages", "shown += pages.redo(0)")
     (before,) = book.run(0)
-    orders.failures = [grpc.StatusCode.INVALID_ARGUMENT]
+    image_server.failures = [grpc.StatusCode.INVALID_ARGUMENT]
     book.run(1)
     assert isinstance(book.errors[0], XaiError)
     book.restart()
     assert book.run(0) == [before]
     assert book.run(1) != [before]
-    assert orders.orders == [1, 1]
+    assert image_server.image_counts == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -117,22 +122,22 @@ def test_a_failed_request_leaves_the_image(notebook: Notebooks, orders: Press) -
     ],
 )
 def test_invalid_options_are_refused_before_anything_is_sent(
-    orders: Press, options: dict[str, object], message: str
+    image_server: NumberingServer, options: dict[str, object], message: str
 ) -> None:
     with pytest.raises(OptionError, match=message):
         xai.generate(each=["a", "b", "c", "d"], n=2, **options)  # type: ignore[call-overload]
-    assert orders.orders == []
+    assert image_server.image_counts == []
 
 
-def test_a_missing_image_cannot_be_regenerated(orders: Press) -> None:
-    """Neither an index out of range, nor an image that never came."""
-    orders.short = 1
+def test_a_missing_image_cannot_be_regenerated(image_server: NumberingServer) -> None:
+    """This holds for an index out of range and for an image that the server did not send."""
+    image_server.missing_images = 1
     pages = xai.generate("a fox", n=2)
     with pytest.raises(OptionError, match=r"image 2 does not exist. Give 0 to 1"):
         pages.redo(2)
     with pytest.raises(OptionError, match="Run its cell again"):
         pages.redo(1)
-    assert orders.orders == [2]
+    assert image_server.image_counts == [2]
 
 
 def test_a_plan_counts_images_to_regenerate(

@@ -15,7 +15,7 @@ import pytest
 
 import xai_notebook as xai
 from harness import until
-from press import reuse
+from numbering_server import reuse
 from xai_notebook.arguments.options import resolve
 from xai_notebook.errors import JobError, LibraryError, OptionError
 from xai_notebook.generation.session import Session, close_session, current_session
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness import Kernels, Served, Victims
-    from press import Notebooks, Press
+    from numbering_server import Notebooks, NumberingServer
 
 PROMPTS = ["a fox", "an owl", "a hare"]
 
@@ -47,9 +47,9 @@ def digests(batch: Any) -> list[str | None]:
 
 
 def test_any_stored_picture_answers(
-    notebook: Notebooks, orders: Press, monkeypatch: pytest.MonkeyPatch
+    notebook: Notebooks, image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also another notebook's, in another slot, and when the cell runs again."""
+    """It may be from another notebook and slot, and also answers when the cell runs again."""
     monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
     book = notebook("xai.generate('a fox')", "shown += xai.generate('a fox')")
     (second,) = book.run()
@@ -59,19 +59,19 @@ def test_any_stored_picture_answers(
     magic = notebook("%xai_image --reuse --as fox a fox\nshown += fox")
     assert magic.rerun() == magic.run() == [second]
     assert magic.shell.user_ns["fox"][0].replayed
-    assert orders.orders == [1, 1]
+    assert image_server.image_counts == [1, 1]
 
 
-def test_reuse_takes_no_slot(notebook: Notebooks, orders: Press) -> None:
+def test_reuse_takes_no_slot(notebook: Notebooks, image_server: NumberingServer) -> None:
     call = "shown += xai.generate('a fox'{})"
     book = notebook(call.format(""), call.format(""))
     first, second = book.run()
     book.cells.insert(1, call.format(", reuse=True"))
     assert book.rerun() == [first, second, second]
-    assert orders.orders == [1, 1]
+    assert image_server.image_counts == [1, 1]
 
 
-def test_only_missing_images_are_made(notebook: Notebooks, orders: Press) -> None:
+def test_only_missing_images_are_made(notebook: Notebooks, image_server: NumberingServer) -> None:
     """Two of four are stored in two slots; later the same four answer."""
     book = notebook(*["shown += xai.generate('a fox')"] * 2)
     two = book.run()
@@ -81,22 +81,22 @@ def test_only_missing_images_are_made(notebook: Notebooks, orders: Press) -> Non
     assert len({*images}) == 4
     assert four.run() == four.rerun() == images
     assert book.rerun() == two
-    assert orders.orders == [1, 1, 2]
+    assert image_server.image_counts == [1, 1, 2]
 
 
-def test_replaced_images_answer(notebook: Notebooks, orders: Press) -> None:
+def test_replaced_images_answer(notebook: Notebooks, image_server: NumberingServer) -> None:
     book = notebook("shown += xai.generate('a fox')")
     first, second = book.run(), book.run()
     assert digests(xai.generate("a fox", n=2, reuse=True)) == second + first
-    assert orders.orders == [1, 1]
+    assert image_server.image_counts == [1, 1]
 
 
-def test_images_in_the_trash_do_not_answer(orders: Press) -> None:
+def test_images_in_the_trash_do_not_answer(image_server: NumberingServer) -> None:
     first = xai.generate("a fox", reuse=True)
     first.delete()
     second, third = (xai.generate("a fox", reuse=True) for _ in range(2))
     assert digests(first) != digests(second) == digests(third)
-    assert orders.orders == [1, 1]
+    assert image_server.image_counts == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -108,62 +108,64 @@ def test_images_in_the_trash_do_not_answer(orders: Press) -> None:
     ],
     ids=["each", "matrix", "models"],
 )
-def test_equal_requests_of_one_call_are_made_once(orders: Press, options: dict[str, Any]) -> None:
+def test_equal_requests_of_one_call_are_made_once(
+    image_server: NumberingServer, options: dict[str, Any]
+) -> None:
     """Each distinct request is sent once; equal ones show the same picture."""
     current_session().configured = lambda: {"rate": 0}
     first = xai.generate(reuse=True, **options)
     distinct = len({(image.prompt, image.request.model) for image in first})
-    assert distinct == len({*digests(first)}) == len(orders.orders)
+    assert distinct == len({*digests(first)}) == len(image_server.image_counts)
     assert digests(xai.generate(reuse=True, **options)) == digests(first)
-    assert len(orders.orders) == distinct
+    assert len(image_server.image_counts) == distinct
 
 
-def test_an_edit_is_made_once(orders: Press) -> None:
+def test_an_edit_is_made_once(image_server: NumberingServer) -> None:
     fox = xai.generate("a fox", reuse=True)[0]
     hats = [fox.edit("a hat", reuse=True) for _ in range(3)]
     assert len({*map(str, map(digests, hats))}) == 1
-    assert orders.orders == [1, 1]
+    assert image_server.image_counts == [1, 1]
 
 
 # Concurrent calls
 
 
-def release_the_first_call(orders: Press) -> None:
-    """Let the server answer when a call waits; other calls would have arrived by then."""
-    until(lambda: orders.waiting == 1)
-    orders.left = None
+def release_the_first_call(image_server: NumberingServer) -> None:
+    """Wait for the first call, then let the server reply."""
+    until(lambda: image_server.waiting_calls == 1)
+    image_server.replies_left = None
 
 
-def test_threads_share_an_image(orders: Press) -> None:
-    orders.left = 0
+def test_threads_share_an_image(image_server: NumberingServer) -> None:
+    image_server.replies_left = 0
     with ThreadPoolExecutor(8) as pool:
         futures = [pool.submit(reuse, PROMPTS) for _ in range(8)]
-        release_the_first_call(orders)
+        release_the_first_call(image_server)
         assert len({tuple(future.result()) for future in futures}) == 1
-    assert orders.orders == [1] * 3
+    assert image_server.image_counts == [1] * 3
 
 
-def test_tasks_share_an_image(orders: Press) -> None:
-    """Waiting tasks get it as replayed."""
-    orders.left = 0
+def test_tasks_share_an_image(image_server: NumberingServer) -> None:
+    """Tasks that waited for the image get it marked as replayed."""
+    image_server.replies_left = 0
 
     async def generate() -> list[Any]:
         batches = asyncio.gather(*(xai.agenerate("a fox", reuse=True) for _ in range(20)))
-        await asyncio.to_thread(release_the_first_call, orders)
+        await asyncio.to_thread(release_the_first_call, image_server)
         return list(await batches)
 
     batches = asyncio.run(generate())
     assert len({batch[0].sha256 for batch in batches}) == 1
     assert sum(batch[0].replayed for batch in batches) == 19
-    assert orders.orders == [1]
+    assert image_server.image_counts == [1]
 
 
-def test_processes_share_an_image(orders: Press, tmp_path: Path) -> None:
+def test_processes_share_an_image(image_server: NumberingServer, tmp_path: Path) -> None:
     """Four spawned processes, as with Dask and Ray; they leave no lock behind."""
     with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
         shown = list(pool.map(reuse, [PROMPTS, PROMPTS[::-1], PROMPTS, PROMPTS[::-1]]))
     assert shown[0] == shown[1][::-1] == shown[2] == shown[3][::-1]
-    assert orders.orders == [1] * 3
+    assert image_server.image_counts == [1] * 3
     assert [*(tmp_path / "home" / "locks").iterdir()] == []
 
 
@@ -177,31 +179,31 @@ xai_notebook.library.Library.add_replies = save
 
 
 @pytest.mark.parametrize("when", ["requested", "arrived"])
-def test_a_waiting_call_continues_for_a_killed_one(
-    orders: Press, victims: Victims, when: str
+def test_a_waiting_call_takes_over_from_a_killed_one(
+    image_server: NumberingServer, victims: Victims, when: str
 ) -> None:
-    """It makes the image; if the image had arrived, it is not requested again."""
+    """The waiting call requests the image, unless the image had arrived before the kill."""
     current_session().library()  # opening a library imports replies of killed processes
-    orders.left = 1 if when == "arrived" else 0
+    image_server.replies_left = 1 if when == "arrived" else 0
     with ThreadPoolExecutor(1) as pool:
         if when == "arrived":
             victim = victims.start(STOP_AT_THE_REPLY + GENERATE)
             assert victim.reports.read(7) == b"arrived"
         else:
             victim = victims.start(GENERATE)
-            until(lambda: orders.waiting == 1)
+            until(lambda: image_server.waiting_calls == 1)
         waiting = pool.submit(reuse, ["a fox"])
         assert wait([waiting], 0.3).not_done
         victim.kill()
-        orders.left = None
+        image_server.replies_left = None
         assert waiting.result(60) is not None
     # A server may continue the request of a killed client.
-    assert len(orders.orders) <= (2 if when == "requested" else 1)
+    assert len(image_server.image_counts) <= (2 if when == "requested" else 1)
 
 
-def test_a_waiting_call_continues_for_a_failed_one(orders: Press) -> None:
+def test_a_waiting_call_takes_over_from_a_failed_one(image_server: NumberingServer) -> None:
     """The first call raises, the second makes the picture, the third replays it."""
-    orders.failures = [grpc.StatusCode.INVALID_ARGUMENT]
+    image_server.failures = [grpc.StatusCode.INVALID_ARGUMENT]
 
     async def generate() -> list[Any]:
         calls = (xai.agenerate("a fox", reuse=True) for _ in range(3))
@@ -209,27 +211,29 @@ def test_a_waiting_call_continues_for_a_failed_one(orders: Press) -> None:
 
     results = asyncio.run(generate())
     assert sum(isinstance(result, Exception) for result in results) == 1
-    assert orders.orders == [1]
+    assert image_server.image_counts == [1]
 
 
-def test_waiting_for_another_process_can_be_interrupted(orders: Press, victims: Victims) -> None:
+def test_waiting_for_another_process_can_be_interrupted(
+    image_server: NumberingServer, victims: Victims
+) -> None:
     """The kernel is free at once, and the other process continues."""
-    orders.left = 0
+    image_server.replies_left = 0
     process = victims.start(GENERATE)
-    until(lambda: orders.waiting == 1)
+    until(lambda: image_server.waiting_calls == 1)
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         xai.generate("a fox", reuse=True)
-    assert orders.orders == []
-    orders.left = None
+    assert image_server.image_counts == []
+    image_server.replies_left = None
     assert process.wait() == ""
     assert xai.generate("a fox", reuse=True)[0].replayed
-    assert orders.orders == [1]
+    assert image_server.image_counts == [1]
 
 
 def test_a_prompt_is_rewritten_once(keyed: Served, victims: Victims) -> None:
-    """In tasks and in processes; its picture is made once, too."""
+    """This holds for tasks and for processes. The picture is made once, too."""
     code = GENERATE.replace("reuse", "rewrite='chat', reuse")
     processes = [victims.start(code) for _ in range(3)]
 
@@ -248,9 +252,9 @@ def test_a_prompt_is_rewritten_once(keyed: Served, victims: Victims) -> None:
 
 @pytest.mark.parametrize("library", ["damaged", "unavailable"])
 def test_tasks_share_an_image_without_a_library(
-    orders: Press, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
+    image_server: NumberingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
-    """A note says that it is not in the library."""
+    """A note says that the image is not in the library."""
     if library == "damaged":
         (tmp_path / "home").mkdir()
         (tmp_path / "home" / FILE).write_bytes(b"no database" * 1000)
@@ -262,11 +266,11 @@ def test_tasks_share_an_image_without_a_library(
 
         monkeypatch.setattr(Library, "add_replies", fail)
         monkeypatch.setattr(Library, "look_up", fail)
-    orders.left = 0
+    image_server.replies_left = 0
 
     async def generate() -> list[Any]:
         batches = asyncio.gather(*(xai.agenerate("a fox", reuse=True) for _ in range(5)))
-        await asyncio.to_thread(release_the_first_call, orders)
+        await asyncio.to_thread(release_the_first_call, image_server)
         return list(await batches)
 
     batches = asyncio.run(generate())
@@ -275,7 +279,7 @@ def test_tasks_share_an_image_without_a_library(
     assert sum("equal request" in note for note in notes) == 4
     assert sum("library" in note for note in notes) == 5
     xai.generate("a fox", reuse=True)
-    assert orders.orders == [1]  # this process remembers the image
+    assert image_server.image_counts == [1]  # this process remembers the image
 
 
 # Jobs and plans
@@ -284,7 +288,7 @@ def test_tasks_share_an_image_without_a_library(
 def test_jobs_of_two_notebooks_submit_a_request_once(
     keyed: Served, monkeypatch: pytest.MonkeyPatch, kernels: Kernels
 ) -> None:
-    """They share stored images and open jobs."""
+    """Both jobs use stored images and the requests of open jobs."""
     sessions = [kernels(), kernels()]
     stored = sessions[0].generate("a fox")
     monkeypatch.setenv("JPY_SESSION_NAME", "b.ipynb")
@@ -320,7 +324,7 @@ def test_cancelling_a_job_leaves_the_requests_of_others(session: Session, keyed:
 
 
 def test_a_plan_counts_equal_requests_once(keyed: Served) -> None:
-    """The images of the first answer the others."""
+    """The images of the first request answer the others."""
     xai.generate("a fox")
     prompts = ["a fox", "an owl", "an owl", "a fox"]
     plan = xai.generate(each=prompts, n=2, reuse=True, dry_run=True)
@@ -333,16 +337,16 @@ def test_a_plan_counts_equal_requests_once(keyed: Served) -> None:
 
 
 @pytest.mark.parametrize("other", [{"fresh": True}, {"replay": True}, {"redo": [0]}], ids=str)
-def test_contradicting_options_are_refused(orders: Press, other: dict[str, Any]) -> None:
-    """Unless `reuse` is only the default."""
+def test_contradictions_are_refused(image_server: NumberingServer, other: dict[str, Any]) -> None:
+    """If `reuse` is only the default, the other option overrides it."""
     with pytest.raises(OptionError, match=f"--reuse and --{next(iter(other))} contradict"):
         xai.generate("a fox", reuse=True, **other)
     assert not resolve(other, {"reuse": True}).reuse
     assert resolve({}, {"reuse": True}).reuse
-    assert orders.orders == []
+    assert image_server.image_counts == []
 
 
-def test_the_default_can_be_configured(notebook: Notebooks, orders: Press) -> None:
+def test_the_default_can_be_configured(notebook: Notebooks, image_server: NumberingServer) -> None:
     book = notebook(
         "%config XaiImage.reuse = True\nshown += xai.generate('a fox')",
         "%xai_image --as one a fox\nshown += one",
@@ -355,9 +359,9 @@ def test_the_default_can_be_configured(notebook: Notebooks, orders: Press) -> No
     assert book.run(2) not in ([first], [third])
 
 
-def test_replay_takes_images_of_several_slots(orders: Press) -> None:
+def test_replay_takes_images_of_several_slots(image_server: NumberingServer) -> None:
     session = current_session()
     two = [session.generate("a fox") for _ in range(2)]
     both = session.generate("a fox", n=2, replay=True)
     assert {*digests(both)} == {*digests(two[0]), *digests(two[1])}
-    assert orders.orders == [1, 1]
+    assert image_server.image_counts == [1, 1]

@@ -18,7 +18,7 @@ def shown(batch: Any) -> str:
 
 
 def test_each_image_has_the_cell_that_makes_it(session: Session, quick: Served) -> None:
-    """Newest first, whatever the prompt contains."""
+    """The newest image is first; special characters of the prompt are escaped."""
     session.generate("a fox, 16:9 & <b>", n=2, aspect_ratio="16:9", model="grok-imagine-image-2.0")
     session.generate("a hare")
     batch = session.history.search()
@@ -54,7 +54,7 @@ def test_n_limits_the_images(session: Session, quick: Served) -> None:
 
 
 def test_an_empty_result_is_explained(session: Session, quick: Served) -> None:
-    """For an empty library, and for words without a match."""
+    """An empty library and words without a match have different messages."""
     empty = session.history.search()
     assert "The library is empty. What you make with %xai_image will appear here." in repr(empty)
     assert "The library is empty" in shown(empty)

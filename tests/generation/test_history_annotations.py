@@ -47,7 +47,7 @@ def test_emptying_the_trash_returns_the_number_of_pictures(session: Session, qui
 
 
 def test_images_outside_of_a_library_cannot_be_annotated(session: Session) -> None:
-    """An empty batch can."""
+    """Deleting an empty batch does nothing."""
     request = ImageRequest(prompt="a fox", model="m")
     with pytest.raises(LibraryError, match="not in the library"):
         GeneratedImage(Picture(request=request), maker=session).star()

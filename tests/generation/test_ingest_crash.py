@@ -33,7 +33,7 @@ def reporting(letter, function):
         return result
     return wrapper
 
-spool.Spool.write = reporting("a", spool.Spool.write)  # the first thing that happens to a reply
+spool.Spool.write = reporting("a", spool.Spool.write)  # the first step after a reply has arrived
 library.Library.add_replies = reporting("s", library.Library.add_replies)
 library.Library.complete = reporting("c", library.Library.complete)
 pixels.preview = reporting("p", pixels.preview)
@@ -75,12 +75,12 @@ def check(home: Path, letters: str, sent: bytes) -> int:
 
 
 @pytest.mark.timeout(300)
-def test_a_kill_at_the_instant_of_the_reply(
+def test_a_kill_when_a_reply_arrives_loses_no_picture(
     keyed: Served, victims: Victims, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It leaves the whole reply in the library or nothing, and the next kernel shows the pictures.
+    """The library then has the whole reply or nothing of it; the next kernel shows the pictures.
 
-    It sends nothing again, and adds no note.
+    The next kernel sends nothing again, and adds no note.
     """
     keyed.faults.garbage = sent = tiny(5) + bytes(300_000)
     trials = [(f"fox {number}", ("base64", "url")[number % 2]) for number in range(TRIALS)]
@@ -95,7 +95,7 @@ def test_a_kill_at_the_instant_of_the_reply(
         time.sleep(random.Random(prompt).uniform(0, 0.05))
         victim.kill()
         rows.append(check(home, letters + victim.wait(), sent))
-    assert any(rows), "every kill came before the library"
+    assert any(rows), "every kill came before the reply was stored"
     until(lambda: all(call.ended for call in keyed.calls))
     for prompt, format_ in trials:
         monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / prompt))

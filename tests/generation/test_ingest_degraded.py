@@ -1,4 +1,4 @@
-"""Without a usable library, images are saved elsewhere or not requested, with a note."""
+"""Without a usable library, images are only shown, spooled or not requested; a note says why."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path, left: int) -> Path:
-    """Fill a disk up to so many bytes, and return the file that fills it."""
+    """Fill a disk until at most `left` bytes are free; return the file that fills it."""
     filler = disk / "filler"
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as stream:
         while shutil.disk_usage(disk).free > left:
@@ -72,10 +72,10 @@ def fill(disk: Path, left: int) -> Path:
 
 
 @pytest.mark.parametrize("format_", ["base64", "url"])
-def test_a_full_disk(
+def test_only_images_that_fit_on_the_disk_are_requested(
     session: Session, quick: Served, disk: Path, monkeypatch: pytest.MonkeyPatch, format_: str
 ) -> None:
-    """Only requests whose images fit are sent; after space is freed, the others are."""
+    """After space is freed, more images are requested."""
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(disk / "home"))
     session.configured = lambda: {"rate": 0, "concurrency": 16}
     session.generate("first", format=format_)
@@ -123,10 +123,10 @@ def kept(session: Session) -> int:
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
 @pytest.mark.parametrize("format_", ["base64", "url"])
-def test_a_quota_that_the_free_space_does_not_show(
+def test_no_image_is_requested_after_one_could_not_be_saved(
     session: Session, quick: Served, format_: str
 ) -> None:
-    """No image is requested after the first that cannot be saved, in later calls too."""
+    """A quota is reached, which the free space does not show; later calls are refused, too."""
     session.configured = lambda: {"rate": 0, "concurrency": 1}
     session.generate("first", format=format_)
     quick.faults.garbage = tiny(1) + bytes(1_000_000)
@@ -169,26 +169,26 @@ def damage(home: Path) -> bytes:
     return content
 
 
-def outdate(home: Path) -> bytes:
+def make_newer(home: Path) -> bytes:
     with contextlib.closing(sqlite3.connect(home / "library.sqlite3")) as connection:
         connection.execute("PRAGMA user_version = 99")
     return (home / "library.sqlite3").read_bytes()
 
 
 @pytest.mark.parametrize(
-    ("spoil", "cause"),
-    [(damage, "is damaged and was not changed"), (outdate, "newer xai-notebook")],
+    ("alter", "cause"),
+    [(damage, "is damaged and was not changed"), (make_newer, "newer xai-notebook")],
 )
 @pytest.mark.parametrize("format_", ["base64", "url"])
-def test_a_library_that_cannot_be_opened(
-    session: Session, quick: Served, spoil: Callable[[Path], bytes], cause: str, format_: str
+def test_a_library_that_cannot_be_opened_is_left_unchanged(
+    session: Session, quick: Served, alter: Callable[[Path], bytes], cause: str, format_: str
 ) -> None:
-    """It is not changed, each batch has a note, and new images are stored when it can be opened."""
+    """Each batch has a note, and new images are stored when the library can be opened again."""
     home = session.library().home
     session.close()
     file = home / "library.sqlite3"
     good = file.read_bytes()
-    content = spoil(home)
+    content = alter(home)
     for prompt in ("a fox", "a hare"):
         batch: Any = session.generate(prompt, n=2, format=format_)
         assert [image.data for image in batch] == [tiny()] * 2
@@ -214,10 +214,10 @@ def test_a_library_that_cannot_be_opened(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_a_read_only_library(
+def test_a_read_only_library_stores_nothing(
     session: Session, quick: Served, unprivileged_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It answers; paid images are refused, and previews have a note."""
+    """Stored images answer; paid images are not requested, and previews have a note."""
     home = unprivileged_folder / "course"
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
     session.generate("a fox", n=2)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness import CENT, tiny
-from press import numbered
+from numbering_server import numbered
 from xai_notebook.client import wire
 from xai_notebook.library import Library
 from xai_notebook.library.catalog import Query
 
 if TYPE_CHECKING:
     from harness import Kernels, Served
-    from press import Press
+    from numbering_server import NumberingServer
 
 
 def reply(*images: dict[str, Any], cost_ticks: int = 2 * CENT) -> bytes:
@@ -47,29 +47,31 @@ def encoded(number: int = 0) -> str:
     ],
 )
 def test_a_picture_is_accepted_in_any_form(
-    orders: Press, new_session: Kernels, format_: str, field: str, value: str | None
+    image_server: NumberingServer, new_session: Kernels, format_: str, field: str, value: str | None
 ) -> None:
     """Unusual base64, base64 instead of a URL, a URL instead of base64."""
-    orders.answer = reply({field: value or orders.url(0)})
+    image_server.fixed_reply = reply({field: value or image_server.url(0)})
     (image,) = new_session().generate("a fox", format=format_)
     assert (image.status, image.data, image.error) == ("ok", numbered(0), None)
     (again,) = new_session().generate("a fox", format=format_)
-    assert (again.data, again.replayed, orders.orders) == (numbered(0), True, [1])
+    assert (again.data, again.replayed, image_server.image_counts) == (numbered(0), True, [1])
 
 
-def test_invalid_utf8_in_a_prompt_costs_no_picture(orders: Press, new_session: Kernels) -> None:
+def test_invalid_utf8_in_a_prompt_loses_no_picture(
+    image_server: NumberingServer, new_session: Kernels
+) -> None:
     """The invalid bytes are replaced."""
-    orders.answer = reply({"base64": encoded(), "up_sampled_prompt": "a r~d fox"})
-    orders.answer = orders.answer.replace(b"~", b"\xff")
+    image_server.fixed_reply = reply({"base64": encoded(), "up_sampled_prompt": "a r~d fox"})
+    image_server.fixed_reply = image_server.fixed_reply.replace(b"~", b"\xff")
     batch = new_session().generate("a fox")
     assert (batch[0].data, batch[0].rewritten_prompt) == (numbered(0), "a r\ufffdd fox")
     assert batch.cost_usd == pytest.approx(0.02)
     assert "a r\ufffdd fox" in new_session().generate("a fox")._repr_mimebundle_()["text/html"]
 
 
-def test_more_images_than_requested_are_kept(orders: Press, new_session: Kernels) -> None:
-    """They were paid for: they are stored, shown and explained."""
-    orders.answer = reply(
+def test_unrequested_images_are_kept(image_server: NumberingServer, new_session: Kernels) -> None:
+    """Additional images were paid for, so they are stored and shown; a note explains them."""
+    image_server.fixed_reply = reply(
         *({"base64": encoded(number)} for number in range(3)), {"base64": ""}, cost_ticks=8 * CENT
     )
     batch = new_session().generate("a fox", n=2)
@@ -79,16 +81,18 @@ def test_more_images_than_requested_are_kept(orders: Press, new_session: Kernels
     session = new_session()
     assert len(session.history.search()) == 3
     assert [image.data for image in session.generate("a fox", n=2)] == [numbered(0), numbered(1)]
-    assert orders.orders == [2]
+    assert image_server.image_counts == [2]
 
 
-def test_millions_of_empty_images_need_little_memory(orders: Press, new_session: Kernels) -> None:
+def test_millions_of_empty_images_need_little_memory(
+    image_server: NumberingServer, new_session: Kernels
+) -> None:
     """Ten million empty images are one card, in the memory of a few copies of their bytes."""
     session = new_session()
-    orders.answer = reply({"base64": encoded()})
+    image_server.fixed_reply = reply({"base64": encoded()})
     session.generate("a fox")  # imports and connects
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    orders.answer = b"\x0a\x00" * 10_000_000
+    image_server.fixed_reply = b"\x0a\x00" * 10_000_000
     (image,) = session.generate("an empty fox")
     assert image.status in {"moderated", "missing"}
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
@@ -113,11 +117,15 @@ def test_the_timeout_includes_the_downloads(kernels: Kernels, quick: Served) -> 
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["kept", "recovered"])
-def test_a_reply_with_a_cost_and_no_image(
-    orders: Press, new_session: Kernels, monkeypatch: pytest.MonkeyPatch, *, killed: bool
+def test_a_reply_with_a_cost_and_no_image_is_in_the_ledger(
+    image_server: NumberingServer,
+    new_session: Kernels,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    killed: bool,
 ) -> None:
-    """Its cost counts, it answers nothing, and nothing fails because of it."""
-    orders.answer = reply()
+    """The reply answers no request, and causes no failure."""
+    image_server.fixed_reply = reply()
     session = new_session()
     with monkeypatch.context() as patched:
         if killed:
@@ -130,9 +138,9 @@ def test_a_reply_with_a_cost_and_no_image(
     assert len(session.history.search()) == len(session.history.search("fox")) == 0
     (row,) = session.history.costs()
     assert (row.requests, row.images, row.cost_usd, row.model) == (1, 0, 0.02, "grok-test")
-    orders.answer = reply({"base64": encoded()})
+    image_server.fixed_reply = reply({"base64": encoded()})
     again: Any = session.generate("a fox")
-    assert (len(again.ok), orders.orders) == (1, [1, 1])
+    assert (len(again.ok), image_server.image_counts) == (1, [1, 1])
     assert [image.prompt for image in session.history.search("fox")] == ["a fox"]
     (row,) = session.history.costs()
     assert (row.requests, row.images, row.cost_usd) == (2, 1, 0.04)

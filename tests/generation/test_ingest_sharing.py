@@ -24,7 +24,7 @@ def download(url: str) -> bytes:
 
 
 def test_a_shared_picture_has_a_link(kernels: Kernels, quick: Served) -> None:
-    """It leads to the original; its last day is in the caption."""
+    """The link leads to the original; the caption shows the last day of the link."""
     batch = kernels().generate("a <fox>", n=2, share=2)
     assert [download(image.public_url or "") for image in batch] == [i.data for i in batch]
     storage = quick.last.storage_options
@@ -41,7 +41,7 @@ def test_a_shared_picture_has_a_link(kernels: Kernels, quick: Served) -> None:
 
 
 def test_a_replayed_picture_keeps_its_link(kernels: Kernels, quick: Served) -> None:
-    """In another kernel, too; nothing is sent."""
+    """Another kernel shows the same link, and sends nothing."""
     first = kernels().generate("a fox", share=True)
     again = kernels().generate("a fox", share=True)
     assert again[0].replayed
@@ -62,8 +62,8 @@ def test_a_stored_picture_is_shared(kernels: Kernels, quick: Served) -> None:
     assert len(quick.calls) == 1
 
 
-def test_the_default_time_is_the_longest(kernels: Kernels, quick: Served) -> None:
-    """For new and for stored pictures: a link ends with its file."""
+def test_the_default_lifetime_is_the_maximum(kernels: Kernels, quick: Served) -> None:
+    """This holds for new and for stored pictures. A link expires with its file."""
     (new,) = kernels().generate("a fox", share=True)
     kernels().generate("a wolf")
     (stored,) = kernels().generate("a wolf", share=True)
@@ -77,7 +77,9 @@ def test_the_default_time_is_the_longest(kernels: Kernels, quick: Served) -> Non
 
 @pytest.mark.parametrize("stored", [True, False])
 @pytest.mark.parametrize("fault", ["storage_error", "public_url_error"])
-def test_a_failure_is_a_note(kernels: Kernels, quick: Served, fault: str, *, stored: bool) -> None:
+def test_a_failed_share_is_a_note(
+    kernels: Kernels, quick: Served, fault: str, *, stored: bool
+) -> None:
     """The picture itself is shown."""
     if stored:
         kernels().generate("a fox")
@@ -90,7 +92,7 @@ def test_a_failure_is_a_note(kernels: Kernels, quick: Served, fault: str, *, sto
 
 
 def test_an_expired_link_is_not_shown(kernels: Kernels, quick: Served) -> None:
-    """The caption shows when it expired, and the next `share` makes a new one."""
+    """The caption shows when the link expired, and the next `share` makes a new link."""
     session = kernels()
     (image,) = session.generate("a fox", share=1)
     past = datetime.now(timezone.utc) - timedelta(days=3)
@@ -107,7 +109,7 @@ def test_an_expired_link_is_not_shown(kernels: Kernels, quick: Served) -> None:
 
 
 @pytest.mark.parametrize("value", ["0", "31", "0.01", "never", "-1"])
-def test_a_time_out_of_bounds_is_refused(value: str) -> None:
+def test_a_lifetime_out_of_bounds_is_refused(value: str) -> None:
     """The store accepts an hour to 30 days."""
     with pytest.raises(OptionError, match="--share"):
         resolve({"share": value})

@@ -32,7 +32,7 @@ PROMPTS = [f"fox {number}" for number in range(12)]
 
 
 @pytest.fixture(autouse=True)
-def quickly(monkeypatch: pytest.MonkeyPatch, server: Served) -> None:
+def fast_jobs(monkeypatch: pytest.MonkeyPatch, server: Served) -> None:
     """Poll often, and make all images at once."""
     monkeypatch.setattr(poller, "_BACKOFF", retry.Backoff(0.02, 0.1))
     monkeypatch.setattr(submitter, "LOOK_PAUSES", (0.01, 0.02, 0.04))
@@ -55,7 +55,7 @@ def requests(server: Served) -> list[Any]:
     return [item for call in sent(server, "AddBatchRequests") for item in call.batch_requests]
 
 
-def ordered(server: Served) -> Counter[str]:
+def prompt_counts(server: Served) -> Counter[str]:
     """Count each prompt of all batches."""
     batches = server.server._service._batches._batches.values()
     entries = [entry for batch in batches for entry in batch.entries.values()]
@@ -71,7 +71,7 @@ def stop(server: Served) -> None:
 
 
 def test_a_job_makes_and_stores_all_images(session: Session, server: Served) -> None:
-    """It has a request with a key of its own for each image; the images are in order."""
+    """Each image is a request with its own key; the images are in the order of the prompts."""
     job = submit(session, each=PROMPTS, n=2)
     batch = job.wait()
     assert [image.prompt for image in batch] == [prompt for prompt in PROMPTS for _ in range(2)]
@@ -139,7 +139,7 @@ def test_an_interrupted_submission_uploads_a_deleted_input_image(
 ) -> None:
     photo = Image.effect_noise((200, 200), 90)
     with monkeypatch.context() as patch:
-        broken = errors.LibraryError("as the test wants it")
+        broken = errors.LibraryError("a failure of the test")
         patch.setattr(submitter.JobSubmitter, "_add_missing", _raising(broken))
         with pytest.raises(errors.LibraryError):
             submit(kernels(), each=PROMPTS, image=[photo])
@@ -154,7 +154,7 @@ def _raising(error: Exception) -> Any:
     return fail
 
 
-def test_results_are_fetched_while_it_runs(session: Session, server: Served) -> None:
+def test_results_are_fetched_while_the_job_runs(session: Session, server: Served) -> None:
     server.faults.batches.pace = 20
     job = submit(session, each=PROMPTS)
     until(lambda: job.counts.succeeded > 2)
@@ -164,7 +164,7 @@ def test_results_are_fetched_while_it_runs(session: Session, server: Served) -> 
 
 
 def test_an_empty_result_has_failed(session: Session, kernels: Kernels, server: Served) -> None:
-    """A card has the reason."""
+    """The error says that the result is empty."""
     stop(server)
     job = submit(session, each=PROMPTS)
     job.cancel()
@@ -181,7 +181,7 @@ def test_an_empty_result_has_failed(session: Session, kernels: Kernels, server: 
 
 
 def test_a_job_over_the_limit_is_not_submitted(session: Session, server: Served) -> None:
-    """It counts at list price before the first call."""
+    """The job counts at list price before the first call."""
     with pytest.raises(errors.BudgetError, match=r"expected to cost \$0\.12"):
         submit(session, each=PROMPTS, max_cost=0.11)
     assert not sent(server, "CreateBatch")
@@ -221,7 +221,7 @@ def test_a_poll_without_an_answer_is_repeated(
         monkeypatch.setenv("XAI_API_HOST", served.address)
         assert len(submit(session, each=PROMPTS).wait().ok) == 12
         assert not hanging
-        assert ordered(served) == Counter(PROMPTS)
+        assert prompt_counts(served) == Counter(PROMPTS)
 
 
 def test_a_finished_job_is_replayed(kernels: Kernels, server: Served) -> None:
@@ -232,7 +232,7 @@ def test_a_finished_job_is_replayed(kernels: Kernels, server: Served) -> None:
     assert (again.state, again.id, again.counts.succeeded) == ("done", first.id, 12)
     assert all(image.replayed for image in again.images)
     assert all(image.replayed for image in kernels().generate(each=PROMPTS))
-    assert ordered(server) == Counter(PROMPTS)
+    assert prompt_counts(server) == Counter(PROMPTS)
     assert not server.calls
 
 
@@ -240,7 +240,7 @@ def test_stored_images_are_not_submitted(kernels: Kernels, server: Served) -> No
     kernels().generate(each=PROMPTS[:5])
     job = submit(kernels(), each=PROMPTS)
     assert len(job.wait().ok) == 12
-    assert ordered(server) == Counter(PROMPTS[5:])
+    assert prompt_counts(server) == Counter(PROMPTS[5:])
 
 
 def test_more_prompts_are_a_second_job(kernels: Kernels, server: Served) -> None:
@@ -250,11 +250,11 @@ def test_more_prompts_are_a_second_job(kernels: Kernels, server: Served) -> None
     job = submit(kernels(), each=PROMPTS)
     assert len(job.pollers) == 2
     assert len(job.wait().ok) == 12
-    assert ordered(server) == Counter(PROMPTS)
+    assert prompt_counts(server) == Counter(PROMPTS)
 
 
 def test_replay_submits_nothing(kernels: Kernels, server: Served) -> None:
-    """It is an error if an image is not stored."""
+    """An image that is not stored is an error."""
     kernels().generate(each=PROMPTS[:2])
     job = submit(kernels(), each=PROMPTS[:2], replay=True)
     assert len(job.wait().ok) == 2
@@ -265,33 +265,33 @@ def test_replay_submits_nothing(kernels: Kernels, server: Served) -> None:
 
 
 def test_a_job_shares_stored_images(kernels: Kernels, server: Served) -> None:
-    """None of them is made again."""
+    """`share` makes a link for each; none is made again."""
     kernels().generate("fox 0")
     images = submit(kernels(), each=PROMPTS[:2], share=1).wait()
     assert [image.is_public for image in images] == [True, True]
-    assert ordered(server) == Counter(PROMPTS[1:2])
+    assert prompt_counts(server) == Counter(PROMPTS[1:2])
 
 
 def test_another_kernel_waits_until_the_job_is_submitted(
     kernels: Kernels, server: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So does a cancellation, which then cancels all requests."""
+    """A cancellation waits, too, and then cancels all requests."""
     adding, waiting = threading.Event(), threading.Event()
     run, add = submitter.JobSubmitter.run, submitter.JobSubmitter._add
 
-    async def note(self: Any) -> None:
+    async def report_waiting(self: Any) -> None:
         if adding.is_set():
             waiting.set()
         await run(self)
 
-    async def hold(self: Any, chunk: Any) -> None:
+    async def wait_to_add(self: Any, chunk: Any) -> None:
         adding.set()
         assert await asyncio.to_thread(waiting.wait, 30)
         await add(self, chunk)
 
     monkeypatch.setattr(submitter, "_CALL_REQUESTS", 4)
-    monkeypatch.setattr(submitter.JobSubmitter, "run", note)
-    monkeypatch.setattr(submitter.JobSubmitter, "_add", hold)
+    monkeypatch.setattr(submitter.JobSubmitter, "run", report_waiting)
+    monkeypatch.setattr(submitter.JobSubmitter, "_add", wait_to_add)
     stop(server)
     with ThreadPoolExecutor() as pool:
         first = pool.submit(submit, kernels(), each=PROMPTS)
@@ -304,7 +304,7 @@ def test_another_kernel_waits_until_the_job_is_submitted(
     assert job.state == "cancelled"
     assert len(sent(server, "CreateBatch")) == 1
     assert len(sent(server, "AddBatchRequests")) == 3
-    assert ordered(server) == Counter(PROMPTS)
+    assert prompt_counts(server) == Counter(PROMPTS)
     (batch,) = server.server._service._batches._batches.values()
     assert batch.cancelled is not None
 
@@ -317,7 +317,7 @@ def test_a_model_that_cannot_be_batched_is_refused(session: Session, server: Ser
     server.faults.batches.unbatchable = frozenset({"grok-imagine-image"})
     with pytest.raises(errors.InvalidRequestError, match="Omit --batch"):
         submit(session, each=PROMPTS)
-    assert not ordered(server)
+    assert not prompt_counts(server)
     assert session.jobs()[0].state == "refused"
     session.configured = lambda: {"rate": 0}
     assert len(session.generate(each=PROMPTS)) == 12
@@ -326,14 +326,12 @@ def test_a_model_that_cannot_be_batched_is_refused(session: Session, server: Ser
 def test_an_unknown_model_is_refused(session: Session, server: Served) -> None:
     with pytest.raises(errors.NotFoundError, match="Existing models: grok-imagine-image"):
         submit(session, each=PROMPTS, model="grok-nothing")
-    assert not ordered(server)
+    assert not prompt_counts(server)
     assert session.jobs()[0].state == "refused"
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_job_that_xai_cancels_ends_with_the_reason(
-    session: Session, server: Served, when: str
-) -> None:
+def test_a_job_that_xai_cancels_has_a_reason(session: Session, server: Served, when: str) -> None:
     stop(server)
     if when == "before":
         server.faults.batches.cancelled = "no capacity"
@@ -360,7 +358,7 @@ def test_a_page_that_repeats_ends_the_wait(session: Session, server: Served) -> 
     assert len(job.images.ok) == 10
     server.faults.batches.repeat_token = False
     assert len(job.wait(30).ok) == 12
-    assert ordered(server) == Counter(PROMPTS)
+    assert prompt_counts(server) == Counter(PROMPTS)
 
 
 def test_a_batch_without_a_state_is_collected(session: Session, server: Served) -> None:
@@ -410,7 +408,7 @@ def test_a_full_disk_loses_no_result(
         with pytest.raises(errors.LibraryError, match="full"):
             job.wait(30)
     assert len(job.wait(30).ok) == 12
-    assert ordered(server) == Counter(PROMPTS)
+    assert prompt_counts(server) == Counter(PROMPTS)
 
 
 def test_an_unreachable_service_is_polled_again(session: Session, server: Served) -> None:
@@ -463,7 +461,7 @@ def test_a_job_needs_a_library(session: Session, tmp_path: Path) -> None:
 
 
 def test_a_job_of_a_stopped_embedded_server_is_submitted_again(new_session: Kernels) -> None:
-    """Its jobs end with its kernel and are free: the next run makes the previews."""
+    """The server and its jobs end with the kernel; the next run makes the previews, at no cost."""
     first = new_session()
     submit(first, each=PROMPTS)
     first.close()

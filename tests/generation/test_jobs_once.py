@@ -61,7 +61,7 @@ def run_cell(session: Session, prompts: list[str] = PROMPTS, **options: Any) -> 
 
 
 def check(session: Session, service: BatchService) -> None:
-    """Run the cell to its end: each prompt was ordered once, and the ledger is right."""
+    """Run the cell; check that each prompt was ordered once, and that the ledger is right."""
     assert len(run_cell(session).wait().ok) == 12
     assert service.ordered == Counter(PROMPTS)
     assert spent(session) == pytest.approx(service.cost_usd)
@@ -113,7 +113,7 @@ def test_a_batch_that_is_listed_late_is_found(kernels: Any, service: BatchServic
 def test_requests_that_are_listed_late_are_not_added_again(
     kernels: Any, service: BatchService, step: int | None
 ) -> None:
-    """With `step`, a part of them is listed first: while more appears, nothing is added."""
+    """With `step`, a few are listed at a time: nothing is added until the list stops growing."""
     service.counts, service.late, service.step = False, 3, step
     service.adds.append(Failure("UNAVAILABLE"))
     check(kernels(), service)
@@ -121,7 +121,7 @@ def test_requests_that_are_listed_late_are_not_added_again(
 
 
 def test_a_complete_count_proves_that_requests_arrived(kernels: Any, service: BatchService) -> None:
-    """Even if the batch does not list them."""
+    """The batch need not list them."""
     service.lists = False
     service.adds.append(Failure("UNAVAILABLE"))
     check(kernels(), service)
@@ -146,7 +146,7 @@ def test_a_count_that_the_list_does_not_explain_stops_the_job(
 def test_a_confirmed_request_is_not_added_again(
     kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor by the next kernel, even if the service does not list it yet."""
+    """The next kernel does not add it either, even if the service does not list it yet."""
     service.counts, service.late = False, 100
     service.adds.extend([None, Failure("UNAUTHENTICATED", served=False)])
     with monkeypatch.context() as patch:
@@ -158,7 +158,7 @@ def test_a_confirmed_request_is_not_added_again(
 
 
 def test_one_of_two_equally_named_batches_is_used(kernels: Any, service: BatchService) -> None:
-    """The one with requests, or else the older."""
+    """If both are empty and equally old, the one with the lower id."""
     service.creates.append(Failure("UNAUTHENTICATED", served=False))
     with pytest.raises(errors.AuthenticationError):
         run_cell(kernels())
@@ -174,7 +174,7 @@ def test_one_of_two_equally_named_batches_is_used(kernels: Any, service: BatchSe
 def test_an_interrupt_ends_the_wait_for_late_requests(
     kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until then the card names the reason for the wait."""
+    """While the cell waits, the card names the reason."""
     monkeypatch.setattr(submitter, "LOOK_PAUSES", (600.0,))
     service.adds.append(Failure("UNAVAILABLE", served=False))
     session = kernels()
@@ -207,7 +207,7 @@ def test_an_interrupt_ends_the_wait_for_late_requests(
 def test_a_call_of_a_killed_kernel_is_not_repeated(
     kernels: Any, service: BatchService, victims: Victims, call: str
 ) -> None:
-    """The service lists what the call added three looks later."""
+    """The service lists added batches and requests only after three looks."""
     service.counts, service.late = False, 3
     getattr(service, call).append(Failure(SILENCE))
     kernel = victims.start(KERNEL.format(prompts=PROMPTS, options={}))
@@ -220,8 +220,8 @@ def test_a_call_of_a_killed_kernel_is_not_repeated(
 # The same cell again while its results come in
 
 
-def test_fresh_kernels_run_the_cell_again(kernels: Any, service: BatchService) -> None:
-    """Twelve times, with n = 2 and a repeated prompt: all find the same job."""
+def test_a_rerun_in_fresh_kernels_orders_nothing(kernels: Any, service: BatchService) -> None:
+    """Twelve kernels find the same job, with n = 2 and a repeated prompt."""
     service.rate = 60
     prompts = [*MANY[:99], MANY[0]]
     assert len({run_cell(kernels(), prompts, n=2).name for _ in range(12)}) == 1
@@ -248,7 +248,7 @@ def cell(shell: InteractiveShell, service: BatchService) -> Callable[..., BatchJ
     return run
 
 
-def test_one_kernel_runs_the_cell_again(cell: Any, service: BatchService) -> None:
+def test_a_rerun_in_one_kernel_orders_nothing(cell: Any, service: BatchService) -> None:
     service.rate = 60
     for _ in range(12):
         job = cell(MANY)
@@ -270,10 +270,10 @@ def test_fresh_orders_once_while_its_job_runs(kernels: Any, service: BatchServic
     assert service.ordered == Counter(dict.fromkeys(PROMPTS, 2))
 
 
-def test_five_processes_run_the_cell_at_once(
+def test_five_processes_order_each_image_once(
     kernels: Any, service: BatchService, victims: Victims
 ) -> None:
-    """Also if the chat model answers differently each time."""
+    """The images are ordered once, even if the chat model answers differently each time."""
     service.rate = 60
     prompts, options = MANY[:40], {"rewrite": "chat", "n": 2}
     code = KERNEL.format(prompts=prompts, options=options)
@@ -319,7 +319,7 @@ def test_a_job_with_deleted_results_has_expired(
 
 
 def test_an_unknown_batch_has_not_expired(kernels: Any, service: BatchService) -> None:
-    """Another key may be in use: nothing is ordered again."""
+    """The batch may belong to another key than this kernel's, so nothing is ordered again."""
     service.ready = 0
     job = run_cell(kernels())
     service.forgotten = True
@@ -345,9 +345,7 @@ def test_a_dry_run_counts_the_images_of_a_running_job(kernels: Any, service: Bat
     assert sum(service.ordered.values()) == 12
 
 
-def test_a_dry_run_in_the_kernel_of_the_job_agrees_with_a_run(
-    cell: Any, service: BatchService
-) -> None:
+def test_a_dry_run_in_the_jobs_kernel_agrees_with_a_run(cell: Any, service: BatchService) -> None:
     """Running the cell again makes no new images, whether the job runs, is done or cancelled."""
     service.ready = 5
     job = cell(PROMPTS)
@@ -401,13 +399,13 @@ def test_a_library_that_disappears_is_an_error(
     assert "12 images" in repr(job)
     assert {service.ordered[prompt] for prompt in PROMPTS} == {1}
     service.ready = None
-    if how == "replace":  # it was made in another folder
+    if how == "replace":  # the new library was made in another folder, so it is foreign
         xai.trust_library()
     assert len(cell(PROMPTS, fresh=True).wait().ok) == 12
     assert {service.ordered[prompt] for prompt in PROMPTS} == {2}
 
 
-def test_a_restored_library_has_its_job(
+def test_a_restored_library_still_has_its_job(
     kernels: Any, service: BatchService, tmp_path: Path
 ) -> None:
     service.ready = 0
@@ -429,7 +427,7 @@ def test_a_restored_library_has_its_job(
 
 
 def test_a_result_without_an_image_is_in_the_ledger(kernels: Any, service: BatchService) -> None:
-    """It was paid for and counts once, though two kernels read it; the next run orders it again."""
+    """Two kernels read the result, which counts once; the next run orders the image again."""
     service.imageless = frozenset(PROMPTS[:2])
     jobs = [run_cell(kernels()) for _ in range(2)]
     with ThreadPoolExecutor() as pool:

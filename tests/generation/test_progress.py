@@ -11,7 +11,7 @@ import pytest
 from nbclient import NotebookClient
 
 from harness import start_kernel, tiny
-from press import execute
+from numbering_server import execute
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.generation.progress import Progress
 from xai_notebook.notebook.progress import CallProgress, LiveOutput
@@ -72,7 +72,7 @@ def saved(outputs: Any) -> str:
 
 
 def test_placeholders_are_replaced_by_pictures(quick: Served, run: Any) -> None:
-    """One per image, in its shape, with seconds and attempts above."""
+    """There is one per image, in its shape; seconds and attempts are shown above."""
     busy = (grpc.StatusCode.UNAVAILABLE, "busy", [("retry-after", "1.6")])
     quick.faults.failures = [busy]
     quick.faults.delay = 1.2
@@ -92,7 +92,7 @@ def test_placeholders_are_replaced_by_pictures(quick: Served, run: Any) -> None:
 
 
 def test_a_bar_is_replaced_by_a_summary(quick: Served, run: Any) -> None:
-    """It shows done, total, seconds, time left, cost and retries."""
+    """The bar shows finished and all prompts, seconds, time left, cost and retries."""
     quick.faults.delay = 0.4
     quick.faults.image_price, quick.faults.cost_ticks = 2, 2 * 10**8
     quick.faults.failures = [grpc.StatusCode.UNAVAILABLE]
@@ -114,7 +114,7 @@ def test_a_bar_is_replaced_by_a_summary(quick: Served, run: Any) -> None:
 
 
 def test_pictures_appear_while_others_are_made(quick: Served, run: Any) -> None:
-    """Each in its position, the others as placeholders; the final grid is saved."""
+    """Each picture is in its position, beside placeholders; the final grid is saved."""
     quick.faults.delay = 0.5
     outputs, shown = run(
         "%%xai_image --each --as many\n" + "\n".join(f"fox {i}" for i in range(30))
@@ -140,13 +140,12 @@ def test_no_preview_is_made_twice(tmp_path: Path) -> None:
     pending = Card(Picture(request=request, status="pending"))
     cards = [Card(Picture(request=request, file=file)) for file in files]
     previews = Previews()
-    some = previews.make([*cards[:2], pending], 3, most=1)
-    assert [type(shown) for shown in some] == [PreviewSource, Placeholder, Placeholder]
-    for file in files[:1]:
-        file.unlink()  # it cannot be read again
+    partial = previews.make([*cards[:2], pending], 3, most=1)
+    assert [type(shown) for shown in partial] == [PreviewSource, Placeholder, Placeholder]
+    files[0].unlink()  # it cannot be read again
     final = previews.make(cards, 3)
     assert [type(shown) for shown in final] == [PreviewSource] * 3
-    assert final[0] is some[0]
+    assert final[0] is partial[0]
 
 
 def test_a_bar_without_a_total_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def test_another_kernel_shows_what_is_stored(kernels: Kernels, quick: Served) -> None:
-    """At no cost, and marked as replayed; the kernel may be running when the image is stored."""
+    """The images cost nothing and are marked as replayed. Both kernels run all the time."""
     quick.faults.cost_ticks = 7 * CENT
     first, second = kernels(), kernels()
     second.generate("a hare")
@@ -76,7 +76,7 @@ def test_other_requests_are_not_answered(
 def test_pictures_of_other_hosts_do_not_answer(
     kernels: Kernels, quick: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither another server's nor the embedded server's."""
+    """The embedded server is another host, too."""
     kernels().generate("a fox")
     (image,) = kernels().generate("a fox", local=True)
     assert not image.replayed
@@ -97,7 +97,7 @@ def test_an_image_in_base64_answers_a_request_for_a_url(kernels: Kernels, quick:
 
 
 def test_line_ends_of_earlier_versions_do_not_matter(kernels: Kernels, quick: Served) -> None:
-    r"""They distinguished `\\r\\n` from `\\n`, in requests and rewrites."""
+    r"""Earlier versions distinguished `\r\n` from `\n`, in requests and rewrites."""
     before = kernels()
     original = before.generate("a fox\nin snow", n=2)
     owl = before.generate("an owl\nat night", rewrite=True)

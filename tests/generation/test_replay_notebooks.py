@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness import unprivileged
-from press import generate_in_panel
+from numbering_server import generate_in_panel
 from xai_notebook.generation.session import current_session
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness import Kernels, Served
-    from press import Notebooks, Press
+    from numbering_server import Notebooks, NumberingServer
     from xai_notebook.generation.session import Session
 
     Rerun = Callable[..., list[str]]
@@ -30,7 +30,9 @@ CALLS = {
 
 
 @pytest.fixture
-def rerun(notebook: Notebooks, monkeypatch: pytest.MonkeyPatch, orders: Press) -> Rerun:
+def rerun(
+    notebook: Notebooks, monkeypatch: pytest.MonkeyPatch, image_server: NumberingServer
+) -> Rerun:
     """Run all cells of the notebook with this name in a fresh kernel; return the digests shown."""
 
     def rerun(name: str | None, *cells: str) -> list[str]:
@@ -47,36 +49,42 @@ def rerun(notebook: Notebooks, monkeypatch: pytest.MonkeyPatch, orders: Press) -
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_new_pictures_of_a_notebook_change_no_other(rerun: Rerun, orders: Press, call: str) -> None:
+def test_new_pictures_of_a_notebook_change_no_other(
+    rerun: Rerun, image_server: NumberingServer, call: str
+) -> None:
     """A notebook keeps what it made, and what it showed of another."""
     plain, fresh = call.format(""), call.format(", fresh=True")
     first = rerun("a.ipynb", plain)
     assert rerun("b.ipynb", plain) == first  # a copy
-    paid = len(orders.orders)
+    paid = len(image_server.image_counts)
     assert len(set(first)) == len(first) > 1
     other = rerun("c.ipynb", fresh)
     assert not {*other} & {*first}
-    assert len(orders.orders) == 2 * paid
+    assert len(image_server.image_counts) == 2 * paid
     for _ in range(2):
         assert rerun("a.ipynb", plain) == rerun("b.ipynb", plain) == first
         assert rerun("c.ipynb", plain) == other
     assert rerun("a copy.ipynb", plain) == rerun("renamed.ipynb", plain) == other
     rerun("c.ipynb", fresh)
     assert rerun("a copy.ipynb", plain) == rerun("renamed.ipynb", plain) == other
-    assert len(orders.orders) == 3 * paid
+    assert len(image_server.image_counts) == 3 * paid
 
 
-def test_a_notebook_without_a_name_shows_what_was_stored_last(rerun: Rerun, orders: Press) -> None:
+def test_a_notebook_without_a_name_shows_what_was_stored_last(
+    rerun: Rerun, image_server: NumberingServer
+) -> None:
     call = "shown += xai.generate('a fox'{})"
     rerun("a.ipynb", call.format(""))
     last = rerun("b.ipynb", call.format(", fresh=True"))
     assert rerun(None, call.format("")) == last
     last = rerun("b.ipynb", call.format(", fresh=True"))
     assert rerun(None, call.format("")) == last
-    assert len(orders.orders) == 3
+    assert len(image_server.image_counts) == 3
 
 
-def test_new_pictures_of_a_copy_leave_the_original_unchanged(rerun: Rerun, orders: Press) -> None:
+def test_new_pictures_of_a_copy_leave_the_original_unchanged(
+    rerun: Rerun, image_server: NumberingServer
+) -> None:
     call = "shown += xai.generate('a fox')"
     first = rerun("a.ipynb", call)
     rerun("copy.ipynb", call)
@@ -84,10 +92,10 @@ def test_new_pictures_of_a_copy_leave_the_original_unchanged(rerun: Rerun, order
     assert own != first
     assert rerun("copy.ipynb", call) == own
     assert rerun("a.ipynb", call) == first
-    assert len(orders.orders) == 2
+    assert len(image_server.image_counts) == 2
 
 
-def test_a_raised_n_keeps_the_own_images(rerun: Rerun, orders: Press) -> None:
+def test_a_raised_n_keeps_the_notebooks_images(rerun: Rerun, image_server: NumberingServer) -> None:
     """Only missing positions come from other notebooks, or are made."""
     call = "shown += xai.generate('a fox', n={}{})"
     two = rerun("a.ipynb", call.format(2, ""))
@@ -95,15 +103,15 @@ def test_a_raised_n_keeps_the_own_images(rerun: Rerun, orders: Press) -> None:
     other = rerun("c.ipynb", call.format(3, ", fresh=True"))
     four = rerun("a.ipynb", call.format(4, ""))
     assert four[:3] == [*two, other[2]]
-    assert orders.orders == [2, 3, 1]
+    assert image_server.image_counts == [2, 3, 1]
     assert rerun("copy.ipynb", call.format(4, "")) == four
     rerun("c.ipynb", call.format(4, ", fresh=True"))
     assert rerun("a.ipynb", call.format(4, "")) == rerun("copy.ipynb", call.format(4, "")) == four
-    assert orders.orders == [2, 3, 1, 4]
+    assert image_server.image_counts == [2, 3, 1, 4]
 
 
-def test_images_in_the_trash_answer_no_notebook(rerun: Rerun, orders: Press) -> None:
-    """Those of others do, also after the image is restored."""
+def test_images_in_the_trash_do_not_answer(rerun: Rerun, image_server: NumberingServer) -> None:
+    """Another notebook's image answers instead, even after the deleted one is restored."""
     call = "shown += (batch := xai.generate('a fox'{}))"
     first = rerun("a.ipynb", call.format(""))
     assert rerun("copy.ipynb", call.format("") + "; batch.delete()") == first
@@ -113,10 +121,10 @@ def test_images_in_the_trash_answer_no_notebook(rerun: Rerun, orders: Press) -> 
     current_session().library().annotations.restore([1])
     assert rerun("a.ipynb", call.format("")) == rerun("copy.ipynb", call.format("")) == other
     assert rerun("b.ipynb", call.format("")) == other
-    assert len(orders.orders) == 2
+    assert len(image_server.image_counts) == 2
 
 
-def test_each_notebook_has_its_own_redo(rerun: Rerun, orders: Press) -> None:
+def test_each_notebook_has_its_own_redo(rerun: Rerun, image_server: NumberingServer) -> None:
     """A copy's Run All is free."""
     call = "shown += (batch := xai.generate('a fox'{}))"
     redo = "shown += batch.redo(0)"
@@ -126,15 +134,15 @@ def test_each_notebook_has_its_own_redo(rerun: Rerun, orders: Press) -> None:
     assert anew[0] != anew[1]
     own = rerun("b.ipynb", call.format(""), redo)
     assert own[0] != own[1] != anew[1]
-    assert len(orders.orders) == 4
+    assert len(image_server.image_counts) == 4
     assert rerun("a.ipynb", call.format(""), redo) == anew[1:] * 2
     assert rerun("b.ipynb", call.format(""), redo) == own[1:] * 2
     assert rerun("copy.ipynb", call.format(""), redo) == own[1:] * 2
-    assert len(orders.orders) == 4
+    assert len(image_server.image_counts) == 4
 
 
-def test_replay_prefers_the_pictures_of_the_notebook(rerun: Rerun, orders: Press) -> None:
-    """Those of others answer where this notebook has not shown any."""
+def test_replay_prefers_the_notebooks_pictures(rerun: Rerun, image_server: NumberingServer) -> None:
+    """Pictures of other notebooks answer only if this notebook has not shown any."""
     call = "shown += xai.generate('a fox'{})"
     first = rerun("a.ipynb", call.format(""))
     other = rerun("c.ipynb", call.format(", fresh=True"))
@@ -142,11 +150,11 @@ def test_replay_prefers_the_pictures_of_the_notebook(rerun: Rerun, orders: Press
     assert rerun("b.ipynb", call.format(", replay=True")) == other
     rerun("c.ipynb", call.format(", fresh=True"))
     assert rerun("b.ipynb", call.format("")) == other
-    assert len(orders.orders) == 3
+    assert len(image_server.image_counts) == 3
 
 
 def test_a_bundle_answers_before_other_notebooks(
-    rerun: Rerun, orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    rerun: Rerun, image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     call = "shown += xai.generate('a fox'{})"
     first = rerun("a.ipynb", call.format(""), "xai.pack()")
@@ -156,14 +164,18 @@ def test_a_bundle_answers_before_other_notebooks(
     assert rerun("a.ipynb", call.format("")) == first
     own = rerun("a.ipynb", call.format(", fresh=True"))
     assert rerun("a.ipynb", call.format("")) == own
-    assert len(orders.orders) == 3
+    assert len(image_server.image_counts) == 3
 
 
 @pytest.mark.parametrize("packs", ["this kernel", "a later one"])
 def test_a_bundle_holds_what_its_notebook_shows(
-    rerun: Rerun, orders: Press, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, packs: str
+    rerun: Rerun,
+    image_server: NumberingServer,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    packs: str,
 ) -> None:
-    """Of another notebook's four pictures, only those that complete its own two."""
+    """The notebook shows its own two pictures, and two of another notebook that complete them."""
     call = "shown += xai.generate('a fox', n={}{})"
     rerun("a.ipynb", call.format(2, ""))
     rerun("c.ipynb", call.format(4, ", fresh=True"))
@@ -174,13 +186,16 @@ def test_a_bundle_holds_what_its_notebook_shows(
         current_session().history.pack(None)
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "another"))
     assert rerun("a.ipynb", call.format(4, "")) == four
-    assert orders.orders == [2, 4]
+    assert image_server.image_counts == [2, 4]
 
 
 def test_a_read_only_library_answers_each_notebook(
-    rerun: Rerun, orders: Press, monkeypatch: pytest.MonkeyPatch, unprivileged_folder: Path
+    rerun: Rerun,
+    image_server: NumberingServer,
+    monkeypatch: pytest.MonkeyPatch,
+    unprivileged_folder: Path,
 ) -> None:
-    """It records nothing."""
+    """The library cannot record which notebook showed a picture."""
     home = unprivileged_folder / "home"
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(home))
     call = "shown += xai.generate('a fox'{})"
@@ -193,7 +208,7 @@ def test_a_read_only_library_answers_each_notebook(
         assert rerun("a.ipynb", call.format("")) == first
         assert rerun("b.ipynb", call.format("")) == last
         current_session().close()
-    assert len(orders.orders) == 2
+    assert len(image_server.image_counts) == 2
 
 
 # Jobs and plans, with the embedded server
@@ -235,12 +250,14 @@ def test_a_job_submits_nothing_that_its_notebook_showed(
     assert (len(keyed.calls), submissions()) == (calls, submitted)
 
 
-def test_the_panel_prefers_the_pictures_of_its_notebook(rerun: Rerun, orders: Press) -> None:
+def test_the_panel_prefers_the_pictures_of_its_notebook(
+    rerun: Rerun, image_server: NumberingServer
+) -> None:
     first = rerun("a.ipynb", "shown += xai.generate('a fox')")
     rerun("c.ipynb", "shown += xai.generate('a fox', fresh=True)")
     rerun("a.ipynb", "import xai_notebook")
     assert [generate_in_panel()] == first
-    assert len(orders.orders) == 2
+    assert len(image_server.image_counts) == 2
 
 
 def test_a_plan_counts_what_the_notebook_will_show(

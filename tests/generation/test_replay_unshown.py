@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness import Kernel, Kernels
-    from press import Notebooks, Press
+    from numbering_server import Notebooks, NumberingServer
 
 
 FAILURES = {
@@ -61,7 +61,7 @@ def drawing(monkeypatch: pytest.MonkeyPatch, notebook: Notebooks) -> Any:
 def test_images_that_were_not_shown_answer_the_next_run(
     notebook: Notebooks,
     drawing: Any,
-    orders: Press,
+    image_server: NumberingServer,
     call: str,
     ending: str,
     option: str,
@@ -75,20 +75,20 @@ def test_images_that_were_not_shown_answer_the_next_run(
     book.run()
     book.run()
     assert drawing.fail is None
-    assert orders.orders == [2]
+    assert image_server.image_counts == [2]
     book.cells[0] = call.format("") + "\nbatch"
     first = book.run()
-    assert orders.orders == [2]
+    assert image_server.image_counts == [2]
     if ids:
         again = book.run()
-        assert orders.orders == [2, 2]
+        assert image_server.image_counts == [2, 2]
         assert not set(first) & set(again)
         first = again
     assert book.rerun() == first
 
 
 def test_new_images_of_a_repeated_cell_answer_until_they_are_shown(
-    notebook: Notebooks, orders: Press
+    notebook: Notebooks, image_server: NumberingServer
 ) -> None:
     book = notebook("shown += xai.generate('a fox')\nif broken: 1 / 0")
     book.shell.user_ns["broken"] = False
@@ -98,13 +98,13 @@ def test_new_images_of_a_repeated_cell_answer_until_they_are_shown(
     assert book.run() == again != first
     book.shell.user_ns["broken"] = False
     assert book.run() == again
-    assert len(orders.orders) == 2
+    assert len(image_server.image_counts) == 2
     assert book.run() != again
-    assert len(orders.orders) == 3
+    assert len(image_server.image_counts) == 3
 
 
 def test_a_magic_whose_export_failed_exports_the_same_pictures(
-    notebook: Notebooks, orders: Press
+    notebook: Notebooks, image_server: NumberingServer
 ) -> None:
     blocked = Path("pictures")
     blocked.write_text("no folder")
@@ -115,7 +115,7 @@ def test_a_magic_whose_export_failed_exports_the_same_pictures(
     book.run()
     assert book.errors == [None]
     assert len(list(blocked.iterdir())) == 4
-    assert orders.orders == [4]
+    assert image_server.image_counts == [4]
 
 
 def interrupt_when(condition: Callable[[], Any]) -> threading.Thread:
@@ -131,41 +131,41 @@ def interrupt_when(condition: Callable[[], Any]) -> threading.Thread:
 
 
 @pytest.mark.parametrize("ids", [True, False], ids=["with cell ids", "without"])
-def test_thirty_prompts_interrupted_until_they_are_complete(
-    notebook: Notebooks, orders: Press, *, ids: bool
+def test_prompts_of_interrupted_runs_are_paid_for_once(
+    notebook: Notebooks, image_server: NumberingServer, *, ids: bool
 ) -> None:
     """Each is paid for once, however often the run is interrupted."""
     book = notebook("%xai_image --each prompts --as made", ids=ids)
     book.shell.user_ns["prompts"] = [f"fox {number % 10}" for number in range(30)]
     book.shell.run_line_magic("config", "XaiImage.rate = 0")
     library = current_session().library()
-    for came in (7, 14, 21, 28):
-        orders.left = 7
-        under_way = min(4, 30 - came)
+    for stored in (7, 14, 21, 28):
+        image_server.replies_left = 7
+        under_way = min(4, 30 - stored)
         stop = interrupt_when(
-            lambda came=came, under_way=under_way: (  # type: ignore[misc]
-                len(library.history(limit=99)) == came and orders.waiting == under_way
+            lambda stored=stored, under_way=under_way: (  # type: ignore[misc]
+                len(library.history(limit=99)) == stored and image_server.waiting_calls == under_way
             )
         )
         book.run()
         stop.join()
         assert isinstance(book.errors[0], KeyboardInterrupt)
-        until(lambda: orders.waiting == 0)
-    orders.left = None
+        until(lambda: image_server.waiting_calls == 0)
+    image_server.replies_left = None
     book.run()
     assert book.errors == [None]
-    assert orders.orders == [1] * 30
+    assert image_server.image_counts == [1] * 30
     shown = [image.sha256 for image in book.shell.user_ns["made"]]
     assert len(set(shown)) == 30
     book.rerun()
     assert [image.sha256 for image in book.shell.user_ns["made"]] == shown
-    assert len(orders.orders) == 30
+    assert len(image_server.image_counts) == 30
 
 
 def test_a_run_waits_until_the_interrupted_one_has_stored(
-    notebook: Notebooks, orders: Press, monkeypatch: pytest.MonkeyPatch
+    notebook: Notebooks, image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Run again while the library is slow, a cell requests nothing twice."""
+    """A cell that is run again while the library is slow requests nothing twice."""
     saving, go = threading.Event(), threading.Event()
     real = store.Library.add_replies
 
@@ -182,45 +182,45 @@ def test_a_run_waits_until_the_interrupted_one_has_stored(
     timer = threading.Timer(0.3, go.set)
     timer.start()
     assert len(book.run()) == 1
-    assert len(orders.orders) == 1
+    assert len(image_server.image_counts) == 1
 
 
-@pytest.mark.parametrize("ids", [True, False], ids=["a cell", "a program"])
+@pytest.mark.parametrize("in_cell", [True, False], ids=["a cell", "a program"])
 def test_only_missing_images_are_requested(
     notebook: Notebooks,
     new_session: Kernels,
-    orders: Press,
+    image_server: NumberingServer,
     *,
-    ids: bool,
+    in_cell: bool,
 ) -> None:
-    """Two of four images came: the next run requests two."""
-    orders.short = 2
+    """The server sends two of four images; the next run requests two."""
+    image_server.missing_images = 2
     book = notebook('shown += xai.generate("a fox", n=4)')
     session = new_session()
 
     def run() -> list[str | None]:
-        if ids:
+        if in_cell:
             return list(book.run())
         return [image.sha256 for image in session.generate("a fox", n=4)]
 
     first = run()
     assert first[2:] == [None, None]
-    orders.short = 0
+    image_server.missing_images = 0
     again = run()
     assert again[:2] == first[:2]
-    assert orders.orders == [4, 2]
+    assert image_server.image_counts == [4, 2]
     assert book.rerun() == again
-    assert orders.orders == [4, 2]
+    assert image_server.image_counts == [4, 2]
 
 
 @pytest.mark.parametrize("where", ["cells with ids", "cells without ids", "a program"])
 def test_only_missing_prompts_are_requested(
     notebook: Notebooks,
     new_session: Kernels,
-    orders: Press,
+    image_server: NumberingServer,
     where: str,
 ) -> None:
-    """17 of 20 came: the next run requests three, and the run after that twenty others."""
+    """17 of 20 succeed: the next run requests three, and the run after that twenty others."""
     cell = "shown += xai.generate(each=[f'fox {i}' for i in range(20)])"
     book = notebook(cell, ids=where == "cells with ids")
     book.shell.run_line_magic("config", "XaiImage.rate = 0")
@@ -235,15 +235,15 @@ def test_only_missing_prompts_are_requested(
         assert book.errors == [None]
         return shown
 
-    orders.failures = [grpc.StatusCode.INVALID_ARGUMENT] * 3
+    image_server.failures = [grpc.StatusCode.INVALID_ARGUMENT] * 3
     first = run()
-    assert len(orders.orders) == 17
+    assert len(image_server.image_counts) == 17
     again = run()
-    assert len(orders.orders) == 20
+    assert len(image_server.image_counts) == 20
     assert {*first} - {None} < {*again}
     assert None not in again
     others = run()
-    assert len(orders.orders) == 40
+    assert len(image_server.image_counts) == 40
     assert not {*again} & {*others}
     if where != "cells without ids":
         assert run() != others
@@ -251,59 +251,63 @@ def test_only_missing_prompts_are_requested(
     book.restart()
     book.shell.run_line_magic("config", "XaiImage.rate = 0")
     assert [run(), run()] == [again, others]
-    assert len(orders.orders) == 40
+    assert len(image_server.image_counts) == 40
 
 
 @pytest.mark.parametrize("ids", [True, False], ids=["with cell ids", "without"])
 def test_an_equal_cell_completes_two_incomplete_calls(
-    notebook: Notebooks, orders: Press, *, ids: bool
+    notebook: Notebooks, image_server: NumberingServer, *, ids: bool
 ) -> None:
     book = notebook(
-        "xai.generate('a fox', n=4); orders.short = 2\nxai.generate('a fox', n=4)",
+        "xai.generate('a fox', n=4); image_server.missing_images = 2\nxai.generate('a fox', n=4)",
         "shown += xai.generate('a fox', n=4)",
         ids=ids,
     )
-    book.shell.user_ns["orders"] = orders
-    orders.short = 3
+    book.shell.user_ns["image_server"] = image_server
+    image_server.missing_images = 3
     book.run(0)
-    assert orders.orders == [4, 3]
-    orders.short = 0
+    assert image_server.image_counts == [4, 3]
+    image_server.missing_images = 0
     if ids:
         book.cells[0] = book.cells[1]
     shown = book.run(0 if ids else 1)
-    assert orders.orders == [4, 3, 2]
+    assert image_server.image_counts == [4, 3, 2]
     assert len({*shown}) == 4
 
 
 @pytest.mark.parametrize("ids", [True, False], ids=["with cell ids", "without"])
-def test_a_cell_that_repeats_a_call_until_it_is_complete(
-    notebook: Notebooks, orders: Press, *, ids: bool
+def test_a_repeated_call_completes_an_incomplete_one(
+    notebook: Notebooks, image_server: NumberingServer, *, ids: bool
 ) -> None:
     """An incomplete call is completed in its slot, in the same run only."""
     book = notebook(
-        "while True:\n    batch = xai.generate('a fox', n=4)\n    orders.short = 0\n"
+        "while True:\n    batch = xai.generate('a fox', n=4)\n    image_server.missing_images = 0\n"
         "    if len(batch.ok) == 4: break\nshown += batch",
         "shown += xai.generate('a fox', n=4)",
         ids=ids,
     )
-    book.shell.user_ns["orders"] = orders
-    orders.short = 3
+    book.shell.user_ns["image_server"] = image_server
+    image_server.missing_images = 3
     first = book.run()
-    assert orders.orders == [4, 3, 4]
+    assert image_server.image_counts == [4, 3, 4]
     assert book.rerun() == first
-    assert orders.orders == [4, 3, 4]
+    assert image_server.image_counts == [4, 3, 4]
     book.run(0)
-    assert orders.orders == [4, 3, 4, 4]
+    assert image_server.image_counts == [4, 3, 4, 4]
 
 
 @pytest.mark.parametrize(
     "call", ["xai.generate('a fox')", "await xai.agenerate('a fox')"], ids=["generate", "agenerate"]
 )
-def test_a_real_kernel_reports_how_a_cell_ended(kernel: Kernel, orders: Press, call: str) -> None:
+def test_a_real_kernel_reports_how_a_cell_ended(
+    kernel: Kernel, image_server: NumberingServer, call: str
+) -> None:
     """After an interrupt the stored image answers; after a success a new one is made."""
     call = call.replace("a fox", f"a fox, {call[:5]}")
     wait = "while True: " + ("await asyncio" if "await" in call else "time") + ".sleep(0.1)"
-    connect = f"import os\nos.environ.update(XAI_API_HOST={orders.host!r}, XAI_API_KEY={KEY!r})"
+    connect = (
+        f"import os\nos.environ.update(XAI_API_HOST={image_server.host!r}, XAI_API_KEY={KEY!r})"
+    )
     kernel.run(f"import asyncio, time\n{connect}")
     code = f"image = ({call})[0]\ndisplay(image.sha256)"
     stopped = kernel.start(f"{code}\n{wait}", cell="one")
@@ -312,15 +316,15 @@ def test_a_real_kernel_reports_how_a_cell_ended(kernel: Kernel, orders: Press, c
     assert kernel.collect(stopped).error is not None
     shown = [kernel.run(code, cell=cell).text[0] for cell in ("one", "one", "two")]
     assert shown[0] == begun.text[0]
-    assert len(set(shown)) == len(orders.orders) == 3
+    assert len(set(shown)) == len(image_server.image_counts) == 3
 
 
 # Images that wait at a URL
 
 
-def test_a_host_that_is_down_costs_nothing(new_session: Kernels, orders: Press) -> None:
+def test_images_of_a_failing_host_wait(new_session: Kernels, image_server: NumberingServer) -> None:
     """The image stays pending, in every kernel and with --replay, until its host is back."""
-    orders.status = 503
+    image_server.url_status = 503
     session = new_session()
     for kernel in (session, session, new_session()):
         for options in ({}, {"replay": True}):
@@ -329,28 +333,28 @@ def test_a_host_that_is_down_costs_nothing(new_session: Kernels, orders: Press) 
             assert "<strong>Waiting.</strong>" in batch._repr_mimebundle_()["text/html"]
             assert "503" in batch[0].error
             assert "run the cell again to download it" in batch[0].error
-    orders.status = 200
+    image_server.url_status = 200
     complete: Any = session.generate("a fox", n=2, format="url")
     assert [image.status for image in complete] == ["ok"] * 2
-    assert orders.orders == [2]
+    assert image_server.image_counts == [2]
 
 
 @pytest.mark.parametrize(("status", "age"), [(404, 0), (410, 0), (503, 3601)])
 def test_an_image_that_cannot_be_downloaded_is_requested_again(
-    new_session: Kernels, orders: Press, status: int, age: int
+    new_session: Kernels, image_server: NumberingServer, status: int, age: int
 ) -> None:
     """After 404, 410 or an hour, the image has failed."""
-    orders.status = 503
+    image_server.url_status = 503
     session = new_session()
     session.generate("a fox", format="url")
     with session.library().database.writing() as connection:
         connection.execute("UPDATE images SET created = created - ?", (age,))
-    orders.status = status
+    image_server.url_status = status
     with pytest.raises(
         errors.LibraryError, match=r"has 0 of the 1 .* Without --replay, or with --reuse"
     ):
         session.generate("a fox", format="url", replay=True)
-    orders.status = 200
+    image_server.url_status = 200
     image = new_session().generate("a fox", format="url")[0]
     assert (image.status, image.replayed) == ("ok", False)
-    assert orders.orders == [1, 1]
+    assert image_server.image_counts == [1, 1]

@@ -34,7 +34,7 @@ NO_LIMIT = {"rate": 0, "concurrency": 4}
 
 def test_a_list_as_a_prompt_is_refused(session: Session, server: Served) -> None:
     """The error names the option for lists."""
-    with pytest.raises(errors.OptionError, match="is a list, not text"):
+    with pytest.raises(errors.OptionError, match=r"is a list, not text\. .* go into each="):
         session.generate(["a fox", "an owl"])  # type: ignore[arg-type]
     assert not server.calls
 
@@ -67,7 +67,7 @@ def test_nothing_is_sent_for_an_invalid_option(session: Session, server: Served)
 
 
 def test_without_a_key_the_embedded_server_draws(new_session: Kernels) -> None:
-    """A notice is under the first pictures only."""
+    """Only the first batch has a notice about the embedded server."""
     session = new_session()
     first, second = session.generate("a red fox"), session.generate("an owl")
     assert first[0].model == "local-preview"
@@ -104,7 +104,7 @@ def test_an_unknown_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_error_contains_no_key(session: Session, server: Served) -> None:
-    """It names the variable with the key."""
+    """The error names the variable that holds the key."""
     server.faults.failures = [(grpc.StatusCode.UNAUTHENTICATED, f"bad key {KEY}")]
     with pytest.raises(errors.AuthenticationError, match="XAI_API_KEY") as caught:
         session.generate("a red fox")
@@ -133,7 +133,7 @@ def test_the_caption_without_a_rewrite_is_the_prompt(session: Session, server: S
 
 
 def test_moderated_images_are_cards(session: Session) -> None:
-    """The other images are shown; the data of a moderated one raises."""
+    """The other images are shown; reading the data of a moderated one is an error."""
     first, second = session.generate("a red fox [moderated:2]", n=2)
     assert (first.status, second.status) == ("ok", "moderated")
     with pytest.raises(errors.ModeratedError):
@@ -152,7 +152,7 @@ def test_missing_images_are_cards(session: Session, server: Served) -> None:
 
 
 def test_an_empty_image_is_a_card(session: Session, server: Served) -> None:
-    """With neither base64 nor a URL."""
+    """It has neither base64 nor a URL."""
     server.faults.empty = True
     (image,) = session.generate("a red fox")
     assert image.status == "missing"
@@ -168,8 +168,8 @@ def test_bytes_that_are_no_image_are_kept(session: Session, server: Served) -> N
     assert image.file.read_bytes() == b"not an image"
 
 
-def test_costs_are_those_the_server_reports(session: Session, server: Served) -> None:
-    """The images share the request's cost; not reported is unknown, not zero."""
+def test_costs_are_those_that_the_server_reports(session: Session, server: Served) -> None:
+    """Each image has its part of the request's cost; a cost that is not reported is unknown."""
     server.faults.cost_ticks = 700_000_000
     batch = session.generate("a red fox", n=2)
     assert batch[0].cost_usd == pytest.approx(0.07)
@@ -228,7 +228,7 @@ def test_reported_costs_count_against_the_budget(session: Session, server: Serve
 
 
 def test_a_dry_run_sends_nothing(session: Session, server: Served) -> None:
-    """It shows the request and its price; only the price list is requested."""
+    """The plan shows the request and its price; only the price list is requested."""
     server.faults.image_price = 7 * CENT
     plan = session.generate("a red fox", n=3, aspect_ratio="16:9", dry_run=True)
     assert "$0.21" in repr(plan)
@@ -236,15 +236,13 @@ def test_a_dry_run_sends_nothing(session: Session, server: Served) -> None:
     assert server.calls == []
 
 
-def test_a_plan_tells_new_from_stored_images(
-    session: Session, kernels: Kernels, server: Served
-) -> None:
-    """It looks up the slots that the call would claim, and claims none."""
+def test_a_plan_counts_stored_images(session: Session, kernels: Kernels, server: Served) -> None:
+    """A plan looks up the slots that the call would claim, and claims none."""
     server.faults.image_price = 2
     session.generate(each=["a", "b"])
     for _ in range(2):
         plan = session.generate(each=["a", "b", "b", "c"], n=2, dry_run=True)
-        assert plan.stored == [0, 0, 0, 0]  # in further slots
+        assert plan.stored == [0, 0, 0, 0]  # the plan looks up slots that are not used yet
     again = kernels()
     plan = again.generate(each=["a", "b", "b", "c"], n=2, dry_run=True)
     assert plan.stored == [1, 1, 0, 0]
@@ -280,7 +278,7 @@ class Endless:
 def test_a_dry_run_of_prompts_without_end_ends(
     session: Session, server: Served, each: Any, least: int
 ) -> None:
-    """It reads the first prompts, says "at least", and the call can still be run."""
+    """The plan reads only the first prompts, and says "at least"; the call can still be run."""
     server.faults.image_price = 7
     call = session.prepare(None, {"each": each, "n": 2, "dry_run": True})
     plan = session.plan(call)
@@ -323,7 +321,6 @@ def test_each_prompt_is_a_request_in_order(session: Session, server: Served) -> 
 
 
 def test_concurrency_is_limited(session: Session, server: Served) -> None:
-    """At most `XaiImage.concurrency` at a time."""
     session.configured = lambda: {"rate": 0, "concurrency": 2}
     server.faults.garbage = b"\xff\xd8\xff"
     server.faults.delay = 0.05
@@ -335,7 +332,7 @@ def test_concurrency_is_limited(session: Session, server: Served) -> None:
         assert len(concurrent) <= 2
 
 
-def test_the_rate_is_kept(session: Session, server: Served) -> None:
+def test_the_rate_is_limited(session: Session, server: Served) -> None:
     session.configured = lambda: {"rate": 20, "concurrency": 8}
     server.faults.garbage = b"\xff\xd8\xff"
     session.generate(each=[f"p{i}" for i in range(9)])
@@ -344,7 +341,7 @@ def test_the_rate_is_kept(session: Session, server: Served) -> None:
 
 
 def test_a_failed_prompt_stops_no_other(session: Session, server: Served) -> None:
-    """It is a card with its cause."""
+    """A card shows the cause of the failure."""
     session.configured = lambda: NO_LIMIT
     server.faults.fail_when = lambda request, _: (
         (grpc.StatusCode.INVALID_ARGUMENT, "no owls") if "owl" in request.prompt else None
@@ -377,9 +374,7 @@ def test_a_generator_is_read_as_requests_go_out(session: Session, server: Served
     assert max(ahead) <= 3
 
 
-def test_an_error_in_the_users_generator_keeps_what_came_before(
-    session: Session, server: Served
-) -> None:
+def test_an_error_in_a_generator_keeps_earlier_pictures(session: Session, server: Served) -> None:
     """Requests under way are answered and stored."""
     session.configured = lambda: NO_LIMIT
     server.faults.delay = 0.5
@@ -397,10 +392,10 @@ def test_an_error_in_the_users_generator_keeps_what_came_before(
     assert {image.prompt for image in session.history.search()} == {"a fox", "an owl"}
 
 
-@pytest.mark.parametrize("given", [{"each": True}, {"each": []}, {"each": "nope"}])
-def test_each_without_prompts_is_refused(session: Session, given: dict[str, Any]) -> None:
+@pytest.mark.parametrize("options", [{"each": True}, {"each": []}, {"each": "nope"}])
+def test_each_without_prompts_is_refused(session: Session, options: dict[str, Any]) -> None:
     with pytest.raises(errors.OptionError, match="--each"):
-        session.generate(None, **given)
+        session.generate(None, **options)
 
 
 # Async
@@ -439,7 +434,7 @@ def test_a_closed_session_leaves_no_thread_and_starts_again(session: Session) ->
     session.generate("a red fox", local=True)
     session.close()
     names = [thread.name for thread in threading.enumerate()]
-    assert names.count("xai-notebook") == 1  # the one of the tests' own server
+    assert names.count("xai-notebook") == 1  # the thread of the tests' server
     session.close()
     assert session.generate("a red fox", local=True)[0].status == "ok"
 
@@ -454,8 +449,8 @@ def test_the_module_level_functions_share_one_session(keyed: Served) -> None:
         close_session()
 
 
-def test_slices_of_a_batch() -> None:
-    """They are batches; an error names an index out of range."""
+def test_a_slice_of_a_batch_is_a_batch() -> None:
+    """The error about an index out of range names the index."""
     request = ImageRequest(prompt="a red fox", model="m")
     batch = ImageBatch([GeneratedImage(Picture(request=request), index=i) for i in range(3)])
     assert isinstance(batch[1:], ImageBatch)

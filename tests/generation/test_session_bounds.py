@@ -1,7 +1,7 @@
 """Extreme values from foreign sources: no raw error, and the other pictures are shown.
 
 A server, a bundle, a row of the library or a file describes a picture with extreme values, in the
-first and in the last time zone of the world; then a user uses the picture in every way.
+first or the last time zone of the world. Then the test uses the picture as a user does.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness import Kernels
-    from press import Press
+    from numbering_server import NumberingServer
     from xai_notebook.generation.session import Session
 
 ZONES = ("Etc/GMT+12", "Pacific/Kiritimati")
@@ -71,8 +71,8 @@ JSONS: Any = st.sampled_from([
 ])  # fmt: skip
 
 
-def examples(count: int) -> settings:
-    """Return settings for the same examples each time."""
+def repeatable_examples(count: int) -> settings:
+    """Return settings that make the same examples each time."""
     slow = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
     return settings(
         max_examples=count, derandomize=True, deadline=None, database=None,
@@ -97,7 +97,7 @@ def zone() -> Iterator[Callable[[bool], None]]:
 
 
 def check_text(value: str) -> str:
-    """Return a text, which must have no control characters and be valid Unicode."""
+    """Check that a text is valid Unicode without control characters; return the text."""
     assert not UNSEEN.search(value), ascii(UNSEEN.search(value))
     value.encode()
     return value
@@ -173,18 +173,18 @@ def pictures(draw: st.DrawFn) -> bytes:
     odd = draw(st.sampled_from([b"x", b"\0", b"\xff\xfe", b"<x>", "\u202e".encode()])) * size
     if kind == "JPEG":
         marker = draw(st.sampled_from([b"\xff\xfe", b"\xff\xe1", b"\xff\xe2"]))
-        name = {b"\xff\xe1": b"Exif\0\0MM\0*\0\0\0\x08", b"\xff\xe2": b"ICC_PROFILE\0\x01\x01"}
-        body = (name.get(marker, b"") + odd)[:65_000]
+        prefixes = {b"\xff\xe1": b"Exif\0\0MM\0*\0\0\0\x08", b"\xff\xe2": b"ICC_PROFILE\0\x01\x01"}
+        body = (prefixes.get(marker, b"") + odd)[:65_000]
         data = data[:2] + marker + struct.pack(">H", len(body) + 2) + body + data[2:]
     elif kind == "PNG":
-        name_, head = draw(st.sampled_from([
+        chunk_type, head = draw(st.sampled_from([
             (b"tEXt", b"Comment\0"), (b"tEXt", b"comment\0"), (b"eXIf", b"MM\0*\0\0\0\x08"),
             (b"iCCP", b"x\0\0" + zlib.compress(b"x" * 300)),
             (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0"),
         ]))  # fmt: skip
         body = head + odd
-        chunk = struct.pack(">I", len(body)) + name_ + body
-        data = data[:33] + chunk + struct.pack(">I", zlib.crc32(name_ + body)) + data[33:]
+        chunk = struct.pack(">I", len(body)) + chunk_type + body
+        data = data[:33] + chunk + struct.pack(">I", zlib.crc32(chunk_type + body)) + data[33:]
     elif kind == "GIF":
         buffer = io.BytesIO()
         Image.new("RGB", (24, 16), "teal").save(buffer, "GIF", comment=odd[:60_000])
@@ -193,11 +193,11 @@ def pictures(draw: st.DrawFn) -> bytes:
     return data[:cut] if draw(st.integers(0, 4)) == 0 else data
 
 
-@examples(100)
+@repeatable_examples(100)
 @given(data=st.data())
 def test_extreme_values_in_a_reply_are_harmless(
     data: st.DataObject,
-    orders: Press,
+    image_server: NumberingServer,
     kernel: Session,
     zone: Any,
     tmp_path: Path,
@@ -220,7 +220,7 @@ def test_extreme_values_in_a_reply_are_harmless(
     reply.usage.cost_in_usd_ticks = data.draw(
         st.sampled_from([0, 1, -1, 2**63 - 1, -(2**63), 200_000_000])
     )
-    orders.answer = reply.SerializeToString()
+    image_server.fixed_reply = reply.SerializeToString()
     batch = kernel.generate(next(prompts), n=2, share=30)
     assert batch[1].status == "ok"
     assert "<img " in use(batch, tmp_path)
@@ -234,7 +234,7 @@ def prompts() -> Iterator[str]:
 
 
 @pytest.fixture
-def kernel(orders: Press, new_session: Kernels) -> Session:
+def kernel(image_server: NumberingServer, new_session: Kernels) -> Session:
     return new_session()
 
 
@@ -257,7 +257,7 @@ def record(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@examples(500)
+@repeatable_examples(500)
 @given(data=st.data())
 def test_extreme_values_in_a_bundle_are_harmless(
     data: st.DataObject, kernel: Session, zone: Any, tmp_path: Path
@@ -294,13 +294,13 @@ def test_extreme_values_in_a_bundle_are_harmless(
 
 
 @pytest.fixture
-def rows(orders: Press, kernel: Session) -> Path:
+def library_file(image_server: NumberingServer, kernel: Session) -> Path:
     """The file of a library with two pictures, a job, a rewrite, a charge and a tag."""
     for number in (1, 2):
         image = wire.GeneratedImage(
             base64=base64.b64encode(tiny(number)).decode(), respect_moderation=True
         )
-        orders.answer = wire.ImageResponse(images=[image]).SerializeToString()
+        image_server.fixed_reply = wire.ImageResponse(images=[image]).SerializeToString()
         kernel.generate(f"a fox {number}")[0].tag("red")
     library = kernel.library()
     library.remember_rewrite("key", "a", "b", "chat", 0.1)
@@ -318,18 +318,18 @@ def rows(orders: Press, kernel: Session) -> Path:
     return file
 
 
-@examples(300)
+@repeatable_examples(300)
 @given(data=st.data())
 def test_extreme_values_in_a_row_are_harmless(
-    data: st.DataObject, rows: Path, kernel: Session, zone: Any, tmp_path: Path
+    data: st.DataObject, library_file: Path, kernel: Session, zone: Any, tmp_path: Path
 ) -> None:
-    """They affect no other picture."""
+    """The values have no effect on the other picture."""
     zone(data.draw(st.booleans()))
     table = data.draw(
         st.sampled_from(["requests", "images", "images", "jobs", "rewrites", "charges"])
     )
     value = data.draw(TEXTS | NUMBERS | JSONS | st.none() | st.binary(max_size=5))
-    with contextlib.closing(sqlite3.connect(rows)) as connection, connection:
+    with contextlib.closing(sqlite3.connect(library_file)) as connection, connection:
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
         column = data.draw(st.sampled_from([name for name in columns if name != "id"]))
         query = f"SELECT {column} FROM {table} WHERE id = (SELECT min(id) FROM {table})"
@@ -344,17 +344,17 @@ def test_extreme_values_in_a_row_are_harmless(
         assert history[0].tags == ("red",)
         use(history, tmp_path / "exported")
     finally:
-        with contextlib.closing(sqlite3.connect(rows)) as connection, connection:
+        with contextlib.closing(sqlite3.connect(library_file)) as connection, connection:
             connection.execute(statement, (before,))
 
 
 # A picture's file
 
 
-@examples(100)
+@repeatable_examples(100)
 @given(data=st.data())
 def test_extreme_metadata_is_harmless(data: st.DataObject, zone: Any, tmp_path: Path) -> None:
-    """It is read, or refused in a sentence, and is not copied."""
+    """Metadata is read or refused in a sentence, and is not copied to previews."""
     zone(data.draw(st.booleans()))
     content = data.draw(pictures())
     request = ImageRequest(prompt="a fox", model="grok")

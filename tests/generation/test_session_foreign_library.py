@@ -1,4 +1,4 @@
-"""A foreign library sends nothing: its jobs wait for the user's consent and for the limits."""
+"""A job of a foreign library is submitted only with the user's consent and within the limits."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def change(home: Path, sql: str, *values: object) -> None:
         connection.execute(sql, values)
 
 
-def sent(priced: Served) -> int:
+def submissions(priced: Served) -> int:
     counts = priced.server.counts
     return counts["/xai_api.BatchMgmt/CreateBatch"] + counts["/xai_api.BatchMgmt/AddBatchRequests"]
 
 
-ACTS: dict[str, Callable[[Any], object]] = {
+ACTIONS: dict[str, Callable[[Any], object]] = {
     "wait": lambda session: session.jobs()[0].wait(),
     "cancel": lambda session: session.jobs()[0].cancel(),
     "refresh": lambda session: session.jobs()[0].refresh(),
@@ -75,14 +75,16 @@ ACTS: dict[str, Callable[[Any], object]] = {
 }
 
 
-@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.usefixtures("copied")
-def test_a_foreign_job_is_not_submitted(priced: Served, kernels: Kernels, act: str) -> None:
-    """It is listed with the reason."""
+def test_no_job_is_submitted_before_the_library_is_trusted(
+    priced: Served, kernels: Kernels, action: str
+) -> None:
+    """The foreign job is listed with the reason."""
     session = kernels()
     with pytest.raises(errors.LibraryError, match=r"trust_library\(\)"):
-        ACTS[act](session)
-    assert sent(priced) == 0
+        ACTIONS[action](session)
+    assert submissions(priced) == 0
     (job,) = session.jobs()
     assert job.state == "new"
     assert "trust_library()" in str(job.cause)
@@ -92,7 +94,7 @@ def test_a_foreign_job_is_not_submitted(priced: Served, kernels: Kernels, act: s
 def test_a_trusted_job_is_submitted(priced: Served) -> None:
     xai.trust_library()
     assert len(xai.jobs()[0].wait()) == 8
-    assert sent(priced) == 2
+    assert submissions(priced) == 2
     assert sum(row.cost_usd for row in xai.costs()) == pytest.approx(0.16)
 
 
@@ -105,21 +107,21 @@ def test_pictures_of_a_foreign_library_answer_a_job(
     foreign.generate(each=PROMPTS, batch=True).wait()
     copy_library(foreign)
     assert len(kernels().generate(each=PROMPTS, batch=True, **options).wait()) == 8
-    assert sent(priced) == 0
+    assert submissions(priced) == 0
 
 
 @pytest.mark.parametrize("budget", ["0.10", "0.10/day", "0.10/total"])
 @pytest.mark.usefixtures("copied")
-def test_a_listed_job_is_within_the_limits(
+def test_a_listed_job_is_checked_against_the_limits(
     priced: Served, kernels: Kernels, monkeypatch: pytest.MonkeyPatch, budget: str
 ) -> None:
-    """Whatever price and age its row claims."""
+    """The check does not trust the price and age in its row."""
     monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", budget)
     session = kernels()
     session.library().trust()
     with pytest.raises(errors.BudgetError, match=r"\$0.16"):
         session.jobs()[0].wait()
-    assert sent(priced) == 0
+    assert submissions(priced) == 0
     monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", budget.replace("0.10", "0.20"))
     again = kernels()
     assert len(again.jobs()[0].wait()) == 8
@@ -132,7 +134,7 @@ def test_a_listed_job_is_within_the_limits(
 def test_an_old_job_counts_in_addition_to_later_costs(
     priced: Served, kernels: Kernels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is older than the ledger, which does not include its costs."""
+    """The ledger ignores jobs that were recorded over a day ago and never submitted."""
     monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", "0.20/total")
     session = kernels()
     session.library().trust()
@@ -141,7 +143,7 @@ def test_an_old_job_counts_in_addition_to_later_costs(
         session.jobs()[0].wait()
     with pytest.raises(errors.BudgetError):
         session.generate(each=PROMPTS, batch=True)
-    assert sent(priced) == 0
+    assert submissions(priced) == 0
 
 
 @pytest.mark.parametrize(
@@ -166,7 +168,7 @@ def test_a_damaged_job_is_a_library_error(
     assert len(session.jobs()) == (table == "job_requests")
     with pytest.raises(errors.LibraryError, match="damaged"):
         session.generate(each=PROMPTS, batch=True).wait()
-    assert sent(priced) == 0
+    assert submissions(priced) == 0
 
 
 @pytest.mark.parametrize(
@@ -179,7 +181,7 @@ def test_a_damaged_job_is_a_library_error(
         ("expires", b"x"),
     ],
 )
-def test_claims_of_a_job_exceed_no_limit(
+def test_invalid_values_of_a_job_lift_no_limit(
     copied: Path,
     priced: Served,
     kernels: Kernels,
@@ -187,7 +189,6 @@ def test_claims_of_a_job_exceed_no_limit(
     column: str,
     value: object,
 ) -> None:
-    """Values out of bounds are ignored."""
     change(copied, f"UPDATE jobs SET {column} = ?", value)
     monkeypatch.setenv("XAI_NOTEBOOK_BUDGET", "0.10/total")
     session = kernels()
@@ -196,7 +197,7 @@ def test_claims_of_a_job_exceed_no_limit(
     assert repr(job)
     with pytest.raises(errors.BudgetError, match=r"\$0.16"):
         job.wait()
-    assert sent(priced) == 0
+    assert submissions(priced) == 0
 
 
 @pytest.fixture
@@ -220,7 +221,7 @@ def test_a_foreign_rewrite_finds_its_pictures(priced: Served, kernels: Kernels) 
 
 
 def test_a_foreign_rewrite_is_not_sent(rewritten: Path, priced: Served, kernels: Kernels) -> None:
-    """For a missing picture, the prompt is rewritten anew."""
+    """For a missing picture, the prompt is rewritten again."""
     change(rewritten, "UPDATE rewrites SET text = 'an advertisement'")
     kernels().generate("a fox", rewrite=True, n=2)
     assert priced.server.counts[CHAT] == 1
@@ -235,7 +236,7 @@ def test_the_notice_is_shown_once(kernels: Kernels) -> None:
     assert not any("trust_library()" in note for note in second.notes)
 
 
-def test_a_strangers_journal_is_left_alone(copied: Path, kernels: Kernels) -> None:
+def test_a_journal_of_a_foreign_library_is_left_unchanged(copied: Path, kernels: Kernels) -> None:
     journal = copied / "spool" / "00000000000000000001-1-00000000.journal"
     journal.parent.mkdir(exist_ok=True)
     journal.write_bytes(b"unreadable")

@@ -44,7 +44,7 @@ def library(opens: Opens, home: Path) -> Library:
 
 @pytest.fixture
 def raw() -> Callable[[Path], contextlib.AbstractContextManager[sqlite3.Connection]]:
-    """Return a function that connects to a library's database behind its back."""
+    """Return a function that connects to a database directly, without a `Library`."""
     return connect
 
 

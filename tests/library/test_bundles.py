@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 HTML = "<script>hacked()</script><img src=x onerror=hacked()> $x$ \u202e'\"--image=/etc/passwd"
 LINE = HTML.replace("\u202e", "")
-ASKED = ImageRequest(prompt="a fox", model="grok-imagine-image")
+REQUEST = ImageRequest(prompt="a fox", model="grok-imagine-image")
 _MIB = 1 << 20
 
 
@@ -110,7 +110,7 @@ def truncated() -> dict[str, bytes]:
     return {f"cut {at}": complete[: len(complete) * at // 40] for at in range(40)}
 
 
-def flipped() -> dict[str, bytes]:
+def changed_bytes() -> dict[str, bytes]:
     """Return bundles with one changed byte."""
     complete, dice = bundle(), random.Random(7)
     files = {}
@@ -125,7 +125,7 @@ def flipped() -> dict[str, bytes]:
 ODD: tuple[Any, ...] = (None, -1, 1.5, 10**17, True, [], {}, HTML, "", "../../x", "\ud800")
 
 
-def valued() -> dict[str, bytes]:
+def odd_values() -> dict[str, bytes]:
     """Return bundles with an odd value in each field."""
     files = {}
     for name in record():
@@ -137,7 +137,7 @@ def valued() -> dict[str, bytes]:
     return files
 
 
-def shaped() -> dict[str, bytes]:
+def odd_structures() -> dict[str, bytes]:
     """Return files with another structure."""
     listed = "\n".join([json.dumps(HEADER), json.dumps(record())]).encode()
     original = (f"images/{digest(GOOD)}.jpg", GOOD)
@@ -220,14 +220,14 @@ def database() -> bytes:
         return bytes(connection.serialize())
 
 
-FAMILIES = (truncated, flipped, valued, shaped)
+FAMILIES = (truncated, changed_bytes, odd_values, odd_structures)
 
 
 @pytest.mark.parametrize("make", FAMILIES)
 def test_hostile_bundles_are_shown_correctly_or_refused(
     make: Callable[[], dict[str, bytes]], tmp_path: Path
 ) -> None:
-    """Nothing of a bundle is executed, and nothing is written."""
+    """Nothing in a bundle is executed, and no file is written."""
     folder = tmp_path / "course"
     folder.mkdir()
     file, files = folder / "story.xai", make()
@@ -246,11 +246,11 @@ def look(folder: Path, name: str) -> str:
     """Look up the fox in a folder's bundles, and check the result."""
     bundles = BundleFolder()
     read, sentences = bundles.read(folder, "story")
-    pictures, problems = find_answers(read, ASKED, None, {*range(200)})
+    pictures, problems = find_answers(read, REQUEST, None, {*range(200)})
     for sentence in (*sentences, *problems):
         assert re.fullmatch(r"[^\n<>]{20,200}", sentence), (name, sentence)
     for picture in pictures:
-        assert picture.request is ASKED, name
+        assert picture.request is REQUEST, name
         if picture.status == "ok":
             assert digest(picture.data) == picture.sha256, name
         shown = ImageBatch([GeneratedImage(picture)])._repr_mimebundle_()["text/html"]
@@ -260,17 +260,17 @@ def look(folder: Path, name: str) -> str:
 
 
 def test_valid_bundles_are_shown(tmp_path: Path) -> None:
-    """The generator of hostile bundles makes valid ones, too; their texts are shown literally."""
+    """The functions that make hostile bundles also make valid ones; texts are shown literally."""
     (tmp_path / "story.xai").write_bytes(bundle())
     assert look(tmp_path, "good") == "shown"
-    (tmp_path / "story.xai").write_bytes(shaped()["texts"])
+    (tmp_path / "story.xai").write_bytes(odd_structures()["texts"])
     assert look(tmp_path, "texts") == "shown"
     assert sum(len(make()) for make in FAMILIES) >= 200
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:
     """Reading a bundle takes at most a few times its bytes."""
-    kinds = shaped()
+    kinds = odd_structures()
     for name in ("zip bomb", "huge row", "many rows", "deep", "huge number"):
         (tmp_path / "story.xai").write_bytes(kinds[name])
         tracemalloc.start()
@@ -282,7 +282,7 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
         assert peak < 40 * _MIB, name
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_special_files_are_not_opened(tmp_path: Path) -> None:
     """Reading a pipe would block."""
     os.mkfifo(tmp_path / "a.xai")
@@ -308,7 +308,7 @@ def test_a_bundle_is_read_again_only_if_it_changes(tmp_path: Path) -> None:
 def test_all_bundles_of_a_folder_share_a_budget_of_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bundle that exceeds the budget is refused by name, and used once there is room."""
+    """A message names the bundle that exceeds the budget; it is used once there is room."""
     monkeypatch.setattr(bundles_module, "TOGETHER", ReadBudget(1_000_000, 5))
     for name in ("a", "b", "c"):
         (tmp_path / f"{name}.xai").write_bytes(bundle(record(), record(place=1)))
@@ -335,7 +335,7 @@ def test_all_bundles_of_a_folder_share_a_budget_of_bytes(
 
 
 def test_packing_twice_writes_the_same_bytes(library: Library, save: Save, tmp_path: Path) -> None:
-    """With the permissions of the user's other files."""
+    """The file has the permissions of the user's other files."""
     (image,) = save("a fox", [GOOD], notebook="a.ipynb")
     file, other = tmp_path / "story.xai", tmp_path / "other"
     other.touch()
@@ -353,9 +353,7 @@ def test_packing_twice_writes_the_same_bytes(library: Library, save: Save, tmp_p
     [record(), record(images=record()["images"] * 90)],
     ids=["lines", "pictures of few lines"],
 )
-def test_pictures_that_share_an_original_are_counted(
-    tmp_path: Path, record_: dict[str, Any]
-) -> None:
+def test_pictures_that_share_an_original_all_count(tmp_path: Path, record_: dict[str, Any]) -> None:
     count = 30_000 if len(record_["images"]) == 1 else 3_000
     line = json.dumps(record_).encode() + b"\n"
     many = line * min(count, 60 * _MIB // len(line))
@@ -406,13 +404,13 @@ def test_a_price_or_date_out_of_bounds_is_refused(tmp_path: Path) -> None:
         assert look(tmp_path, str(changes)) == "refused"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="names that Windows does not take")
+@pytest.mark.skipif(os.name == "nt", reason="Windows refuses such names")
 @pytest.mark.parametrize("content", [b"PK", bundle()])
 def test_the_name_of_a_bundle_is_shown_on_one_line(tmp_path: Path, content: bytes) -> None:
-    """It cannot forge a line or reverse the text."""
+    """The name cannot forge a line or reverse the text."""
     (tmp_path / "a\nsaved as \u202ex\x1b[31m.xai").write_bytes(content)
     read, sentences = BundleFolder().read(tmp_path, None)
-    pictures, _ = find_answers(read, ASKED, None, {0})
+    pictures, _ = find_answers(read, REQUEST, None, {0})
     texts = [*sentences, *(str(picture.bundle) for picture in pictures)]
     assert len(texts) == 1
     assert texts[0].startswith("a saved as x [31m.xai")

@@ -1,4 +1,4 @@
-"""The list of all pictures: filters, orders, search; stars, tags and the trash."""
+"""The list of all pictures: filters, sort orders, search; stars, tags and the trash."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     library.close()
 
 
-def numbers(library: Library, **query: Any) -> list[int]:
+def found_ids(library: Library, **query: Any) -> list[int]:
     return library.catalog.find(Query(**query)).ids.tolist()
 
 
-def test_newest_first(many: Library) -> None:
-    assert numbers(many) == list(range(COUNT, 0, -1))
+def test_the_newest_picture_is_first(many: Library) -> None:
+    assert found_ids(many) == list(range(COUNT, 0, -1))
 
 
 @pytest.mark.parametrize("words", ["", "fox", "fo", "amber gla", "study12", "STUDY7", "no such"])
 def test_search_agrees_with_history(many: Library, words: str) -> None:
     expected = [picture.id for picture in many.history(words, limit=COUNT)]
-    assert numbers(many, words=words) == expected
+    assert found_ids(many, words=words) == expected
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_filters_and_words_combine(
     many: Library, query: dict[str, Any], holds: Callable[[int], bool]
 ) -> None:
     expected = [n for n in range(COUNT, 0, -1) if holds(n)]
-    assert numbers(many, **query) == expected
+    assert found_ids(many, **query) == expected
     if "words" not in query:
         assert many.catalog.first(Query(**query), 7) == expected[:7]
 
@@ -83,16 +83,18 @@ def test_filters_and_words_combine(
         ("model", lambda picture: (picture.model, -picture.id)),
     ],
 )
-def test_orders(many: Library, order: str, key: Callable[[Any], Any]) -> None:
-    """The newest of equal ones first."""
-    keys = [key(row.picture) for row in many.catalog.rows(numbers(many, order=order))]
+def test_pictures_are_sorted_by_cost_or_model(
+    many: Library, order: str, key: Callable[[Any], Any]
+) -> None:
+    """Among equal values, the newest picture is first."""
+    keys = [key(row.picture) for row in many.catalog.rows(found_ids(many, order=order))]
     assert keys == sorted(keys)
 
 
 @pytest.mark.parametrize("query", [{"order": "size"}, {"status": "'; DROP TABLE images; --"}])
 def test_an_unknown_order_or_status_is_refused(many: Library, query: dict[str, str]) -> None:
     with pytest.raises(OptionError, match="is not one of"):
-        numbers(many, **query)
+        found_ids(many, **query)
 
 
 def test_size_is_the_sum_of_the_originals(many: Library) -> None:
@@ -108,31 +110,31 @@ def test_a_damaged_size_hides_no_picture(tmp_path: Path, damaged: Any, raw: Raw)
     with raw(home) as connection:
         connection.execute("UPDATE images SET size = ? WHERE id = 7", (damaged,))
     with contextlib.closing(Library.open(home)) as library:
-        assert numbers(library) == list(range(20, 0, -1))
-        assert numbers(library, words="a") == list(range(20, 0, -1))
+        assert found_ids(library) == list(range(20, 0, -1))
+        assert found_ids(library, words="a") == list(range(20, 0, -1))
         assert library.catalog.first(Query(), 3) == [20, 19, 18]
 
 
 def test_annotations_change_the_next_result(library: Library, save: Save, picture: NewJpeg) -> None:
     """The cached list is read again."""
     first, second = (image.id for image in save(payloads=[picture(), picture()]))
-    assert numbers(library) == [first, second]
+    assert found_ids(library) == [first, second]
     library.annotations.tag([first], "noir")
     library.annotations.delete([second])
-    assert numbers(library) == numbers(library, tag="noir") == [first]
-    assert numbers(library, status="trash") == [second]
+    assert found_ids(library) == found_ids(library, tag="noir") == [first]
+    assert found_ids(library, status="trash") == [second]
 
 
 def test_changes_of_another_kernel_change_the_next_result(
     library: Library, save: Save, picture: NewJpeg
 ) -> None:
     (first,) = save(payloads=[picture()])
-    assert numbers(library) == [first.id]
+    assert found_ids(library) == [first.id]
     with contextlib.closing(Library.open(library.home)) as other:
         other.annotations.star([first.id])
         (second,) = save("owl", payloads=[picture()], to=other)
-    assert numbers(library) == [second.id, first.id]
-    assert numbers(library, starred=True) == [first.id]
+    assert found_ids(library) == [second.id, first.id]
+    assert found_ids(library, starred=True) == [first.id]
 
 
 def test_facets_count_pictures(library: Library, save: Save, picture: NewJpeg) -> None:
@@ -163,15 +165,15 @@ def test_rows_are_in_the_given_order(library: Library, save: Save, picture: NewJ
     assert {(row.backend, row.notebook) for row in rows} == {("xai", "a.ipynb")}
 
 
-def test_search_without_an_index(library: Library, save: Save, picture: NewJpeg) -> None:
+def test_search_works_without_an_index(library: Library, save: Save, picture: NewJpeg) -> None:
     (fox,), _ = save("a red fox", [picture()]), save("an owl", [picture()])
     library.catalog.find(Query())
     library.database.indexed = False
-    assert numbers(library, words="red fo") == [fox.id]
+    assert found_ids(library, words="red fo") == [fox.id]
 
 
-def test_descendants(library: Library, save: Save, picture: NewJpeg) -> None:
-    """Of any of several input images."""
+def test_edits_of_a_picture_are_found(library: Library, save: Save, picture: NewJpeg) -> None:
+    """An edit is found by any of its input images."""
     (fox,) = save("a red fox", [picture()])
     inputs = (
         InputImage(url="", sha256="0" * 64, label="photo", parent=None),
@@ -202,12 +204,12 @@ def test_a_search_with_the_same_filters_reads_only_the_index(many: Library) -> N
         with many.database.reading() as connection:
             connection.set_progress_handler(step, 10)
             try:
-                numbers(many, words=words)
+                found_ids(many, words=words)
             finally:
                 connection.set_progress_handler(None, 0)
         return steps * 10
 
-    numbers(many, words="")
+    found_ids(many, words="")
     assert steps_of("study2999") < COUNT / 10
     assert steps_of("fox") < 5 * COUNT
 
@@ -219,7 +221,7 @@ def ids(pictures: Sequence[Picture]) -> list[int]:
     return [picture.id or 0 for picture in pictures]
 
 
-def test_stars(library: Library, save: Save, picture: NewJpeg) -> None:
+def test_stars_are_stored(library: Library, save: Save, picture: NewJpeg) -> None:
     first, second = ids(save(payloads=[picture(), picture()]))
     library.annotations.star([first, second])
     library.annotations.star([second], value=False)
@@ -230,7 +232,7 @@ def test_stars(library: Library, save: Save, picture: NewJpeg) -> None:
         }
 
 
-def test_tags(library: Library, save: Save, picture: NewJpeg) -> None:
+def test_tags_are_stored(library: Library, save: Save, picture: NewJpeg) -> None:
     """White space in a tag is normalized."""
     (image_id,) = ids(save(payloads=[picture()]))
     for tag in ("noir", " noir\n", "blue  hour", "film"):
@@ -245,7 +247,7 @@ def test_an_invalid_tag_is_refused(library: Library, tag: str) -> None:
         library.annotations.tag([1], tag)
 
 
-def test_unknown_rows_are_ignored(library: Library) -> None:
+def test_annotations_of_unknown_rows_are_ignored(library: Library) -> None:
     """Another kernel may have emptied the trash."""
     library.annotations.star([7])
     library.annotations.tag([7], "noir")
@@ -253,7 +255,7 @@ def test_unknown_rows_are_ignored(library: Library) -> None:
     assert library.annotations.of([7]) == {}
 
 
-def test_more_pictures_than_a_statement_has_parameters(
+def test_more_pictures_than_sql_parameters_are_starred(
     library: Library, save: Save, picture: NewJpeg
 ) -> None:
     data = picture()
@@ -273,9 +275,7 @@ def test_pictures_in_the_trash_are_hidden(library: Library, save: Save, picture:
     assert ids(library.history("fox")) == [image.id]
 
 
-def test_emptying_the_trash_deletes_the_original(
-    library: Library, save: Save, picture: NewJpeg
-) -> None:
+def test_emptying_the_trash_deletes_files(library: Library, save: Save, picture: NewJpeg) -> None:
     (image,) = save("fox", [picture()])
     library.annotations.delete([image.id])
     assert library.annotations.empty_trash() == 1
@@ -285,10 +285,8 @@ def test_emptying_the_trash_deletes_the_original(
     assert library.annotations.empty_trash() == 0
 
 
-def test_an_original_that_another_row_uses_is_kept(
-    library: Library, save: Save, picture: NewJpeg
-) -> None:
-    """Also if that row is in the trash."""
+def test_an_original_of_another_row_is_kept(library: Library, save: Save, picture: NewJpeg) -> None:
+    """The other row may be in the trash."""
     data = picture()
     (first,), (second,) = save("fox", [data]), save("owl", [data])
     library.annotations.delete([first.id])
@@ -301,7 +299,7 @@ def test_an_original_that_another_row_uses_is_kept(
 def test_emptying_the_trash_erases_the_prompts(
     library: Library, save: Save, picture: NewJpeg, raw: Raw
 ) -> None:
-    """They stay in no table and in no index."""
+    """No table and no index contains them afterwards."""
     image = {"rewritten_prompt": "an unspeakable painting"}
     first, second = ids(
         save(
@@ -328,9 +326,7 @@ def test_emptying_the_trash_erases_the_prompts(
     assert not [word for word in ("unmention", "unspeak", "whisper", "shameful") if word in text]
 
 
-def test_deleted_pictures_stay_in_the_ledger(
-    library: Library, save: Save, picture: NewJpeg
-) -> None:
+def test_deleted_images_stay_in_the_ledger(library: Library, save: Save, picture: NewJpeg) -> None:
     (image,) = save(payloads=[picture()], cost_usd=0.07)
     before = library.spending.costs()
     library.annotations.delete([image.id])
@@ -372,7 +368,7 @@ def test_an_original_is_written_again_if_it_was_deleted_meanwhile(
 
 
 def test_listeners_are_notified_of_changes(library: Library, save: Save, picture: NewJpeg) -> None:
-    """As long as they exist."""
+    """`listen` does not keep a listener alive."""
 
     class Listener:
         def __init__(self) -> None:

@@ -42,7 +42,7 @@ def save(library, name, count=1, size=40_000):
 
 library = Library.open(Path(os.environ["XAI_NOTEBOOK_HOME"]))
 """
-"""Opens the library of the test."""
+"""Opens the library of the test, and defines `save`."""
 
 
 def originals(home: Path) -> list[Path]:
@@ -79,7 +79,7 @@ while True:
 def test_kernels_write_concurrently(
     home: Path, opens: Opens, victims: Victims, kernels: int, replies: int
 ) -> None:
-    """They also create the library concurrently."""
+    """The kernels also create the library concurrently."""
     code = f"for i in range({replies}): save(library, f'{{os.getpid()}} {{i}}', size=500)"
     started = [victims.start(WRITER + code) for _ in range(kernels)]
     assert [victim.wait() for victim in started] == [""] * kernels
@@ -87,7 +87,9 @@ def test_kernels_write_concurrently(
     assert len(library.history(limit=2000)) == len(originals(home)) == kernels * replies
 
 
-def test_a_fork_while_a_thread_reads(home: Path, opens: Opens, victims: Victims) -> None:
+def test_parent_and_child_save_after_a_fork_during_a_read(
+    home: Path, opens: Opens, victims: Victims
+) -> None:
     code = """
 import threading
 held, release = threading.Event(), threading.Event()
@@ -115,17 +117,17 @@ save(library, "parent")
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 def test_a_fork_waits_for_a_writing_thread(library: Library) -> None:
-    """The child would inherit SQLite's locks as held."""
+    """Otherwise the child would inherit SQLite's locks as held."""
     inside, leave = threading.Event(), threading.Event()
-    left = False
+    finished = False
 
     def work() -> None:
-        nonlocal left
+        nonlocal finished
         with library.database.writing() as connection:
             # The statement waits inside SQLite.
             connection.create_function("wait", 0, lambda: inside.set() or leave.wait(30))  # type: ignore[func-returns-value]
             connection.execute("SELECT wait()")
-        left = True
+        finished = True
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -133,7 +135,7 @@ def test_a_fork_waits_for_a_writing_thread(library: Library) -> None:
     threading.Timer(0.2, leave.set).start()
     child = fork()
     if child == 0:
-        os._exit(0 if left and library.history() == [] else 1)
+        os._exit(0 if finished and library.history() == [] else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     thread.join()
     assert library.history() == []
@@ -142,7 +144,7 @@ def test_a_fork_waits_for_a_writing_thread(library: Library) -> None:
 LOCKED = """
 import threading
 from xai_notebook.library.storage import schema
-signal.signal(signal.SIGINT, signal.default_int_handler)  # not in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background processes ignore SIGINT
 save(library, "before")
 library.close()
 connection = schema.connect(library.home / "library.sqlite3")
@@ -183,7 +185,7 @@ def test_a_deleted_library_is_created_again(
     assert [image.request.prompt for image in library.history()] == ["new"]
 
 
-def test_history_ignores_the_clock(
+def test_the_order_of_history_ignores_the_clock(
     save: Save, library: Library, picture: NewJpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for day in (3, 1, 2):
@@ -193,7 +195,7 @@ def test_history_ignores_the_clock(
 
 
 def test_old_temporary_files_are_removed(home: Path) -> None:
-    """Recent ones may still be written."""
+    """Another process may still be writing recent ones."""
     Library.open(home).close()
     folder = home / "images" / ".tmp"
     old, new = folder / f"17-{'0' * 16}-1", folder / f"17-{'0' * 16}-2"
@@ -204,7 +206,7 @@ def test_old_temporary_files_are_removed(home: Path) -> None:
     assert (old.exists(), new.exists()) == (False, True)
 
 
-def test_a_file_instead_of_a_home(home: Path) -> None:
+def test_a_file_instead_of_a_home_is_refused(home: Path) -> None:
     home.write_text("I am a file")
     with pytest.raises(LibraryError, match=r"not a folder.*XAI_NOTEBOOK_HOME"):
         Library.open(home)
@@ -264,10 +266,10 @@ def test_version_1_is_migrated(home: Path, picture: NewJpeg, make_old: MakeOld, 
         assert connection.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
 
 
-def test_version_2_replays_the_same(
+def test_images_of_version_2_keep_their_places(
     home: Path, library: Library, save: Save, opens: Opens, raw: Raw
 ) -> None:
-    """Images get the places at which they answered before."""
+    """Version 2 stored the number of a reply's first image instead of a place."""
     # Three equal prompts of one image, two images that became four, and two equal prompts of two
     # images, the second of which was completed later.
     fox = [save(payloads=[data], n=1) for data in (b"0", b"1", b"2")]
@@ -317,9 +319,7 @@ def test_version_2_replays_the_same(
     assert [stored("newt", place) for place in range(3)] == [[b"13"], [b"11", b"12"], []]
 
 
-def test_a_file_that_exceeds_a_limit_leaves_no_trace(
-    home: Path, opens: Opens, victims: Victims
-) -> None:
+def test_a_file_beyond_a_limit_leaves_no_trace(home: Path, opens: Opens, victims: Victims) -> None:
     code = """
 import resource
 from xai_notebook.errors import LibraryError
@@ -338,7 +338,9 @@ save(library, "small", size=1000)
     assert list((home / "images" / ".tmp").iterdir()) == []
 
 
-def test_a_full_disk(small_disk: Path, save: Save, picture: NewJpeg, opens: Opens) -> None:
+def test_saving_works_again_after_a_full_disk(
+    small_disk: Path, save: Save, picture: NewJpeg, opens: Opens
+) -> None:
     library = opens(small_disk / "home")
     save("first", [picture()], to=library)
     filler = small_disk / "filler"
@@ -353,7 +355,7 @@ def test_a_full_disk(small_disk: Path, save: Save, picture: NewJpeg, opens: Open
     assert [image.request.prompt for image in library.history()] == ["third", "first"]
 
 
-def test_a_home_with_special_characters(
+def test_a_home_with_special_characters_works(
     tmp_path: Path, save: Save, picture: NewJpeg, opens: Opens
 ) -> None:
     library = opens(tmp_path / "my ?mode=ro #1 %41 bücher")
@@ -361,14 +363,16 @@ def test_a_home_with_special_characters(
     assert [stored.file for stored in library.history()] == [image.file]
 
 
-@pytest.mark.parametrize("left", [b"", b"half", b"zero"], ids=["nothing", "a part", "other bytes"])
-def test_a_damaged_original_is_written_again(library: Library, save: Save, left: bytes) -> None:
+@pytest.mark.parametrize(
+    "damaged", [b"", b"half", b"zero"], ids=["nothing", "a part", "other bytes"]
+)
+def test_a_damaged_original_is_written_again(library: Library, save: Save, damaged: bytes) -> None:
     """A kill leaves a partial file, a power cut other bytes."""
     data = b"\xff\xd8\xff" + bytes(range(256))
     (picture,) = save("a fox", [data])
     file = picture.file
     assert file is not None
-    file.write_bytes(bytes(len(data)) if left == b"zero" else left)
+    file.write_bytes(bytes(len(data)) if damaged == b"zero" else damaged)
     (again,) = save("an owl", [data])
     assert again.file == file
     assert file.read_bytes() == data

@@ -54,7 +54,7 @@ DAMAGE = [
 def test_a_damaged_row_affects_no_other(
     library: Library, save: Save, picture: NewJpeg, table: str, column: str, value: object
 ) -> None:
-    """It becomes a card with an error, or loses a value; other rows are unchanged."""
+    """The row becomes a card with an error, or loses a value; other rows are unchanged."""
     save("a red fox", [picture()])
     (bad,) = save("a blue fox", [picture()])
     save("a green fox", [picture()])
@@ -89,7 +89,7 @@ def test_values_out_of_bounds_are_left_out_or_clipped(
     library: Library, save: Save, picture: NewJpeg, column: str, value: object, name: str,
     expected: object,
 ) -> None:  # fmt: skip
-    """The picture still answers."""
+    """The picture itself can still be read."""
     (image,) = save("a fox", [picture()])
     damage(library, "images", column, value, image.id)
     (stored,) = library.history()
@@ -110,12 +110,15 @@ def test_amounts_out_of_bounds_do_not_count(library: Library, save: Save, pictur
     assert [cost for _, cost in library.spending.last_costs("api.x.ai")] == [0.02]
 
 
-def test_file_ids_and_urls_in_a_row_are_ignored(
-    library: Library, save: Save, picture: NewJpeg
-) -> None:
+def test_file_ids_and_urls_are_not_read(library: Library, save: Save, picture: NewJpeg) -> None:
     (image,) = save("a fox", [picture()])
-    given = {"sha256": "ab" * 32, "label": "x.png", "file_id": "file-1", "url": "https://evil/"}
-    damage(library, "requests", "inputs", json.dumps([given]), image.id)
+    stored_input = {
+        "sha256": "ab" * 32,
+        "label": "x.png",
+        "file_id": "file-1",
+        "url": "https://evil/",
+    }
+    damage(library, "requests", "inputs", json.dumps([stored_input]), image.id)
     (stored,) = library.history()
     assert stored.request.inputs == (InputImage("", "ab" * 32, "x.png"),)
     assert stored.request.inputs[0].file_id is None
@@ -139,7 +142,7 @@ def test_a_damaged_job_hides_no_other(library: Library) -> None:
         library.jobs.get(JobRecord(id=2, name="odd", backend="xai", host="api.x.ai"))
 
 
-def test_text_that_is_not_utf8(library: Library, save: Save, picture: NewJpeg) -> None:
+def test_invalid_utf8_is_replaced(library: Library, save: Save, picture: NewJpeg) -> None:
     (bad,) = save("a blue fox", [picture()])
     with library.database.writing() as connection:
         connection.execute("UPDATE requests SET prompt = CAST(x'61ff' AS TEXT)")
@@ -150,13 +153,13 @@ def test_text_that_is_not_utf8(library: Library, save: Save, picture: NewJpeg) -
 
 
 def damage(library: Library, table: str, column: str, value: object, row: int) -> None:
-    """Store an invalid value: SQLite accepts any."""
+    """Store a value; SQLite accepts any type."""
     with library.database.writing() as connection:
         connection.execute(f"UPDATE {table} SET {column} = ? WHERE id = ?", (value, row))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_an_unwritable_home(unprivileged_folder: Path) -> None:
+def test_an_unwritable_home_is_refused(unprivileged_folder: Path) -> None:
     unprivileged_folder.chmod(0o555)
     with unprivileged(), pytest.raises(LibraryError, match=r"denied.*XAI_NOTEBOOK_HOME"):
         Library.open(unprivileged_folder / "home")
@@ -186,7 +189,7 @@ def test_a_read_only_library_answers(
 def test_a_read_only_library_of_version_1_answers(
     unprivileged_folder: Path, picture: NewJpeg, make_old: MakeOld
 ) -> None:
-    """It is migrated in memory."""
+    """The database is migrated in memory."""
     home = unprivileged_folder / "home"
     make_old(home, data := picture())
     subprocess.run(["chmod", "-R", "a-w,a+rX", home], check=True)

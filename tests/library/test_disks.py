@@ -90,7 +90,7 @@ def report(function, *arguments):
 
 session = Session()
 """
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD is Linux'")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs LD_PRELOAD of Linux")
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Disk:
-    """Runs processes on such a file system."""
+    """Runs processes on a file system without the `missing` features."""
 
     def __init__(self, home: Path, shim: Path, served: Served, **missing: str) -> None:
         self.home = home
@@ -150,7 +150,7 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path, shim: Path, quick: Serv
 
 
 @pytest.mark.parametrize("existing", [False, True], ids=["new", "existing"])
-def test_images_are_kept(disk: Disk, quick: Served, *, existing: bool) -> None:
+def test_images_are_stored_and_replayed(disk: Disk, quick: Served, *, existing: bool) -> None:
     if existing:
         disk.run('report(generate, session, "an owl")\nimport os; os._exit(0)', LD_PRELOAD="")
     before = ["an owl"] if existing else []
@@ -181,7 +181,7 @@ def test_processes_write_concurrently_without_memory_maps(
 
 
 def test_one_process_at_a_time_without_locks(tmp_path: Path, shim: Path, quick: Served) -> None:
-    """The second one keeps its replies in the spool; a dead one is replaced."""
+    """A second process keeps its replies in the spool until the first has died."""
     disk = Disk(tmp_path / "home", shim, quick, NO_LOCKS="1")
     with disk.start('report(generate, session, "a fox")\nsys.stdin.readline()') as first:
         assert first.stdout
@@ -198,9 +198,7 @@ def test_one_process_at_a_time_without_locks(tmp_path: Path, shim: Path, quick: 
     assert reported == [["a hare", "a fox"]]
 
 
-def test_an_owner_on_another_machine_is_respected(
-    tmp_path: Path, shim: Path, quick: Served
-) -> None:
+def test_an_owner_elsewhere_blocks_the_library(tmp_path: Path, shim: Path, quick: Served) -> None:
     disk = Disk(tmp_path / "home", shim, quick, NO_LOCKS="1")
     disk.home.mkdir()
     (disk.home / "owner.json").write_text('{"host": "elsewhere", "pid": 1, "token": "x"}')
@@ -212,7 +210,7 @@ def test_an_owner_on_another_machine_is_respected(
 def test_a_journal_of_another_machine_is_read_and_kept(
     tmp_path: Path, shim: Path, quick: Served
 ) -> None:
-    """Its process may be alive."""
+    """The other machine's process may be alive."""
     disk = Disk(tmp_path / "home", shim, quick, NO_LOCKS="1")
     code = """
 import os, platform

@@ -75,7 +75,7 @@ def test_unexpected_schema_objects_are_refused(
     version: int,
     raw: Raw,
 ) -> None:
-    """They are not executed by migrations, either."""
+    """Migrations do not execute them, either."""
     make_old(home, picture())
     if version > 1:
         open_and_close(home)
@@ -94,8 +94,8 @@ def test_unexpected_schema_objects_are_refused(
         "CREATE INDEX shown ON images (upper(model))",
     ],
 )
-def test_a_trigger_with_the_name_of_a_table_is_refused(home: Path, sql: str, raw: Raw) -> None:
-    """SQLite accepts both, in any order."""
+def test_another_object_with_the_name_of_a_table_is_refused(home: Path, sql: str, raw: Raw) -> None:
+    """SQLite accepts a table and a trigger or index with the same name."""
     open_and_close(home)
     kind = sql.split()[1].lower()
     with raw(home) as connection:
@@ -126,7 +126,7 @@ def test_a_table_name_that_is_not_utf8_is_refused(home: Path, raw: Raw) -> None:
 def test_the_largest_id_is_refused(
     home: Path, library: Library, save: Save, picture: NewJpeg, table: str, raw: Raw
 ) -> None:
-    """Nothing is sent that could not be inserted."""
+    """No row could be inserted after it, so no reply could be stored."""
     save("a fox", [picture()])
     library.close()
     with raw(home) as connection:
@@ -178,7 +178,7 @@ def test_statements_use_no_other_database(library: Library, statement: str) -> N
         connection.execute(statement)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 sets no limits of SQLite")
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot set limits of SQLite")
 def test_the_length_of_values_is_limited(library: Library) -> None:
     with (
         pytest.raises(LibraryError, match="too big"),
@@ -211,8 +211,8 @@ def test_a_forged_journal_deletes_no_file(home: Path, tmp_path: Path) -> None:
 # Values used as paths
 
 
-def test_a_forged_process_names_no_file(home: Path, library: Library, tmp_path: Path) -> None:
-    """The lock of a dead process is removed."""
+def test_forged_process_tokens_delete_no_file(home: Path, library: Library, tmp_path: Path) -> None:
+    """The lock file of a dead process is named by its token, and deleted."""
     victim = tmp_path / "victim.lock"
     victim.write_text("held")
     with library.database.writing() as connection:
@@ -224,7 +224,8 @@ def test_a_forged_process_names_no_file(home: Path, library: Library, tmp_path: 
     assert home.is_dir()
 
 
-def test_a_process_without_a_lock_is_dead(library: Library) -> None:
+def test_a_process_without_a_lock_file_is_dead(library: Library) -> None:
+    """Its reservations do not count, even if a folder has the name of its lock file."""
     (library.home / "processes" / ("a" * 16 + ".lock")).mkdir(parents=True)
     rows = [(f"{number:016x}",) for number in range(20_000)] + [("a" * 16,)]
     with library.database.writing() as connection:
@@ -248,8 +249,8 @@ def test_a_forged_digest_deletes_no_file(
     assert image.id == 1
 
 
-def test_a_forged_reply_id_names_no_file(library: Library, journal: Path, tmp_path: Path) -> None:
-    """An unreadable reply is moved to a file that is named by its id."""
+def test_a_forged_reply_id_writes_no_file(library: Library, journal: Path, tmp_path: Path) -> None:
+    """A journal's unreadable reply is moved to a file named by the reply's id."""
     about = json.dumps({"id": str(tmp_path / "victim"), "received": 1.0}).encode()
     head = spool._HEAD.pack(spool._MAGIC, len(about), 0, zlib.crc32(about))
     journal.write_bytes(head + about)
@@ -266,7 +267,7 @@ def test_a_forged_reply_id_names_no_file(library: Library, journal: Path, tmp_pa
 def test_an_original_that_is_a_link_is_not_read(
     library: Library, save: Save, picture: NewJpeg, tmp_path: Path
 ) -> None:
-    """Even if it leads to the same bytes."""
+    """Not even if the link leads to the same bytes."""
     (image,) = save("a fox", [data := picture()])
     elsewhere = tmp_path / "elsewhere.jpg"
     elsewhere.write_bytes(data)
@@ -276,9 +277,7 @@ def test_an_original_that_is_a_link_is_not_read(
         _ = image.data
 
 
-def test_an_original_with_other_bytes_is_not_used(
-    library: Library, save: Save, picture: NewJpeg
-) -> None:
+def test_a_replaced_original_is_not_used(library: Library, save: Save, picture: NewJpeg) -> None:
     (image,) = save("a fox", [picture()])
     image.file.write_bytes(picture())
     (stored,) = library.history("fox")
@@ -318,9 +317,7 @@ def test_a_lock_that_is_a_link_is_not_written(library: Library, tmp_path: Path) 
 
 
 @LINKS
-def test_a_journal_that_is_a_link_is_not_read(
-    library: Library, journal: Path, tmp_path: Path
-) -> None:
+def test_a_linked_journal_is_not_read(library: Library, journal: Path, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
     journal.symlink_to(victim)
@@ -330,9 +327,7 @@ def test_a_journal_that_is_a_link_is_not_read(
 
 
 @LINKS
-def test_cleaning_up_deletes_only_temporary_files(
-    home: Path, library: Library, tmp_path: Path
-) -> None:
+def test_only_temporary_files_are_deleted(home: Path, library: Library, tmp_path: Path) -> None:
     """The folder of temporary files may be a link."""
     library.close()
     documents = tmp_path / "documents"
@@ -361,7 +356,7 @@ def test_a_database_that_is_a_link_is_not_opened(home: Path, tmp_path: Path) -> 
 def test_a_foreign_library_with_links_is_refused(
     copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """The user's own library may be spread over two disks."""
+    """A trusted library may be spread over two disks."""
     elsewhere = tmp_path / "elsewhere"
     if (copied / name).is_dir():
         (copied / name).rename(elsewhere)
@@ -415,7 +410,7 @@ def test_a_home_without_a_database_is_foreign(home: Path, name: str, opens: Open
     assert opens(home).database.foreign
 
 
-def test_a_library_whose_database_was_moved_away_is_own(home: Path, opens: Opens) -> None:
+def test_a_library_whose_database_was_moved_away_is_not_foreign(home: Path, opens: Opens) -> None:
     """The error about a damaged database recommends moving it."""
     open_and_close(home)
     (home / "spool").mkdir(exist_ok=True)
@@ -457,7 +452,7 @@ def test_a_foreign_picture_names_no_file_and_no_url(
     assert [image.id for image in foreign.find("fingerprint of an owl")] == [pending.id]
 
 
-def test_a_library_created_here_is_own(home: Path, library: Library, opens: Opens) -> None:
+def test_a_library_created_here_is_not_foreign(home: Path, library: Library, opens: Opens) -> None:
     assert not library.database.foreign
     library.close()
     assert not opens(home).database.foreign
@@ -500,7 +495,7 @@ def test_trust_is_limited_to_a_folder(copied: Path, tmp_path: Path, opens: Opens
     assert opens(copied).database.foreign
 
 
-def test_trust_by_environment_variable(
+def test_a_variable_can_trust_a_library(
     copied: Path, monkeypatch: pytest.MonkeyPatch, opens: Opens
 ) -> None:
     monkeypatch.setenv("XAI_NOTEBOOK_TRUSTED_HOME", str(copied))
@@ -519,9 +514,7 @@ def test_trust_that_cannot_be_stored_holds_for_the_process(
     assert library.notices == [answer]
 
 
-def test_the_trash_of_a_foreign_library_is_not_emptied(
-    copied: Path, opens: Opens, raw: Raw
-) -> None:
+def test_trash_of_a_foreign_library_is_not_emptied(copied: Path, opens: Opens, raw: Raw) -> None:
     with raw(copied) as connection:
         connection.execute("UPDATE images SET deleted = 1")
     library = opens(copied)
@@ -534,9 +527,7 @@ def test_the_trash_of_a_foreign_library_is_not_emptied(
 
 
 @pytest.mark.parametrize("cost", [-1e6, float("-inf"), float("inf"), "-5 dollars", b"x", 2**62])
-def test_amounts_out_of_bounds_add_nothing_to_a_budget(
-    library: Library, save: Save, cost: object
-) -> None:
+def test_amounts_out_of_bounds_add_nothing(library: Library, save: Save, cost: object) -> None:
     save("a fox", [None], cost_usd=0.25)
     save("an owl", [None], cost_usd=0.5)
     library.remember_rewrite("key", "fox", "a fox", "grok", 0.125)
@@ -555,7 +546,7 @@ def test_amounts_out_of_bounds_add_nothing_to_a_budget(
             "VALUES (1, 'key', 'f', 0, 0, '{}')"
         )
     totals = library.spending.totals(0.0)
-    assert 0.375e10 <= totals.spent <= 3.1e16
+    assert totals.spent == 0.375e10
     assert totals.open == 0
 
 
@@ -567,7 +558,7 @@ def test_amounts_out_of_bounds_add_nothing_to_a_budget(
 def test_files_are_private_with_any_umask(
     tmp_path: Path, picture: NewJpeg, save: Save, opens: Opens, umask: int
 ) -> None:
-    """Also in an existing folder that others can read."""
+    """The home may be an existing folder that others can read."""
     home = tmp_path / "another home"
     if umask == 0o022:
         home.mkdir(0o755)

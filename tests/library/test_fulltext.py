@@ -33,7 +33,7 @@ any_example = settings(
     ],
 )  # fmt: skip
 def test_words_that_match(library: Library, save: Save, picture: NewJpeg, words: str) -> None:
-    """In prompts, model and notebook, with any case, accent and script."""
+    """Words are found in prompts, model and notebook, in any case, accent and script."""
     prompt = "A naïve fox in fresh snow, the cat's red fox红色狐狸🦊 « at 100% »"
     save(
         prompt, [picture()], notebook="/books/story.ipynb", original_prompt="a sketch",
@@ -48,9 +48,7 @@ def test_words_that_match(library: Library, save: Save, picture: NewJpeg, words:
     "words",
     ["wolf", "fox wolf", "ox", "fo snow", "fox OR wolf", "NOT wolf", "prompt:fox", "色红", "***"],
 )
-def test_words_that_do_not_match(
-    library: Library, save: Save, picture: NewJpeg, words: str
-) -> None:
+def test_words_without_a_match(library: Library, save: Save, picture: NewJpeg, words: str) -> None:
     """All words are required, only the last may be incomplete, and there are no operators."""
     save("a fox in snow 红色狐狸", [picture()])
     assert library.history(words) == []

@@ -71,7 +71,7 @@ def test_the_first_end_of_a_job_is_kept(library: Library) -> None:
 
 
 def test_a_request_in_an_open_job_is_not_recorded_again(library: Library) -> None:
-    """Unless it has failed."""
+    """A request that has failed is recorded again."""
     job = record(library, FOXES, request())
     assert library.jobs.record(WOLVES, [request()]) is None
     library.jobs.fail(job, "No.")
@@ -79,7 +79,7 @@ def test_a_request_in_an_open_job_is_not_recorded_again(library: Library) -> Non
 
 
 def test_an_answered_request_is_not_recorded_again(library: Library, picture: NewJpeg) -> None:
-    """Unless only a newer image answers."""
+    """If only an image newer than `after` would answer, the request is recorded."""
     job = record(library, FOXES, request())
     answer(library, job, picture())
     assert library.jobs.find_open([request()]) == {}
@@ -89,9 +89,8 @@ def test_an_answered_request_is_not_recorded_again(library: Library, picture: Ne
     assert record(library, WOLVES, request(after=library.newest()))
 
 
-def test_an_open_job_holds_answered_requests_for_new_images(
-    library: Library, picture: NewJpeg
-) -> None:
+def test_a_request_for_a_new_image_finds_an_open_job(library: Library, picture: NewJpeg) -> None:
+    """The job may have answered the request, as long as other requests are open."""
     job = record(library, FOXES, request(), request("other"))
     answer(library, job, picture())
     assert library.jobs.find_open([request(after=None)]) == {request().key: job}
@@ -101,7 +100,7 @@ def test_an_open_job_holds_answered_requests_for_new_images(
 
 
 def test_a_result_without_an_image_has_a_cost(library: Library) -> None:
-    """It counts once, even if two kernels save it."""
+    """The result counts once, even if two kernels save it."""
     job = record(library, FOXES, request())
     for _ in range(2):
         assert answer(library, job, error="No image.") == [[]]
@@ -132,7 +131,7 @@ def test_submission_states_are_stored(library: Library, home: Path) -> None:
 
 
 def test_a_job_of_another_library_is_recognised(library: Library) -> None:
-    """It may have the same id."""
+    """Both jobs may have the same id."""
     ours = replace(record(library, FOXES, request()), name="ours", batch_id="batch_1")
     jobs = library.jobs
     uses: list[Callable[[], Any]] = [

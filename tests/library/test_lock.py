@@ -27,13 +27,13 @@ time.sleep(60)
 
 def test_a_killed_process_releases_the_lock(tmp_path: Path, victims: Victims) -> None:
     file = tmp_path / "jobs" / "1.turn"
-    turn = FileLock(file)
+    lock_ = FileLock(file)
     victim = victims.start(HOLDER.format(file=str(file)))
     assert victim.reports.read(4) == b"True"
-    assert not turn.acquire()
+    assert not lock_.acquire()
     victim.kill()
-    assert turn.acquire()
-    assert turn.inherited
+    assert lock_.acquire()
+    assert lock_.inherited
 
 
 def test_the_next_holder_removes_the_file(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_the_next_holder_removes_the_file(tmp_path: Path) -> None:
 
 
 def test_a_removed_file_is_not_locked(tmp_path: Path) -> None:
-    """Another process could lock a new file at the same time."""
+    """Another process could hold the lock of a new file with the same name."""
     file = tmp_path / "1.turn"
     first, second, third = (FileLock(file) for _ in range(3))
     assert first.acquire()
@@ -61,7 +61,7 @@ def test_a_removed_file_is_not_locked(tmp_path: Path) -> None:
     assert not second.inherited
 
 
-def test_an_unwritable_folder(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_a_library_error(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     try:
         with unprivileged(), pytest.raises(LibraryError, match="XAI_NOTEBOOK_HOME"):
@@ -83,7 +83,7 @@ def test_locks_exclude_threads_without_file_locks(
 
 
 def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path, victims: Victims) -> None:
-    """It is alive when the lock is acquired."""
+    """The child is alive when another process acquires the lock."""
     file = tmp_path / "1.lock"
     forking = "if not os.fork():\n    time.sleep(30)\n    os._exit(0)\nreport"
     victim = victims.start(HOLDER.format(file=str(file)).replace("report", forking))

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from xai_notebook.generation.session import Session
 
 
-def leave(session: Session, monkeypatch: pytest.MonkeyPatch, prompt: str, **options: Any) -> None:
+def leave_in_spool(
+    session: Session, monkeypatch: pytest.MonkeyPatch, prompt: str, **options: Any
+) -> None:
     """Generate images as if the kernel was killed before the library stored them."""
     with monkeypatch.context() as patched:
         patched.setattr(
@@ -50,7 +52,7 @@ def test_the_next_kernel_stores_the_spool(
 ) -> None:
     """Nothing is requested again."""
     options = {"n": 3, "format": format_, "aspect_ratio": "16:9", "resolution": "2k"}
-    leave(session, monkeypatch, "a fox", **options)
+    leave_in_spool(session, monkeypatch, "a fox", **options)
     calls = len(quick.calls)
     again: Any = session.generate("a fox", **options)
     assert [image.data for image in again] == [tiny()] * 3
@@ -66,7 +68,7 @@ def test_a_spooled_reply_is_stored_once(
     session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A kernel may be killed before it removes a stored reply."""
-    leave(session, monkeypatch, "a fox", n=2)
+    leave_in_spool(session, monkeypatch, "a fox", n=2)
     (file,) = (tmp_path / "home" / "spool").iterdir()
     data = file.read_bytes()
     assert len(session.history.search()) == 2
@@ -79,7 +81,7 @@ def test_a_spooled_reply_is_stored_once(
 def test_files_of_earlier_versions_are_stored_once(
     session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    leave(session, monkeypatch, "a fox", n=2)
+    leave_in_spool(session, monkeypatch, "a fox", n=2)
     spool = Spool(tmp_path / "home" / "spool")
     ((spooled, about, body),) = spool.waiting()
     spool.remove(spooled)
@@ -140,18 +142,18 @@ def test_spooled_replies_of_the_same_time_are_all_stored(
 def test_stored_and_empty_replies_leave_the_spool(session: Session, quick: Served) -> None:
     session.generate(each=["a", "b", "c"])
     quick.faults.short = 1
-    session.generate("nothing comes")
+    session.generate("a missing fox")
     assert spooled_files(session) == []
 
 
 def test_a_damaged_entry_is_set_aside(
     session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Those before and after it are stored."""
+    """The entries before and after it are stored."""
     folder = tmp_path / "home" / "spool"
     entries = []
     for prompt in ("a fox", "a hare", "an owl"):
-        leave(session, monkeypatch, prompt)
+        leave_in_spool(session, monkeypatch, prompt)
         (file,) = folder.iterdir()
         _, head, entry = file.read_bytes().split(b"xaispl1\n")
         entries.append(b"xaispl1\n" + entry)
@@ -167,7 +169,7 @@ def test_a_damaged_entry_is_set_aside(
 
 
 def test_an_incomplete_file_is_set_aside(session: Session, quick: Served, tmp_path: Path) -> None:
-    """Unless an earlier version may still be writing it."""
+    """A recent file is left, because an earlier version may still be writing it."""
     session.generate("a fox")
     folder = tmp_path / "home" / "spool"
     for name in ("half", "young"):
@@ -211,7 +213,7 @@ def test_a_forged_reply_blocks_no_other(
     field: str,
     value: object,
 ) -> None:
-    leave(session, monkeypatch, "an owl")
+    leave_in_spool(session, monkeypatch, "an owl")
     spool = Spool(tmp_path / "home" / "spool")
     ((_, about, body),) = spool.waiting()
     changed = json.loads(json.dumps(about))
@@ -237,7 +239,7 @@ def test_the_spool_contains_no_key_and_no_input(
 ) -> None:
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(tiny(77))
-    leave(session, monkeypatch, "a fox", image=[str(photo)])
+    leave_in_spool(session, monkeypatch, "a fox", image=[str(photo)])
     (file,) = (tmp_path / "home" / "spool").iterdir()
     assert KEY.encode() not in file.read_bytes()
     assert b"base64," not in file.read_bytes().partition(b'"missing"')[0]
@@ -266,7 +268,7 @@ def test_a_locked_library_stores_the_reply_later(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_an_interrupt_while_the_library_is_locked(session: Session, quick: Served) -> None:
+def test_an_interrupt_while_locked_loses_no_reply(session: Session, quick: Served) -> None:
     """The reply is stored later."""
     session.generate("before")
     library = session.library()
@@ -302,8 +304,8 @@ def test_a_full_disk_leaves_no_partial_entry(small_disk: Path) -> None:
     assert [body for _, _, body in spool.waiting()] == [b"small"] * 2
 
 
-def test_a_journal_is_emptied_or_replaced(tmp_path: Path) -> None:
-    """A large one is replaced."""
+def test_a_full_journal_is_replaced(tmp_path: Path) -> None:
+    """A replaced journal is deleted as soon as its replies are removed."""
     spool = Spool(tmp_path)
     first = spool.write({}, b"first")
     (file,) = tmp_path.iterdir()
@@ -321,7 +323,7 @@ def test_a_journal_is_emptied_or_replaced(tmp_path: Path) -> None:
 
 
 def test_a_journal_is_inherited_when_its_process_dies(tmp_path: Path, victims: Victims) -> None:
-    """Also by a process that started earlier."""
+    """The inheriting process may have started earlier."""
     spool = Spool(tmp_path)
     assert spool.is_empty()
     victim = victims.start(f"""

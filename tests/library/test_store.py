@@ -47,7 +47,7 @@ def test_a_saved_image_reads_its_file(save: Save, picture: NewJpeg, home: Path) 
 def test_another_kernel_reads_the_whole_request(
     library: Library, save: Save, picture: NewJpeg, home: Path
 ) -> None:
-    """Without the bytes of input images."""
+    """The bytes of input images are left out."""
     inputs = (InputImage("data:image/png;base64,SECRET", "ab" * 32, "photo.png", "cd" * 32),)
     options: dict[str, Any] = {
         "aspect_ratio": "16:9", "resolution": "2k", "quality": "low", "user": "user-7",
@@ -138,7 +138,7 @@ COMPLETED = ["a", "bc", ("de", 2)]
 def test_replies_to_a_request_answer_together(
     library: Library, save: Save, replies: list[Any], count: int | None, expected: str
 ) -> None:
-    """The newest first, filled up by longer ones; a missing image stays missing.
+    """The newest reply comes first, then longer earlier ones; a missing image stays missing.
 
     Each letter is an image, a dash a missing one; a number is the position of the first.
     """
@@ -157,8 +157,8 @@ def test_each_place_has_its_own_answer(library: Library, save: Save, picture: Ne
     assert library.find(FOX, place=2) == []
 
 
-def test_any_place(library: Library, save: Save, picture: NewJpeg) -> None:
-    """The newest place first, replaced images last."""
+def test_an_answer_from_any_place(library: Library, save: Save, picture: NewJpeg) -> None:
+    """Images of the newest place are first, replaced images last."""
     first = save(payloads=[picture(), picture()])
     second = save(payloads=[picture()], place=1)
     assert digests(library.find(FOX, place=None)) == digests(second + first)
@@ -168,7 +168,7 @@ def test_any_place(library: Library, save: Save, picture: NewJpeg) -> None:
     assert digests(library.find(FOX, place=None)) == expected
 
 
-def test_only_later_images_answer(library: Library, save: Save, picture: NewJpeg) -> None:
+def test_after_excludes_earlier_images(library: Library, save: Save, picture: NewJpeg) -> None:
     assert library.newest() == 0
     save(payloads=[picture(), picture()])
     before = library.newest()
@@ -190,10 +190,8 @@ def test_moderated_images_answer_and_missing_ones_do_not(
         _ = stored.data
 
 
-def test_an_image_without_its_file_is_skipped(
-    library: Library, save: Save, picture: NewJpeg
-) -> None:
-    """Until the file is back."""
+def test_an_image_without_a_file_is_skipped(library: Library, save: Save, picture: NewJpeg) -> None:
+    """It answers again when the file is back."""
     first, second = save(payloads=[picture(), picture()])
     data = first.data
     first.file.unlink()
@@ -239,7 +237,7 @@ def test_history_is_newest_first(library: Library, save: Save, picture: NewJpeg)
     assert [digest for page in pages for digest in digests(page)] == expected
 
 
-def test_costs_by_day_and_model(library: Library, save: Save, picture: NewJpeg) -> None:
+def test_costs_are_summed_by_day_and_model(library: Library, save: Save, picture: NewJpeg) -> None:
     save(payloads=[picture(), picture()], cost_usd=0.04)
     save(payloads=[picture()], cost_usd=None)
     save(payloads=[picture()], backend="local", answered_by="local-preview", cost_usd=0.0)
@@ -264,7 +262,7 @@ def test_the_first_rewrite_is_used(library: Library) -> None:
     assert library.rewrite_for("another") is None
 
 
-def test_lineage_of_ten_steps(library: Library, save: Save, picture: NewJpeg) -> None:
+def test_lineage_has_all_of_ten_steps(library: Library, save: Save, picture: NewJpeg) -> None:
     chain: list[Any] = []
     for step in range(10):
         parent = chain[-1].sha256 if chain else None
@@ -274,7 +272,7 @@ def test_lineage_of_ten_steps(library: Library, save: Save, picture: NewJpeg) ->
     assert library.catalog.lineage("0" * 64) == []
 
 
-def test_lineage_with_a_cycle(library: Library, save: Save, picture: NewJpeg) -> None:
+def test_lineage_ends_at_a_cycle(library: Library, save: Save, picture: NewJpeg) -> None:
     data = [picture(), picture()]
     shas = [hashlib.sha256(content).hexdigest() for content in data]
     for content, parent in zip(data, reversed(shas), strict=True):
@@ -282,7 +280,9 @@ def test_lineage_with_a_cycle(library: Library, save: Save, picture: NewJpeg) ->
     assert sorted(digests(library.catalog.lineage(shas[0]))) == sorted(shas)
 
 
-def test_a_notebook_name_that_is_not_utf8(library: Library, save: Save, picture: NewJpeg) -> None:
+def test_a_notebook_name_may_be_invalid_utf8(
+    library: Library, save: Save, picture: NewJpeg
+) -> None:
     save(payloads=[picture()], notebook="caf\udce9.ipynb")
     assert len(library.find(FOX)) == 1
 
@@ -307,7 +307,7 @@ def test_threads_share_a_library(library: Library, save: Save, picture: NewJpeg)
     assert len(library.history(limit=1000)) == 120
 
 
-def test_import_is_cheap() -> None:
+def test_the_library_imports_no_heavy_module() -> None:
     heavy = "{'PIL', 'grpc', 'google.protobuf', 'requests', 'IPython', 'xml.dom'}"
     modules = "sys, xai_notebook.library, xai_notebook.pictures.export"
     code = f"import {modules}; print({heavy} & {{*sys.modules}})"
@@ -322,7 +322,7 @@ def test_saving_and_searching_do_not_scan_the_library(
     fill(library, 10_000)
 
     def steps(function: Callable[[], object]) -> int:
-        """Return how many hundreds of SQLite's instructions something takes."""
+        """Return the number of SQLite's instructions that a function needs, in hundreds."""
         taken: list[None] = []
         with library.database.reading() as connection:
             connection.set_progress_handler(lambda: taken.append(None), 100)

@@ -32,13 +32,15 @@ def test_a_thumbnail_is_made_once(tmp_path: Path, original: Callable[[], bytes])
 
     for _ in range(2):
         thumbnails = Thumbnails(tmp_path / "cache", make)
-        assert thumbnails.get(digest(2)) is None  # only the cache is asked
+        assert thumbnails.get(digest(2)) is None  # only the cache is searched
         assert thumbnails.get(digest(1), original) == b"small"
         assert thumbnails.get(digest(1)) == b"small"
     assert originals == [b"the original"]
 
 
-def test_an_unwritable_cache(tmp_path: Path, original: Callable[[], bytes]) -> None:
+def test_a_thumbnail_is_made_without_a_writable_cache(
+    tmp_path: Path, original: Callable[[], bytes]
+) -> None:
     (tmp_path / "cache").write_text("a file, and no folder")
     assert Thumbnails(tmp_path / "cache", bytes).get(digest(1), original) == b"the original"
 

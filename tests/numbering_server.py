@@ -26,62 +26,62 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     Notebooks = Callable[..., "Notebook"]
-    """Makes notebooks of cells."""
+    """Makes a notebook of the given cells."""
 
 
-class Press:
-    """Answers image calls on loopback, each image with the next number.
+class NumberingServer:
+    """Answers image calls on loopback; each image contains the next number.
 
     Attributes:
-        orders: Number of images of each answered call.
-        waiting: Calls that wait for an answer.
-        left: Number of further calls that are answered, the others wait; None: all.
-        short: Number of images missing from each reply.
-        status: HTTP status of every image's URL.
+        image_counts: Number of requested images of each answered call.
+        waiting_calls: Number of calls that wait for a reply.
+        replies_left: Number of calls that still get a reply; later calls wait. None: no limit.
+        missing_images: Number of images missing from each reply.
+        url_status: HTTP status of every image's URL.
         failures: gRPC status codes with which the next calls fail.
-        answer: The bytes of each reply; None: a reply with new pictures.
+        fixed_reply: The bytes of each reply; None: a reply with new pictures.
     """
 
     def __init__(self) -> None:
-        """Use `press` to start the server."""
-        self.orders: list[int] = []
-        self.waiting = 0
-        self.left: int | None = None
-        self.short = 0
-        self.status = 200
+        """Use `start_numbering_server` to start the server."""
+        self.image_counts: list[int] = []
+        self.waiting_calls = 0
+        self.replies_left: int | None = None
+        self.missing_images = 0
+        self.url_status = 200
         self.failures: list[grpc.StatusCode] = []
-        self.answer: bytes | None = None
+        self.fixed_reply: bytes | None = None
         self.loop = BackgroundLoop()
         self._numbers = itertools.count()
         self._web = _web(self)
 
     @property
     def host(self) -> str:
-        """Its host and port."""
+        """Host and port of the server."""
         return f"localhost:{self._port}"
 
     def url(self, number: int) -> str:
-        """Return the address of the picture with this number."""
+        """Return the URL of the picture with this number."""
         return f"http://127.0.0.1:{self._web.server_address[1]}/{number}"
 
     async def _generate(self, message: bytes, context: Any) -> bytes:
         request = wire.GenerateImageRequest.FromString(message)
         if self.failures:
             await context.abort(self.failures.pop(0), "a failure of the test")
-        self.waiting += 1
+        self.waiting_calls += 1
         try:
-            while self.left == 0:  # noqa: ASYNC110  # set by another thread
+            while self.replies_left == 0:  # noqa: ASYNC110  # set by another thread
                 await asyncio.sleep(0.005)
         finally:
-            self.waiting -= 1
-        if self.left is not None:
-            self.left -= 1
-        self.orders.append(request.n)
-        if self.answer is not None:
-            return self.answer
+            self.waiting_calls -= 1
+        if self.replies_left is not None:
+            self.replies_left -= 1
+        self.image_counts.append(request.n)
+        if self.fixed_reply is not None:
+            return self.fixed_reply
         reply = wire.ImageResponse(model="grok-test")
         reply.usage.cost_in_usd_ticks = 200_000_000 * request.n
-        for _ in range(request.n - self.short):
+        for _ in range(request.n - self.missing_images):
             number = next(self._numbers)
             image = reply.images.add(respect_moderation=True)
             if request.format == wire.ImageFormat.Value("IMG_FORMAT_URL"):
@@ -101,9 +101,9 @@ class Press:
 
 
 @contextlib.contextmanager
-def press() -> Iterator[Press]:
-    """Run a `Press` until the block ends."""
-    server = Press()
+def start_numbering_server() -> Iterator[NumberingServer]:
+    """Run a `NumberingServer` until the block ends."""
+    server = NumberingServer()
     server._start()
     try:
         yield server
@@ -116,10 +116,10 @@ def numbered(number: int) -> bytes:
     return tiny() + b"%d" % number
 
 
-def _web(owner: Press) -> ThreadingHTTPServer:
+def _web(owner: NumberingServer) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(owner.status)
+            self.send_response(owner.url_status)
             self.end_headers()
             self.wfile.write(numbered(int(self.path[1:])))
 
