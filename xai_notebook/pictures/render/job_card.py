@@ -67,9 +67,9 @@ class JobCard:
         name: The job's name.
         prompt: The first prompt.
         title: The state in words for the user.
-        state: The state.
+        state: The state, such as `running`.
         counts: The images of the job, by outcome.
-        made: Number of images that the service has made, saved or not.
+        made: Number of images that the service has made, in the library or not.
         handed: Number of requests submitted so far, while the state is `new`.
         replayed: Number of images that were already in the library.
         price_usd: List price of the job in US dollars; None if unknown.
@@ -175,22 +175,22 @@ def job_html(card: JobCard) -> str:
 
 
 def _bar(card: JobCard) -> str:
-    """Return the progress bar; empty for a job that ended without any result."""
+    """Return the progress bar; empty for a job that ended early without any result."""
     counts = card.counts
-    settled = counts.succeeded + counts.failed
-    if card.ended_early and not settled:
+    finished = counts.succeeded + counts.failed
+    if card.ended_early and not finished:
         return ""
-    share = (card.handed if card.state == "new" else settled) / max(counts.total, 1)
-    label = f"{settled:,} of {counts.total:,} images"
-    return progress_bar(share, label, _COLOURS.get(card.state, _COLOUR))
+    fraction = (card.handed if card.state == "new" else finished) / max(counts.total, 1)
+    label = f"{finished:,} of {counts.total:,} images"
+    return progress_bar(fraction, label, _COLOURS.get(card.state, _COLOUR))
 
 
-def progress_bar(share: float, label: str = "Progress", colour: str = _COLOUR) -> str:
-    """Return a progress bar as HTML; `share` is between 0 and 1."""
+def progress_bar(fraction: float, label: str = "Progress", colour: str = _COLOUR) -> str:
+    """Return a progress bar as HTML; `fraction` is between 0 and 1."""
     return (
         f'<div role="progressbar" aria-label="{label}" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-valuenow="{share * 100:.0f}" style="{_TRACK}">'
-        f'<div style="height:6px;width:{share:.1%};background:{colour}"></div></div>'
+        f'aria-valuenow="{fraction * 100:.0f}" style="{_TRACK}">'
+        f'<div style="height:6px;width:{fraction:.1%};background:{colour}"></div></div>'
     )
 
 
