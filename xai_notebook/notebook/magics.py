@@ -259,17 +259,17 @@ class XaiImage(Magics):
     @line_magic
     def xai_history(self, line: str) -> ImageBatch:
         """Show past images, newest first: %xai_history [-n N] [WORDS]."""
-        takes = "%xai_history takes only -n N and words to look for."
-        words, count = _words_and_count(self._parsed(line), takes, "images")
+        usage = "%xai_history usage only -n N and words to look for."
+        words, count = _words_and_count(self._parsed(line), usage, "images")
         return _display_if_dropped(_session().history.search(words, count))
 
     @no_var_expand
     @line_magic
     def xai_jobs(self, line: str) -> JobList:
         """Show the jobs of all kernels, newest first: %xai_jobs [-n N]."""
-        words, count = _words_and_count(self._parsed(line), "%xai_jobs takes only -n N.", "jobs")
+        words, count = _words_and_count(self._parsed(line), "%xai_jobs usage only -n N.", "jobs")
         if words:
-            raise OptionError("%xai_jobs takes only -n N.")
+            raise OptionError("%xai_jobs usage only -n N.")
         return _display_if_dropped(_session().jobs(count))
 
     @no_var_expand
@@ -300,7 +300,7 @@ class XaiImage(Magics):
         parsed = self._parsed(line)
         unknown = set(parsed.given) - {"model"}
         if unknown:
-            raise OptionError("%xai_library takes only --model=NAME and words to look for.")
+            raise OptionError("%xai_library usage only --model=NAME and words to look for.")
         library(parsed.prompt, **parsed.given)
 
 
@@ -353,14 +353,14 @@ def _display_if_dropped(value: _Value) -> _Value:
     return value
 
 
-def _words_and_count(parsed: Parsed, takes: str, noun: str) -> tuple[str, int]:
+def _words_and_count(parsed: Parsed, usage: str, noun: str) -> tuple[str, int]:
     """Return the words of a line and the value of `-n`, the number of images or jobs (`noun`).
 
-    `takes` is the error message for other options.
+    `usage` is the error message if the line has other options.
     """
     count = parsed.given.pop("n", _LISTED)
     if parsed.given:
-        raise OptionError(takes)
+        raise OptionError(usage)
     if not str(count).isdecimal() or not int(count):
         raise OptionError(f"-n: {count!r} is not a number of {noun}.")
     return parsed.prompt, int(count)
