@@ -93,7 +93,7 @@ class Fitted(NamedTuple):
 
 
 def fit(data: bytes, subject: str, cure: str = "") -> Fitted:
-    """Return an image file for the API: unchanged, or else converted to what viewers show.
+    """Return an image file that the API accepts: unchanged if possible, otherwise converted.
 
     Messages call the file `subject`. If the file is not an image, the message ends with `cure`, by
     default with advice for the format of the file.

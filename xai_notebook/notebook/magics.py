@@ -80,7 +80,7 @@ class Budget(TraitType[Any, Any]):
     def set(self, obj: Any, value: Any) -> None:
         """Set the limit. After an invalid value, calls are refused until a valid one is set.
 
-        `%config` only prints the error of a trait, so later cells would run without a limit.
+        Otherwise later cells would run without a limit, as `%config` only prints errors.
         """
         vars(obj)[_REFUSED] = {REFUSED_BUDGET: value}
         super().set(obj, value)
@@ -259,7 +259,7 @@ class XaiImage(Magics):
     @line_magic
     def xai_history(self, line: str) -> ImageBatch:
         """Show past images, newest first: %xai_history [-n N] [WORDS]."""
-        usage = "%xai_history usage only -n N and words to look for."
+        usage = "%xai_history takes only -n N and words to look for."
         words, count = _words_and_count(self._parsed(line), usage, "images")
         return _display_if_dropped(_session().history.search(words, count))
 
@@ -267,9 +267,9 @@ class XaiImage(Magics):
     @line_magic
     def xai_jobs(self, line: str) -> JobList:
         """Show the jobs of all kernels, newest first: %xai_jobs [-n N]."""
-        words, count = _words_and_count(self._parsed(line), "%xai_jobs usage only -n N.", "jobs")
+        words, count = _words_and_count(self._parsed(line), "%xai_jobs takes only -n N.", "jobs")
         if words:
-            raise OptionError("%xai_jobs usage only -n N.")
+            raise OptionError("%xai_jobs takes only -n N.")
         return _display_if_dropped(_session().jobs(count))
 
     @no_var_expand
@@ -300,7 +300,7 @@ class XaiImage(Magics):
         parsed = self._parsed(line)
         unknown = set(parsed.given) - {"model"}
         if unknown:
-            raise OptionError("%xai_library usage only --model=NAME and words to look for.")
+            raise OptionError("%xai_library takes only --model=NAME and words to look for.")
         library(parsed.prompt, **parsed.given)
 
 

@@ -164,9 +164,7 @@ def _filters(value: Any) -> dict[str, Any]:
     """Read filters by name; the query checks the names."""
     if not isinstance(value, dict) or len(value) > _MAX_FILTERS:
         raise ValueError
-    return {
-        _string(name): _FILTERS.get(name, _maybe(_option))(each) for name, each in value.items()
-    }
+    return {_string(name): _FILTERS.get(name, _maybe(_option))(x) for name, x in value.items()}
 
 
 _CHOSEN: Final = Shape({"ids": _ids})

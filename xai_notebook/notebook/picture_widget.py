@@ -361,10 +361,7 @@ class PictureWidget(anywidget.AnyWidget):
         loop = asyncio.get_running_loop()
         entries = await asyncio.to_thread(entries_of, ids)
         thumbnails = await asyncio.gather(
-            *(
-                loop.run_in_executor(self._thumbnail_pool, self._thumbnail, entry)
-                for entry in entries
-            )
+            *(loop.run_in_executor(self._threads, self._thumbnail, entry) for entry in entries)
         )
         small = {
             entry.picture.id: data for entry, data in zip(entries, thumbnails, strict=True) if data
@@ -373,7 +370,7 @@ class PictureWidget(anywidget.AnyWidget):
         self._reply(message, [small[i] for i in ready], ids=ready, missing=missing)
 
     @cached_property
-    def _thumbnail_pool(self) -> FallbackThreadPool:
+    def _threads(self) -> FallbackThreadPool:
         return FallbackThreadPool(_THUMBNAIL_THREADS, thread_name_prefix="xai-notebook-thumbnails")
 
     @cached_property

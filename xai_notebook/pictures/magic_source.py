@@ -24,7 +24,7 @@ _PICTURE_FIELDS: Final = (
     "n", "model", "aspect_ratio", "resolution", "quality", "inputs", "image_format",
     "rewrite_model",
 )  # fmt: skip
-"""Fields that a generated cell repeats; it does not repeat the public separator or the user id."""
+"""Fields that a generated cell repeats; it does not repeat the public link or the user id."""
 DASHES: Final = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
 """The hyphen-minus, and the dashes that editors and web pages replace it with."""
 INVISIBLE: Final = "\u200b\u200c\u200d\u2060\ufeff"
@@ -33,9 +33,7 @@ _UNQUOTED: Final = re.compile(r"[\w./:@%+,=~^\[\]()*?!#&|<>\\-]+", re.ASCII)
 """Pattern of values that need no quotes."""
 _LOOKS_LIKE_VARIABLE: Final = re.compile(r"^\$|\{+")
 _MAX_EXPRESSION: Final = 10_000
-_STRING_OR_BRACKET: Final = re.compile(
-    r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[\[({\])}]", re.DOTALL
-)
+_TOKEN: Final = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[\[({\])}]", re.DOTALL)
 _UNSAFE: Final = (
     r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff"
 )
@@ -166,7 +164,7 @@ def expression_end(text: str, start: int) -> int:
         OpenExpressionError: The expression is not closed.
     """
     depth = 0
-    for match in _STRING_OR_BRACKET.finditer(text, start, start + _MAX_EXPRESSION):
+    for match in _TOKEN.finditer(text, start, start + _MAX_EXPRESSION):
         if depth <= 0 and text.startswith("}}", match.start()):
             return match.start()
         depth += match[0] in "([{"

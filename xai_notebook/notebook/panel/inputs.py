@@ -270,19 +270,17 @@ def from_image(image: GeneratedImage, name: str) -> TrayImage:
     return TrayImage(image, label, name)
 
 
-def from_values(
-    values: Sequence[Any], namespace: Any, *, show_names: bool = True
-) -> list[TrayImage]:
+def from_values(values: Sequence[Any], namespace: Any, *, named: bool = True) -> list[TrayImage]:
     """Return the input images for values of the option `image`. Blocks.
 
-    If `show_names` is false, the form and the cell show no paths and addresses.
+    If `named` is false, the form and the cell show no paths and addresses.
     """
     images = []
     for position, value in enumerate(values, 1):
         for loaded in load_inputs([value], namespace, current_session().history.named).images:
-            name = loaded.label if show_names and isinstance(value, str) else f"image {position}"
+            name = loaded.label if named and isinstance(value, str) else f"image {position}"
             source = value if isinstance(value, (GeneratedImage, str)) else loaded.url
-            label, data = loaded.label if show_names else name, _preview_bytes(value, loaded.url)
+            label, data = loaded.label if named else name, _preview_bytes(value, loaded.url)
             images.append(TrayImage(source, label, name, data, sha256=loaded.sha256))
     return images
 

@@ -148,11 +148,8 @@ class Queue:
 
     def dismiss(self, key: str) -> Generation | None:
         """Drop an ended generation and return it, or None if it has not ended."""
-        ended = next(
-            (generation for generation in self.jobs if generation.key == key and generation.ended),
-            None,
-        )
-        self.jobs = [generation for generation in self.jobs if generation is not ended]
+        ended = next((each for each in self.jobs if each.key == key and each.ended), None)
+        self.jobs = [each for each in self.jobs if each is not ended]
         self._changed()
         return ended
 

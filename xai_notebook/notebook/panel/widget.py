@@ -230,7 +230,7 @@ class Panel(PictureWidget):
         self._numbers = count(1)
         self._cost = 0.0
         self._unpriced = 0
-        inputs = from_values(images, shell.user_ns, show_names=not visitors)
+        inputs = from_values(images, shell.user_ns, named=not visitors)
         first_values = values | {"inputs": [image.label for image in inputs]}
         self._stored = PanelRestore(session, shell, first_values)
         self._state_lock = asyncio.Lock()

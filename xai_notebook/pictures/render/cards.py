@@ -100,7 +100,7 @@ def heading_of(label: str, batch: Grid) -> str:
 
 
 def _style(size: tuple[int, int], columns: int) -> str:
-    """Return the style of a card, as wide as its picture at limit, but at least `NARROWEST`."""
+    """Return the style of a card, as wide as its picture at most, but at least `NARROWEST`."""
     width, height = size
     pixels = max(min(width, _MAX_HEIGHT * width // height) + _GAP, NARROWEST)
     return _FIGURE.format(width=_width(columns), pixels=pixels)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.picture import Card, Grid
 
 _MAX_CELL: Final = 640
-"""Maximum side of a cell in pixels; a factor side is used if the sheet would be too large."""
+"""Maximum side of a cell in pixels; a smaller side is used if the sheet would be too large."""
 _MIN_CELL: Final = 48
 _SMALL: Final = 640
 """Width in pixels of the sheet in the output of a notebook cell."""
