@@ -35,7 +35,7 @@ const SOURCES = new Set(COMMANDS.map(({ magic }) => `${LOAD}\n%${magic}`));
 const permits = new Permits();
 
 /**
- * Return whether a kernel has the magic. A busy kernel cannot answer: look for a cell that loads the extension.
+ * Return whether a kernel has the magic. If the kernel is busy, look for a cell that loads the extension.
  * @param {NotebookPanel} panel
  * @param {Kernel} kernel
  * @param {string} magic
@@ -51,7 +51,7 @@ async function isLoaded({ content }, kernel, magic) {
 }
 
 /**
- * Put the magic into a new cell below the active one, or into the active cell if it is empty, and run it.
+ * Put the magic into a new cell below the active one, or into an empty active cell, and run the cell.
  * @param {NotebookPanel} panel
  * @param {string} magic
  */
@@ -74,7 +74,7 @@ async function runBelow(panel, magic) {
 async function runIfNew(panel) {
   const { content, context, sessionContext } = panel;
   await context.ready;
-  if (!panel.isAttached) return; // Notebook 7 shows it in another tab
+  if (!panel.isAttached) return; // Notebook 7 shows the notebook in another tab
   const id = await permits.take(context.path);
   if (id === undefined) return;
   await sessionContext.ready;

@@ -1,7 +1,7 @@
-// Permits: which new notebook may run its cell. Only the page that made the notebook has the permit.
+// Permits for new notebooks to run their cell. Only the page that made the notebook has the permit.
 //
 // In Notebook 7 the notebook opens in another tab. That tab asks all pages of this extension, and
-// the one that made the notebook answers, once. A permit is the id of the notebook's cell, and is
+// the page that made the notebook answers, once. A permit is the id of the notebook's cell, and is
 // stored nowhere: a file, browser storage or an address cannot forge it.
 
 import { UUID } from "@lumino/coreutils";

@@ -117,7 +117,7 @@ function open(event) {
   void viewer.open(target);
 }
 
-/** Make pictures open in the viewer, present and future ones. */
+/** Make present and future pictures of the page open in the viewer. */
 export function openPictures() {
   const sheet = document.createElement("style");
   sheet.textContent = shared + frame + style;

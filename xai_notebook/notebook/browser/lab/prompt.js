@@ -18,7 +18,7 @@ const STRING = /^(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")/;
 /**
  * The state of the tokenizer.
  * @typedef {object} State
- * @property {"start" | "line" | "text"} region Before the magic; after it on its line; in the prompt.
+ * @property {"start" | "line" | "text"} region Before the magic; after the magic on its line; in the prompt.
  * @property {string | null} value Pattern of the value that the last option takes.
  * @property {number | null} depth Brackets open in an expression; null: outside.
  */
@@ -35,7 +35,7 @@ export function isPrompt(lines) {
 }
 
 /**
- * Read to the end of an expression or of the line; braces in strings and of dicts do not end it.
+ * Read to the end of an expression or of the line; braces of strings and dicts do not end an expression.
  * @param {Stream} stream
  * @param {State} state
  */

@@ -135,7 +135,7 @@ export class Grid {
     this.layout = layout;
     this.space.style.height = `${layout.height}px`;
     this.space.style.setProperty("--xai-side", `${layout.side}px`);
-    this.element.style.height = `${layout.height + 2}px`; // the style sheet limits it
+    this.element.style.height = `${layout.height + 2}px`; // the style sheet sets a maximum
     for (const [position, tile] of this.#tiles) this.#move(tile, position);
   }
 
@@ -221,7 +221,7 @@ export class Grid {
     }
   }
 
-  /** Mark the current tile and the selected ones. */
+  /** Mark the current tile and the selected tiles. */
   #mark() {
     const focused = document.activeElement === this.element;
     const { current, ids } = this.selection;

@@ -132,7 +132,7 @@ export class Search {
 }
 
 /**
- * Fill a list of choices. The selected choice stays, even if no picture has it any more.
+ * Fill a list of choices. The selected value stays in the list, even if no picture has this value any more.
  * @param {HTMLSelectElement} control
  * @param {Entry[]} options
  */

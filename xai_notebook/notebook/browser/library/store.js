@@ -136,7 +136,7 @@ export class LibraryStore extends Kernel {
   }
 
   /**
-   * Take the first rows, which come before the total is known.
+   * Store the first rows, which come before the total is known.
    * @param {CustomEvent<import("../messages.js").Screenful>} event
    */
   #glance({ detail }) {

@@ -7,7 +7,7 @@ import { CARD } from "./store.js";
  * @param {object} handlers
  * @param {(on: boolean) => void} handlers.over  a file or card is dragged over the panel
  * @param {(id: string) => boolean} handlers.card  returns whether the panel has the card
- * @param {(files: FileList, target?: Node) => void} handlers.files  `target`: where they were dropped
+ * @param {(files: FileList, target?: Node) => void} handlers.files  `target`: where the files were dropped
  */
 export function acceptDrops(element, { over, card, files }) {
   const consume = (/** @type {Event} */ event) => {

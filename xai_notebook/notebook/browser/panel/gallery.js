@@ -1,4 +1,4 @@
-// The gallery: a grid of cards, grouped by prompt. A card shows a picture, or the reason why there is none.
+// The gallery: a grid of cards, grouped by prompt. A card shows a picture, or the reason why it is missing.
 
 import { makeFace, showFace } from "../shared/card.js";
 import {
@@ -19,13 +19,13 @@ import { CARD } from "./store.js";
 /**
  * @typedef {import("../messages.js").Card} Card
  * @typedef {import("../messages.js").Job} Job
- * Actions on a card; those left out are not offered.
+ * Actions on a card; the gallery does not offer missing actions.
  * @typedef {Partial<Record<Action, (card: Card) => unknown>>} Actions
  * @typedef {"save" | "edit" | "use" | "words" | "more" | "reference" | "compare" | "star" | "full"} Action
  */
 
 const TILE = { min: 150, max: 480, initial: 200 }; // pixels of a card's width
-/** The actions of a card's menu, their labels, and which cards they apply to.
+/** The actions of a card's menu: name, label, and whether the action applies to a card.
  * @type {[Action, (card: Card) => string, (card: Card) => boolean][]} */
 const MENU = [
   ["use", () => "Use all", () => true],

@@ -34,7 +34,7 @@ function nameOf({ asked, name }) {
 export class View {
   /** Keys of the cards chosen for a comparison. @type {string[]} */
   #compared = [];
-  /** Shown instead of the estimate. */
+  /** A sentence that is shown instead of the estimate. */
   #note = "";
   /** The kernel has restarted or ended. */
   #gone = false;
@@ -259,7 +259,7 @@ export class View {
     const card = active?.closest(".xai-card");
     this.#compared = ids;
     this.gallery.mark(ids, this.compareHint);
-    // The focused button may be hidden now: focus the next useful one.
+    // The focused button may be hidden now: focus the next useful button.
     if (card && !active?.checkVisibility()) {
       const next = card.querySelector(ids.length ? ".xai-comparing button" : ".xai-dots");
       if (next instanceof HTMLElement) next.focus();
@@ -320,7 +320,7 @@ export class View {
   }
 
   /**
-   * Show a sentence below the form until the next generation; empty hides it.
+   * Show a sentence below the form until the next generation; an empty note hides it.
    * @param {string} note
    * @param {HTMLElement[]} [buttons]  buttons beside it
    */

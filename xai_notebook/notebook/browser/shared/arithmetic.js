@@ -12,7 +12,7 @@ export const MAX_ZOOM = 16;
 export const FITTED = { zoom: 1, x: 0, y: 0 };
 
 /**
- * The size at which a picture is fitted: whole, and at most at its own size.
+ * The size at which a whole picture fits into the frame, at most its own size.
  * @param {Size} picture
  * @param {Size} frame
  * @returns {Size}
@@ -23,7 +23,7 @@ export function fit({ width, height }, frame) {
 }
 
 /**
- * Zoom; the pixel at `point` stays there.
+ * Zoom; the pixel at `point` stays in place.
  * @param {Look} look
  * @param {number} zoom
  * @param {Size} drawn  fitted size

@@ -25,7 +25,7 @@ export function h(tag, properties = {}, ...children) {
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value != null) element.setAttribute(name, String(value));
   }
-  // Otherwise "d d" on a button deletes its cell: Lumino looks at the focused element first.
+  // Without this attribute, "d d" on a button deletes its cell: Lumino looks at the focused element first.
   if (CONTROLS.has(tag)) element.setAttribute("data-lm-suppress-shortcuts", "true");
   for (const child of children.flat()) if (child != null && child !== "") element.append(child);
   return element;
@@ -61,7 +61,7 @@ export function part(element, selector) {
 }
 
 /**
- * Set a text, if it differs: a change disturbs screen readers and selections. Empty text hides the element.
+ * Set a text only if it differs: a change disturbs screen readers and selections. Empty text hides the element.
  * @param {HTMLElement} element
  * @param {string} text
  */
@@ -81,7 +81,7 @@ export function unique(stem) {
 }
 
 /**
- * A labelled field: the label above, a hint below that assistive technology reads with it.
+ * A field with a label above and a hint below; assistive technology reads both.
  * @template {HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement} C
  * @param {string} text
  * @param {C} control

@@ -152,7 +152,7 @@ export class Kernel extends EventTarget {
 
   /**
    * The facts of a picture, and its original under a URL that the caller revokes.
-   * @param {Record<string, unknown>} which
+   * @param {Record<string, unknown>} which  `id` or `card`
    * @returns {Promise<import("../messages.js").Picture & { url: string }>}
    */
   async picture(which) {

@@ -135,7 +135,7 @@ export class Stage {
     else this.fullSize(this.#offsetOf(event));
   }
 
-  /** Show the second picture, which lies on the first, right of the handle only. */
+  /** Clip the second picture, which lies on the first, to the part right of the handle. */
   #cut() {
     const [, upper] = this.images;
     if (upper) upper.style.clipPath = `inset(0 0 0 ${this.slider.value}%)`;
@@ -209,7 +209,7 @@ export class Stage {
   }
 
   /**
-   * Handle a key; returns whether it has a meaning here.
+   * Handle a key; returns whether the key has a meaning here.
    * @param {string} key
    */
   key(key) {

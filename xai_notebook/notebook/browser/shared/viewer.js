@@ -30,7 +30,7 @@ const STEPS = { ArrowLeft: -1, ArrowRight: 1, PageUp: -1, PageDown: 1 };
 export class Viewer {
   /** Keys of the one or two pictures shown. @type {any[]} */
   keys = [];
-  /** The one picture that is shown, once loaded. @type {Picture | undefined} */
+  /** The picture that is shown without another, once loaded. @type {Picture | undefined} */
   shown;
   /** Key of the picture whose comparison with its parent is shown. @type {any} */
   #comparedKey;
@@ -120,7 +120,7 @@ export class Viewer {
   }
 
   /**
-   * Move the focus into the dialog; a focused visible button keeps it.
+   * Move the focus into the dialog; a visible focused button keeps the focus.
    * @param {boolean} two
    */
   #focus(two) {
@@ -157,7 +157,7 @@ export class Viewer {
   }
 
   /**
-   * Draw pictures. If they are drawn again with their originals, elements and zoom stay.
+   * Draw pictures. When the originals replace the previews, elements and zoom stay.
    * @param {(Glance | undefined)[]} pictures
    */
   #draw(pictures) {
@@ -236,7 +236,7 @@ export class Viewer {
   }
 
   /**
-   * Handle a key; returns whether it has a meaning here.
+   * Handle a key; returns whether the key has a meaning here.
    * @param {string} key
    */
   press(key) {
