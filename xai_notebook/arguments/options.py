@@ -142,9 +142,9 @@ class Options:
         "", f"also make a public link, for {settings.DEFAULT_SHARE_DAYS:.0f} days or fewer",
         convert.days, "DAYS", bare=""))
     columns: int | None = field(default=None, metadata=row(
-        "", "width of the grid", WholeNumber(1, 12, "columns"), "N"))
+        "", "pictures per row of the grid", WholeNumber(1, 12, "columns"), "N"))
     captions: str | None = field(default=None, metadata=row(
-        "", "prompts under pictures: full text, three lines, or none; default: long ones fold",
+        "", "prompts under pictures: full text, three lines, or none; default: fold long prompts",
         Choice(settings.CAPTIONS), "full|short|none"))
     full: bool = field(default=False, metadata=_switch(
         "", "embed originals in the notebook instead of previews"))

@@ -254,7 +254,7 @@ _MAX_CHANGED: Final = 1_000
 _THUMBNAIL_THREADS: Final = 2
 """Worker threads for thumbnails; few, because saving pictures needs the other cores."""
 _AUTHORS_ONLY: Final = frozenset({*ACTIONS, "save", "submit"})
-"""Messages that write files, change the library or submit a job."""
+"""Messages that write files, set variables, change the library or submit a job."""
 
 
 class PictureWidget(anywidget.AnyWidget):

@@ -70,7 +70,7 @@ class JobCard:
         state: The state, such as `running`.
         counts: The images of the job, by outcome.
         made: Number of images that the service has made, in the library or not.
-        handed: Number of requests submitted so far, while the state is `new`.
+        submitted: Number of requests submitted so far, while the state is `new`.
         replayed: Number of images that were already in the library.
         price_usd: List price of the job in US dollars; None if unknown.
         cost_usd: Cost reported so far in US dollars; None if not reported.
@@ -87,7 +87,7 @@ class JobCard:
     state: str
     counts: JobCounts
     made: int = 0
-    handed: int = 0
+    submitted: int = 0
     replayed: int = 0
     price_usd: float | None = None
     cost_usd: float | None = None
@@ -100,8 +100,8 @@ class JobCard:
     def facts(self) -> Iterator[str]:
         """Yield the facts below the progress bar, most important first."""
         counts = self.counts
-        if self.state == "new" and self.handed:
-            yield f"{self.handed:,} of {counts.total:,} submitted"
+        if self.state == "new" and self.submitted:
+            yield f"{self.submitted:,} of {counts.total:,} submitted"
         elif self.state != "new":
             yield f"{counts.succeeded:,} of {counts.total:,} in the library"
         if self.made > counts.succeeded + counts.failed:
@@ -180,7 +180,7 @@ def _bar(card: JobCard) -> str:
     finished = counts.succeeded + counts.failed
     if card.ended_early and not finished:
         return ""
-    fraction = (card.handed if card.state == "new" else finished) / max(counts.total, 1)
+    fraction = (card.submitted if card.state == "new" else finished) / max(counts.total, 1)
     label = f"{finished:,} of {counts.total:,} images"
     return progress_bar(fraction, label, _COLOURS.get(card.state, _COLOUR))
 
