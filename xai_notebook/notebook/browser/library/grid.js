@@ -1,6 +1,6 @@
 // A virtual grid: only visible tiles are in the page. One tab stop; arrow keys move inside.
 
-import { makeFace, showFace } from "../shared/card.js";
+import { makeGridPicture, showGridPicture } from "../shared/card.js";
 import { h, part, unique } from "../shared/elements.js";
 import { listen } from "../shared/kernel.js";
 import { layOut, offsetOf, scrollTo, tilesInPage } from "./layout.js";
@@ -165,7 +165,7 @@ export class Grid {
     return h(
       "div",
       { class: "xai-tile", role: "option", "aria-selected": "false" },
-      makeFace({ alt: "", size: [], starred: false }),
+      makeGridPicture({ alt: "", size: [], starred: false }),
       h("span", { class: "xai-tilename", dir: "auto" }),
     );
   }
@@ -188,7 +188,7 @@ export class Grid {
     if (tile.dataset.id === undefined) return;
     delete tile.dataset.id;
     tile.classList.remove("xai-pictured");
-    showFace(part(tile, ".xai-face"), {});
+    showGridPicture(part(tile, ".xai-face"), {});
     part(tile, ".xai-tilename").textContent = "";
     tile.removeAttribute("aria-label");
     tile.removeAttribute("title");
@@ -204,7 +204,7 @@ export class Grid {
     const tags = row.tags.length ? `tags: ${row.tags.join(", ")}` : "";
     const facts = [words, ...row.facts, row.starred ? "starred" : "", tags].filter(Boolean);
     const label = facts.join("; ");
-    showFace(part(tile, ".xai-face"), row, url);
+    showGridPicture(part(tile, ".xai-face"), row, url);
     tile.classList.toggle("xai-pictured", Boolean(url));
     if (tile.dataset.id === String(row.id) && tile.getAttribute("aria-label") === label) return;
     tile.dataset.id = String(row.id);

@@ -1,6 +1,6 @@
 // The gallery: a grid of cards, grouped by prompt. A card shows a picture, or the reason why it is missing.
 
-import { makeFace, showFace } from "../shared/card.js";
+import { makeGridPicture, showGridPicture } from "../shared/card.js";
 import {
   button,
   h,
@@ -200,7 +200,7 @@ export class Gallery {
       "aria-label": `Show full size: ${card.alt}`,
       onclick: () => this.#act("full", card.id),
     };
-    return h("button", properties, makeFace(card));
+    return h("button", properties, makeGridPicture(card));
   }
 
   /**
@@ -208,7 +208,8 @@ export class Gallery {
    * @param {Card} card
    */
   #refresh(element, card) {
-    if (card.ok) showFace(part(element, ".xai-face"), card, this.store.pictures.get(card.id));
+    if (card.ok)
+      showGridPicture(part(element, ".xai-face"), card, this.store.pictures.get(card.id));
     const badge = card.replayed ? [h("span", { class: "xai-badge" }, "replayed"), " "] : [];
     const facts = card.facts.flatMap((fact) => [" · ", h("span", { class: "xai-fact" }, fact)]);
     part(element, ".xai-facts").replaceChildren(...badge, ...facts.slice(1));
