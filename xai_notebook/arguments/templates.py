@@ -428,9 +428,7 @@ class _Evaluator:
             )
         args, kwargs = self._arguments(node)
         if len(args) > _FILTERS[name] or kwargs.keys() & {"attribute", "start"}:
-            raise _TemplateError(
-                f"{name} takes at most {_FILTERS[name]} arguments here, and no attribute"
-            )
+            raise _TemplateError(f"{name} takes no attribute or further argument here")
         try:
             value = self._value(node.node)  # type: ignore[arg-type]
             missing = is_missing(value)

@@ -438,8 +438,7 @@ def has_credentials(data: bytes) -> bool:
 def replace_packet(data: bytes, packet: bytes) -> bytes:
     """Return a JPEG or PNG with `packet` as its only XMP; no other byte changes.
 
-    Other formats and broken files are returned unchanged. In a JPEG, a packet can have
-    `MAX_JPEG_PACKET` bytes.
+    Other formats and broken files are returned unchanged. A JPEG's limit is `MAX_JPEG_PACKET`.
     """
     if media_type(data) == "image/jpeg":
         segment = _JPEG_HEADER + packet

@@ -55,9 +55,7 @@ function glance(image) {
   const caption = image.parentElement?.querySelector("figcaption");
   const output = image.closest(".jp-OutputArea-output");
   const above = output?.querySelector(":scope > div > div:first-child");
-  const elements = [caption, above?.querySelector("img") ? null : above].filter(
-    (element) => !!element,
-  );
+  const elements = [caption, above?.querySelector("img") ? null : above].filter((each) => !!each);
   const made = image.matches(GENERATED);
   const line = [...(caption?.children ?? [])].find(
     (child) => child.matches("div") && !child.querySelector("strong"),

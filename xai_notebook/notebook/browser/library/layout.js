@@ -5,9 +5,7 @@ const TILE = 168; // minimum side in pixels
 const NARROW = 84; // minimum side where fewer than three tiles of the usual size fit
 const EXTRA_ROWS = 2; // additional rows in the page, above and below the visible ones
 
-/**
- * @typedef {{ columns: number, side: number, step: number, height: number }} Layout
- */
+/** @typedef {{ columns: number, side: number, step: number, height: number }} Layout */
 
 /**
  * @param {number} width  of the frame

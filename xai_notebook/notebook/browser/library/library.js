@@ -18,7 +18,6 @@ export class LibraryView {
   chosen = [];
   /** Ids of the last deletion. @type {number[]} */
   #deleted = [];
-  /** Position of the viewer's picture. */
   #viewerPosition = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #queryTimer;

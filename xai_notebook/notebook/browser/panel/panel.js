@@ -415,7 +415,6 @@ export class View {
     };
   }
 
-  /** Follow the kernel's events. */
   #listen() {
     return listen(this.store, {
       preview: () => {

@@ -10,7 +10,6 @@
 const CONTROLS = new Set(["button", "input", "pre", "select", "summary", "textarea"]);
 
 /**
- * Make an element.
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag
  * @param {Properties} [properties]

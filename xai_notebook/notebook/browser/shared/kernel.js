@@ -156,11 +156,8 @@ export class Kernel extends EventTarget {
    * @returns {Promise<import("../messages.js").Picture & { url: string }>}
    */
   async picture(which) {
-    const { buffers, ...facts } = await this.ask({ kind: "picture", ...which });
-    return {
-      ...facts,
-      url: URL.createObjectURL(new Blob([buffers[0]], { type: facts.media_type })),
-    };
+    const { buffers, ...info } = await this.ask({ kind: "picture", ...which });
+    return { ...info, url: URL.createObjectURL(new Blob([buffers[0]], { type: info.media_type })) };
   }
 }
 
