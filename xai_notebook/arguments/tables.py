@@ -348,7 +348,6 @@ def _list_names(names: Sequence[Any], limit: int = 20) -> str:
 
 
 def _read_rows(source: _Source) -> Iterator[_Row]:
-    """Return the rows of an object."""
     value, kind = source.value, type(source.value).__name__
     if isinstance(value, AbstractSet) and not isinstance(value, KeysView):
         raise OptionError(f"{source.where}: a {kind} has no order. Pass sorted(…) instead.")

@@ -305,7 +305,6 @@ class XaiImage(Magics):
 
 
 def _session() -> Session:
-    """Return the kernel's session."""
     from xai_notebook.generation.session import current_session  # noqa: PLC0415  # not at load
 
     return current_session()

@@ -562,7 +562,6 @@ class Panel(PictureWidget):
         self.cards = await asyncio.to_thread(self._album.annotated, self.cards)
 
     async def _on_save(self, message: Mapping[str, Any]) -> None:
-        """Write images into the notebook's folder."""
         metadata = self._form.hidden.get("metadata", self._form.configured.get("metadata", True))
         keys = [key for key in message["ids"] if key in self._album.images]
         changes, note, sentence = await asyncio.to_thread(self._album.save, keys, metadata=metadata)

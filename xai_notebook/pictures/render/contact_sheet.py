@@ -91,7 +91,6 @@ class _Layout(NamedTuple):
 
 
 def _in_rows(count: int, columns: int) -> _Layout:
-    """Return the layout of a grid."""
     corners = [
         (_GAP + number % columns * _STEP[0], _GAP + number // columns * _STEP[1])
         for number in range(count)

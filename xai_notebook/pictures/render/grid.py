@@ -251,7 +251,6 @@ def _tables(matrix: Matrix, card: Callable[[int], str]) -> str:
 
 
 def _header(scope: str, name: str) -> str:
-    """Return the header cell of a row or a column."""
     inside = f'<div style="{_NAME}">{text(name, NAME)}</div>'
     return f'<th scope="{scope}" style="{_HEAD}">{inside}</th>'
 
