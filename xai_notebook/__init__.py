@@ -69,8 +69,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = public(name)
-    # Importing the module may have bound a callable subpackage of the same name. Return that one,
-    # so that the result does not depend on the order of access.
+    # Importing the module may have bound a callable subpackage of the same name. Return that
+    # subpackage, so that the result does not depend on the order of access.
     return globals().setdefault(name, value)
 
 

@@ -230,7 +230,7 @@ class LibraryError(XaiError):
 
 
 class NotKeptError(LibraryError):
-    """A reply was not stored, or the next one could not be. No further request was sent.
+    """A reply was not stored, or the next reply could not be stored. No further request was sent.
 
     Attributes:
         reason: The cause as part of a sentence.

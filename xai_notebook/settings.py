@@ -329,7 +329,7 @@ class Configuration:
         Args:
             given: The settings to override; None means those of the environment.
             configured: The values of `%config XaiImage`; None and `""` mean not set.
-            spends: Whether the call may cost money. If so, a refused budget is an error.
+            spends: Whether the call may cost money. If so, an invalid budget is an error.
 
         Raises:
             ConfigurationError: A variable or a configured value is invalid.
@@ -365,7 +365,7 @@ def _parse_budget(name: str, value: object) -> BudgetLimit:
 
 
 def home_folder(value: str) -> Path:
-    """Return the library's folder for a configured value; `""`: the platform's user data folder.
+    """Return the library's folder: the configured one; for `""`, the platform's user data folder.
 
     Raises:
         ConfigurationError: The working directory or the user named in `value` does not exist.

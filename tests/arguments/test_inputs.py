@@ -143,7 +143,7 @@ class Broken:
         ("data:image/png;base64,ÄÖÜ", "the data URI is not valid: "),
         ("data:image/png,\udc80", "the data URI is not valid: "),
         ("~nobody-of-that-name/x.png", "--image ~nobody-of-that-name/x.png: Could not determine"),
-        ("/dev/zero", "--image /dev/zero: Not a regular file. It takes a path"),
+        ("/dev/zero", "--image /dev/zero: Not a regular file. --image takes a path"),
         ("pipe", "--image pipe: Not a regular file."),
         ("sparse.png", "--image sparse.png: More than 128 MiB."),
         ("empty", "--image empty: an array of shape (0, 0, 3) cannot be sent: "),

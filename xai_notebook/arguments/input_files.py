@@ -19,7 +19,7 @@ from xai_notebook.errors import InputImageError
 from xai_notebook.pictures import pixels
 from xai_notebook.settings import MAX_IMAGE_PIXELS, MAX_INPUT_IMAGE_BYTES, MIB
 
-_SENT: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "WebP": "image/webp"}
+_API_FORMATS: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "WebP": "image/webp"}
 """Formats that the API accepts."""
 _LOSSLESS: Final = {"PNG", "GIF", "BMP", "TIFF"}
 """Formats whose pixels are sent without loss, unless the file would be too large."""
@@ -27,17 +27,17 @@ _MODES: Final = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
 """Pillow's modes of files that can be sent unchanged, as every decoder supports them."""
 _PNG_MODES: Final = {"1", "L", "LA", "P", "RGB", "RGBA"}
 """Pillow's modes that are saved as PNG without conversion."""
-_OPENED: Final = {*_SENT, "GIF", "BMP", "TIFF", "AVIF", "HEIC"}
-_FIRST: Final = {"TIFF": "its first page is sent", "HEIC": "its main picture is sent"}
-"""Notes by format, for files with several pictures that are not an animation."""
-_SINCE: Final = f"because it has more than {MAX_INPUT_IMAGE_BYTES // MIB} MiB"
-_SIDES: Final = (4096, 3072, 2048, 1536, 1024)
+_READABLE: Final = {*_API_FORMATS, "GIF", "BMP", "TIFF", "AVIF", "HEIC"}
+_SEVERAL_PICTURES: Final = {"TIFF": "its first page is sent", "HEIC": "its main picture is sent"}
+"""Notes by format, for files whose several pictures are not the frames of an animation."""
+_TOO_LARGE: Final = f"because it has more than {MAX_INPUT_IMAGE_BYTES // MIB} MiB"
+_SMALLER_SIDES: Final = (4096, 3072, 2048, 1536, 1024)
 _MAX_SIDE: Final = 65_500
 """Maximum pixels per side of a JPEG."""
-_HEAD: Final = 4096
+_HEAD_BYTES: Final = 4096
 """Bytes at the start of a file that are searched for its format."""
-_HEIF: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-_MAGIC: Final = (
+_HEIF_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_SIGNATURES: Final = (
     (re.compile(rb"\xff\xd8\xff"), "JPEG"),
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),
     (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), "WebP"),
@@ -74,8 +74,8 @@ _CURES: Final = {
     "empty": "Give another file.",
 }
 """Advice by format, for files that are not pictures or that Pillow does not read correctly."""
-_REDUCED: Final = 254
-"""TIFF tag NewSubfileType; its lowest bit marks a picture as a preview of another picture."""
+_NEW_SUBFILE_TYPE: Final = 254
+"""TIFF tag whose lowest bit marks a picture as a preview of another picture."""
 
 
 class Fitted(NamedTuple):
@@ -92,26 +92,26 @@ class Fitted(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def fit(data: bytes, called: str, cure: str = "") -> Fitted:
-    """Return an image file for the API: unchanged if possible, else converted as viewers show it.
+def fit(data: bytes, subject: str, cure: str = "") -> Fitted:
+    """Return an image file that the API accepts: unchanged if possible, otherwise converted.
 
-    Messages call the file `called`. If the file is not an image, the message ends with `cure`, by
-    default with advice for its format.
+    Messages call the file `subject`. If the file is not an image, the message ends with `cure`, by
+    default with advice for the format of the file.
 
     Raises:
         InputImageError: The file cannot be sent as a picture.
     """
     kind = _kind(data)
-    if kind not in _OPENED:
+    if kind not in _READABLE:
         image_cure = "Open it with PIL and give that image instead."
         article = "an image in the format " if kind in {"JPEG 2000", "JPEG XL"} else ""
         raise InputImageError(
-            f"{called} is {article}{kind}; the API accepts PNG, JPEG and WebP. "
+            f"{subject} is {article}{kind}; the API accepts PNG, JPEG and WebP. "
             f"{cure or _CURES.get(kind, image_cure)}"
         )
-    _check_reader(kind, called)
+    _check_reader(kind, subject)
     try:
-        data, lost = _remove_long_texts(data, kind)
+        data, notes = _remove_long_texts(data, kind)
         with warnings.catch_warnings():
             # Pillow warns about odd metadata, and about sizes that are refused below.
             warnings.simplefilter("ignore")
@@ -120,20 +120,20 @@ def fit(data: bytes, called: str, cure: str = "") -> Fitted:
                 image.load()  # raises for a truncated file
     except _RawError as error:
         raise InputImageError(
-            f"{called} is a camera's raw file; the API accepts PNG, JPEG and WebP. "
+            f"{subject} is a camera's raw file; the API accepts PNG, JPEG and WebP. "
             f"{cure or 'Export it as JPEG.'}"
         ) from error
     except Exception as error:  # Pillow's decoders raise many types for broken files
-        raise InputImageError(f"{called} cannot be decoded. Is the file complete?") from error
+        raise InputImageError(f"{subject} cannot be decoded. Is the file complete?") from error
     if image.width * image.height > MAX_IMAGE_PIXELS:
         raise InputImageError(
-            f"{called} has {image.width} × {image.height} pixels and cannot be decoded here: "
+            f"{subject} has {image.width} × {image.height} pixels and cannot be decoded here: "
             f"the maximum is {MAX_IMAGE_PIXELS // 10**6} megapixels. Make it smaller."
         )
     try:
-        return _fit(data, kind, image, lost)
+        return _fit(data, kind, image, notes)
     except Exception as error:
-        raise InputImageError(f"{called} cannot be sent: {error}.") from error
+        raise InputImageError(f"{subject} cannot be sent: {error}.") from error
 
 
 def encode_object(value: Any, label: str) -> tuple[bytes, list[str]] | None:
@@ -152,7 +152,7 @@ def encode_object(value: Any, label: str) -> tuple[bytes, list[str]] | None:
             most = f"The maximum is {MAX_IMAGE_PIXELS // 10**6} megapixels"
             raise ValueError(f"it has {image.width} × {image.height} pixels. {most}")  # noqa: TRY301
         if getattr(image, "is_animated", False) and image.format != "MPO":
-            notes.append(f"of its frames, number {image.tell() + 1} is sent")
+            notes.append(f"animated: frame {image.tell() + 1} is sent")
         image.load()
         image = pixels.in_srgb(pixels.upright(pixels.eight_bits(image)), notes)
         if image.mode not in _PNG_MODES:
@@ -168,15 +168,15 @@ def encode_object(value: Any, label: str) -> tuple[bytes, list[str]] | None:
 
 
 class _RawError(Exception):
-    """The TIFF is a camera's raw file, whose first picture is a small preview."""
+    """The file is a camera's raw file in TIFF, whose first picture is a small preview."""
 
 
 def _kind(data: bytes) -> str:
     """Return a file's format from its first bytes, as a name or a phrase like "a text file"."""
-    start = data[:_HEAD]
+    start = data[:_HEAD_BYTES]
     if not start:
         return "empty"
-    for pattern, name in _MAGIC:
+    for pattern, name in _SIGNATURES:
         if pattern.match(start):
             return name
     if start[4:8] == b"ftyp":
@@ -186,21 +186,21 @@ def _kind(data: bytes) -> str:
             return "AVIF"
         if b"crx " in brands:
             return "a camera's raw file"
-        return "HEIC" if brands & _HEIF else "a film"
+        return "HEIC" if brands & _HEIF_BRANDS else "a film"
     try:
-        text = start.decode("utf-8", "strict" if len(data) < _HEAD else "ignore")
+        text = start.decode("utf-8", "strict" if len(data) < _HEAD_BYTES else "ignore")
     except ValueError:
         text = "\0"
     return "a text file" if "\0" not in text else "no known image"
 
 
-def _check_reader(kind: str, called: str) -> None:
+def _check_reader(kind: str, subject: str) -> None:
     """Check that a decoder for the format is installed."""
     # Before Pillow 11.3, `features.check("avif")` gives a warning.
     known = kind != "AVIF" or find_spec("PIL.AvifImagePlugin") is not None
     if not known or (kind == "AVIF" and not features.check("avif")):
         raise InputImageError(
-            f"{called} is an AVIF image, which this version of Pillow cannot read. "
+            f"{subject} is an AVIF image, which this version of Pillow cannot read. "
             "Install a newer one: pip install --upgrade pillow"
         )
     if kind == "HEIC":
@@ -208,18 +208,18 @@ def _check_reader(kind: str, called: str) -> None:
             import pillow_heif  # noqa: F401, PLC0415  # optional
         except ImportError as error:
             raise InputImageError(
-                f"{called} is a HEIC image, which pillow-heif reads. Install it: "
+                f"{subject} is a HEIC image, which pillow-heif reads. Install it: "
                 'pip install "xai-notebook[heic]"'
             ) from error
 
 
 def _remove_long_texts(data: bytes, kind: str) -> tuple[bytes, list[str]]:
     """Remove texts that are too long for Pillow from a file; return the file and notes."""
-    if kind == "TIFF" and check_tiff_tags(data).get(_REDUCED, 0) & 1:
+    if kind == "TIFF" and check_tiff_tags(data).get(_NEW_SUBFILE_TYPE, 0) & 1:
         raise _RawError
     short = make_readable(data)
-    lost = ["sent without its long texts"] if short is not data else []
-    return short, lost
+    notes = ["sent without its long texts"] if short is not data else []
+    return short, notes
 
 
 def _open(data: bytes, kind: str) -> Image.Image:
@@ -233,30 +233,30 @@ def _open(data: bytes, kind: str) -> Image.Image:
 
 def _fit(data: bytes, kind: str, image: Image.Image, notes: list[str]) -> Fitted:
     """Return a decoded file in the form in which it is sent; `notes` are earlier changes."""
-    over = len(data) > MAX_INPUT_IMAGE_BYTES
-    small = strip_metadata(data) if over else data
-    several = kind != "JPEG" and bool(getattr(image, "is_animated", False))  # JPEG: previews
+    too_large = len(data) > MAX_INPUT_IMAGE_BYTES
+    stripped = strip_metadata(data) if too_large else data
+    animated = kind != "JPEG" and bool(getattr(image, "is_animated", False))  # JPEG: only previews
     plain = pixels.eight_bits(image)
     straight = pixels.upright(plain)
     transparent = pixels.is_transparent(plain)
-    changed = several or transparent or straight is not image or image.mode not in _MODES
-    if kind in _SENT and not changed and len(small) <= MAX_INPUT_IMAGE_BYTES:
-        if over:
-            notes.append(f"sent without its metadata, {_SINCE}")
-        return Fitted(small, _SENT[kind], tuple(notes))
-    if kind not in _SENT:
+    changed = animated or transparent or straight is not image or image.mode not in _MODES
+    if kind in _API_FORMATS and not changed and len(stripped) <= MAX_INPUT_IMAGE_BYTES:
+        if too_large:
+            notes.append(f"sent without its metadata, {_TOO_LARGE}")
+        return Fitted(stripped, _API_FORMATS[kind], tuple(notes))
+    if kind not in _API_FORMATS:
         notes.append(f"converted from {kind}")
-    if several:
-        notes.append(_FIRST.get(kind, "animated: its first frame is sent"))
+    if animated:
+        notes.append(_SEVERAL_PICTURES.get(kind, "animated: its first frame is sent"))
     result = pixels.flatten(pixels.in_srgb(straight, notes))
     if transparent:
         notes.append("placed on white, because it is transparent")
     encoded, media, size = _encode(result, lossless=kind in _LOSSLESS)
     if size != result.size:
-        why = _SINCE if over else f"to have at most {MAX_INPUT_IMAGE_BYTES // MIB} MiB"
+        why = _TOO_LARGE if too_large else f"to have at most {MAX_INPUT_IMAGE_BYTES // MIB} MiB"
         notes.append(f"scaled to {size[0]} × {size[1]}, {why}")
-    elif len(small) > MAX_INPUT_IMAGE_BYTES and kind in _SENT:
-        notes.append(f"compressed again, {_SINCE}")
+    elif len(stripped) > MAX_INPUT_IMAGE_BYTES and kind in _API_FORMATS:
+        notes.append(f"compressed again, {_TOO_LARGE}")
     return Fitted(encoded, media, tuple(notes))
 
 
@@ -264,7 +264,7 @@ def _encode(image: Image.Image, *, lossless: bool) -> tuple[bytes, str, tuple[in
     """Return the largest file within the limit, its media type, and its width and height."""
     if lossless and len(data := pixels.encode(image, "PNG")) <= MAX_INPUT_IMAGE_BYTES:
         return data, "image/png", image.size
-    for side in (min(max(image.size), _MAX_SIDE), *_SIDES):
+    for side in (min(max(image.size), _MAX_SIDE), *_SMALLER_SIDES):
         smaller = image.copy()
         smaller.thumbnail((side, side))
         data = pixels.encode(smaller, "JPEG", quality=95, subsampling=0)

@@ -36,8 +36,8 @@ _FORMS: Final = (
 _ID: Final = re.compile("@([0-9a-fA-F]{4,64})")
 
 PictureFinder = Callable[[str], "Mapping[str, GeneratedImage | Path]"]
-"""Function that returns the library's pictures whose digests begin with the given hex digits, by
-digest."""
+"""Function that takes hex digits; returns a mapping of digests to pictures of the library, for all
+digests that begin with these digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +54,19 @@ class Inputs:
 
 
 def load_inputs(
-    values: Iterable[Any], namespace: Mapping[str, Any], named: PictureFinder | None = None
+    values: Iterable[Any], namespace: Mapping[str, Any], find_by_id: PictureFinder | None = None
 ) -> Inputs:
     """Return the given images, ready to send.
 
     Args:
         values: Paths, URLs, data URIs, ids, names of variables, or objects.
         namespace: The user's variables by name.
-        named: Function that looks up ids in the library; None without a library.
+        find_by_id: Function that looks up ids in the library; None without a library.
 
     Raises:
         InputImageError: An image cannot be read, or the API does not accept it.
     """
-    labelled = [pair for value in values for pair in _resolve(value, namespace, named)]
+    labelled = [pair for value in values for pair in _resolve(value, namespace, find_by_id)]
     _check_count(len(labelled))
     loaded = [_load(value, label) for value, label in labelled]
     return Inputs(
@@ -87,23 +87,23 @@ def load_upload(data: bytes, name: str) -> Inputs:
     Raises:
         InputImageError: The file cannot be read as an image, or the API does not accept it.
     """
-    image, note = _pack(data, name, called=name, cure="Choose another file.")
+    image, note = _input_image(data, name, subject=name, cure="Choose another file.")
     return Inputs((image,), () if note is None else (note,))
 
 
 def _resolve(
-    value: Any, namespace: Mapping[str, Any], named: PictureFinder | None
+    value: Any, namespace: Mapping[str, Any], find_by_id: PictureFinder | None
 ) -> list[tuple[Any, str]]:
-    """Return the objects that `value` names, each with a label for messages and cells."""
+    """Return the images that `value` refers to, each with a label for messages and cells."""
     if isinstance(value, str) and value.startswith(CHOOSE):
         raise InputImageError(
             f"--image {value} is a placeholder from a picture's metadata. Replace it with your own "
             "path, URL or variable."
         )
     if isinstance(value, str) and (match := _ID.fullmatch(value)):
-        return [(_by_id(match[1].lower(), named), value)]
-    typed = isinstance(value, str) and not isinstance(value, DataText)
-    if typed and (match := _VARIABLE.fullmatch(value)):
+        return [(_by_id(match[1].lower(), find_by_id), value)]
+    written_by_user = isinstance(value, str) and not isinstance(value, DataText)
+    if written_by_user and (match := _VARIABLE.fullmatch(value)):
         name, index = match["name"], match["index"]
         if name in namespace:
             variable = namespace[name]
@@ -119,9 +119,9 @@ def _resolve(
     return _flatten(value, f"@{digest[:8]}" if digest else type(value).__name__)
 
 
-def _by_id(digits: str, named: PictureFinder | None) -> GeneratedImage | Path:
+def _by_id(digits: str, find_by_id: PictureFinder | None) -> GeneratedImage | Path:
     """Return the picture with this id from the library."""
-    matches = named(digits) if named is not None else {}
+    matches = find_by_id(digits) if find_by_id is not None else {}
     if not matches:
         raise InputImageError(
             f"--image @{digits}: no picture of your library has this id. It may be from another "
@@ -129,10 +129,10 @@ def _by_id(digits: str, named: PictureFinder | None) -> GeneratedImage | Path:
         )
     if len(matches) > 1:
         first, second = sorted(matches)[:2]
-        same = next(n for n, (a, b) in enumerate(zip(first, second, strict=True)) if a != b)
+        equal_digits = next(n for n, (a, b) in enumerate(zip(first, second, strict=True)) if a != b)
         raise InputImageError(
             f"--image @{digits}: several ids in your library begin with these digits. "
-            f"Write more digits: @{first[: same + 1]} or @{second[: same + 1]}."
+            f"Write more digits: @{first[: equal_digits + 1]} or @{second[: equal_digits + 1]}."
         )
     return next(iter(matches.values()))
 
@@ -164,15 +164,15 @@ def _flatten(value: Any, label: str, depth: int = 0) -> list[tuple[Any, str]]:
 def _load(value: Any, label: str) -> tuple[InputImage, str | None]:
     if isinstance(value, GeneratedImage):
         try:
-            return _pack(value.data, label, parent=value.sha256)
+            return _input_image(value.data, label, parent=value.sha256)
         except XaiError as error:
             raise InputImageError(f"--image {label} is not a picture: {error}") from error
     if isinstance(value, str) and value[:8].lower().startswith(("https://", "http://")):
         return InputImage(url=value, sha256=_digest(value.encode()), label=label), None
     if isinstance(value, str) and value[:5].lower() == "data:":
-        return _pack(_data_uri(value), "the data URI")
+        return _input_image(_data_uri(value), "the data URI")
     data, notes = _content(value, label)
-    return _pack(data, label, notes)
+    return _input_image(data, label, notes)
 
 
 def _content(value: Any, label: str) -> tuple[bytes, list[str]]:
@@ -196,7 +196,7 @@ def _content(value: Any, label: str) -> tuple[bytes, list[str]]:
             f"--image {label} is a figure of matplotlib. Save it with savefig, and give the file."
         )
     raise InputImageError(
-        f"--image {label} is a value of type {type(value).__name__}; it takes {_FORMS}."
+        f"--image {label} is a value of type {type(value).__name__}. --image takes {_FORMS}."
     )
 
 
@@ -210,7 +210,7 @@ def _read(value: str | os.PathLike[str]) -> bytes:
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: unknown user after ~
         reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
         raise InputImageError(
-            f"--image {_short(str(value))}: {reason or error}. It takes {_FORMS}."
+            f"--image {_short(str(value))}: {reason or error}. --image takes {_FORMS}."
         ) from error
 
 
@@ -244,12 +244,12 @@ def _data_uri(value: str) -> bytes:
         raise InputImageError(f"--image: the data URI is not valid: {error}.") from error
 
 
-def _pack(
+def _input_image(
     data: bytes,
     label: str,
     before: Iterable[str] = (),
     *,
-    called: str = "",
+    subject: str = "",
     cure: str = "",
     parent: str | None = None,
 ) -> tuple[InputImage, str | None]:
@@ -259,13 +259,13 @@ def _pack(
         data: The bytes of the file.
         label: Name of the file in generated cells and notes.
         before: Earlier changes to the file, half a sentence each.
-        called: Name of the file in messages; "" uses the option and the label.
+        subject: Name of the file in messages; "" means `--image` and the label.
         cure: Advice if the file is not an image; see `fit`.
         parent: Digest of the file, if it is a generated image.
     """
     from xai_notebook.arguments.input_files import fit  # noqa: PLC0415  # PIL
 
-    fitted = fit(data, called or f"--image {_short(label)}", cure)
+    fitted = fit(data, subject or f"--image {_short(label)}", cure)
     url = f"data:{fitted.media_type};base64,{pybase64.b64encode_as_string(fitted.data)}"
     changes = (*before, *fitted.notes)
     return InputImage(url=url, sha256=_digest(data), label=label, parent=parent), (

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 _ESCAPED: Final = re.compile(r"\$'((?:\\.|[^'\\])*)'")
 """A string with escapes, as in bash. Elsewhere a backslash is literal, as in a Windows path."""
 _QUOTES: Final = {'"': '"', "'": "'", "“": "”", "‘": "’", "„": "“"}  # noqa: RUF001
-# Compiled at first use, because `%load_ext` does not need them.
-_TYPED_FLAG: Final = rf"(?s)[{DASHES}]+(?P<name>[A-Za-z][{DASHES}\w]*)(?P<rest>.*)"
+# Compiled at first use, because `%load_ext` does not need it.
+_DASHED_FLAG: Final = rf"(?s)[{DASHES}]+(?P<name>[A-Za-z][{DASHES}\w]*)(?P<rest>.*)"
 _SHORT_WITH_VALUE: Final = re.compile(r"-[A-Za-z]=?\d")
-_LIKE_A_FLAG: Final = re.compile(r"--[A-Za-z][\w-]*(?:=.*)?", re.DOTALL)
-_LIKE_AN_OPTION: Final = re.compile(r"--?[A-Za-z]")
+_LOOKS_LIKE_LONG_FLAG: Final = re.compile(r"--[A-Za-z][\w-]*(?:=.*)?", re.DOTALL)
+_LOOKS_LIKE_FLAG: Final = re.compile(r"--?[A-Za-z]")
 _CELL_COMMENT: Final = re.compile(r"[^\S\n]*#[^\S\n]*[|@][^\n]*(?:\n|$)|[^\S\n]*\n")
 """A comment for Quarto (`#| label: fox`) or Colab (`#@title Foxes`), or a blank line."""
 _MAGIC: Final = re.compile(r"^[^\S\n]*(%%?[A-Za-z]\w*)(?!\S)", re.MULTILINE)
@@ -52,7 +52,7 @@ class Parsed(NamedTuple):
 
 
 class _Word(NamedTuple):
-    """A word of the line, with its position. In a known flag, dashes are replaced by hyphens."""
+    """A word of the line, with its position. In a known flag, all dashes are hyphens."""
 
     text: str
     start: int
@@ -81,12 +81,12 @@ def parse(line: str, flags: Mapping[str, Option] = _FLAGS) -> Parsed:
         return Parsed(given, line[located[split].end :].strip())
     given, rest = _parse_words(words, flags)
     first = len(words) - len(rest)
-    if given and rest[:1] in (["–"], ["—"]):  # an editor's `--`  # noqa: RUF001
+    if given and rest[:1] in (["–"], ["—"]):  # `--`, changed by an editor  # noqa: RUF001
         return Parsed(given, line[located[first].end :].strip())
     for position, word in enumerate(rest):
         # A misspelt option that is sent as part of the prompt costs money and goes unnoticed.
         if _is_unknown(word, flags, is_first=position == 0):
-            raise OptionError(_unknown(word, flags))
+            raise OptionError(_unknown_message(word, flags))
     after = next((i for i, word in enumerate(rest) if _is_flag(word, flags)), len(rest))
     trailing, stray = _parse_words(rest[after:], flags)
     if stray:
@@ -180,7 +180,7 @@ def _plain_dashes(word: str) -> str | None:
 
     Editors turn `--n` into an em dash and `n`, and `-n` into an en dash and `n`.
     """
-    match = re.fullmatch(_TYPED_FLAG, word)
+    match = re.fullmatch(_DASHED_FLAG, word)
     if match is None or not set(word[: match.end("name")]) & set(DASHES[1:]):
         return None
     name = re.sub(f"[{DASHES}]", "-", match["name"])
@@ -200,7 +200,7 @@ def _as_typed(word: str, flags: Mapping[str, Option]) -> str:
 
 def _is_unknown(word: str, flags: Mapping[str, Option], *, is_first: bool) -> bool:
     """Tell whether a word of the prompt looks like an option but is unknown."""
-    if _LIKE_A_FLAG.fullmatch(word):
+    if _LOOKS_LIKE_LONG_FLAG.fullmatch(word):
         return not _is_flag(word, flags)
     plain = _plain_dashes(word)
     if plain is None:
@@ -223,11 +223,11 @@ def _parse_words(
     """
     given: dict[str, Any] = {}
     position = 0
-    while position < len(words) and _LIKE_AN_OPTION.match(words[position]):
+    while position < len(words) and _LOOKS_LIKE_FLAG.match(words[position]):
         flag, value = _split_flag(words[position])
         option = flags.get(flag)
         if option is None:
-            raise OptionError(_unknown(words[position], flags))
+            raise OptionError(_unknown_message(words[position], flags))
         if option.metavar is None and value is not None:
             raise OptionError(f"{flag} is a switch: it takes no value.")
         position += 1
@@ -237,9 +237,9 @@ def _parse_words(
             position += 1
         if not values and option.metavar is not None and option.bare is None:
             raise OptionError(f"{'/'.join(option.flags)} needs a value.")
-        plain: list[Any] = [_unquote(each) for each in values] or [option.bare]
+        unquoted: list[Any] = [_unquote(each) for each in values] or [option.bare]
         given[option.name] = (
-            [*given.get(option.name, []), *plain] if option.repeatable else plain[0]
+            [*given.get(option.name, []), *unquoted] if option.repeatable else unquoted[0]
         )
     return given, list(words[position:])
 
@@ -254,20 +254,20 @@ def _split_flag(word: str) -> tuple[str, str | None]:
 
 def _takes(option: Option, count: int, following: Sequence[str]) -> bool:
     """Tell whether the next word is a value of an option that already has `count` values."""
-    if option.metavar is None or not following or _LIKE_AN_OPTION.match(following[0]):
+    if option.metavar is None or not following or _LOOKS_LIKE_FLAG.match(following[0]):
         return False
     if count and not (option.repeatable and option.begins):  # it may be the prompt
         return False
     return re.match(option.begins, following[0]) is not None
 
 
-def _unknown(word: str, flags: Mapping[str, Option]) -> str:
+def _unknown_message(word: str, flags: Mapping[str, Option]) -> str:
     flag = word.partition("=")[0]
-    bare = {known.removeprefix("--"): known for known in flags if known.startswith("--")}
+    long_flags = {known.removeprefix("--"): known for known in flags if known.startswith("--")}
     name = flag.lstrip("-")
-    longer = [known for known in bare if len(name) > 1 and known.startswith(name)]
-    near = longer[0] if longer else nearest(name, bare)
-    hint = f"Did you mean {bare[near]}?" if near else "%xai_image --help lists the options."
+    longer = [known for known in long_flags if len(name) > 1 and known.startswith(name)]
+    near = longer[0] if longer else nearest(name, long_flags)
+    hint = f"Did you mean {long_flags[near]}?" if near else "%xai_image --help lists the options."
     return f"Unknown option {flag}. {hint} Put `--` before a prompt that contains such words."
 
 

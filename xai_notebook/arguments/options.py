@@ -142,9 +142,9 @@ class Options:
         "", f"also make a public link, for {settings.DEFAULT_SHARE_DAYS:.0f} days or fewer",
         convert.days, "DAYS", bare=""))
     columns: int | None = field(default=None, metadata=row(
-        "", "width of the grid", WholeNumber(1, 12, "columns"), "N"))
+        "", "pictures per row of the grid", WholeNumber(1, 12, "columns"), "N"))
     captions: str | None = field(default=None, metadata=row(
-        "", "prompts under pictures: full text, three lines, or none; default: long ones fold",
+        "", "prompts under pictures: full text, three lines, or none; default: fold long prompts",
         Choice(settings.CAPTIONS), "full|short|none"))
     full: bool = field(default=False, metadata=_switch(
         "", "embed originals in the notebook instead of previews"))
@@ -157,18 +157,18 @@ class Options:
         convert.axes, "NAME=A,B", bare=True, begins=r"[\w-]+=", repeatable=True,
         configurable=False, in_panel=False))
     each: Any = field(default=None, metadata=row(
-        "", "one request per prompt: lines of the body, or of the list, table or file NAME; "
-        'rows.csv["text"] names a column',
+        "", "one request per prompt: each line of the body, or each item of a list, table or "
+        'file NAME; rows.csv["text"] names a column',
         lambda value: value, "NAME", bare=True, configurable=False, in_panel=False,
         variables=convert.is_list, suffixes=convert.TABLES))
     rewrite: str | None = field(default=None, metadata=row(
         "", "have a chat model rewrite the prompt first", convert.chat_model, "MODEL",
         (settings.DEFAULT_CHAT_MODEL,), bare="", begins="grok", label="Rewrite the prompt first"))
     fresh: bool = field(default=False, metadata=_switch(
-        "", "make new images even when the library has some", configurable=False))
+        "", "make new images even if stored images answer the request", configurable=False))
     redo: tuple[int, ...] = field(default=(), metadata=row(
-        "", "make only these images of the cell again; 3 is foxes[3]", convert.indices, "N[,N…]",
-        repeatable=True, configurable=False, in_panel=False))
+        "", "make only the images with these indices again; 0 is the first image",
+        convert.indices, "N[,N…]", repeatable=True, configurable=False, in_panel=False))
     replay: bool = field(default=False, metadata=_switch(
         "", "use stored images only; send nothing", configurable=False))
     reuse: bool = field(default=False, metadata=_switch(
@@ -212,8 +212,8 @@ class Options:
     def to_line(self, defaults: Options) -> str:
         """Return the first line of the cell that makes the same call.
 
-        Of `%config XaiImage`, the `defaults`, the line repeats the options of the request, so that
-        the cell makes the same request elsewhere.
+        The line repeats those `defaults` of `%config XaiImage` that are part of the request, so
+        that the cell makes the same request elsewhere.
         """
         words = ["%%xai_image"]
         for option in table(type(self)):  # type: ignore[arg-type]  # a class is hashable
@@ -323,16 +323,17 @@ SETTINGS: Final = (
            "all kernels that share the library", convert.budget, name="budget"),
     Option("", "seconds before progress is shown; default: 0.6, or 4 for the embedded server",
            Amount("seconds", zero=True), name="patience"),
-    Option("", "panel and library are part of an app for visitors, who see only their own "
-           "pictures and write nothing; default: on in Voila", bool, name="visitors"),
+    Option("", "the kernel serves visitors of an app, who can make and view pictures, but not "
+           "export or change them, or see those of others; default: on in Voila", bool,
+           name="visitors"),
 )  # fmt: skip
-"""Settings of `%config XaiImage` that are not options of a call."""
+"""Settings of `%config XaiImage` that are no default of an option; `replay` shares only a name."""
 ALIASES: Final = {"count": "n", "image_format": "format"}
 """Alternative names of options in Python, from xAI's SDK."""
 
 
 def resolve_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return checked defaults for all calls of a process, by option or setting; None resets one.
+    """Return checked defaults for all calls of a process, by option or setting. None resets it.
 
     Raises:
         OptionError: A name is unknown or cannot have a default, or a value is invalid.

@@ -1,8 +1,8 @@
 """Read the prompts of `--each` from variables, tables, files and lines; expand those of `--matrix`.
 
 A reader yields rows: the number that the user sees, and a value. A value that is neither text nor a
-record with a prompt is an OptionError, which names the row and the type. Values are never converted
-to text.
+record with a prompt raises an OptionError that names the row and the type. Values are never
+converted to text.
 
 Separate because reading tables is independent of the other arguments of a call.
 """
@@ -31,7 +31,7 @@ from xai_notebook.errors import OptionError
 from xai_notebook.pictures.files import read_bounded
 from xai_notebook.settings import MIB
 
-_CHECKED: Final = 100_000
+_MAX_CHECKED: Final = 100_000
 """Rows of a list or a file that are checked before the first row is used."""
 _MAX_BLANKS: Final = 1_000_000
 """Consecutive blank prompts after which reading stops, because the source may be endless."""
@@ -157,7 +157,7 @@ def read_prompts(source: Any, namespace: Mapping[str, Any]) -> Prompts:
     # A progress bar around a generator has a length but can be read only once.
     repeatable = is_file or isinstance(value, MappingView) or hasattr(type(value), "__getitem__")
     if repeatable and not lazy:
-        for _ in islice(_texts(origin, read(), counted=False), _CHECKED):
+        for _ in islice(_texts(origin, read(), counted=False), _MAX_CHECKED):
             pass
     prompts = _texts(origin, read())
     first = next(prompts, None)
@@ -199,7 +199,7 @@ def _find(given: Any, namespace: Mapping[str, Any]) -> _Source:
         if source.value.suffix.lower() != ".json":
             return source
         source = _read_json(source)
-    return _narrow(source)
+    return _prompt_column(source)
 
 
 def _look_up(name: str, namespace: Mapping[str, Any]) -> _Source:
@@ -215,12 +215,12 @@ def _look_up(name: str, namespace: Mapping[str, Any]) -> _Source:
     if (parts := _NAME.fullmatch(name)) and parts["head"] in namespace:
         source = _variable(parts["head"], namespace[parts["head"]])
         for step in _STEP.finditer(parts["steps"]):
-            source = _follow(source, step["key"] or step["name"])
+            source = _select(source, step["key"] or step["name"])
         return source
     for file in files:
         if _is_file(file.name):
             return file  # its type is refused later
-    raise OptionError(f"--each {name}: no such variable or file. It takes {_SOURCES}.")
+    raise OptionError(f"--each {name}: no such variable or file. --each takes {_SOURCES}.")
 
 
 def _variable(name: str, value: Any) -> _Source:
@@ -229,7 +229,7 @@ def _variable(name: str, value: Any) -> _Source:
     return _Source(Path(value) if is_file else value, name)
 
 
-def _follow(source: _Source, step: str) -> _Source:
+def _select(source: _Source, step: str) -> _Source:
     """Return the column, attribute or field that `.step` or `[step]` after a name selects."""
     value = source.value
     name = f"{source.name}.{step}"
@@ -260,7 +260,7 @@ def _is_file(name: str) -> bool:
 # Columns of tables
 
 
-def _narrow(source: _Source) -> _Source:
+def _prompt_column(source: _Source) -> _Source:
     """Return the column of a table that contains the prompts; return other objects unchanged."""
     names = _column_names(source.value)
     if names is None:
@@ -338,17 +338,16 @@ def _short(text: Any, limit: int = 60) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def _list_names(names: Sequence[Any], most: int = 20) -> str:
+def _list_names(names: Sequence[Any], limit: int = 20) -> str:
     shown = [_short(name) for name in names if str(name).strip()]
-    more = f" and {len(shown) - most:,} more" if len(shown) > most else ""
-    return (", ".join(shown[:most]) or "none with a name") + more
+    more = f" and {len(shown) - limit:,} more" if len(shown) > limit else ""
+    return (", ".join(shown[:limit]) or "none with a name") + more
 
 
 # Convert rows to prompts
 
 
 def _read_rows(source: _Source) -> Iterator[_Row]:
-    """Return the rows of an object."""
     value, kind = source.value, type(source.value).__name__
     if isinstance(value, AbstractSet) and not isinstance(value, KeysView):
         raise OptionError(f"{source.where}: a {kind} has no order. Pass sorted(…) instead.")
@@ -371,10 +370,10 @@ def _read_rows(source: _Source) -> Iterator[_Row]:
             f"{source.where}: a value of type {kind} with {dimensions} dimensions is not a list of "
             "prompts. Give one of its columns."
         )
-    return _number(value)
+    return _numbered(value)
 
 
-def _number(values: Iterable[Any]) -> Iterator[_Row]:
+def _numbered(values: Iterable[Any]) -> Iterator[_Row]:
     return map(_Row._make, enumerate(values, 1))
 
 
@@ -788,11 +787,11 @@ def _read_parquet(source: _Source, path: Path) -> Iterator[_Row]:
     try:
         if parquet is None:
             table = _Source(polars.scan_parquet(path), source.name, source.column)
-            return _number(_take_column(table))
+            return _numbered(_take_column(table))
         file = parquet.ParquetFile(path)
         names = file.schema_arrow.names
         batches = file.iter_batches(columns=[names[_position(source, names)]])
-        return _number(value for batch in batches for value in batch.column(0))
+        return _numbered(value for batch in batches for value in batch.column(0))
     except OptionError:
         raise
     except Exception as error:  # pyarrow and polars raise many types for a broken file
@@ -829,7 +828,7 @@ def _read_workbook(source: _Source, path: Path) -> tuple[_Read, tuple[str, ...]]
     note = f"{path.name} has several sheets: only the first, {first.title!r}, was read."
 
     def read() -> Iterator[_Row]:
-        return _below_heading(source, _number(rows), uneven=False)
+        return _below_heading(source, _numbered(rows), uneven=False)
 
     return read, (note,) if others else ()
 

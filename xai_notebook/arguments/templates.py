@@ -103,7 +103,7 @@ def fill_options(given: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str
 
 
 def _fill_value(typed: Any, names: Mapping[str, Any], row: Option) -> list[Any]:
-    """Return the filled values of one typed value; empty if its expression is None."""
+    """Fill in one value of an option; a list gives several values, None gives none."""
     if not isinstance(typed, str):
         return [typed]
     _check_braces(typed, row)
@@ -207,8 +207,8 @@ _FILTERS: Final = {
     "min": 1, "random": 0, "replace": 3, "reverse": 0, "round": 2, "sort": 2, "string": 0, "sum": 0,
     "title": 0, "trim": 1, "truncate": 4, "unique": 1, "upper": 0, "wordcount": 0,
 }  # fmt: skip
-"""Jinja's filters that only read their value, with the maximum number of arguments. A further
-argument would name an attribute."""
+"""Jinja's filters that only read their value, with the maximum number of arguments. For some,
+a further argument would name an attribute to read."""
 _TESTS: Final = frozenset({
     "boolean", "divisibleby", "eq", "even", "false", "float", "ge", "gt", "in", "integer",
     "iterable", "le", "lower", "lt", "mapping", "ne", "none", "number", "odd", "sequence", "string",
@@ -376,7 +376,7 @@ class _Evaluator:
         method: Any = node.node
         if type(method).__name__ != "Getattr":
             raise _TemplateError(
-                "it calls a function. Templates call only methods of text, such as "
+                "it calls a function. Templates call only methods of values, such as "
                 "name.upper(). Assign the result to a variable first"
             )
         value, name = self._value(method.node), method.attr
@@ -428,7 +428,7 @@ class _Evaluator:
             )
         args, kwargs = self._arguments(node)
         if len(args) > _FILTERS[name] or kwargs.keys() & {"attribute", "start"}:
-            raise _TemplateError(f"{name} cannot read attributes here")
+            raise _TemplateError(f"{name} takes no attribute or further argument here")
         try:
             value = self._value(node.node)  # type: ignore[arg-type]
             missing = is_missing(value)
@@ -495,7 +495,7 @@ class _SizeLimit:
 
 
 def _plain(value: Any, limit: _SizeLimit, depth: int = 0) -> Any:
-    """Return a copy of a value that consists of built-in types, dates and pandas' scalars."""
+    """Copy a value into standard types and pandas' scalars; refuse other values."""
     kind = type(value)
     limit.spend(1)
     if depth > _MAX_DEPTH:
@@ -515,7 +515,7 @@ def _plain(value: Any, limit: _SizeLimit, depth: int = 0) -> Any:
 
 
 def _plain_scalar(value: Any, limit: _SizeLimit) -> Any:
-    """Return a scalar, such as text, without methods of subclasses; `_ABSENT` for other values."""
+    """Return a scalar, with a subclass converted to its base type; `_ABSENT` for other values."""
     kind, scalar = type(value), _ABSENT
     if issubclass(kind, str):
         limit.spend(str.__len__(value))

@@ -108,7 +108,7 @@ def identifier(value: Any) -> str:
 
 
 def folder(value: Any) -> str | None:
-    """Return a folder: `""`, the notebook's folder, for True; None, no export, for False."""
+    """Return a folder: `""` (the notebook's folder) for True, None (no export) for False."""
     if value is True or value == "":
         return ""
     if value is False:
@@ -152,7 +152,7 @@ def indices(value: Any) -> tuple[int, ...]:
     if isinstance(value, (list, tuple, set, range)):
         numbers = [number for each in value for number in indices(each)]
     else:
-        convert = WholeNumber(0, 99_999, "(an image, as in foxes[0])")
+        convert = WholeNumber(0, 99_999, "(the index of an image)")
         numbers = [convert(x) for x in (value.split(",") if isinstance(value, str) else [value])]
     if not numbers:
         raise ValueError("the value is empty")
@@ -232,10 +232,10 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
 
 def _nearest_ratio(text: str, known: Iterable[str]) -> str | None:
     """Return the known `"width:height"` with the nearest shape; None if `text` is not a shape."""
-    width = _log_ratio(text)
-    if width is None:
+    wanted = _log_ratio(text)
+    if wanted is None:
         return None
-    return min(known, key=lambda each: abs((_log_ratio(each) or 0) - width))
+    return min(known, key=lambda each: abs((_log_ratio(each) or 0) - wanted))
 
 
 def _log_ratio(text: str) -> float | None:

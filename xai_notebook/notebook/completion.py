@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _MAGIC: Final = re.compile(
     r"\s*(?:[\w.\[\]]+\s*=\s*)?%%?xai_(?P<kind>image|history|library|panel)\b"
 )
-_MOST_FILES: Final = 50
+_MAX_FILES: Final = 50
 
 
 def matches(context: Any, namespace: Mapping[str, Any]) -> Any:
@@ -111,4 +111,4 @@ def _files(start: str, suffixes: frozenset[str]) -> list[str]:
         prefix + entry.name + ("/" if entry.is_dir() else "")
         for entry in entries
         if not entry.name.startswith(".") and (entry.is_dir() or entry.suffix.lower() in suffixes)
-    ][:_MOST_FILES]
+    ][:_MAX_FILES]

@@ -1,7 +1,7 @@
 """The library widget of `%xai_library` and `xai_notebook.library()`: search, select, organize.
 
-The page only holds visible pictures; it requests rows and thumbnails by position, with messages.
-The browser code is built from `notebook/browser`.
+The page only holds visible pictures; it requests rows by position and thumbnails by id, with
+messages. The browser code is built from `notebook/browser`.
 
     browser -> kernel   query, rows, ids, select, edit; and the messages of PictureWidget
     kernel -> browser   query, glance, choices, rows, ids; and the messages of PictureWidget
@@ -52,7 +52,7 @@ def library(words: str = "", **filters: Any) -> LibraryWidget | None:
 
     Args:
         words: Initial text of the search field. Every word must occur in the prompts, the model's
-            name or the notebook's name; the last one may be the beginning of a word.
+            name or the notebook's name; the last word may be incomplete.
         **filters: `order` ("newest", "cost" or "model"); `model`; `since` and `until` (a date, a
             datetime or an ISO string); `notebook=True` (images of this notebook); `starred=True`;
             `tag`; `status` ("ok", "moderated", "pending", "failed", "trash", "all"); `backend`
@@ -76,17 +76,17 @@ def library(words: str = "", **filters: Any) -> LibraryWidget | None:
     return shown
 
 
-_NAMES: Final = tuple(field.name for field in fields(Query) if field.name != "words")
-_TEXTS: Final = ("model", "tag", "backend")
+_FILTERS: Final = tuple(field.name for field in fields(Query) if field.name != "words")
+_TEXT_FILTERS: Final = ("model", "tag", "backend")
 
 
 def query_of(words: str, filters: Mapping[str, Any]) -> Query:
     """Return the catalog query for filters from a user or the browser; ignore empty values."""
-    unknown = [name for name in filters if name not in _NAMES]
+    unknown = [name for name in filters if name not in _FILTERS]
     if unknown:
-        raise OptionError(f"{unknown[0]} is not a filter. The filters are {', '.join(_NAMES)}.")
+        raise OptionError(f"{unknown[0]} is not a filter. The filters are {', '.join(_FILTERS)}.")
     given = {name: value for name, value in filters.items() if value not in (None, "", False)}
-    values: dict[str, Any] = {name: str(given[name]) for name in _TEXTS if name in given}
+    values: dict[str, Any] = {name: str(given[name]) for name in _TEXT_FILTERS if name in given}
     values |= {name: _seconds(name, given[name]) for name in ("since", "until") if name in given}
     if "notebook" in given:
         own = given["notebook"] is True
@@ -104,7 +104,7 @@ def query_of(words: str, filters: Mapping[str, Any]) -> Query:
 
 
 def _seconds(name: str, value: Any) -> float:
-    """Return a time as a Unix timestamp; a time without a time zone is local time."""
+    """Return a time as a Unix timestamp; a time without a time zone is in local time."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     try:
@@ -117,7 +117,7 @@ def _seconds(name: str, value: Any) -> float:
         raise OptionError(f"{name}: {value!r} is not a time. Write it like 2026-11-24.") from error
 
 
-_FIRST: Final = (100, 36)
+_FIRST_SCREENFUL: Final = (100, 36)
 """Approximate numbers of rows and thumbnails that the browser requests first."""
 _DELETED: Final = {
     "alt": "", "prompt": "", "size": [], "status": "gone", "starred": False, "tags": [],
@@ -143,7 +143,7 @@ class LibraryWidget(PictureWidget):
         self._latest_request = 0
         self._found: array[int] | None = None
         self._chosen: list[int] = []
-        names = (*_TEXTS, "since", "until", "starred", "status")
+        names = (*_TEXT_FILTERS, "since", "until", "starred", "status")
         filters = {name: getattr(query, name) for name in names}
         filters["notebook"] = query.notebook is not None
         super().__init__(shell, words=query.words, order=query.order, filters=filters)
@@ -160,7 +160,7 @@ class LibraryWidget(PictureWidget):
     def show(self) -> None:
         """Display the library under the running cell."""
         # Read the first screenful into caches while the browser loads the widget.
-        self._submit(asyncio.to_thread(self._glance, self._query, *_FIRST))
+        self._submit(asyncio.to_thread(self._glance, self._query, *_FIRST_SCREENFUL))
         super().show()
         self._submit(self._measure())
 
@@ -183,7 +183,7 @@ class LibraryWidget(PictureWidget):
         if request != self._latest_request:
             return
         query = query_of(message["words"], {**message["filters"], "order": message["order"]})
-        rows = min(message["rows"], messages.MOST_ROWS)
+        rows = min(message["rows"], messages.MAX_ROWS)
         thumbnails = message["thumbnails"]
         library = await asyncio.to_thread(_library)
         if self._found is None and not query.words.strip():
@@ -242,11 +242,11 @@ class LibraryWidget(PictureWidget):
         return {"rows": _rows(ids, entries), "ids": list(small)}, list(small.values())
 
     async def _on_rows(self, message: Mapping[str, Any]) -> None:
-        ids = self._slice(message, messages.MOST_ROWS)
+        ids = self._slice(message, messages.MAX_ROWS)
         self._reply(message, rows=_rows(ids, await asyncio.to_thread(entries_of, ids)))
 
     async def _on_ids(self, message: Mapping[str, Any]) -> None:
-        self._reply(message, ids=self._slice(message, messages.MOST_CHOSEN))
+        self._reply(message, ids=self._slice(message, messages.MAX_CHOSEN))
 
     def _slice(self, message: Mapping[str, Any], most: int) -> list[int]:
         """Return the ids of the results from `start` to `stop`, at most `most`."""

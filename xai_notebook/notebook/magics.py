@@ -80,7 +80,7 @@ class Budget(TraitType[Any, Any]):
     def set(self, obj: Any, value: Any) -> None:
         """Set the limit. After an invalid value, calls are refused until a valid one is set.
 
-        `%config` only prints the error of a trait, so later cells would run without a limit.
+        Otherwise later cells would run without a limit, as `%config` only prints errors.
         """
         vars(obj)[_REFUSED] = {REFUSED_BUDGET: value}
         super().set(obj, value)
@@ -259,8 +259,8 @@ class XaiImage(Magics):
     @line_magic
     def xai_history(self, line: str) -> ImageBatch:
         """Show past images, newest first: %xai_history [-n N] [WORDS]."""
-        takes = "%xai_history takes only -n N and words to look for."
-        words, count = _words_and_count(self._parsed(line), takes, "images")
+        usage = "%xai_history takes only -n N and words to look for."
+        words, count = _words_and_count(self._parsed(line), usage, "images")
         return _display_if_dropped(_session().history.search(words, count))
 
     @no_var_expand
@@ -305,7 +305,6 @@ class XaiImage(Magics):
 
 
 def _session() -> Session:
-    """Return the kernel's session."""
     from xai_notebook.generation.session import current_session  # noqa: PLC0415  # not at load
 
     return current_session()
@@ -353,14 +352,14 @@ def _display_if_dropped(value: _Value) -> _Value:
     return value
 
 
-def _words_and_count(parsed: Parsed, takes: str, noun: str) -> tuple[str, int]:
+def _words_and_count(parsed: Parsed, usage: str, noun: str) -> tuple[str, int]:
     """Return the words of a line and the value of `-n`, the number of images or jobs (`noun`).
 
-    `takes` is the error message for other options.
+    `usage` is the error message if the line has other options.
     """
     count = parsed.given.pop("n", _LISTED)
     if parsed.given:
-        raise OptionError(takes)
+        raise OptionError(usage)
     if not str(count).isdecimal() or not int(count):
         raise OptionError(f"-n: {count!r} is not a number of {noun}.")
     return parsed.prompt, int(count)

@@ -17,22 +17,22 @@ from xai_notebook.errors import OptionError
 from xai_notebook.notebook.panel.form import FIELDS
 from xai_notebook.settings import MAX_INPUT_IMAGES
 
-MOST_CHOSEN: Final = 10_000
+MAX_CHOSEN: Final = 10_000
 """Maximum pictures that can be selected at the same time."""
-MOST_ROWS: Final = 400
+MAX_ROWS: Final = 400
 """Maximum rows in one request."""
-MOST_THUMBNAILS: Final = 400
+MAX_THUMBNAILS: Final = 400
 """Maximum thumbnails in one request."""
-_LARGEST: Final = 2**63 - 1
-"""Largest row id; numbers from browsers are smaller."""
-_LATEST: Final = 253_402_300_800.0
+_MAX_NUMBER: Final = 2**63 - 1
+"""Largest row id of SQLite, and the largest number that a browser may send."""
+_MAX_TIME: Final = 253_402_300_800.0
 """Seconds from 1970 to the year 10000."""
-_PROMPT: Final = 1_000_000
+_MAX_PROMPT: Final = 1_000_000
 """Maximum characters of a prompt; more than any model accepts."""
-_WORD: Final = 1_000
+_MAX_STRING: Final = 1_000
 """Maximum characters of any other string."""
-_MOST_FILTERS: Final = 20
-_MOST_CARDS: Final = 1_000
+_MAX_FILTERS: Final = 20
+_MAX_CARDS: Final = 1_000
 """Maximum cards in one message."""
 _Reader = Callable[[Any], Any]
 """Function that returns a checked value and raises ValueError for a wrong type or size."""
@@ -53,7 +53,7 @@ class Shape:
     parts: int = 0
 
     def read(self, content: Any) -> dict[str, Any]:
-        """Return the declared fields; a missing or invalid field is a ValueError."""
+        """Return the declared fields; a missing or invalid field raises a ValueError."""
         if not isinstance(content, Mapping) or not self.needed.keys() <= content.keys():
             raise ValueError
         fields = {name: reader(content[name]) for name, reader in self.needed.items()}
@@ -88,7 +88,7 @@ def request_of(content: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _number(value: Any) -> int:
-    if type(value) is not int or not 0 <= value <= _LARGEST:
+    if type(value) is not int or not 0 <= value <= _MAX_NUMBER:
         raise ValueError
     return value
 
@@ -99,7 +99,7 @@ def _flag(value: Any) -> bool:
     return value
 
 
-def _text(most: int) -> _Reader:
+def _bounded_string(most: int) -> _Reader:
     def reader(value: Any) -> str:
         if not isinstance(value, str) or len(value) > most:
             raise ValueError
@@ -125,7 +125,7 @@ def _maybe(reader: _Reader) -> _Reader:
 
 
 def _seconds(value: Any) -> float:
-    if type(value) not in {int, float} or not 0 <= value < _LATEST:  # false for NaN
+    if type(value) not in {int, float} or not 0 <= value < _MAX_TIME:  # false for NaN
         raise ValueError
     return float(value)
 
@@ -133,22 +133,22 @@ def _seconds(value: Any) -> float:
 def _option(value: Any) -> str | int | float:
     """Read a form field's value, a string or number; the option table checks its meaning."""
     if isinstance(value, str):
-        return str(_word(value))
-    if type(value) not in {int, float} or not math.isfinite(value) or abs(value) > _LARGEST:
+        return str(_string(value))
+    if type(value) not in {int, float} or not math.isfinite(value) or abs(value) > _MAX_NUMBER:
         raise ValueError
     return value  # type: ignore[no-any-return]  # int or float
 
 
-_word: Final = _text(_WORD)
-_ids: Final = _many(_number, MOST_CHOSEN)
-_keys: Final = _many(_word, _MOST_CARDS)
-_input: Final = Shape({"id": _word, "name": _word}).read
+_string: Final = _bounded_string(_MAX_STRING)
+_ids: Final = _many(_number, MAX_CHOSEN)
+_keys: Final = _many(_string, _MAX_CARDS)
+_input: Final = Shape({"id": _string, "name": _string}).read
 _form: Final = Shape(
     {
-        "prompt": _text(_PROMPT),
+        "prompt": _bounded_string(_MAX_PROMPT),
         "rewrite": _flag,
         "export": _flag,
-        "folder": _word,
+        "folder": _string,
         "inputs": _many(_input, 2 * MAX_INPUT_IMAGES),
         **dict.fromkeys(FIELDS, _option),
     }
@@ -162,25 +162,25 @@ _FILTERS: Final[Mapping[str, _Reader]] = {
 
 def _filters(value: Any) -> dict[str, Any]:
     """Read filters by name; the query checks the names."""
-    if not isinstance(value, dict) or len(value) > _MOST_FILTERS:
+    if not isinstance(value, dict) or len(value) > _MAX_FILTERS:
         raise ValueError
-    return {_word(name): _FILTERS.get(name, _maybe(_option))(each) for name, each in value.items()}
+    return {_string(name): _FILTERS.get(name, _maybe(_option))(x) for name, x in value.items()}
 
 
 _CHOSEN: Final = Shape({"ids": _ids})
 _SHARED: Final = {
     "hello": Shape(),
-    "thumbnails": Shape({"ids": _many(_number, MOST_THUMBNAILS)}),
+    "thumbnails": Shape({"ids": _many(_number, MAX_THUMBNAILS)}),
     "star": Shape({"ids": _ids}, {"value": (_flag, True)}),
-    "tag": Shape({"ids": _ids, "tag": _word}, {"value": (_flag, True)}),
+    "tag": Shape({"ids": _ids, "tag": _string}, {"value": (_flag, True)}),
     **dict.fromkeys(("delete", "restore", "export", "sheet"), _CHOSEN),
 }
 LIBRARY: Final[Mapping[str, Shape]] = {
     **_SHARED,
     "picture": Shape({"id": _number}),
-    "use": Shape({"ids": _ids, "name": _word}),
+    "use": Shape({"ids": _ids, "name": _string}),
     "query": Shape(
-        {"words": _word, "order": _word},
+        {"words": _string, "order": _string},
         {"filters": (_filters, {}), "rows": (_number, 0), "thumbnails": (_number, 0)},
     ),
     "rows": Shape({"start": _number, "stop": _number}),
@@ -191,16 +191,16 @@ LIBRARY: Final[Mapping[str, Shape]] = {
 """Messages of the library, by kind."""
 PANEL: Final[Mapping[str, Shape]] = {
     **_SHARED,
-    "picture": Shape(other={"id": (_number, None), "card": (_word, None)}),
+    "picture": Shape(other={"id": (_number, None), "card": (_string, None)}),
     **dict.fromkeys(("form", "generate", "submit"), Shape({"form": _form})),
-    **dict.fromkeys(("cancel", "dismiss", "more", "again"), Shape({"id": _word})),
+    **dict.fromkeys(("cancel", "dismiss", "more", "again"), Shape({"id": _string})),
     "models": Shape(),
     "upload": Shape(
-        {"id": _word, "name": _word, "parts": _number}, {"restore": (_flag, False)}, parts=1
+        {"id": _string, "name": _string, "parts": _number}, {"restore": (_flag, False)}, parts=1
     ),
-    "edit": Shape({"id": _word, "name": _word}),
+    "edit": Shape({"id": _string, "name": _string}),
     "take": Shape({"id": _number}),
-    "use": Shape({"id": _word}, {"words": (_flag, False)}),
+    "use": Shape({"id": _string}, {"words": (_flag, False)}),
     **dict.fromkeys(("save", "previews"), Shape({"ids": _keys})),
 }
 """Messages of the panel, by kind."""

@@ -64,13 +64,13 @@ def batch_of(ids: Sequence[int]) -> ImageBatch:
 
 
 def image_of(image_id: int) -> GeneratedImage:
-    """Return one picture as a `GeneratedImage`; blocks. It may be deleted or not visible."""
+    """Return one picture; blocks. A deleted or invisible picture raises a MissingImageError."""
     for image in batch_of([image_id]):
         return image
-    raise _gone_error()
+    raise _missing_error()
 
 
-def _gone_error() -> MissingImageError:
+def _missing_error() -> MissingImageError:
     return MissingImageError("This picture is gone: its original has been deleted.")
 
 
@@ -152,7 +152,7 @@ _PROMPT_LENGTH: Final = 200
 """Maximum characters of a prompt in the grid."""
 _BROWSER_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/webp", "image/gif"})
 """Media types that every browser shows."""
-_LARGEST_ORIGINAL: Final = 16 * 1024 * 1024
+_MAX_ORIGINAL: Final = 16 * 1024 * 1024
 """Maximum bytes of an original in the viewer; for larger originals it shows a preview."""
 
 
@@ -237,7 +237,7 @@ def without_paths(sentence: str) -> str:
 
 
 def explain(error: BaseException) -> str:
-    """Return a message for an error, with the form's labels instead of flags."""
+    """Return the message of an error, with the form's labels instead of flags."""
     if isinstance(error, XaiError):
         return without_paths(clean(_FLAG.sub(lambda match: _LABELS[match[0]], str(error))))
     if isinstance(error, RuntimeError) and "interpreter shutdown" in str(error):
@@ -249,12 +249,12 @@ def explain(error: BaseException) -> str:
     )
 
 
-_MOST_CHANGED: Final = 1_000
+_MAX_CHANGED: Final = 1_000
 """Maximum changed pictures in a message; if there are more, the browser reloads its view."""
 _THUMBNAIL_THREADS: Final = 2
 """Worker threads for thumbnails; few, because saving pictures needs the other cores."""
 _AUTHORS_ONLY: Final = frozenset({*ACTIONS, "save", "submit"})
-"""Messages that write files, change the library or submit a job."""
+"""Messages that write files, set variables, change the library or submit a job."""
 
 
 class PictureWidget(anywidget.AnyWidget):
@@ -273,7 +273,7 @@ class PictureWidget(anywidget.AnyWidget):
         self._publisher = Publisher(shell)
         self._shown_in: int | None = None
         super().__init__(visitors=is_for_visitors(), **traits)
-        listen(self._annotated)
+        listen(self._annotations_changed)
         self.on_msg(self._receive)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
@@ -320,6 +320,7 @@ class PictureWidget(anywidget.AnyWidget):
         """Call the handler of a message, if visitors of an app may send it."""
         kind = message["kind"]
         handler = getattr(self, f"_on_{kind}", None)
+        # The panel has its own handler of "use", which only fills the form.
         if is_for_visitors() and (handler is None or kind in _AUTHORS_ONLY - {"use"}):
             raise OptionError("Visitors of this page can only make and view pictures.")
         if handler is not None:
@@ -332,7 +333,7 @@ class PictureWidget(anywidget.AnyWidget):
         existing = current_session().library().annotations.of(message["ids"])
         ids = [each for each in message["ids"] if each in existing]
         if not ids:
-            raise _gone_error()
+            raise _missing_error()
         return ACTIONS[message["kind"]](ids, message, self._namespace)
 
     # Replies
@@ -340,7 +341,7 @@ class PictureWidget(anywidget.AnyWidget):
     def _reply(
         self, message: Mapping[str, Any], buffers: Sequence[bytes] = (), **values: Any
     ) -> None:
-        """Reply to a message, with its kind unless `values` set another."""
+        """Reply with the kind and request number of a message; `values` can set another kind."""
         reply = {"kind": message.get("kind"), "request": message.get("request")}
         self.send(reply | values, list(buffers))
 
@@ -360,7 +361,7 @@ class PictureWidget(anywidget.AnyWidget):
         loop = asyncio.get_running_loop()
         entries = await asyncio.to_thread(entries_of, ids)
         thumbnails = await asyncio.gather(
-            *(loop.run_in_executor(self._makers, self._thumbnail, entry) for entry in entries)
+            *(loop.run_in_executor(self._threads, self._thumbnail, entry) for entry in entries)
         )
         small = {
             entry.picture.id: data for entry, data in zip(entries, thumbnails, strict=True) if data
@@ -369,7 +370,7 @@ class PictureWidget(anywidget.AnyWidget):
         self._reply(message, [small[i] for i in ready], ids=ready, missing=missing)
 
     @cached_property
-    def _makers(self) -> FallbackThreadPool:
+    def _threads(self) -> FallbackThreadPool:
         return FallbackThreadPool(_THUMBNAIL_THREADS, thread_name_prefix="xai-notebook-thumbnails")
 
     @cached_property
@@ -401,7 +402,7 @@ class PictureWidget(anywidget.AnyWidget):
             ids = [each.id for each in catalog.lineage(sha256)[:-1] if each.id is not None]
             ancestors, descendants = list(visible(ids)), list(visible(catalog.descendants(sha256)))
         data, media_type = entry.picture.data, entry.picture.media_type
-        if media_type not in _BROWSER_TYPES or len(data) > _LARGEST_ORIGINAL:
+        if media_type not in _BROWSER_TYPES or len(data) > _MAX_ORIGINAL:
             data, media_type = preview(data, side=2048, limit=2_000_000).data, "image/jpeg"
         return {**facts_of(entry, ancestors, descendants), "media_type": media_type}, data
 
@@ -409,12 +410,12 @@ class PictureWidget(anywidget.AnyWidget):
         """Return the picture that a message refers to; blocks."""
         for entry in entries_of([message["id"]]):
             return entry
-        raise _gone_error()
+        raise _missing_error()
 
     # Changes of stars, tags and the trash, in any widget or cell
 
-    def _annotated(self, ids: Sequence[int]) -> None:
-        self._submit(self._send_changed(list(ids) if len(ids) <= _MOST_CHANGED else []))
+    def _annotations_changed(self, ids: Sequence[int]) -> None:
+        self._submit(self._send_changed(list(ids) if len(ids) <= _MAX_CHANGED else []))
 
     async def _send_changed(self, ids: list[int]) -> None:
         entries = await asyncio.to_thread(entries_of, ids)

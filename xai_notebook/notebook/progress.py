@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 PATIENCE: Final = 0.6
 """Seconds before progress is shown, so that quick calls show none."""
 LOCAL_PATIENCE: Final = 4.0
-"""The same for the embedded server; longer, so that executed notebooks stay comparable."""
+"""The same for the embedded server; longer, so that its progress changes no saved notebook."""
 _INTERVAL: Final = 0.4
 """Minimum seconds between two updates."""
 _EMPTY: Final = {"text/plain": ""}
@@ -100,7 +100,7 @@ class LiveOutput:
 
 _CHARACTERS_PER_SECOND: Final = 300_000
 """Maximum rate of updates, to leave bandwidth on slow connections."""
-_UNCHANGED: Final = 3
+_DELAY_IF_UNCHANGED: Final = 3
 """Factor by which an update is delayed if only the time has changed."""
 _PREVIEWS_PER_UPDATE: Final = 4
 """Maximum previews made per update, because making one blocks the cell's thread."""
@@ -156,12 +156,12 @@ class CallProgress:
         plan = self._plan or _plan_line(self.progress)
         bar, expected = "", self.progress.expected
         if expected != 1:
-            settled = self.progress.done + self.progress.unsent
-            share = settled / expected if expected else 0.0
-            bar = f'<div style="max-width:640px">{progress_bar(share)}</div>'
+            finished = self.progress.done + self.progress.unsent
+            fraction = finished / expected if expected else 0.0
+            bar = f'<div style="max-width:640px">{progress_bar(fraction)}</div>'
         style = _STYLE % self.progress.elapsed if cards else ""
         unchanged = cards == self._cards_shown
-        pause = len(cards) / _CHARACTERS_PER_SECOND * (_UNCHANGED if unchanged else 1)
+        pause = len(cards) / _CHARACTERS_PER_SECOND * (_DELAY_IF_UNCHANGED if unchanged else 1)
         self._cards_shown = cards
         self.output.pause(max(pause, _INTERVAL))
         return {
@@ -275,7 +275,7 @@ class JobWait:
         self._output.clear()
 
 
-_DRAWING: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="xai-notebook-card")
+_RENDERER: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="xai-notebook-card")
 """Thread that renders job cards, because making previews would block the event loop."""
 
 
@@ -291,7 +291,7 @@ class JobDisplay:
         self._id = uuid4().hex
         self._lock = threading.Lock()
         self._drawing = False
-        self._drawn = time.monotonic()
+        self._drawn_at = time.monotonic()
         for poller in job.pollers:
             poller.listeners.append(self.update)
         self._publisher.publish(job.bundle(), display_id=self._id)
@@ -303,17 +303,17 @@ class JobDisplay:
         with self._lock:
             if self._drawing:
                 return
-            early = time.monotonic() - self._drawn < _INTERVAL
+            early = time.monotonic() - self._drawn_at < _INTERVAL
             if early and not self._job.done:
                 return
             self._drawing = True
-        _DRAWING.submit(self._draw)
+        _RENDERER.submit(self._draw)
 
     def _draw(self) -> None:
         ended = self._job.done
         with self._lock:
             self._drawing = False  # later changes need another redraw
-            self._drawn = time.monotonic()
+            self._drawn_at = time.monotonic()
         with suppress(Exception):  # errors of the frontend must not cost the images
             self._publisher.publish(self._job.bundle(), display_id=self._id, update=True)
         if ended:

@@ -18,8 +18,8 @@ _STYLE: Final = """<style>
 .jupyter-widgets:not(:has(*)) { display: none; }
 .jp-OutputArea-child:has(.xai-alive) + .jp-OutputArea-child:has(.xai-panel-note) { display: none; }
 </style>"""
-"""Hides the error of a dead widget, and hides the note while the panel is alive. In untrusted
-notebooks the style has no effect, the widget is not loaded, and only the note is shown."""
+"""Hides the output of a widget without a kernel, and the note while the panel has a kernel. In
+untrusted notebooks, which load no widgets, the style has no effect and only the note is shown."""
 
 
 class Publisher:
@@ -59,12 +59,12 @@ class Publisher:
         shell.display_pub.publish(data, metadata, transient=transient, update=update)
 
     def publish_batch(self, batch: ImageBatch) -> None:
-        """Add images with their captions. The panel hides them while it is alive."""
+        """Add images with their captions. The panel hides this output while it has a kernel."""
         bundle = mimebundle(batch)
         bundle["text/html"] = f'<div class="xai-panel-result">{bundle["text/html"]}</div>'
         self.publish(bundle)
 
     def publish_note(self) -> None:
-        """Add the note that is shown in place of a dead panel."""
+        """Add the note that is shown in place of a panel without a kernel."""
         html = f'{_STYLE}<div class="xai-panel-note" style="opacity:0.8;padding:4px 0">{NOTE}</div>'
         self.publish({"text/html": html, "text/plain": NOTE})

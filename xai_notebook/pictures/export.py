@@ -31,9 +31,9 @@ _MAX_SLUG: Final = 60
 _MAX_SLUG_BYTES: Final = 120
 """Maximum UTF-8 bytes of the prompt in a file name; file systems allow 255 for the entire name."""
 _MAX_COPIES: Final = 1000
-_ENDINGS: Final = frozenset({*EXTENSIONS.values(), ".jpeg"})
-_VARIANT: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-"""Variation selectors, such as the selector for emoji in colour."""
+_EXTENSIONS: Final = frozenset({*EXTENSIONS.values(), ".jpeg"})
+_VARIATION_SELECTORS: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""Characters that select a variant of a character, such as an emoji in colour."""
 
 
 def export_image(
@@ -83,9 +83,9 @@ def export_bytes(data: bytes, name: str, folder: str | Path | None = None) -> Pa
 
 
 def _split_name(folder: str | Path | None) -> tuple[str | Path | None, str]:
-    """Return the folder, and the given file name without its extension, "" if there is none."""
+    """Return the folder, and the given file name without its extension; "" without a file name."""
     path = Path(folder or "")
-    if path.suffix.lower() not in _ENDINGS or resolve_folder(folder).is_dir():
+    if path.suffix.lower() not in _EXTENSIONS or resolve_folder(folder).is_dir():
         return folder, ""
     return path.parent, path.stem
 
@@ -110,16 +110,16 @@ def _slug(prompt: str) -> str:
     # NFKC follows lower(), because lower() can decompose characters such as "İ".
     for char in unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", prompt).lower()):
         kind = unicodedata.category(char)
-        is_mark = kind in {"Mn", "Mc"} and not _VARIANT.match(char)
+        is_mark = kind in {"Mn", "Mc"} and not _VARIATION_SELECTORS.match(char)
         text += char if kind[0] in "LN" or (is_mark and text[-1:] not in {"", "-"}) else "-"
     text = re.sub("-+", "-", text).strip("-")
     if len(text) <= _MAX_SLUG and len(text.encode()) <= _MAX_SLUG_BYTES:
         return text
     cut = text[:_MAX_SLUG].encode()[:_MAX_SLUG_BYTES].decode(errors="ignore")
     words = cut.rpartition("-")[0]
-    whole = text.startswith(cut + "-")
+    ends_at_word = text.startswith(cut + "-")
     # Scripts without spaces and very long words are cut at any character.
-    return cut if whole or len(words) < len(cut) // 2 else words.strip("-")
+    return cut if ends_at_word or len(words) < len(cut) // 2 else words.strip("-")
 
 
 def _write(folder: Path, name: str, data: bytes) -> Path:

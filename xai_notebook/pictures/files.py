@@ -1,7 +1,7 @@
 """Read files up to a size limit; write files atomically.
 
-Every atomic write of the package goes through `write_atomically` or `open_atomically`, except that
-of originals (`library/storage/blobs.py`), which are renamed first and synced together.
+Every atomic write of the package goes through `write_atomically` or `open_atomically`, except those
+of originals (`library/storage/blobs.py`), which are renamed first and then synced together.
 """
 
 from __future__ import annotations
@@ -200,8 +200,8 @@ def write_all(descriptor: int, data: bytes) -> None:
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable, if the platform and the file system support it.
 
-    Windows cannot open folders, but NTFS journals names. Some network file systems refuse to sync a
-    folder, but do so by themselves.
+    Windows cannot open folders, but NTFS journals names. Some network file systems refuse to sync
+    folders, because the server makes names durable.
     """
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest
 
 CHOOSE: Final = "choose:"
-"""Prefix of input images in a cell from an untrusted file, which must not open local files."""
+"""Prefix of input images in a cell made from an untrusted file: it must not open local files."""
 OPTION_OF: Final = {"image_format": "format", "inputs": "image", "rewrite_model": "rewrite"}
 """Names of options by fields of a request, where they differ."""
 _PICTURE_FIELDS: Final = (
@@ -29,11 +29,11 @@ DASHES: Final = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
 """The hyphen-minus, and the dashes that editors and web pages replace it with."""
 INVISIBLE: Final = "\u200b\u200c\u200d\u2060\ufeff"
 """Zero-width characters, common in text copied from web pages."""
-_PLAIN: Final = re.compile(r"[\w./:@%+,=~^\[\]()*?!#&|<>\\-]+", re.ASCII)
+_UNQUOTED: Final = re.compile(r"[\w./:@%+,=~^\[\]()*?!#&|<>\\-]+", re.ASCII)
 """Pattern of values that need no quotes."""
-_LIKE_A_VARIABLE: Final = re.compile(r"^\$|\{+")
+_LOOKS_LIKE_VARIABLE: Final = re.compile(r"^\$|\{+")
 _MAX_EXPRESSION: Final = 10_000
-_PART: Final = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[\[({\])}]", re.DOTALL)
+_TOKEN: Final = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[\[({\])}]", re.DOTALL)
 _UNSAFE: Final = (
     r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff"
 )
@@ -47,7 +47,7 @@ _CHANGED_BY_IPYTHON: Final = (
     r"|%(?=%?[A-Za-z]))"
 )
 """Blank lines and terminal prompts, which IPython removes, and lines that look like magics."""
-_NO_PROMPT: Final = (
+_READ_AS_OPTION: Final = (
     rf"\A(?P<before>[{INVISIBLE}]*)(?P<prompt>[{DASHES}](?=[{DASHES}]*[A-Za-z])|#(?=[^\S\n]*[|@]))"
 )
 """The start of a body that would be read as an option, or as a comment for Quarto or Colab."""
@@ -81,21 +81,21 @@ def flag(name: str) -> str:
 
 def words(flag: str, values: Iterable[Any]) -> list[str]:
     """Return an option as words of a magic's line, one per value; `True` gives the flag alone."""
-    link = "=" if flag.startswith("--") else " "
-    return [flag if value is True else f"{flag}{link}{_quote(value)}" for value in values]
+    separator = "=" if flag.startswith("--") else " "
+    return [flag if value is True else f"{flag}{separator}{_quote(value)}" for value in values]
 
 
 def _quote(value: str | float) -> str:
     if not isinstance(value, str):
         return f"{value:g}"
     # Braces and a `$` at the start would be read as a variable.
-    value = _LIKE_A_VARIABLE.sub(lambda match: _as_template(match[0]), value)
-    if _PLAIN.fullmatch(value):
+    value = _LOOKS_LIKE_VARIABLE.sub(lambda match: _as_template(match[0]), value)
+    if _UNQUOTED.fullmatch(value):
         return value
     if value.isprintable() and not set(value) & set("“”‘’„"):  # noqa: RUF001
-        for mark in ('"', "'"):
-            if mark not in value:
-                return f"{mark}{value}{mark}"
+        for quote in ('"', "'"):
+            if quote not in value:
+                return f"{quote}{value}{quote}"
     written = value.replace("\\", "\\\\").replace("'", "\\'")
     return "$'" + "".join(c if c.isprintable() else _escape_character(c) for c in written) + "'"
 
@@ -123,7 +123,7 @@ def cell_body(template: str) -> str:
         + ("" if source is None else f"{{{{{source}}}}}")
         for literal, source in parts
     )
-    body = re.sub(_NO_PROMPT, _protect, body)
+    body = re.sub(_READ_AS_OPTION, _protect, body)
     # The magic removes a final semicolon, so the prompt's own semicolon needs protection.
     return body + ("{{ '' }}" if body.endswith(";") else "")
 
@@ -164,7 +164,7 @@ def expression_end(text: str, start: int) -> int:
         OpenExpressionError: The expression is not closed.
     """
     depth = 0
-    for match in _PART.finditer(text, start, start + _MAX_EXPRESSION):
+    for match in _TOKEN.finditer(text, start, start + _MAX_EXPRESSION):
         if depth <= 0 and text.startswith("}}", match.start()):
             return match.start()
         depth += match[0] in "([{"

@@ -274,7 +274,7 @@ class Section(NamedTuple):
 
 
 class Matrix(NamedTuple):
-    """Layout of a comparison: the last axis gives the columns, the one before it the rows.
+    """Layout of a comparison: the last axis gives the columns, the axis before it the rows.
 
     Attributes:
         columns: Names of the columns.

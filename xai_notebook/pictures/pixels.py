@@ -23,7 +23,7 @@ _END_OF_JPEG: Final = b"\xff\xd9"
 _QUALITIES: Final = (82, 72, 62, 50, 38, 25)
 _MAX_PROFILE: Final = 1 << 20
 """Maximum bytes of a colour profile; profiles of cameras and screens have a few thousand."""
-_SMALLEST: Final = 256
+_MIN_SIDE: Final = 256
 """Side in pixels at which previews stop shrinking."""
 _ORIENTATION: Final = 0x0112
 _TURNS: Final = {
@@ -74,11 +74,11 @@ def open_image(data: bytes) -> Image.Image:
         ReplyError: The bytes are not an image, or the image has more than `MAX_IMAGE_PIXELS`.
     """
     try:
-        whole = make_readable(data)  # Pillow takes a minute for 30 MB of padding
+        readable = make_readable(data)  # Pillow takes a minute for 30 MB of padding
         with warnings.catch_warnings():
             # Pillow only warns up to twice its limit; our limit is lower and always an error.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(whole), formats=_FORMATS)
+            image = Image.open(io.BytesIO(readable), formats=_FORMATS)
     except Exception as error:  # Pillow raises many types for a broken header
         raise ReplyError(
             f"The {len(data):,} bytes received are not a readable image. Ask again with --fresh."
@@ -174,13 +174,13 @@ def _salvage(data: bytes, side: int) -> Image.Image:
 
 
 def _compress(image: Image.Image, limit: int, *, whole: bool) -> Preview:
-    """Return a JPEG of at most `limit` bytes, but do not shrink it further below `_SMALLEST`."""
+    """Return a JPEG of at most `limit` bytes; larger if `_MIN_SIDE` pixels per side need more."""
     while True:
         for quality in _QUALITIES:
             data = encode(image, "JPEG", quality=quality, optimize=True, progressive=True)
             if len(data) <= limit:
                 return Preview(data, image.size, whole)
-        if max(image.size) <= _SMALLEST:
+        if max(image.size) <= _MIN_SIDE:
             return Preview(data, image.size, whole)
         image = image.resize(
             [max(length * 3 // 4, 1) for length in image.size]
@@ -225,10 +225,10 @@ def _orientation(image: Image.Image) -> Any:
             return 1
 
 
-def factor_to_bytes(low: float, high: float, *, whole: bool) -> float:
+def factor_to_bytes(low: float, high: float, *, integers: bool) -> float:
     """Return the factor that scales numbers from `low` to `high` to levels from 0 to 255.
 
-    Integers (`whole`) must already be levels from 0 to 255. The range of floats is 0 to 1 if no
+    `integers` must already be levels from 0 to 255. The range of floats is 0 to 1 if no
     float exceeds 1, else 0 to 255. Floats in the latter range that would give a black picture are
     refused.
 
@@ -237,15 +237,15 @@ def factor_to_bytes(low: float, high: float, *, whole: bool) -> float:
     """
     overshot = 0.5  # levels by which interpolation can exceed the range
     half = overshot / _MAX_LEVEL
-    if whole and low >= 0 and high <= _MAX_LEVEL:
+    if integers and low >= 0 and high <= _MAX_LEVEL:
         return 1.0
-    if not whole and low >= -half and high <= 1 + half:
+    if not integers and low >= -half and high <= 1 + half:
         return float(_MAX_LEVEL)
-    if not whole and low >= -overshot and _DARK <= high <= _MAX_LEVEL + overshot:
+    if not integers and low >= -overshot and _DARK <= high <= _MAX_LEVEL + overshot:
         return 1.0
-    expected = "0 to 255" if whole else "0 to 1 or 0 to 255"
+    expected = "0 to 255" if integers else "0 to 1 or 0 to 255"
     cure = "(a - a.min()) / (a.max() - a.min())"
-    if not whole and low >= -1 - half and high <= 1 + half:
+    if not integers and low >= -1 - half and high <= 1 + half:
         cure = "(a + 1) / 2"
     raise ValueError(
         f"its values go from {low:g} to {high:g} instead of {expected}. Scale the array a, such as "
@@ -262,7 +262,7 @@ def eight_bits(image: Image.Image) -> Image.Image:
     if image.mode not in {"I", "F"}:
         return image
     low, high = _extrema(image)
-    factor = factor_to_bytes(low, high, whole=image.mode == "I")
+    factor = factor_to_bytes(low, high, integers=image.mode == "I")
     return image.point(lambda value: value * factor + 0.5).convert("L")
 
 
@@ -287,7 +287,7 @@ def _extrema(image: Image.Image) -> tuple[float, float]:
 
 
 def in_srgb(image: Image.Image, notes: list[str] | None = None) -> Image.Image:
-    """Return an image with 8 bits per channel, converted from its colour profile to sRGB.
+    """Convert an image with 8 bits per channel from its colour profile to sRGB.
 
     Transparency is kept. Half a sentence is appended to `notes` if the profile cannot be used.
     """
@@ -356,7 +356,7 @@ def from_array(value: Any, notes: list[str]) -> Image.Image:
     """Return an image of an array.
 
     Booleans mean black and white. Integers are levels from 0 to 255, or to 65535 with 16 bits.
-    Floats are levels from 0 to 1, or from 0 to 255 if one exceeds 1. 8-bit levels do not change.
+    Floats are levels from 0 to 1, or from 0 to 255 if any exceeds 1. 8-bit levels do not change.
 
     Args:
         value: An array of height × width, or height × width × 1, 2, 3 or 4 channels, or an object
@@ -364,7 +364,7 @@ def from_array(value: Any, notes: list[str]) -> Image.Image:
         notes: Half a sentence is appended if the range of the values is doubtful.
 
     Raises:
-        ValueError: It is not a picture. The message is half a sentence and advice.
+        ValueError: The array is not a picture. The message is half a sentence and advice.
     """
     try:
         import numpy as np  # noqa: PLC0415  # optional; arrays rarely exist without NumPy
@@ -419,13 +419,13 @@ def _levels(array: np.ndarray[Any, Any], notes: list[str]) -> np.ndarray[Any, An
     if kind == "f":
         if not np.isfinite(low) or not np.isfinite(high):
             raise ValueError("some of its values are NaN or infinite. Use numpy.nan_to_num(a)")
-        factor = factor_to_bytes(low, high, whole=False)
+        factor = factor_to_bytes(low, high, integers=False)
         scaled = array.astype(np.float32 if array.dtype.itemsize <= 4 else float) * factor  # noqa: PLR2004
         return np.rint(scaled).clip(0, 255).astype(np.uint8)
     # Arrays with a lower maximum would look black; they probably have 10 or 12 bits.
     if array.dtype.type is np.uint16 and high >= _DARK * _LEVELS_16:
         return ((array.astype(np.uint32) + _LEVELS_16 // 2) // _LEVELS_16).astype(np.uint8)
-    factor_to_bytes(low, high, whole=True)
+    factor_to_bytes(low, high, integers=True)
     if high == 1:
         notes.append("nearly black, since its values are 0 and 1 of 255; a mask is a == 1")
     return array.astype(np.uint8)

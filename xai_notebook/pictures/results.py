@@ -174,7 +174,7 @@ class GeneratedImage(Annotatable, Card):
         Raises:
             XaiError: See `xai_notebook.generate`.
         """
-        batch: ImageBatch = self._made_by().generate(prompt, image=[self], **options)
+        batch: ImageBatch = self._require_maker().generate(prompt, image=[self], **options)
         return batch
 
     @property
@@ -184,7 +184,7 @@ class GeneratedImage(Annotatable, Card):
         Raises:
             LibraryError: The library cannot be opened.
         """
-        return self._made_by().history.lineage(self)
+        return self._require_maker().history.lineage(self)
 
     @property
     def starred(self) -> bool:
@@ -193,7 +193,7 @@ class GeneratedImage(Annotatable, Card):
         Raises:
             LibraryError: See `star`.
         """
-        return bool(self._made_by().history.annotation(self).starred)
+        return bool(self._require_maker().history.annotation(self).starred)
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -202,12 +202,12 @@ class GeneratedImage(Annotatable, Card):
         Raises:
             LibraryError: See `star`.
         """
-        return tuple(self._made_by().history.annotation(self).tags)
+        return tuple(self._require_maker().history.annotation(self).tags)
 
     def _mark(self, **marks: Any) -> None:
-        self._made_by().history.mark((self,), **marks)
+        self._require_maker().history.mark((self,), **marks)
 
-    def _made_by(self) -> Maker:
+    def _require_maker(self) -> Maker:
         if self.maker is None:
             raise XaiError("This image was not made by a session; use xai_notebook.generate().")
         return self.maker
@@ -331,7 +331,7 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
 
     def _mark(self, **marks: Any) -> None:
         if self.images:
-            self[0]._made_by().history.mark(self.images, **marks)  # noqa: SLF001  # same module
+            self[0]._require_maker().history.mark(self.images, **marks)  # noqa: SLF001  # same module
 
     def redo(self, *indices: int) -> ImageBatch:
         """Return the batch with some of its images generated again; the others stay the same.
@@ -349,7 +349,7 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         if not indices:
             return self
         from_start = [index + len(self) if index < 0 else index for index in indices]
-        return self[0]._made_by().redo(self, from_start)  # noqa: SLF001  # same module
+        return self[0]._require_maker().redo(self, from_start)  # noqa: SLF001  # same module
 
     def filter(self, keep: Callable[[GeneratedImage], bool]) -> ImageBatch:
         """Return a batch of the images for which `keep(image)` is true."""

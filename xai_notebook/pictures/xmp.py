@@ -328,7 +328,7 @@ def _read_properties(packet: bytes) -> dict[str, str]:
 
 
 def _metadata(values: dict[str, Any], properties: dict[str, str]) -> Metadata:
-    """Build the result from untrusted JSON; any exception means that it is damaged."""
+    """Build the result from untrusted JSON; any exception means that the JSON is damaged."""
     count = values["n"]
     if type(count) is not int or not 1 <= count <= MAX_IMAGES:
         raise ValueError(f"n is {count!r}")
@@ -438,7 +438,7 @@ def has_credentials(data: bytes) -> bool:
 def replace_packet(data: bytes, packet: bytes) -> bytes:
     """Return a JPEG or PNG with `packet` as its only XMP; no other byte changes.
 
-    Other formats and broken files are returned unchanged. A JPEG has room for `MAX_JPEG_PACKET`.
+    Other formats and broken files are returned unchanged. A JPEG's limit is `MAX_JPEG_PACKET`.
     """
     if media_type(data) == "image/jpeg":
         segment = _JPEG_HEADER + packet

@@ -473,7 +473,7 @@ class BatchJob:
             state=state,
             counts=counts,
             made=len(self._view.stored) + sum(poller.finished for poller in pollers),
-            handed=sum(poller.submitted for poller in pollers),
+            submitted=sum(poller.submitted for poller in pollers),
             replayed=len(self._view.stored) if pollers else 0,
             price_usd=None if None in prices else sum(price or 0.0 for price in prices),
             cost_usd=self.cost_usd,

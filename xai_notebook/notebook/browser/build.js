@@ -27,7 +27,7 @@ const shared = {
         : { errors: [{ text: `${path} is JupyterLab's: name it in lab/shared.js` }] },
     );
     onLoad({ filter: /./, namespace: "shared" }, ({ path }) => ({
-      contents: `module.exports = require("./lab/shared.js").taken[${JSON.stringify(path)}];`,
+      contents: `module.exports = require("./lab/shared.js").modules[${JSON.stringify(path)}];`,
       resolveDir: import.meta.dirname,
     }));
   },
@@ -35,7 +35,7 @@ const shared = {
 
 /**
  * Write the files that describe the extension to JupyterLab.
- * @param {string} load Its module. Browsers cache it permanently, so its name contains a hash of its content.
+ * @param {string} load The extension's module. Browsers cache it permanently, so its name contains a hash of its content.
  */
 async function describe(load) {
   const project = await readFile("../../../pyproject.toml", "utf8");

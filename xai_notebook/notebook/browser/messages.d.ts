@@ -3,7 +3,7 @@
 import type { AnyModel } from "@anywidget/types";
 
 /** A picture in a grid. */
-export interface Face {
+export interface GridPicture {
   alt: string;
   /** Width and height in pixels, if there is a picture. */
   size: number[];
@@ -11,7 +11,7 @@ export interface Face {
 }
 
 /** A picture in the viewer. */
-export interface Picture extends Face {
+export interface Picture extends GridPicture {
   /** Id in the library; null: not in a library. */
   id: number | null;
   prompt: string;
@@ -29,7 +29,7 @@ export interface Picture extends Face {
 }
 
 /** A card of the panel. */
-export interface Card extends Face {
+export interface Card extends GridPicture {
   id: string;
   picture: number | null;
   group: number;
@@ -116,7 +116,7 @@ export type PanelModel = AnyModel<{
 }>;
 
 /** A row of the library. */
-export interface Row extends Face {
+export interface Row extends GridPicture {
   id: number;
   prompt: string;
   status: string;

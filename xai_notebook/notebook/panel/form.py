@@ -41,7 +41,7 @@ class Form:
     Attributes:
         hidden: Options given to the panel that have no field.
         configured: Defaults of `%config XaiImage` when the panel was created.
-        rewriter: The chat model of the "rewrite" switch; True: the default model.
+        rewriter: The chat model that the "rewrite" switch selects; True for the default model.
         fixed: Options that visitors of an app cannot change; empty for authors.
     """
 
@@ -157,7 +157,7 @@ def choices(
             "open": row.default is None and not configured.get(row.name),
         }
         for row in rows
-        if _has_field(row) and row.name != "model" and row.name not in fixed  # models: a trait
+        if _has_field(row) and row.name != "model" and row.name not in fixed  # models are a trait
     ]
     return {
         "fields": fields,

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 _MAX_PARTS: Final = 128
 """Maximum parts of one file."""
 _MAX_UPLOADS: Final = 2 * MAX_INPUT_IMAGES
-"""Maximum unfinished uploads."""
+"""Maximum number of unfinished uploads."""
 MAX_HELD: Final = 2 * MAX_DOWNLOAD_BYTES
-"""Maximum bytes of unfinished uploads; also of complete files that are held in memory."""
-_STALE: Final = 60.0
+"""Maximum bytes of all unfinished uploads; also of all complete files in memory."""
+_STALE_AFTER: Final = 60.0
 """Seconds without a new part after which an upload is dropped."""
 
 
@@ -83,7 +83,7 @@ class UploadBuffer:
         """Return why an upload is refused; empty if it is accepted."""
         if total > _MAX_PARTS or upload.size > MAX_DOWNLOAD_BYTES:
             return f"The file has more than {MAX_DOWNLOAD_BYTES // MIB} MiB. Choose a smaller one."
-        oldest = time.monotonic() - _STALE
+        oldest = time.monotonic() - _STALE_AFTER
         others = self._uploads
         for key in [key for key, other in others.items() if other.last_part < oldest]:
             del others[key]
@@ -273,15 +273,15 @@ def from_image(image: GeneratedImage, name: str) -> TrayImage:
 def from_values(values: Sequence[Any], namespace: Any, *, named: bool = True) -> list[TrayImage]:
     """Return the input images for values of the option `image`. Blocks.
 
-    If `named` is false, paths and addresses are not shown.
+    If `named` is false, the form and the cell show no paths and addresses.
     """
     images = []
     for position, value in enumerate(values, 1):
         for loaded in load_inputs([value], namespace, current_session().history.named).images:
             name = loaded.label if named and isinstance(value, str) else f"image {position}"
-            own = value if isinstance(value, (GeneratedImage, str)) else loaded.url
+            source = value if isinstance(value, (GeneratedImage, str)) else loaded.url
             label, data = loaded.label if named else name, _preview_bytes(value, loaded.url)
-            images.append(TrayImage(own, label, name, data, sha256=loaded.sha256))
+            images.append(TrayImage(source, label, name, data, sha256=loaded.sha256))
     return images
 
 

@@ -1,4 +1,4 @@
-"""The queue of a panel's generations; different prompts run concurrently, equal ones in order.
+"""The queue of a panel's generations; generations with equal prompts run one by one.
 
 Separate because it runs on the background loop and is independent of the widget.
 """
@@ -28,13 +28,13 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 _TICK: Final = 0.5
 """Seconds between two updates of the progress line."""
-_MOST: Final = 50
+_MAX_GENERATIONS: Final = 50
 """Maximum generations that are queued or running."""
 
 
 @dataclass(slots=True, eq=False)
 class Generation:
-    """One generation.
+    """A prepared call of the panel, its state and its images.
 
     Attributes:
         key: Id of the generation in the browser.
@@ -102,18 +102,18 @@ class Queue:
         self._say = say
         self._finished = finished
 
-    def add(self, job: Generation) -> None:
+    def add(self, generation: Generation) -> None:
         """Append a generation and drop those that have ended; refuse it if the queue is full."""
         waiting = [other for other in self.jobs if not other.ended]
-        if len(waiting) >= _MOST:
+        if len(waiting) >= _MAX_GENERATIONS:
             raise OptionError(
-                f"{_MOST} generations are already queued or running. Cancel some, "
+                f"{_MAX_GENERATIONS} generations are already queued or running. Cancel some, "
                 "or wait until they have ended."
             )
-        self.jobs = [*waiting, job]
+        self.jobs = [*waiting, generation]
         self._start()
-        if job.state == "queued":
-            job.line = "Queued"
+        if generation.state == "queued":
+            generation.line = "Queued"
             self._say("Added to the queue.")
         self._changed()
 
@@ -123,88 +123,92 @@ class Queue:
         Equal prompts run one after the other, because otherwise the second generation would get
         the images of the first.
         """
-        running = [job for job in self.jobs if job.state == "running"]
-        for job in self.jobs:
-            free = len(running) < job.call.configuration.concurrency
-            equal = any(job.prompt == other.prompt for other in running)
-            if job.state == "queued" and free and not equal:
-                running.append(job)
-                loop, job.state = asyncio.get_running_loop(), "running"
-                claims = job.session.cells.ask(self)
-                job.task = loop.create_task(job.session.run(job.call, claims))
-                task = loop.create_task(self._follow(job, job.task, claims))
+        running = [generation for generation in self.jobs if generation.state == "running"]
+        for generation in self.jobs:
+            free = len(running) < generation.call.configuration.concurrency
+            equal = any(generation.prompt == other.prompt for other in running)
+            if generation.state == "queued" and free and not equal:
+                running.append(generation)
+                loop, generation.state = asyncio.get_running_loop(), "running"
+                claims = generation.session.cells.ask(self)
+                generation.task = loop.create_task(generation.session.run(generation.call, claims))
+                task = loop.create_task(self._follow(generation, generation.task, claims))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
     def cancel(self, key: str) -> None:
         """Cancel a queued or running generation."""
-        for job in self.jobs:
-            if job.key != key:
+        for generation in self.jobs:
+            if generation.key != key:
                 continue
-            if job.state == "queued":
-                self._end(job, "cancelled", "Cancelled before it began.")
-            elif job.task is not None:
-                job.task.cancel()
+            if generation.state == "queued":
+                self._end(generation, "cancelled", "Cancelled before it began.")
+            elif generation.task is not None:
+                generation.task.cancel()
 
     def dismiss(self, key: str) -> Generation | None:
         """Drop an ended generation and return it, or None if it has not ended."""
-        ended = next((job for job in self.jobs if job.key == key and job.ended), None)
-        self.jobs = [job for job in self.jobs if job is not ended]
+        ended = next((each for each in self.jobs if each.key == key and each.ended), None)
+        self.jobs = [each for each in self.jobs if each is not ended]
         self._changed()
         return ended
 
-    async def _follow(self, job: Generation, task: asyncio.Task[None], claims: SlotClaims) -> None:
+    async def _follow(
+        self, generation: Generation, task: asyncio.Task[None], claims: SlotClaims
+    ) -> None:
         """Update the progress line until a generation has ended."""
-        progress = job.call.progress
+        progress = generation.call.progress
         progress.started = time.monotonic()
-        self._say(f"Making {counted(job.call.options.n, 'image')}.")
+        self._say(f"Making {counted(generation.call.options.n, 'image')}.")
         retries = 0
         try:
             while not task.done():
-                job.line = describe(progress)
+                generation.line = describe(progress)
                 if progress.retries > retries and progress.attempt is not None:
                     retries = progress.retries
-                    self._say(job.line)
+                    self._say(generation.line)
                 self._changed()
                 await asyncio.wait({task}, timeout=_TICK)
         except asyncio.CancelledError:  # the loop stops
             task.cancel()
             claims.close(succeeded=False)
-            self._end(job, "cancelled", "Cancelled, because the session was closed.")
+            self._end(generation, "cancelled", "Cancelled, because the session was closed.")
             raise
-        await self._settle(job, task, claims)
+        await self._complete(generation, task, claims)
         self._start()
 
-    async def _settle(self, job: Generation, task: asyncio.Task[None], claims: SlotClaims) -> None:
+    async def _complete(
+        self, generation: Generation, task: asyncio.Task[None], claims: SlotClaims
+    ) -> None:
         """Collect and export the images of a generation, show them, and end it."""
         failure = None if task.cancelled() else task.exception()
-        if job.call.progress.results:
-            job.batch = job.call.collect(job.session)
+        if generation.call.progress.results:
+            generation.batch = generation.call.collect(generation.session)
             try:
-                await asyncio.to_thread(job.call.export, job.batch)
+                await asyncio.to_thread(generation.call.export, generation.batch)
             except Exception as error:  # noqa: BLE001  # the panel is the only place to report it
                 failure = error
-        # Count them as seen before they are shown, so that the next equal request gets new ones.
+        # Before the images are shown, mark them as used: the next equal request gets new images.
         claims.close(succeeded=failure is None and not task.cancelled())
         try:
-            if job.batch is not None:
-                await self._finished(job)
+            if generation.batch is not None:
+                await self._finished(generation)
         except Exception as error:  # noqa: BLE001  # the panel is the only place to report it
             failure = failure or error
         if failure is not None:
-            self._end(job, "failed", explain(failure))
+            self._end(generation, "failed", explain(failure))
         elif task.cancelled():
-            self._end(job, "cancelled", "Cancelled.")
+            self._end(generation, "cancelled", "Cancelled.")
         else:
-            pictures = 0 if job.batch is None else len(job.batch.ok)
-            others = 0 if job.batch is None else len(job.batch) - pictures
-            without = f", {others} without a picture" if others else ""
-            self._end(job, "done", f"{counted(pictures, 'image')} ready{without}.")
+            pictures = 0 if generation.batch is None else len(generation.batch.ok)
+            others = 0 if generation.batch is None else len(generation.batch) - pictures
+            rest = f", {others} without a picture" if others else ""
+            self._end(generation, "done", f"{counted(pictures, 'image')} ready{rest}.")
 
-    def _end(self, job: Generation, state: State, line: str) -> None:
-        job.state, job.line, job.task = state, line, None
+    def _end(self, generation: Generation, state: State, line: str) -> None:
+        generation.state, generation.line, generation.task = state, line, None
         if state == "done":  # its pictures are shown instead
-            self.jobs = [other for other in self.jobs if other is not job]
+            self.jobs = [other for other in self.jobs if other is not generation]
         if state != "failed":  # the browser announces a failure as an alert
             self._say(line)
         self._changed()

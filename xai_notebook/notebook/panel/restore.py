@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from xai_notebook.library import Library
     from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
-_MOST_PICTURES: Final = 200
+_MAX_PICTURES: Final = 200
 """Maximum pictures that are shown again (the newest), to limit time and notebook size."""
-_MOST_NAMES: Final = 50
+_MAX_NAMES: Final = 50
 """Maximum cells and jobs that are stored; the newest are kept."""
 _JOBS_SEARCHED: Final = 500
 """Number of newest jobs in the library among which the panel's jobs are searched."""
-_LARGEST_NOTEBOOK: Final = 64 << 20
+_MAX_NOTEBOOK: Final = 64 << 20
 """Maximum bytes of a notebook file that is searched."""
 
 
@@ -77,7 +77,7 @@ class PanelRestore:
         record = None if location is None else library.panels.find(location)
         if record is None:
             return
-        if (distrust := library.distrust) is not None:  # do not fill foreign templates
+        if (distrust := library.distrust) is not None:  # its templates are not trusted
             self.notice = str(distrust)
         else:
             self.prompts = _texts(record.state.get("prompts"))
@@ -86,7 +86,7 @@ class PanelRestore:
                 self.form = form
         self.done = _texts(record.state.get("done"))
         self.jobs = _texts(record.state.get("jobs"))
-        room = _MOST_PICTURES
+        room = _MAX_PICTURES
         for ids in reversed(record.batches):
             rows = [row.picture for row in library.catalog.rows(ids) if not row.annotation.deleted]
             batch = self._session.history.as_batch(rows)
@@ -110,8 +110,8 @@ class PanelRestore:
         if self._location is None:
             return
         state = {
-            "asked": self._first_values, "form": self.form, "done": self.done[-_MOST_NAMES:],
-            "jobs": self.jobs[-_MOST_NAMES:], "prompts": self.prompts,
+            "asked": self._first_values, "form": self.form, "done": self.done[-_MAX_NAMES:],
+            "jobs": self.jobs[-_MAX_NAMES:], "prompts": self.prompts,
         }  # fmt: skip
         with suppress(LibraryError):
             panels = self._session.library().panels
@@ -171,7 +171,7 @@ def _panels_before(shell: Any) -> int:
 def _candidates(
     library: Library, code: str, number: int, ran: set[str]
 ) -> Iterator[tuple[int, PanelLocation]]:
-    """Yield the locations of matching cells, each with the number of cells above.
+    """Yield the locations of matching cells, each with the number of code cells above the cell.
 
     A cell matches if it has the code and the panel number, and all code above it has run.
     """
@@ -190,7 +190,7 @@ def _candidates(
 def _code_cells(file: Path) -> list[tuple[str, str]]:
     """Return id and code of a notebook's code cells; empty if the file cannot be read."""
     with suppress(*DAMAGE):
-        if file.stat().st_size > _LARGEST_NOTEBOOK:
+        if file.stat().st_size > _MAX_NOTEBOOK:
             return []
         cells = json.loads(file.read_bytes())["cells"]
         code = [cell for cell in cells if cell["cell_type"] == "code"]

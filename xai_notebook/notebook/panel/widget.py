@@ -167,7 +167,7 @@ def preview_of(data: bytes) -> bytes:
     return preview(data, side=768, limit=110_000).data
 
 
-_MOST_PROMPTS: Final = 50
+_MAX_PROMPTS: Final = 50
 """Maximum earlier prompts that the field offers; the newest are kept."""
 
 
@@ -382,9 +382,9 @@ class Panel(PictureWidget):
 
     async def _on_again(self, message: Mapping[str, Any]) -> None:
         """Repeat a generation that has failed."""
-        job = self._queue.dismiss(message["id"])
-        if job is not None:
-            await self._generate(job.values)
+        failed = self._queue.dismiss(message["id"])
+        if failed is not None:
+            await self._generate(failed.values)
 
     async def _on_cancel(self, message: Mapping[str, Any]) -> None:
         self._queue.cancel(message["id"])
@@ -397,7 +397,7 @@ class Panel(PictureWidget):
         self.form = message["form"]
         self.trouble = self.notice = ""
         prompt = self.form["prompt"]
-        self.prompts = [*(each for each in self.prompts if each != prompt), prompt][-_MOST_PROMPTS:]
+        self.prompts = [*(each for each in self.prompts if each != prompt), prompt][-_MAX_PROMPTS:]
         self._write_cell()
 
     async def _generate(self, values: Mapping[str, Any]) -> None:
@@ -438,20 +438,20 @@ class Panel(PictureWidget):
         return relabel(call, [image.label for image in images])
 
     def _show_jobs(self) -> None:
-        self.jobs = [job.to_dict() for job in self._queue.jobs]
+        self.jobs = [generation.to_dict() for generation in self._queue.jobs]
 
-    async def _finish(self, job: Generation) -> None:
+    async def _finish(self, generation: Generation) -> None:
         """Show the images of a generation as cards, then as outputs under the cell."""
-        batch = job.batch
+        batch = generation.batch
         if batch is None:
             return
         cards = await asyncio.to_thread(self._album.add, batch)
         if all(image.status in {"ok", "moderated"} for image in batch):
-            self._stored.done.append(job.cell)
+            self._stored.done.append(generation.cell)
         await self._save_state(batch.images)
         for card in cards:
             await self._send_preview(card["id"])
-        await self._count_cost(job.call)
+        await self._count_cost(generation.call)
         await self._estimate()
         self._write_cell()
         self.cards, self.saved = [*self.cards, *cards], ""
@@ -562,7 +562,6 @@ class Panel(PictureWidget):
         self.cards = await asyncio.to_thread(self._album.annotated, self.cards)
 
     async def _on_save(self, message: Mapping[str, Any]) -> None:
-        """Write images into the notebook's folder."""
         metadata = self._form.hidden.get("metadata", self._form.configured.get("metadata", True))
         keys = [key for key in message["ids"] if key in self._album.images]
         changes, note, sentence = await asyncio.to_thread(self._album.save, keys, metadata=metadata)

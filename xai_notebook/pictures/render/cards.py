@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import InputImage
     from xai_notebook.pictures.picture import Card, Grid, Picture
 
-_ALT: Final = 240
+_MAX_ALT: Final = 240
 """Maximum characters of a prompt in an alternative text."""
-_TALLEST: Final = 640
+_MAX_HEIGHT: Final = 640
 """Maximum height of a picture in pixels; it fits on a laptop screen with a line of the caption."""
 _GAP: Final = 14
 NARROWEST: Final = 168 + _GAP
@@ -102,19 +102,19 @@ def heading_of(label: str, batch: Grid) -> str:
 def _style(size: tuple[int, int], columns: int) -> str:
     """Return the style of a card, as wide as its picture at most, but at least `NARROWEST`."""
     width, height = size
-    pixels = max(min(width, _TALLEST * width // height) + _GAP, NARROWEST)
-    return _FIGURE.format(width=_share(columns), pixels=pixels)
+    pixels = max(min(width, _MAX_HEIGHT * width // height) + _GAP, NARROWEST)
+    return _FIGURE.format(width=_width(columns), pixels=pixels)
 
 
 @cache
-def _share(columns: int) -> str:
+def _width(columns: int) -> str:
     """Return the CSS width of a card in a row of `columns` cards, or fewer in a narrow window.
 
     The width is a CSS expression, because sanitizers remove media queries.
     """
     if columns == 1:
         return "100%"
-    fewer = _share(columns - 1)
+    fewer = _width(columns - 1)
     return f"clamp({10_000 // columns / 100:g}%,({columns * NARROWEST}px - 100%)*999,{fewer})"
 
 
@@ -207,7 +207,7 @@ def _img(source: PreviewSource, alt: str) -> str:
 def alt_text(image: Picture, number: int = 1, total: int = 1) -> str:
     """Return the alternative text of a picture."""
     prompt = clean((image.rewritten_prompt or image.prompt)[:LONGEST])
-    prompt = textwrap.shorten(prompt, _ALT, placeholder=" …")
+    prompt = textwrap.shorten(prompt, _MAX_ALT, placeholder=" …")
     name = f"Image {number} of {total}" if total > 1 else "Image"
     return f"{name}, generated from the prompt: {prompt}"
 
@@ -263,7 +263,7 @@ _FIT: Final = {1: 260, 2: 165, 3: 100}
 """Number of characters that fit in three lines of a card, by the columns of the grid."""
 _FIT_NARROW: Final = 66
 """Number of characters that fit in three lines of a card, for more columns."""
-_LEAST: Final = 20
+_MIN_FIT: Final = 20
 """Minimum number of characters in three lines: a server can send a picture one pixel wide."""
 _WORTH_FOLDING: Final = 1.3
 """A prompt is folded if it is longer than the characters that fit, multiplied by this factor."""
@@ -276,7 +276,7 @@ class Captions:
     """The captions of one grid."""
 
     def __init__(
-        self, cards: Sequence[Card], columns: int, *, style: str | None, share: bool = True
+        self, cards: Sequence[Card], columns: int, *, style: str | None, share_prompts: bool = True
     ) -> None:
         """Determine which prompts the cards have in common.
 
@@ -285,12 +285,12 @@ class Captions:
             columns: Cards per row.
             style: `"full"`, `"short"` (three lines, the rest folded) or `"none"`; None folds
                 prompts that are long for their card to three lines.
-            share: Show common prompts once, above the grid.
+            share_prompts: Show common prompts once, above the grid.
         """
         self._style = style
         self._fit = _FIT.get(columns, _FIT_NARROW)
-        share = share and len(cards) > 1 and style != "none"
-        self._one_prompt = share and len({card.prompt for card in cards}) == 1
+        share_prompts = share_prompts and len(cards) > 1 and style != "none"
+        self._one_prompt = share_prompts and len({card.prompt for card in cards}) == 1
         self._all_alike = self._one_prompt and len({card.rewritten_prompt for card in cards}) == 1
         self._first = cards[0] if cards else None
 
@@ -313,7 +313,7 @@ class Captions:
         """
         if self._style == "none" or self._all_alike:
             return ""
-        fit = max(_LEAST, min(self._fit, _FIT[1] * size[0] // max(size[1], 1)))
+        fit = max(_MIN_FIT, min(self._fit, _FIT[1] * size[0] // max(size[1], 1)))
         if not self._one_prompt:
             return self._both(image, fit)
         rewritten = image.rewritten_prompt
@@ -346,8 +346,8 @@ class Captions:
         )
 
 
-def _start(prompt: str, most: int) -> str:
+def _start(prompt: str, limit: int) -> str:
     """Return the first words of a prompt."""
     start = clean(prompt[:LONGEST])
-    head = textwrap.shorten(start, most, placeholder="\N{NO-BREAK SPACE}…")
-    return head if len(head) > most // 2 else f"{start[:most]}…"  # there is no white space
+    head = textwrap.shorten(start, limit, placeholder="\N{NO-BREAK SPACE}…")
+    return head if len(head) > limit // 2 else f"{start[:limit]}…"  # there is no white space

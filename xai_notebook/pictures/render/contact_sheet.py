@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from xai_notebook.pictures.picture import Card, Grid
 
-_CELL: Final = 640
+_MAX_CELL: Final = 640
 """Maximum side of a cell in pixels; a smaller side is used if the sheet would be too large."""
-_SMALLEST: Final = 48
+_MIN_CELL: Final = 48
 _SMALL: Final = 640
 """Width in pixels of the sheet in the output of a notebook cell."""
 _SMALL_BYTES: Final = 35_000
@@ -43,7 +43,7 @@ def draw_sheet(batch: Grid, *, columns: int | None, max_pixels: int) -> Image.Im
     """Return the pictures of `batch` in a grid, each above its label.
 
     Only images with the status `"ok"` are drawn. The word `Damaged` replaces a damaged picture. If
-    `columns` is None, the sheet is a matrix for a comparison, else about a square.
+    `columns` is None, a comparison gives a matrix, and other batches give about a square.
 
     Raises:
         MissingImageError: No image has a picture.
@@ -58,19 +58,19 @@ def draw_sheet(batch: Grid, *, columns: int | None, max_pixels: int) -> Image.Im
         with suppress(ReplyError):
             data = image.data
         originals.append((image, data))
-    return _draw(originals, columns, _CELL, max_pixels)
+    return _draw(originals, columns, _MAX_CELL, max_pixels)
 
 
 def small_sheet(images: Sequence[tuple[Card, bytes]], *, columns: int | None) -> bytes:
     """Return a small JPEG, usually below 40 kB, that replaces the HTML of a grid in print.
 
-    The bytes to draw can be previews. If `columns` is None, the sheet is a matrix.
+    The bytes to draw can be previews. If `columns` is None, a comparison gives a matrix.
     """
     columns = columns and min(columns, len(images))
     largest = _SMALL // (columns or 3)
     sheet = _draw(images, columns, largest, max_pixels=_SMALL**2)
-    for quality, smaller in ((60, 1), (35, 1), (35, 2)):
-        data = encode(sheet.reduce(smaller), "JPEG", quality=quality)
+    for quality, factor in ((60, 1), (35, 1), (35, 2)):
+        data = encode(sheet.reduce(factor), "JPEG", quality=quality)
         if len(data) <= _SMALL_BYTES:
             break
     return data
@@ -91,7 +91,6 @@ class _Layout(NamedTuple):
 
 
 def _in_rows(count: int, columns: int) -> _Layout:
-    """Return the layout of a grid."""
     corners = [
         (_GAP + number % columns * _STEP[0], _GAP + number // columns * _STEP[1])
         for number in range(count)
@@ -131,7 +130,7 @@ def _draw(
     else:
         layout = _in_rows(len(images), columns or math.ceil(math.sqrt(len(images))))
     width, height = layout.size
-    cell = max(_SMALLEST, min(largest, int(math.sqrt(max_pixels / (width * height)))))
+    cell = max(_MIN_CELL, min(largest, int(math.sqrt(max_pixels / (width * height)))))
     sheet = Image.new("RGB", (int(cell * width), int(cell * height)), _PAPER)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=max(8, cell // 26))

@@ -157,7 +157,7 @@ def to_html(batch: Grid, pictures: Sequence[Shown] | None = None) -> str:
     shown, columns, matrix = _layout(batch)
     pictures = preview(batch) if pictures is None else pictures
     total = sum(image.status != "unsent" for image in batch.images)
-    captions = cards.Captions(shown, columns, style=batch.captions, share=not batch.cells)
+    captions = cards.Captions(shown, columns, style=batch.captions, share_prompts=not batch.cells)
     indices = {id(image): index for index, image in enumerate(batch.images)}
 
     def card(number: int, columns: int, heading: str = "", alike: int = 1) -> str:
@@ -196,7 +196,7 @@ def _in_rows(
     single = len({image.label for image in shown}) == len(shown)
     parts = []
     previous = None
-    for number, alike in _cards(shown):
+    for number, alike in _card_groups(shown):
         image = shown[number]
         inputs = image.request.inputs
         if batch.compare and inputs and (previous is None or inputs != previous.request.inputs):
@@ -209,17 +209,17 @@ def _in_rows(
     return "".join(parts)
 
 
-def _cards(shown: Sequence[Card]) -> Iterator[tuple[int, int]]:
+def _card_groups(shown: Sequence[Card]) -> Iterator[tuple[int, int]]:
     """Yield the index of the first image of each card, and the number of images on the card.
 
     Consecutive images that were withheld for the same reason share a card.
     """
 
-    def withheld(number: int) -> object:
+    def group_key(number: int) -> object:
         image = shown[number]
         return (image.prompt, image.label, image.error) if image.status == "moderated" else number
 
-    for _, numbers in groupby(range(len(shown)), withheld):
+    for _, numbers in groupby(range(len(shown)), group_key):
         first, *others = numbers
         yield first, 1 + len(others)
 
@@ -251,16 +251,15 @@ def _tables(matrix: Matrix, card: Callable[[int], str]) -> str:
 
 
 def _header(scope: str, name: str) -> str:
-    """Return the header cell of a row or a column."""
     inside = f'<div style="{_NAME}">{text(name, NAME)}</div>'
     return f'<th scope="{scope}" style="{_HEAD}">{inside}</th>'
 
 
 def _more(batch: Grid, shown: Sequence[Card]) -> str:
     """Return a line with the number of omitted cards and the expression that shows them."""
-    first = next(i for i, image in enumerate(batch.images, 1) if image is shown[-1])
-    left = sum(image.status != "unsent" for image in batch.images[first:])
-    return f"… and {left:,} more: {batch.name or '_'}[{first}:] shows them."
+    end = next(i for i, image in enumerate(batch.images, 1) if image is shown[-1])
+    omitted = sum(image.status != "unsent" for image in batch.images[end:])
+    return f"… and {omitted:,} more: {batch.name or '_'}[{end}:] shows them."
 
 
 def grid_columns(count: int) -> int:

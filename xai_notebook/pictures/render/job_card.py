@@ -67,10 +67,10 @@ class JobCard:
         name: The job's name.
         prompt: The first prompt.
         title: The state in words for the user.
-        state: The state.
+        state: The state, such as `running`.
         counts: The images of the job, by outcome.
-        made: Number of images that the service has made, saved or not.
-        handed: Number of requests submitted so far, while the state is `new`.
+        made: Number of images that the service has made, in the library or not.
+        submitted: Number of requests submitted so far, while the state is `new`.
         replayed: Number of images that were already in the library.
         price_usd: List price of the job in US dollars; None if unknown.
         cost_usd: Cost reported so far in US dollars; None if not reported.
@@ -87,7 +87,7 @@ class JobCard:
     state: str
     counts: JobCounts
     made: int = 0
-    handed: int = 0
+    submitted: int = 0
     replayed: int = 0
     price_usd: float | None = None
     cost_usd: float | None = None
@@ -100,8 +100,8 @@ class JobCard:
     def facts(self) -> Iterator[str]:
         """Yield the facts below the progress bar, most important first."""
         counts = self.counts
-        if self.state == "new" and self.handed:
-            yield f"{self.handed:,} of {counts.total:,} submitted"
+        if self.state == "new" and self.submitted:
+            yield f"{self.submitted:,} of {counts.total:,} submitted"
         elif self.state != "new":
             yield f"{counts.succeeded:,} of {counts.total:,} in the library"
         if self.made > counts.succeeded + counts.failed:
@@ -175,22 +175,22 @@ def job_html(card: JobCard) -> str:
 
 
 def _bar(card: JobCard) -> str:
-    """Return the progress bar; empty for a job that ended without any result."""
+    """Return the progress bar; empty for a job that ended early without any result."""
     counts = card.counts
-    settled = counts.succeeded + counts.failed
-    if card.ended_early and not settled:
+    finished = counts.succeeded + counts.failed
+    if card.ended_early and not finished:
         return ""
-    share = (card.handed if card.state == "new" else settled) / max(counts.total, 1)
-    label = f"{settled:,} of {counts.total:,} images"
-    return progress_bar(share, label, _COLOURS.get(card.state, _COLOUR))
+    fraction = (card.submitted if card.state == "new" else finished) / max(counts.total, 1)
+    label = f"{finished:,} of {counts.total:,} images"
+    return progress_bar(fraction, label, _COLOURS.get(card.state, _COLOUR))
 
 
-def progress_bar(share: float, label: str = "Progress", colour: str = _COLOUR) -> str:
-    """Return a progress bar as HTML; `share` is between 0 and 1."""
+def progress_bar(fraction: float, label: str = "Progress", colour: str = _COLOUR) -> str:
+    """Return a progress bar as HTML; `fraction` is between 0 and 1."""
     return (
         f'<div role="progressbar" aria-label="{label}" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-valuenow="{share * 100:.0f}" style="{_TRACK}">'
-        f'<div style="height:6px;width:{share:.1%};background:{colour}"></div></div>'
+        f'aria-valuenow="{fraction * 100:.0f}" style="{_TRACK}">'
+        f'<div style="height:6px;width:{fraction:.1%};background:{colour}"></div></div>'
     )
 
 

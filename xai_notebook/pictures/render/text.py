@@ -71,7 +71,7 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def short_path(path: Path, folder: Callable[[], Path] = Path.cwd) -> str:
-    """Return a path as text, relative to a folder (the working directory) if it is inside."""
+    """Return a path as text; relative to `folder`, by default the working directory, if inside."""
     try:
         return str(path.relative_to(folder()))
     except (ValueError, OSError):

@@ -1,4 +1,4 @@
-// Editors of code cells whose text, or some lines of it, are prompts.
+// Editors of code cells whose text, or some of whose lines, are prompts.
 
 import { syntaxHighlighting } from "@codemirror/language";
 import { Compartment, EditorState, Prec, RangeSetBuilder } from "@codemirror/state";
@@ -13,9 +13,9 @@ import { isPrompt, prompt, style } from "./prompt.js";
  * @typedef {import("@jupyterlab/codemirror").IEditorExtensionFactory} Factory
  */
 
-const LINE = /^\s*(?:[\w.[\]]+\s*=\s*)?(?=%xai_\w+(?!\S))/;
+const MAGIC_LINE = /^\s*(?:[\w.[\]]+\s*=\s*)?(?=%xai_\w+(?!\S))/;
 const PLAIN = "xai-text";
-const UNPAIRED = { closeBrackets: { brackets: [] } };
+const NO_CLOSING_BRACKETS = { closeBrackets: { brackets: [] } };
 
 const UPRIGHT = { fontStyle: "normal", fontWeight: "normal" }; // overrides Python's highlighting
 // Colours that are readable in each of JupyterLab's themes.
@@ -39,9 +39,9 @@ const theme = EditorView.baseTheme({
   },
 });
 
-/** A cell that is a prompt, whatever language its kernel speaks. */
+/** Extensions for a cell that is a prompt, whatever its kernel's language. */
 const text = [
-  Prec.highest([prompt, EditorState.languageData.of(() => [UNPAIRED])]),
+  Prec.highest([prompt, EditorState.languageData.of(() => [NO_CLOSING_BRACKETS])]),
   syntaxHighlighting(style),
   EditorView.lineWrapping,
   EditorView.editorAttributes.of({ class: "xai-prompt" }),
@@ -52,7 +52,7 @@ const text = [
  * @param {string} line
  */
 function magicOf(line) {
-  return LINE.exec(line)?.[0].length;
+  return MAGIC_LINE.exec(line)?.[0].length;
 }
 
 /**
@@ -87,7 +87,7 @@ function marksOf({ state, visibleRanges }) {
   return marks.finish();
 }
 
-class Lines {
+class MagicLines {
   /** @param {EditorView} view */
   constructor(view) {
     this.marks = marksOf(view);
@@ -99,11 +99,11 @@ class Lines {
   }
 }
 
-/** A cell whose lines may be prompts. Marks of high precedence are inside those of its language. */
+/** Extensions for a cell whose lines may be prompts. Marks of high precedence are inside those of the cell's language. */
 const code = Prec.highest([
-  ViewPlugin.fromClass(Lines, { decorations: ({ marks }) => marks }),
+  ViewPlugin.fromClass(MagicLines, { decorations: ({ marks }) => marks }),
   EditorState.languageData.of((state, position) =>
-    magicOf(state.doc.lineAt(position).text) === undefined ? [] : [UNPAIRED],
+    magicOf(state.doc.lineAt(position).text) === undefined ? [] : [NO_CLOSING_BRACKETS],
   ),
 ]);
 

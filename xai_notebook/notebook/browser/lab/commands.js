@@ -35,7 +35,7 @@ const SOURCES = new Set(COMMANDS.map(({ magic }) => `${LOAD}\n%${magic}`));
 const permits = new Permits();
 
 /**
- * Return whether a kernel has the magic. A busy kernel cannot answer: then look for the cell that loads it.
+ * Return whether a kernel has the magic. If the kernel is busy, look for a cell that loads the extension.
  * @param {NotebookPanel} panel
  * @param {Kernel} kernel
  * @param {string} magic
@@ -43,15 +43,15 @@ const permits = new Permits();
 async function isLoaded({ content }, kernel, magic) {
   if (kernel.status !== "idle")
     return content.widgets.some(({ model }) => model.sharedModel.getSource().includes(LOAD));
-  const there = `'${magic}' in get_ipython().magics_manager.magics['line']`;
-  const asked = { code: "", silent: true, store_history: false, user_expressions: { there } };
-  const { content: reply } = await kernel.requestExecute(asked).done;
-  const told = reply.status === "ok" ? JSON.stringify(reply.user_expressions) : "";
-  return told.includes('"text/plain":"True"');
+  const loaded = `'${magic}' in get_ipython().magics_manager.magics['line']`;
+  const request = { code: "", silent: true, store_history: false, user_expressions: { loaded } };
+  const { content: reply } = await kernel.requestExecute(request).done;
+  const answer = reply.status === "ok" ? JSON.stringify(reply.user_expressions) : "";
+  return answer.includes('"text/plain":"True"');
 }
 
 /**
- * Put the magic into a new cell below the active one, or into the active cell if it is empty, and run it.
+ * Put the magic into a new cell below the active one, or into an empty active cell, and run the cell.
  * @param {NotebookPanel} panel
  * @param {string} magic
  */
@@ -68,13 +68,13 @@ async function runBelow(panel, magic) {
 }
 
 /**
- * Run the only cell of a notebook that this extension has just made for it.
+ * Run the only cell of a notebook that this extension has just made with this cell.
  * @param {NotebookPanel} panel
  */
 async function runIfNew(panel) {
   const { content, context, sessionContext } = panel;
   await context.ready;
-  if (!panel.isAttached) return; // Notebook 7 shows it in another tab
+  if (!panel.isAttached) return; // Notebook 7 shows the notebook in another tab
   const id = await permits.take(context.path);
   if (id === undefined) return;
   await sessionContext.ready;
@@ -99,9 +99,9 @@ async function runInNew(app, magic, folder) {
   const { contents, kernelspecs } = app.serviceManager;
   await kernelspecs.ready;
   const specs = Object.values(kernelspecs.specs?.kernelspecs ?? {});
-  const usual = kernelspecs.specs?.default;
+  const defaultName = kernelspecs.specs?.default;
   const pythons = specs.filter((spec) => spec?.language === "python");
-  const spec = pythons.find((python) => python?.name === usual) ?? pythons[0];
+  const spec = pythons.find((python) => python?.name === defaultName) ?? pythons[0];
   const { path } = await contents.newUntitled({ path: folder, type: "notebook" });
   const id = permits.give(path);
   const cell = { id, cell_type: "code", execution_count: null, metadata: {}, outputs: [] };

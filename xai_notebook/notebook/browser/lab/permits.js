@@ -1,21 +1,21 @@
-// Permits: which new notebook may run its cell. Only the page that made the notebook has the permit.
+// Permits for new notebooks to run their cell. Only the page that made the notebook has the permit.
 //
 // In Notebook 7 the notebook opens in another tab. That tab asks all pages of this extension, and
-// the one that made the notebook answers, once. A permit is the id of the notebook's cell, and is
+// the page that made the notebook answers, once. A permit is the id of the notebook's cell, and is
 // stored nowhere: a file, browser storage or an address cannot forge it.
 
 import { UUID } from "@lumino/coreutils";
 
 const CHANNEL = "xai-notebook:permits";
-const LASTS = 60_000; // milliseconds
-const ANSWER = 10_000; // milliseconds: the other page may be busy
+const LIFETIME = 60_000; // milliseconds
+const PATIENCE = 10_000; // milliseconds: the other page may be busy
 
 /** @typedef {{ asks?: string, path?: unknown, tells?: string, id?: unknown }} Message */
 
 export class Permits {
   /** The id of the cell and when it was made, by the notebook's path.
    * @type {Map<string, { id: string, made: number }>} */
-  #given = new Map();
+  #permits = new Map();
 
   constructor() {
     this.channel = new BroadcastChannel(CHANNEL);
@@ -28,7 +28,7 @@ export class Permits {
    */
   give(path) {
     const id = UUID.uuid4();
-    this.#given.set(path, { id, made: Date.now() });
+    this.#permits.set(path, { id, made: Date.now() });
     return id;
   }
 
@@ -38,15 +38,15 @@ export class Permits {
    * @param {number} [patience]  milliseconds that other tabs have to answer
    * @returns {Promise<string | undefined>}
    */
-  async take(path, patience = ANSWER) {
-    return this.#own(path) ?? (await this.#ask(path, patience));
+  async take(path, patience = PATIENCE) {
+    return this.#useUp(path) ?? (await this.#ask(path, patience));
   }
 
   /** @param {string} path */
-  #own(path) {
-    const found = this.#given.get(path);
-    this.#given.delete(path);
-    return found && Date.now() - found.made < LASTS ? found.id : undefined;
+  #useUp(path) {
+    const found = this.#permits.get(path);
+    this.#permits.delete(path);
+    return found && Date.now() - found.made < LIFETIME ? found.id : undefined;
   }
 
   /**
@@ -60,14 +60,14 @@ export class Permits {
     return new Promise((resolve) => {
       const done = (/** @type {string | undefined} */ id) => {
         clearTimeout(timer);
-        this.channel.removeEventListener("message", hear);
+        this.channel.removeEventListener("message", onMessage);
         resolve(id);
       };
       const timer = setTimeout(done, patience, undefined);
-      const hear = (/** @type {MessageEvent<Message | null>} */ { data }) => {
+      const onMessage = (/** @type {MessageEvent<Message | null>} */ { data }) => {
         if (data?.tells === asks) done(typeof data.id === "string" ? data.id : undefined);
       };
-      this.channel.addEventListener("message", hear);
+      this.channel.addEventListener("message", onMessage);
       this.channel.postMessage({ asks, path });
     });
   }
@@ -75,7 +75,7 @@ export class Permits {
   /** @param {Message | null} message */
   #answer(message) {
     if (typeof message?.asks !== "string" || typeof message.path !== "string") return;
-    const id = this.#own(message.path);
+    const id = this.#useUp(message.path);
     if (id !== undefined) this.channel.postMessage({ tells: message.asks, id });
   }
 }

@@ -6,11 +6,11 @@ import { Viewer } from "../shared/viewer.js";
 
 /** @typedef {import("../messages.js").Picture} Picture */
 
-const OPENS = "xai-opens";
+const OPENS_VIEWER = "xai-opens";
 const PICTURE = 'figure > img[src^="data:image/"]';
-const MADE_HERE = '[alt*=", generated from the prompt: "]';
-const style = `.${OPENS} { cursor: zoom-in; }
-.${OPENS}:focus-visible { outline: 3px solid var(--jp-brand-color1); outline-offset: -3px; }`;
+const GENERATED = '[alt*=", generated from the prompt: "]';
+const style = `.${OPENS_VIEWER} { cursor: zoom-in; }
+.${OPENS_VIEWER}:focus-visible { outline: 3px solid var(--jp-brand-color1); outline-offset: -3px; }`;
 
 /**
  * Make our pictures in a part of the page open in the viewer; other images stay as they are.
@@ -21,8 +21,8 @@ function mark(part) {
   const images = part.querySelectorAll(PICTURE);
   for (const image of images) {
     const output = image.closest(".jp-OutputArea-output");
-    if (!output?.querySelector(PICTURE + MADE_HERE) || image.closest(".xai-widget")) continue;
-    image.classList.add(OPENS);
+    if (!output?.querySelector(PICTURE + GENERATED) || image.closest(".xai-widget")) continue;
+    image.classList.add(OPENS_VIEWER);
     image.tabIndex = 0;
     image.setAttribute("role", "button");
     image.setAttribute("aria-haspopup", "dialog");
@@ -39,7 +39,7 @@ function textUnder(elements, label) {
     for (const name of element.querySelectorAll("strong, summary")) {
       if (name.textContent?.trim().replace(/:$/, "") !== label) continue;
       const box = name.closest("summary")?.parentElement ?? name.parentElement;
-      // A folded text follows its first lines in full.
+      // The full text follows the first lines of a folded text.
       const words = box?.querySelector(":scope > div bdi") ?? box?.querySelector("bdi");
       return words?.textContent ?? "";
     }
@@ -55,8 +55,8 @@ function glance(image) {
   const caption = image.parentElement?.querySelector("figcaption");
   const output = image.closest(".jp-OutputArea-output");
   const above = output?.querySelector(":scope > div > div:first-child");
-  const elements = [caption, above?.querySelector("img") ? null : above].filter((one) => !!one);
-  const made = image.matches(MADE_HERE);
+  const elements = [caption, above?.querySelector("img") ? null : above].filter((each) => !!each);
+  const made = image.matches(GENERATED);
   const line = [...(caption?.children ?? [])].find(
     (child) => child.matches("div") && !child.querySelector("strong"),
   );
@@ -83,9 +83,9 @@ function glance(image) {
 }
 
 /** The pictures of a cell, in their order. @param {HTMLImageElement} image */
-function around(image) {
+function picturesAround(image) {
   /** @type {NodeListOf<HTMLImageElement>} */
-  const images = (image.closest(".jp-OutputArea") ?? document).querySelectorAll(`.${OPENS}`);
+  const images = (image.closest(".jp-OutputArea") ?? document).querySelectorAll(`.${OPENS_VIEWER}`);
   return [...images];
 }
 
@@ -96,12 +96,12 @@ const viewer = new Viewer({
     return glance(image);
   },
   next: (image, by) => {
-    const images = around(image);
+    const images = picturesAround(image);
     const index = images.indexOf(image);
     return index < 0 ? undefined : images[index + by];
   },
   position: (image) => {
-    const images = around(image);
+    const images = picturesAround(image);
     return images.length > 1 ? `${images.indexOf(image) + 1} of ${images.length}` : "";
   },
 });
@@ -109,13 +109,13 @@ const viewer = new Viewer({
 /** @param {Event} event */
 function open(event) {
   const { target } = event;
-  if (!(target instanceof HTMLImageElement) || !target.classList.contains(OPENS)) return;
+  if (!(target instanceof HTMLImageElement) || !target.classList.contains(OPENS_VIEWER)) return;
   event.preventDefault();
   event.stopPropagation();
   void viewer.open(target);
 }
 
-/** Make pictures open in the viewer, present and future ones. */
+/** Make present and future pictures of the page open in the viewer. */
 export function openPictures() {
   const sheet = document.createElement("style");
   sheet.textContent = shared + frame + style;
@@ -129,7 +129,7 @@ export function openPictures() {
   document.addEventListener("click", (event) => {
     if (!event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey) open(event);
   });
-  // Handled before the notebook handles it, where Enter edits the cell.
+  // Handle keys before the notebook does, where Enter edits the cell.
   const keys = new Set(["Enter", " "]);
   window.addEventListener("keydown", (event) => keys.has(event.key) && open(event), true);
 }

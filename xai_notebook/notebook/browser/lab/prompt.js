@@ -5,20 +5,20 @@ import { Tag } from "@lezer/highlight";
 import flags from "./flags.json" with { type: "json" };
 
 /** @type {Record<string, string | null>} */
-const FLAGS = flags; // pattern that a value begins with; null: a switch
+const FLAGS = flags; // pattern of the start of a value; null: a switch
 const CELL = /^\s*%%xai_image(?!\S)/;
 const MAGIC = /^%%?xai_\w+(?!\S)/;
 // Words and quotations as `arguments/line.py` reads them, templates as `pictures/magic_source.py` does.
 const QUOTED = String.raw`\$'(?:\\.|[^'\\])*'|"[^"]*"|'[^']*'`;
 const WORD = new RegExp(String.raw`^(?:${QUOTED}|(?!\{\{)\S)+`);
 const FLAG = /^(?:--[A-Za-z][\w-]*(?==|\s|$)|-[A-Za-z](?!-))/;
-const LIKE_AN_OPTION = /^--?[A-Za-z]/;
+const LOOKS_LIKE_FLAG = /^--?[A-Za-z]/;
 const STRING = /^(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")/;
 
 /**
  * The state of the tokenizer.
  * @typedef {object} State
- * @property {"start" | "line" | "text"} region Before the magic; after it on its line; in the prompt.
+ * @property {"start" | "line" | "text"} region Before the magic; after the magic on its line; in the prompt.
  * @property {string | null} value Pattern of the value that the last option takes.
  * @property {number | null} depth Brackets open in an expression; null: outside.
  */
@@ -26,7 +26,7 @@ const STRING = /^(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")/;
 /** @typedef {import("@codemirror/language").StringStream} Stream */
 
 /**
- * Return whether the first line that is not blank makes a cell a prompt.
+ * Return whether a cell is a prompt: its first line that is not blank has the magic.
  * @param {Iterable<string>} lines
  */
 export function isPrompt(lines) {
@@ -35,7 +35,7 @@ export function isPrompt(lines) {
 }
 
 /**
- * Read to the end of an expression or of the line; braces in strings and of dicts do not end it.
+ * Read to the end of an expression or of the line; braces of strings and dicts do not end an expression.
  * @param {Stream} stream
  * @param {State} state
  */
@@ -75,7 +75,7 @@ function word(stream, state) {
   }
   stream.match(WORD) || stream.next();
   const read = stream.current();
-  if (begins !== null && !LIKE_AN_OPTION.test(read) && read.search(begins) === 0) return "value";
+  if (begins !== null && !LOOKS_LIKE_FLAG.test(read) && read.search(begins) === 0) return "value";
   const opening = read.indexOf("{{");
   if (opening > 0) stream.backUp(read.length - opening);
   return null;
@@ -94,7 +94,7 @@ export const reader = {
       if (stream.match(MAGIC)) return "magic";
     }
     if (stream.match("{{")) {
-      state.value = null; // this is the value
+      state.value = null; // the template is the value
       state.depth = 0;
       return expression(stream, state);
     }

@@ -1,6 +1,6 @@
 // The entry point that JupyterLab loads: a container as made by webpack's module federation.
 
-import { take } from "./shared.js";
+import { loadModules } from "./shared.js";
 
 /** @type {import("./shared.js").Offered} */
 let offered = {};
@@ -12,8 +12,8 @@ globalThis._JUPYTERLAB["xai-notebook"] = {
     offered = scope;
   },
   async get() {
-    await take(offered);
-    const { default: plugins } = await import("./index.js"); // must be evaluated after `take`
+    await loadModules(offered);
+    const { default: plugins } = await import("./index.js"); // must be evaluated after `loadModules`
     return () => ({ __esModule: true, default: plugins });
   },
 };

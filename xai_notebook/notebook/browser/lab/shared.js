@@ -22,15 +22,15 @@ export const NAMES = [
  */
 
 /** @type {Record<string, unknown>} */
-export const taken = {};
+export const modules = {};
 
 /** @param {Offered} offered */
-export async function take(offered) {
+export async function loadModules(offered) {
   for (const name of NAMES) {
     const versions = Object.values(offered[name] ?? {});
-    const one = versions.find(({ loaded }) => loaded) ?? versions[0];
-    if (one === undefined) throw new Error(`xai-notebook: this JupyterLab has no ${name}`);
-    const module = await one.get();
-    taken[name] = module();
+    const version = versions.find(({ loaded }) => loaded) ?? versions[0];
+    if (version === undefined) throw new Error(`xai-notebook: this JupyterLab has no ${name}`);
+    const module = await version.get();
+    modules[name] = module();
   }
 }

@@ -4,7 +4,7 @@ import { button, h } from "../shared/elements.js";
 import { counted } from "../shared/words.js";
 
 /**
- * @typedef {object} Doer
+ * @typedef {object} Handlers
  * @property {(name: string, more?: Record<string, unknown>) => unknown} act
  * @property {() => unknown} open
  * @property {() => unknown} compare
@@ -13,25 +13,24 @@ import { counted } from "../shared/words.js";
  */
 
 export class Actions {
-  /** @param {Doer} doer */
+  /** @param {Handlers} handlers */
   constructor({ act, open, compare, undo, writes }) {
     this.act = act;
     this.count = h("span", { class: "xai-quiet xai-count", role: "status" });
-    this.tagField = word("Tag", "tag", () => this.tag(true));
-    this.nameField = word("Name of the variable", "name", () => this.use());
-    /** For one picture, for two, and for any number. */
-    this.one = [button("Open", open), button("Edit in a panel", () => act("edit"))];
-    this.two = [button("Compare", compare)];
+    this.tagField = textField("Tag", "tag", () => this.tag(true));
+    this.nameField = textField("Name of the variable", "name", () => this.use());
+    this.forOne = [button("Open", open), button("Edit in a panel", () => act("edit"))];
+    this.forTwo = [button("Compare", compare)];
     this.star = button("Star", () => act("star"));
     const tag = [button("Tag", () => this.tag(true)), button("Untag", () => this.tag(false))];
-    const keep = [
+    const files = [
       button("Export", () => act("export")),
       button("Contact sheet", () => act("sheet")),
     ];
     const use = button("Use as variable", () => this.use());
     this.delete = button("Delete", () => act("delete"));
     this.restore = button("Restore", () => act("restore"));
-    this.any = [this.star, ...tag, ...keep, use, this.delete, this.restore];
+    this.forAny = [this.star, ...tag, ...files, use, this.delete, this.restore];
     this.undo = button("Undo", undo, { hidden: true });
     this.message = h("span", { class: "xai-quiet", role: "status" });
     this.tools = h(
@@ -41,11 +40,11 @@ export class Actions {
         role: "group",
         "aria-label": "Actions on the selected pictures",
       },
-      group(...this.one, ...this.two, ...(writes ? [this.star] : [])),
+      group(...this.forOne, ...this.forTwo, ...(writes ? [this.star] : [])),
       ...(writes
         ? [
             group(this.tagField, ...tag),
-            group(...keep),
+            group(...files),
             group(this.nameField, use),
             group(this.delete, this.restore),
           ]
@@ -61,13 +60,13 @@ export class Actions {
 
   /**
    * @param {number} count
-   * @param {{ starred: boolean, trash: boolean }} of  all selected pictures have a star; the trash is shown
+   * @param {{ starred: boolean, trash: boolean }} state  `starred`: all selected pictures have a star; `trash`: the trash is shown
    */
   enable(count, { starred, trash }) {
     this.count.textContent = count ? `${counted(count)} selected` : "Nothing selected";
-    for (const one of this.any) one.disabled = count === 0;
-    for (const one of this.one) one.disabled = count !== 1;
-    for (const one of this.two) one.disabled = count !== 2;
+    for (const control of this.forAny) control.disabled = count === 0;
+    for (const control of this.forOne) control.disabled = count !== 1;
+    for (const control of this.forTwo) control.disabled = count !== 2;
     this.star.textContent = starred ? "Remove star" : "Star";
     this.delete.hidden = trash;
     this.restore.hidden = !trash;
@@ -95,7 +94,7 @@ const group = (...children) => h("span", { class: "xai-row xai-together" }, chil
  * @param {string} placeholder
  * @param {() => void} enter
  */
-const word = (name, placeholder, enter) =>
+const textField = (name, placeholder, enter) =>
   h("input", {
     type: "text",
     "aria-label": name,

@@ -1,10 +1,10 @@
 // A virtual grid: only visible tiles are in the page. One tab stop; arrow keys move inside.
 
-import { makeFace, showFace } from "../shared/card.js";
+import { makeGridPicture, showGridPicture } from "../shared/card.js";
 import { h, part, unique } from "../shared/elements.js";
-import { follow } from "../shared/kernel.js";
-import { layOut, offsetOf, scrollTo, seen } from "./layout.js";
-import { extended, led, nothing, toggled } from "./selection.js";
+import { listen } from "../shared/kernel.js";
+import { layOut, offsetOf, scrollTo, tilesInPage } from "./layout.js";
+import { emptySelection, extended, positionAfterKey, toggled } from "./selection.js";
 
 /**
  * @typedef {import("../messages.js").Row} Row
@@ -13,10 +13,10 @@ import { extended, led, nothing, toggled } from "./selection.js";
  */
 
 /** Keys of actions on the selected pictures. @type {Record<string, string>} */
-const ACTS = { Delete: "delete", "*": "star", s: "export" };
+const ACTION_KEYS = { Delete: "delete", "*": "star", s: "export" };
 
 export class Grid {
-  choice = nothing();
+  selection = emptySelection();
   layout = layOut(0, 0);
   /** By position. @type {Map<number, HTMLElement>} */
   #tiles = new Map();
@@ -24,7 +24,7 @@ export class Grid {
   /** @type {number | undefined} */
   #frame;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #resting;
+  #restTimer;
   #drawnAt = -1;
 
   /**
@@ -44,7 +44,7 @@ export class Grid {
         "aria-label": "Pictures",
         "aria-multiselectable": "true",
         "data-lm-suppress-shortcuts": "true",
-        onscroll: () => this.later(),
+        onscroll: () => this.scheduleDraw(),
         onkeydown: (event) => this.#key(event),
         onfocus: () => this.#mark(),
         onblur: () => this.#mark(),
@@ -59,20 +59,20 @@ export class Grid {
   }
 
   start() {
-    const watch = new ResizeObserver(() => this.later());
+    const watch = new ResizeObserver(() => this.scheduleDraw());
     watch.observe(this.element);
-    const stop = follow(this.store, {
-      rows: () => this.later(),
-      thumbnails: ({ detail }) => this.#pictured(new Set(detail)),
+    const stop = listen(this.store, {
+      rows: () => this.scheduleDraw(),
+      thumbnails: ({ detail }) => this.#showThumbnails(new Set(detail)),
     });
     return () => {
       stop();
       watch.disconnect();
-      clearTimeout(this.#resting);
+      clearTimeout(this.#restTimer);
     };
   }
 
-  later() {
+  scheduleDraw() {
     this.#frame ??= requestAnimationFrame(() => {
       this.#frame = undefined;
       this.draw();
@@ -83,14 +83,15 @@ export class Grid {
   reset({ keep = false } = {}) {
     this.#drawnAt = -1;
     for (const [position, tile] of this.#tiles) {
-      if (!keep && tile.dataset.id !== String(this.store.here(position)?.id)) this.#blank(tile);
+      if (!keep && tile.dataset.id !== String(this.store.loadedRow(position)?.id))
+        this.#blank(tile);
       this.#move(tile, position); // updates aria-setsize
     }
     if (!keep) this.element.scrollTop = 0;
     const last = Math.max(0, this.store.count - 1);
-    const { current, anchor } = keep ? this.choice : { current: 0, anchor: 0 };
-    this.choice = {
-      ...this.choice,
+    const { current, anchor } = keep ? this.selection : { current: 0, anchor: 0 };
+    this.selection = {
+      ...this.selection,
       current: Math.min(current, last),
       anchor: Math.min(anchor, last),
     };
@@ -101,22 +102,22 @@ export class Grid {
     const { clientWidth, clientHeight, scrollTop } = this.element;
     if (!clientWidth) return;
     this.#measure(clientWidth);
-    const { first, last } = seen(this.layout, scrollTop, clientHeight, this.store.count);
+    const { first, last } = tilesInPage(this.layout, scrollTop, clientHeight, this.store.count);
     // Rows that scroll by quickly are not requested: the replies would come too late.
-    const flies = Math.abs(first - this.#drawnAt) >= last - first && this.#drawnAt >= 0;
+    const fast = Math.abs(first - this.#drawnAt) >= last - first && this.#drawnAt >= 0;
     this.#recycle(first, last);
     /** @type {number[]} */
     const ids = [];
     for (const [position, tile] of this.#tiles) {
-      const row = flies ? this.store.here(position) : this.store.row(position);
+      const row = fast ? this.store.loadedRow(position) : this.store.row(position);
       if (row) this.#fill(tile, row);
       if (row) ids.push(row.id);
     }
     this.#mark();
-    clearTimeout(this.#resting);
-    this.#resting = setTimeout(
+    clearTimeout(this.#restTimer);
+    this.#restTimer = setTimeout(
       () => {
-        if (flies) this.draw();
+        if (fast) this.draw();
         else this.store.need(ids);
         this.store.trim(new Set(ids));
       },
@@ -134,7 +135,7 @@ export class Grid {
     this.layout = layout;
     this.space.style.height = `${layout.height}px`;
     this.space.style.setProperty("--xai-side", `${layout.side}px`);
-    this.element.style.height = `${layout.height + 2}px`; // the style sheet limits it
+    this.element.style.height = `${layout.height + 2}px`; // the style sheet sets a maximum
     for (const [position, tile] of this.#tiles) this.#move(tile, position);
   }
 
@@ -164,7 +165,7 @@ export class Grid {
     return h(
       "div",
       { class: "xai-tile", role: "option", "aria-selected": "false" },
-      makeFace({ alt: "", size: [], starred: false }),
+      makeGridPicture({ alt: "", size: [], starred: false }),
       h("span", { class: "xai-tilename", dir: "auto" }),
     );
   }
@@ -187,7 +188,7 @@ export class Grid {
     if (tile.dataset.id === undefined) return;
     delete tile.dataset.id;
     tile.classList.remove("xai-pictured");
-    showFace(part(tile, ".xai-face"), {});
+    showGridPicture(part(tile, ".xai-face"), {});
     part(tile, ".xai-tilename").textContent = "";
     tile.removeAttribute("aria-label");
     tile.removeAttribute("title");
@@ -202,28 +203,28 @@ export class Grid {
     const words = row.prompt || (row.status === "gone" ? "This picture is gone." : "No prompt");
     const tags = row.tags.length ? `tags: ${row.tags.join(", ")}` : "";
     const facts = [words, ...row.facts, row.starred ? "starred" : "", tags].filter(Boolean);
-    const said = facts.join("; ");
-    showFace(part(tile, ".xai-face"), row, url);
+    const label = facts.join("; ");
+    showGridPicture(part(tile, ".xai-face"), row, url);
     tile.classList.toggle("xai-pictured", Boolean(url));
-    if (tile.dataset.id === String(row.id) && tile.getAttribute("aria-label") === said) return;
+    if (tile.dataset.id === String(row.id) && tile.getAttribute("aria-label") === label) return;
     tile.dataset.id = String(row.id);
     part(tile, ".xai-tilename").textContent = words;
-    tile.setAttribute("aria-label", said);
+    tile.setAttribute("aria-label", label);
     tile.title = facts.join("\n");
   }
 
   /** @param {Set<number>} ids */
-  #pictured(ids) {
+  #showThumbnails(ids) {
     for (const [position, tile] of this.#tiles) {
       const row = ids.has(Number(tile.dataset.id)) && this.store.row(position);
       if (row) this.#fill(tile, row);
     }
   }
 
-  /** Mark the current tile and the selected ones. */
+  /** Mark the current tile and the selected tiles. */
   #mark() {
     const focused = document.activeElement === this.element;
-    const { current, ids } = this.choice;
+    const { current, ids } = this.selection;
     for (const [position, tile] of this.#tiles) {
       tile.classList.toggle("xai-current", focused && position === current);
       tile.setAttribute("aria-selected", String(ids.has(Number(tile.dataset.id))));
@@ -253,12 +254,14 @@ export class Grid {
   /** @param {number} position */
   async #choose(position) {
     const ids = await this.store.range(position, position);
-    this.#take({ ids: new Set(ids), current: position, anchor: position });
+    this.#setSelection({ ids: new Set(ids), current: position, anchor: position });
   }
 
   /** @param {number} position */
   async #toggle(position) {
-    this.#take(toggled(this.choice, position, await this.store.range(position, position)));
+    this.#setSelection(
+      toggled(this.selection, position, await this.store.range(position, position)),
+    );
   }
 
   /**
@@ -266,30 +269,30 @@ export class Grid {
    * @param {boolean} [add]
    */
   async #extend(position, add) {
-    const { anchor } = this.choice;
+    const { anchor } = this.selection;
     this.go(position, anchor);
     const ids = await this.store.range(Math.min(anchor, position), Math.max(anchor, position));
-    this.#take(extended(this.choice, position, ids, add));
+    this.#setSelection(extended(this.selection, position, ids, add));
   }
 
-  /** @param {import("./selection.js").Choice} choice */
-  #take(choice) {
-    this.choice = choice;
+  /** @param {import("./selection.js").Selection} selection */
+  #setSelection(selection) {
+    this.selection = selection;
     this.#mark();
-    this.handlers.chosen([...choice.ids]);
+    this.handlers.chosen([...selection.ids]);
   }
 
   /** @param {number[]} ids */
   select(ids) {
-    this.#take({ ...this.choice, ids: new Set(ids) });
+    this.#setSelection({ ...this.selection, ids: new Set(ids) });
   }
 
   /** Move the keyboard's position, and scroll to it. @param {number} position */
   go(position, anchor = position) {
     const { clientHeight, scrollTop } = this.element;
-    const to = scrollTo(this.layout, position, scrollTop, clientHeight);
-    if (to !== scrollTop) this.element.scrollTop = to;
-    this.choice = { ...this.choice, current: position, anchor };
+    const offset = scrollTo(this.layout, position, scrollTop, clientHeight);
+    if (offset !== scrollTop) this.element.scrollTop = offset;
+    this.selection = { ...this.selection, current: position, anchor };
   }
 
   /** @param {KeyboardEvent} event */
@@ -298,10 +301,10 @@ export class Grid {
     if (!count) return;
     const { columns, step } = this.layout;
     const rows = Math.max(1, Math.floor(this.element.clientHeight / step));
-    const { current } = this.choice;
-    const position = led(event.key, current, { count, columns, rows });
+    const { current } = this.selection;
+    const position = positionAfterKey(event.key, current, { count, columns, rows });
     const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
-    const act = plain && ACTS[event.key];
+    const act = plain && ACTION_KEYS[event.key];
     if (position !== undefined) {
       event.preventDefault();
       if (event.shiftKey) await this.#extend(position);
@@ -309,7 +312,7 @@ export class Grid {
       this.draw();
     } else if (event.key === "a" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
-      this.#take(extended(this.choice, current, await this.store.range(0, count - 1)));
+      this.#setSelection(extended(this.selection, current, await this.store.range(0, count - 1)));
     } else if (event.key === " ") {
       event.preventDefault();
       await this.#toggle(current);

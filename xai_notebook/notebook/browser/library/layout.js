@@ -1,13 +1,11 @@
 // The geometry of a virtual grid of squares, without elements.
 
 export const GAP = 8;
-const TILE = 168; // least side in pixels
-const NARROW = 84; // least side where fewer than three tiles of that size fit
-const OVER = 2; // additional rows in the page, above and below the visible ones
+const TILE = 168; // minimum side in pixels
+const NARROW = 84; // minimum side where fewer than three tiles of the usual size fit
+const EXTRA_ROWS = 2; // additional rows in the page, above and below the visible ones
 
-/**
- * @typedef {{ columns: number, side: number, step: number, height: number }} Layout
- */
+/** @typedef {{ columns: number, side: number, step: number, height: number }} Layout */
 
 /**
  * @param {number} width  of the frame
@@ -16,8 +14,8 @@ const OVER = 2; // additional rows in the page, above and below the visible ones
  */
 export function layOut(width, count) {
   const room = width - GAP;
-  const least = room < 3 * (TILE + GAP) ? NARROW : TILE;
-  const columns = Math.max(1, Math.floor(room / (least + GAP)));
+  const minSide = room < 3 * (TILE + GAP) ? NARROW : TILE;
+  const columns = Math.max(1, Math.floor(room / (minSide + GAP)));
   const side = Math.floor(room / columns) - GAP;
   const step = side + GAP;
   return { columns, side, step, height: Math.ceil(count / columns) * step + GAP };
@@ -37,21 +35,21 @@ export function offsetOf({ columns, step }, position) {
 /**
  * The positions that are in the page, from `first` up to but not including `last`.
  * @param {Layout} layout
- * @param {number} top  how far it is scrolled
+ * @param {number} top  the scroll offset
  * @param {number} height  of the frame
  * @param {number} count
  */
-export function seen({ columns, step }, top, height, count) {
-  const first = Math.max(0, Math.floor(top / step) - OVER) * columns;
-  const last = Math.min(count, (Math.ceil((top + height) / step) + OVER) * columns);
+export function tilesInPage({ columns, step }, top, height, count) {
+  const first = Math.max(0, Math.floor(top / step) - EXTRA_ROWS) * columns;
+  const last = Math.min(count, (Math.ceil((top + height) / step) + EXTRA_ROWS) * columns);
   return { first, last };
 }
 
 /**
- * The scroll offset at which a position is visible, nearest to the present one.
+ * The scroll offset at which a position is visible, nearest to the present offset.
  * @param {Layout} layout
  * @param {number} position
- * @param {number} scrolled
+ * @param {number} scrolled  the present scroll offset
  * @param {number} height  of the frame
  */
 export function scrollTo({ columns, step }, position, scrolled, height) {

@@ -1,7 +1,7 @@
 // The library's view: search, grid, viewer and actions.
 
 import { h, setText } from "../shared/elements.js";
-import { follow, GONE, SILENT } from "../shared/kernel.js";
+import { GONE, listen, SILENT } from "../shared/kernel.js";
 import { Viewer } from "../shared/viewer.js";
 import { counted, sizeOf } from "../shared/words.js";
 import { Actions } from "./actions.js";
@@ -18,10 +18,9 @@ export class LibraryView {
   chosen = [];
   /** Ids of the last deletion. @type {number[]} */
   #deleted = [];
-  /** Position of the viewer's picture. */
-  #at = 0;
+  #viewerPosition = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #behind;
+  #queryTimer;
 
   /**
    * @param {import("../messages.js").LibraryModel} model
@@ -33,15 +32,15 @@ export class LibraryView {
     this.grid = new Grid(store, {
       open: (position) => this.open(position),
       chosen: (ids) => this.choose(ids),
-      act: (name) => this.visitors || this.#do(name),
+      act: (name) => this.visitors || this.#actOnSelection(name),
     });
     this.viewer = new Viewer(this.#source());
     this.search = new Search(model, () => this.query());
     this.actions = new Actions({
-      act: (name, more) => this.#do(name, more),
+      act: (name, more) => this.#actOnSelection(name, more),
       open: () => this.viewer.open(this.chosen[0]),
       compare: () => this.viewer.open(...this.chosen),
-      undo: () => this.#bringBack(),
+      undo: () => this.#undoDelete(),
       writes: !this.visitors,
     });
     this.total = h("span", { class: "xai-chip", role: "status" });
@@ -73,7 +72,7 @@ export class LibraryView {
     const { store } = this;
     return {
       glance: (id) => {
-        const row = store.known(id);
+        const row = store.loadedRowOf(id);
         return row && { ...row, url: store.thumbnails.get(id) };
       },
       load: (id) => store.picture({ id }),
@@ -100,31 +99,31 @@ export class LibraryView {
 
   /** @param {number} id */
   #positionOf(id) {
-    const here = this.store.row(this.#at)?.id === id;
-    return here ? `${counted(this.#at + 1)} of ${counted(this.store.count)}` : "";
+    const isCurrent = this.store.row(this.#viewerPosition)?.id === id;
+    return isCurrent ? `${counted(this.#viewerPosition + 1)} of ${counted(this.store.count)}` : "";
   }
 
   start() {
     const { store } = this;
-    const say = (/** @type {string} */ text) => () => setText(this.alert, text);
+    const showAlert = (/** @type {string} */ text) => () => setText(this.alert, text);
     const stops = [
       this.grid.start(),
-      follow(store, {
+      listen(store, {
         glance: () => this.#glance(),
         result: ({ detail }) => this.#show(detail.result, detail.keep),
-        changed: ({ detail }) => this.#follow(detail.rows),
-        choices: ({ detail }) => this.search.offer(detail),
-        gone: say(GONE),
-        silent: say(SILENT),
-        ready: say(""),
+        changed: ({ detail }) => this.#applyChange(detail.rows),
+        choices: ({ detail }) => this.search.updateChoices(detail),
+        gone: showAlert(GONE),
+        silent: showAlert(SILENT),
+        ready: showAlert(""),
       }),
     ];
-    store.knock();
+    store.checkAlive();
     this.query();
     return () => {
       for (const stop of stops) stop();
       this.search.stop();
-      clearTimeout(this.#behind);
+      clearTimeout(this.#queryTimer);
     };
   }
 
@@ -154,10 +153,10 @@ export class LibraryView {
     const noun = result.count === 1 ? "picture" : "pictures";
     const size = this.visitors ? "" : `, ${sizeOf(result.bytes)}`;
     this.total.textContent = `${counted(result.count)} ${noun}${size}`;
-    const none = this.search.narrowed
+    const emptyText = this.search.narrowed
       ? "No pictures match. Remove words or filters."
       : `No pictures yet. Pictures that you make ${this.visitors ? "" : "with %xai_image "}appear here.`;
-    setText(this.empty, result.count ? "" : none);
+    setText(this.empty, result.count ? "" : emptyText);
     this.grid.element.hidden = result.count === 0;
     this.grid.reset({ keep });
     this.#enable();
@@ -167,12 +166,12 @@ export class LibraryView {
    * Update after a change, here or elsewhere.
    * @param {import("../messages.js").Row[]} rows
    */
-  #follow(rows) {
+  #applyChange(rows) {
     this.viewer.changed(rows);
-    this.grid.later();
+    this.grid.scheduleDraw();
     this.#enable();
-    clearTimeout(this.#behind);
-    this.#behind = setTimeout(() => this.query({ keep: true }), COLLECT);
+    clearTimeout(this.#queryTimer);
+    this.#queryTimer = setTimeout(() => this.query({ keep: true }), COLLECT);
   }
 
   /** @param {number[]} ids */
@@ -188,11 +187,11 @@ export class LibraryView {
   }
 
   /**
-   * Whether all of these have a star, as far as their rows are loaded.
+   * Whether all of these pictures have a star, as far as their rows are loaded.
    * @param {number[]} ids
    */
   #starred(ids) {
-    return ids.length > 0 && ids.every((id) => this.store.known(id)?.starred);
+    return ids.length > 0 && ids.every((id) => this.store.loadedRowOf(id)?.starred);
   }
 
   /**
@@ -200,7 +199,7 @@ export class LibraryView {
    * @param {string} name
    * @param {Record<string, unknown>} [more]
    */
-  #do(name, more = {}) {
+  #actOnSelection(name, more = {}) {
     const ids = this.chosen;
     const value = name === "star" ? { value: !this.#starred(ids) } : {};
     if (ids.length) this.act(name, ids, { ...value, ...more });
@@ -225,7 +224,7 @@ export class LibraryView {
     }
   }
 
-  async #bringBack() {
+  async #undoDelete() {
     await this.act("restore", this.#deleted);
     this.grid.element.focus();
   }
@@ -240,7 +239,7 @@ export class LibraryView {
   async open(position) {
     const [id] = await this.store.range(position, position);
     if (id === undefined) return;
-    this.#at = position;
+    this.#viewerPosition = position;
     this.viewer.open(id);
   }
 
@@ -249,11 +248,11 @@ export class LibraryView {
    * @param {number} by
    */
   async walk(by) {
-    const position = this.#at + by;
+    const position = this.#viewerPosition + by;
     if (position < 0 || position >= this.store.count) return undefined;
     const [id] = await this.store.range(position, position);
     if (id === undefined) return undefined;
-    this.#at = position;
+    this.#viewerPosition = position;
     this.grid.go(position);
     return id;
   }

@@ -4,13 +4,13 @@ import { checkbox, field, h } from "../shared/elements.js";
 import { counted } from "../shared/words.js";
 
 /**
- * @typedef {[key: string, words: string]} Offer
+ * @typedef {[value: string, label: string]} Entry
  * @typedef {import("../messages.js").Choices} Choices
  */
 
-const TYPING = 120; // milliseconds from a keystroke to the query
+const TYPING_PAUSE = 120; // milliseconds from a keystroke to the query
 const DAY = 86400; // seconds
-/** @type {Offer[]} */
+/** @type {Entry[]} */
 const TIMES = [
   ["", "Any time"],
   ["1", "Last day"],
@@ -18,13 +18,13 @@ const TIMES = [
   ["31", "Last month"],
   ["366", "Last year"],
 ];
-/** @type {Offer[]} */
+/** @type {Entry[]} */
 const ORDERS = [
   ["newest", "Newest first"],
   ["cost", "Most expensive first"],
   ["model", "By model"],
 ];
-/** @type {Offer[]} */
+/** @type {Entry[]} */
 const BACKENDS = [
   ["", "Any server"],
   ["xai", "xAI"],
@@ -45,31 +45,31 @@ export class Search {
 
   /**
    * @param {import("../messages.js").LibraryModel} model
-   * @param {() => void} ask
+   * @param {() => void} query
    */
-  constructor(model, ask) {
-    this.given = model.get("filters");
-    const { given } = this;
+  constructor(model, query) {
+    this.initial = model.get("filters");
+    const { initial } = this;
     this.words = h("input", {
       type: "search",
       placeholder: "Words of a prompt",
       value: model.get("words"),
       oninput: () => {
         clearTimeout(this.#timer);
-        this.#timer = setTimeout(ask, TYPING);
+        this.#timer = setTimeout(query, TYPING_PAUSE);
       },
     });
-    const select = () => h("select", { onchange: ask });
-    this.order = offer(select(), ORDERS, model.get("order"));
-    this.time = offer(select(), TIMES, "");
-    this.backend = offer(select(), BACKENDS, given.backend ?? "");
-    this.model = offer(select(), [], given.model ?? "");
-    this.tag = offer(select(), [], given.tag ?? "");
-    this.status = offer(select(), [], given.status);
-    this.starred = checkbox("Starred", "", ask);
-    this.starred.control.checked = Boolean(given.starred);
-    this.notebook = checkbox("This notebook", "", ask);
-    this.notebook.control.checked = given.notebook;
+    const select = () => h("select", { onchange: query });
+    this.order = fillSelect(select(), ORDERS, model.get("order"));
+    this.time = fillSelect(select(), TIMES, "");
+    this.backend = fillSelect(select(), BACKENDS, initial.backend ?? "");
+    this.model = fillSelect(select(), [], initial.model ?? "");
+    this.tag = fillSelect(select(), [], initial.tag ?? "");
+    this.status = fillSelect(select(), [], initial.status);
+    this.starred = checkbox("Starred", "", query);
+    this.starred.control.checked = Boolean(initial.starred);
+    this.notebook = checkbox("This notebook", "", query);
+    this.notebook.control.checked = initial.notebook;
     const filters = [
       field("Model", this.model).element,
       field("Made", this.time).element,
@@ -101,12 +101,12 @@ export class Search {
       backend: this.backend.value,
       starred: this.starred.control.checked,
       notebook: this.notebook.control.checked,
-      since: days ? Date.now() / 1000 - days * DAY : this.given.since,
-      until: this.given.until,
+      since: days ? Date.now() / 1000 - days * DAY : this.initial.since,
+      until: this.initial.until,
     };
   }
 
-  /** Whether words or filters exclude pictures. */
+  /** Whether words or filters exclude pictures; the status does not count as a filter. */
   get narrowed() {
     const { model, tag, backend, starred, notebook, since, until } = this.filters;
     const wanted = [this.words.value.trim(), model, tag, backend, starred, notebook, since, until];
@@ -117,14 +117,14 @@ export class Search {
    * Update the choices of the filters.
    * @param {Choices} choices
    */
-  offer({ models, tags, statuses }) {
-    /** @param {import("../messages.js").Choice[]} list @returns {Offer[]} */
-    const offers = (list) => list.map(({ name, count }) => [name, `${name} (${counted(count)})`]);
-    offer(this.model, [["", "Every model"], ...offers(models)]);
-    offer(this.tag, [["", "Any"], ...offers(tags)]);
+  updateChoices({ models, tags, statuses }) {
+    /** @param {import("../messages.js").Choice[]} list @returns {Entry[]} */
+    const entries = (list) => list.map(({ name, count }) => [name, `${name} (${counted(count)})`]);
+    fillSelect(this.model, [["", "Every model"], ...entries(models)]);
+    fillSelect(this.tag, [["", "Any"], ...entries(tags)]);
     const found = new Map(statuses.map(({ name, count }) => [name, count]));
     const shown = Object.entries(STATUSES).filter(([name]) => name === "ok" || found.has(name));
-    offer(
+    fillSelect(
       this.status,
       shown.map(([name, text]) => [name, `${text} (${counted(found.get(name) ?? 0)})`]),
     );
@@ -132,16 +132,16 @@ export class Search {
 }
 
 /**
- * Fill a list of choices. The selected choice stays, even if no picture has it any more.
+ * Fill a list of choices. The selected value stays in the list, even if no picture has this value any more.
  * @param {HTMLSelectElement} control
- * @param {Offer[]} options
+ * @param {Entry[]} options
  */
-function offer(control, options, value = control.value) {
+function fillSelect(control, options, value = control.value) {
   const known = options.some(([key]) => key === value);
-  const offers = value && !known ? [...options, /** @type {Offer} */ ([value, value])] : options;
-  const key = JSON.stringify(offers);
+  const entries = value && !known ? [...options, /** @type {Entry} */ ([value, value])] : options;
+  const key = JSON.stringify(entries);
   if (control.dataset.options !== key) {
-    control.replaceChildren(...offers.map(([each, text]) => h("option", { value: each }, text)));
+    control.replaceChildren(...entries.map(([each, text]) => h("option", { value: each }, text)));
     control.dataset.options = key;
   }
   control.value = value;

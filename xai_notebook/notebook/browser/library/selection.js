@@ -1,20 +1,20 @@
 // The selection of a grid, by ids, and the keyboard's position, without elements.
 
 /**
- * @typedef {object} Choice
+ * @typedef {object} Selection
  * @property {Set<number>} ids
  * @property {number} current  the keyboard's position
  * @property {number} anchor  position from which Shift extends
  */
 
-/** @returns {Choice} */
-export const nothing = () => ({ ids: new Set(), current: 0, anchor: 0 });
+/** @returns {Selection} */
+export const emptySelection = () => ({ ids: new Set(), current: 0, anchor: 0 });
 
 /**
- * @param {Choice} choice
+ * @param {Selection} selection
  * @param {number} position
  * @param {number[]} ids  of the picture at the position, if any
- * @returns {Choice}
+ * @returns {Selection}
  */
 export function toggled({ ids }, position, [id]) {
   const chosen = new Set(ids);
@@ -24,11 +24,11 @@ export function toggled({ ids }, position, [id]) {
 
 /**
  * Select from the anchor to a position; `add` keeps what was selected before.
- * @param {Choice} choice
+ * @param {Selection} selection
  * @param {number} position
- * @param {number[]} ids  of all in between
+ * @param {number[]} ids  of the pictures from the anchor to the position
  * @param {boolean} [add]
- * @returns {Choice}
+ * @returns {Selection}
  */
 export function extended({ ids: before, anchor }, position, ids, add = false) {
   return { ids: new Set(add ? [...before, ...ids] : ids), current: position, anchor };
@@ -40,7 +40,7 @@ export function extended({ ids: before, anchor }, position, ids, add = false) {
  * @param {number} from
  * @param {{ count: number, columns: number, rows: number }} grid  `rows`: visible at the same time
  */
-export function led(key, from, { count, columns, rows }) {
+export function positionAfterKey(key, from, { count, columns, rows }) {
   /** @type {Record<string, number>} */
   const moves = {
     ArrowLeft: -1,

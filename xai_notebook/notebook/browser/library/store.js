@@ -7,15 +7,15 @@ import { Kernel } from "../shared/kernel.js";
 
 const PAGE = 100; // rows in one request
 const FIRST_THUMBNAILS = 36; // thumbnails in the first result
-const MOST_PAGES = 30;
+const MAX_PAGES = 30;
 
 export class LibraryStore extends Kernel {
   count = 0;
-  #generation = 0; // number of the query; replies to earlier ones are dropped
+  #generation = 0; // number of the query; replies to earlier queries are dropped
   /** Least recently used first. @type {Map<number, Row[]>} */
   pages = new Map();
   /** @type {Map<number, Promise<Row[]>>} */
-  #asked = new Map();
+  #pending = new Map();
 
   /** @param {import("../shared/kernel.js").Messages} model */
   constructor(model) {
@@ -25,10 +25,10 @@ export class LibraryStore extends Kernel {
   }
 
   /**
+   * Send a query; the event "result" informs all views, which share the list.
    * @param {string} words
    * @param {string} order
    * @param {Record<string, unknown>} filters
-   * The event "result" informs all views, which share the list.
    * @param {boolean} [keep]  passed on: the same query is repeated
    * @returns {Promise<import("../messages.js").Result | null>} null: another query has been sent
    */
@@ -39,9 +39,9 @@ export class LibraryStore extends Kernel {
     const result = await this.ask({ kind: "query", words, order, filters, ...first });
     if (generation !== this.#generation) return null;
     this.pages.clear();
-    this.#asked.clear();
+    this.#pending.clear();
     this.count = result.count;
-    this.#take(0, result.rows);
+    this.#storePage(0, result.rows);
     this.keep(result);
     this.dispatchEvent(new CustomEvent("result", { detail: { result, keep } }));
     return result;
@@ -51,7 +51,7 @@ export class LibraryStore extends Kernel {
    * The row at a position, if it is loaded.
    * @param {number} position
    */
-  here(position) {
+  loadedRow(position) {
     return this.pages.get(Math.floor(position / PAGE))?.[position % PAGE];
   }
 
@@ -75,7 +75,7 @@ export class LibraryStore extends Kernel {
    * A loaded row, by its id.
    * @param {number} id
    */
-  known(id) {
+  loadedRowOf(id) {
     for (const rows of this.pages.values()) {
       const found = rows.find((row) => row.id === id);
       if (found) return found;
@@ -84,17 +84,17 @@ export class LibraryStore extends Kernel {
   }
 
   /**
-   * The rows of a page, in one request, however many wait for them.
+   * The rows of a page, in one request for all callers.
    * @param {number} page
    */
   #fetchPage(page) {
-    const asked = this.#asked.get(page);
-    if (asked) return asked;
-    const coming = this.#readPage(page);
-    this.#asked.set(page, coming);
-    const done = () => this.#asked.get(page) === coming && this.#asked.delete(page);
-    coming.then(done, done);
-    return coming;
+    const pending = this.#pending.get(page);
+    if (pending) return pending;
+    const request = this.#readPage(page);
+    this.#pending.set(page, request);
+    const done = () => this.#pending.get(page) === request && this.#pending.delete(page);
+    request.then(done, done);
+    return request;
   }
 
   /**
@@ -105,7 +105,7 @@ export class LibraryStore extends Kernel {
     const generation = this.#generation;
     const { rows } = await this.ask({ kind: "rows", start: page * PAGE, stop: (page + 1) * PAGE });
     if (generation !== this.#generation) return [];
-    this.#take(page, rows);
+    this.#storePage(page, rows);
     this.dispatchEvent(new CustomEvent("rows"));
     return rows;
   }
@@ -114,10 +114,10 @@ export class LibraryStore extends Kernel {
    * @param {number} page
    * @param {Row[]} rows
    */
-  #take(page, rows) {
+  #storePage(page, rows) {
     this.pages.set(page, rows);
     for (const oldest of this.pages.keys()) {
-      if (this.pages.size <= MOST_PAGES) break;
+      if (this.pages.size <= MAX_PAGES) break;
       this.pages.delete(oldest);
     }
   }
@@ -136,13 +136,13 @@ export class LibraryStore extends Kernel {
   }
 
   /**
-   * Take the first rows, which come before the total is known.
+   * Store the first rows, which come before the total is known.
    * @param {CustomEvent<import("../messages.js").Screenful>} event
    */
   #glance({ detail }) {
     if (this.count || this.#generation > 1) return;
     this.count = detail.rows.length;
-    this.#take(0, detail.rows);
+    this.#storePage(0, detail.rows);
     this.keep(detail);
   }
 

@@ -17,7 +17,7 @@ export class CellBox {
     this.copy = copyButton(
       "Copy",
       () => this.code.textContent ?? "",
-      (said) => announce(said),
+      (text) => announce(text),
       { "aria-label": "Copy the cell" },
     );
     this.insert = button("Insert as cell", () => this.#insert(), { hidden: true });
@@ -44,7 +44,7 @@ export class CellBox {
     return manager?.context?.model?.sharedModel;
   }
 
-  /** Insert the cell below the panel's. */
+  /** Insert the cell below the panel's cell. */
   #insert() {
     const { cells } = this.notebook;
     const id = this.model.get("cell_id");
@@ -54,13 +54,13 @@ export class CellBox {
     this.announce("The cell is below this one.", true);
   }
 
-  /** @param {string} said  an error that is shown elsewhere and not repeated here */
-  show(said = "") {
+  /** @param {string} alert  an error that is shown elsewhere and not repeated here */
+  show(alert = "") {
     const text = this.model.get("cell");
     this.code.textContent = text;
     this.cell.hidden = this.copy.hidden = text === "";
     this.insert.hidden = text === "" || !this.notebook?.insertCell;
     const note = this.model.get("cell_note");
-    setText(this.note, note === said ? "" : note);
+    setText(this.note, note === alert ? "" : note);
   }
 }

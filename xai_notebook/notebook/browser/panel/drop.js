@@ -7,21 +7,21 @@ import { CARD } from "./store.js";
  * @param {object} handlers
  * @param {(on: boolean) => void} handlers.over  a file or card is dragged over the panel
  * @param {(id: string) => boolean} handlers.card  returns whether the panel has the card
- * @param {(files: FileList, target?: Node) => void} handlers.files  `target`: where they were dropped
+ * @param {(files: FileList, target?: Node) => void} handlers.files  `target`: where the files were dropped
  */
-export function takeDrops(element, { over, card, files }) {
-  const taken = (/** @type {Event} */ event) => {
+export function acceptDrops(element, { over, card, files }) {
+  const consume = (/** @type {Event} */ event) => {
     event.preventDefault();
     event.stopPropagation();
   };
-  const held = (/** @type {DragEvent} */ event) => {
+  const onDrag = (/** @type {DragEvent} */ event) => {
     const types = event.dataTransfer?.types ?? [];
     if (!types.includes(CARD) && !types.includes("Files")) return;
-    taken(event);
+    consume(event);
     over(true);
   };
-  element.addEventListener("dragenter", held);
-  element.addEventListener("dragover", held);
+  element.addEventListener("dragenter", onDrag);
+  element.addEventListener("dragover", onDrag);
   element.addEventListener("dragleave", ({ relatedTarget }) => {
     if (!element.contains(/** @type {Node | null} */ (relatedTarget))) over(false);
   });
@@ -30,16 +30,16 @@ export function takeDrops(element, { over, card, files }) {
     over(false);
     const { dataTransfer, target } = event;
     if (!dataTransfer) return;
-    if (card(dataTransfer.getData(CARD))) taken(event);
+    if (card(dataTransfer.getData(CARD))) consume(event);
     else if (dataTransfer.files.length) {
-      taken(event);
+      consume(event);
       files(dataTransfer.files, /** @type {Node} */ (target));
     }
   });
   element.addEventListener("paste", (event) => {
     const { clipboardData } = event;
     if (!clipboardData?.files.length) return;
-    taken(event);
+    consume(event);
     files(clipboardData.files);
   });
 }

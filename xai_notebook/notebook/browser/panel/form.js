@@ -18,23 +18,23 @@ import { recall } from "./recall.js";
  * @typedef {import("../messages.js").PanelModel} PanelModel
  * @typedef {import("../messages.js").Option} Option
  * @typedef {import("../messages.js").FormValues} FormValues
- * @typedef {{ id: string, note: string, error: string }} Answer
+ * @typedef {{ id: string, note: string, error: string }} UploadReply
  */
 
 const HINT = "Ctrl+Enter generates. ↑ brings back earlier prompts.";
 const TEMPLATES = "{{\u00a0name\u00a0}} takes a variable.";
-const ASK = "What should the image show?";
-const CHANGE = "What should change?";
+const PROMPT_PLACEHOLDER = "What should the image show?";
+const EDIT_PLACEHOLDER = "What should change?";
 
 /**
  * The label of a choice: aspect ratios with their orientation.
  * @param {string} choice
  */
-function described(choice) {
+function labelOf(choice) {
   const [width = 0, height] = choice.split(":").map(Number);
   if (height === undefined) return choice;
-  const lies = width > height ? "landscape" : width < height ? "portrait" : "square";
-  return `${choice} ${lies}`;
+  const orientation = width > height ? "landscape" : width < height ? "portrait" : "square";
+  return `${choice} ${orientation}`;
 }
 
 /** @param {import("../messages.js").Model} model */
@@ -61,21 +61,21 @@ export class Form {
     this.choices = model.get("choices");
     const changed = () => this.read();
     const on = { oninput: changed };
-    const area = h("textarea", { rows: 5, placeholder: ASK, ...on });
+    const area = h("textarea", { rows: 5, placeholder: PROMPT_PLACEHOLDER, ...on });
     this.hint = model.get("visitors") ? HINT : `${HINT} ${TEMPLATES}`;
     this.prompt = field("Prompt", area, { hint: this.hint });
     recall(area, () => model.get("prompts"), changed);
     this.modelField = field("Model", h("select", on));
-    this.again = link("Reload models", () => store.send({ kind: "models" }));
-    this.modelField.element.append(this.again);
+    this.reload = link("Reload models", () => store.send({ kind: "models" }));
+    this.modelField.element.append(this.reload);
     this.#makeFields(on);
-    const where = {
+    const folder = {
       type: "text",
       placeholder: "the notebook’s folder",
       autocomplete: "off",
       ...on,
     };
-    this.folder = field("Folder", h("input", where));
+    this.folder = field("Folder", h("input", folder));
     this.rewrite = checkbox(
       "Rewrite the prompt first",
       "By a chat model; captions show the rewrite.",
@@ -153,7 +153,7 @@ export class Form {
    */
   #select(values, open, on) {
     const automatic = open ? [h("option", { value: "" }, "Automatic")] : [];
-    const options = values.map((value) => h("option", { value }, described(value)));
+    const options = values.map((value) => h("option", { value }, labelOf(value)));
     return h("select", on, automatic, options);
   }
 
@@ -190,7 +190,7 @@ export class Form {
 
   /**
    * Handle the kernel's reply to a file: a refused file is removed.
-   * @param {Answer} answer
+   * @param {UploadReply} reply
    */
   answered({ id, error }) {
     if (!error) return this.showInputs();
@@ -247,7 +247,7 @@ export class Form {
     this.changed();
   }
 
-  get offered() {
+  get selectedModel() {
     return this.model.get("models").find(({ name }) => name === this.values.model);
   }
 
@@ -286,7 +286,7 @@ export class Form {
     const asking = this.model.get("asking");
     const note = this.model.get("models_note");
     setText(this.modelField.note, asking ? "Loading the server's models …" : note);
-    this.again.hidden = asking || note === "";
+    this.reload.hidden = asking || note === "";
     this.show();
   }
 
@@ -297,20 +297,20 @@ export class Form {
 
   /** Update what depends on the model and on the input images. */
   show() {
-    const { offered } = this;
-    const changes = this.values.inputs.length > 0;
-    this.prompt.control.placeholder = changes ? CHANGE : ASK;
-    setText(this.prompt.note, changes ? `${CHANGE} ${this.hint}` : this.hint);
+    const { selectedModel } = this;
+    const editing = this.values.inputs.length > 0;
+    this.prompt.control.placeholder = editing ? EDIT_PLACEHOLDER : PROMPT_PLACEHOLDER;
+    setText(this.prompt.note, editing ? `${EDIT_PLACEHOLDER} ${this.hint}` : this.hint);
     const quality = this.fields.get("quality");
     if (quality) {
-      quality.control.disabled = offered?.quality === false;
+      quality.control.disabled = selectedModel?.quality === false;
       setText(quality.note, quality.control.disabled ? "Not supported by this model" : "");
     }
-    const edits = offered?.edits ?? true;
-    const most = this.choices.max_inputs;
-    const full = this.values.inputs.length >= most;
+    const edits = selectedModel?.edits ?? true;
+    const max = this.choices.max_inputs;
+    const full = this.values.inputs.length >= max;
     this.add.disabled = !edits || full;
-    const hint = full ? `${most} is all one request takes.` : "or drop or paste them";
+    const hint = full ? `One request takes at most ${max}.` : "or drop or paste them";
     setText(this.inputsHint, edits ? hint : "This model does not take images.");
     this.folder.element.hidden = !this.values.export;
     this.showInputs();
@@ -339,7 +339,7 @@ export class Form {
         const { sending, note = "" } = this.store.uploads.get(id) ?? {};
         setText(part(item, ".xai-hint"), sending ? "Sending …" : note);
       },
-      empty: () => this.add.focus(),
+      focusLost: () => this.add.focus(),
     });
   }
 

@@ -1,6 +1,6 @@
-// The gallery: a grid of cards, grouped by prompt. A card shows a picture, or the reason why there is none.
+// The gallery: a grid of cards, grouped by prompt. A card shows a picture, or the reason why it is missing.
 
-import { makeFace, showFace } from "../shared/card.js";
+import { makeGridPicture, showGridPicture } from "../shared/card.js";
 import {
   button,
   h,
@@ -19,15 +19,15 @@ import { CARD } from "./store.js";
 /**
  * @typedef {import("../messages.js").Card} Card
  * @typedef {import("../messages.js").Job} Job
- * Actions on a card; those left out are not offered.
+ * Actions on a card; the gallery does not offer missing actions.
  * @typedef {Partial<Record<Action, (card: Card) => unknown>>} Actions
  * @typedef {"save" | "edit" | "use" | "words" | "more" | "reference" | "compare" | "star" | "full"} Action
  */
 
-const TILE = { least: 150, most: 480, usual: 200 }; // pixels of a card's width
-/** The actions of a card's menu, their labels, and which cards they apply to.
+const TILE = { min: 150, max: 480, initial: 200 }; // pixels of a card's width
+/** The actions of a card's menu: name, label, and whether the action applies to a card.
  * @type {[Action, (card: Card) => string, (card: Card) => boolean][]} */
-const MORE = [
+const MENU = [
   ["use", () => "Use all", () => true],
   ["words", () => "Use the rewritten prompt", (card) => card.written],
   ["more", () => "More like this", () => true],
@@ -54,14 +54,14 @@ export class Gallery {
     this.size = h("input", {
       type: "range",
       id: unique("size"),
-      min: TILE.least,
-      max: TILE.most,
+      min: TILE.min,
+      max: TILE.max,
       step: 10,
-      value: remembered("tile") ?? TILE.usual,
+      value: remembered("tile") ?? TILE.initial,
       oninput: () => this.#resize(),
     });
     this.#resize();
-    this.resized = new ResizeObserver(() => this.#fold());
+    this.resized = new ResizeObserver(() => this.#showUnfoldLinks());
     this.resized.observe(this.element);
   }
 
@@ -70,8 +70,8 @@ export class Gallery {
     this.element.style.setProperty("--xai-tile", `${this.size.value}px`);
   }
 
-  /** Offer to show all of a text that is cut off. */
-  #fold() {
+  /** Show "Show all" below each text that is cut off. */
+  #showUnfoldLinks() {
     for (const text of this.element.querySelectorAll(".xai-long"))
       if (text.nextSibling instanceof HTMLElement)
         text.nextSibling.hidden = text.scrollHeight <= text.clientHeight + 1;
@@ -112,7 +112,7 @@ export class Gallery {
         job ? placeholders(job) : this.#group(group?.[0]?.asked ?? ""),
       update: (element, { cards: group }) => group && this.#update(element, group),
     });
-    this.#fold();
+    this.#showUnfoldLinks();
     this.store.previews(cards.filter((card) => card.ok).map((card) => card.id));
   }
 
@@ -144,7 +144,7 @@ export class Gallery {
   #card(card) {
     const { id, ok, name } = card;
     const caption = h("figcaption", {}, rewritten(card), h("p", { class: "xai-facts" }));
-    const more = button("⋯", () => this.#choose(more, id), {
+    const more = button("⋯", () => this.#openMenu(more, id), {
       class: "xai-small xai-dots",
       "aria-haspopup": "menu",
       "aria-expanded": "false",
@@ -181,12 +181,12 @@ export class Gallery {
    * @param {HTMLElement} opener
    * @param {string} id
    */
-  #choose(opener, id) {
+  #openMenu(opener, id) {
     const card = this.cards.get(id);
     if (!card) return;
-    const fitting = MORE.filter(([action, , fits]) => this.actions[action] && fits(card));
+    const entries = MENU.filter(([action, , fits]) => this.actions[action] && fits(card));
     /** @type {[string, () => void][]} */
-    const items = fitting.map(([action, words]) => [words(card), () => this.#act(action, id)]);
+    const items = entries.map(([action, label]) => [label(card), () => this.#act(action, id)]);
     this.menu.open(opener, `More: ${card.name}`, items);
   }
 
@@ -200,7 +200,7 @@ export class Gallery {
       "aria-label": `Show full size: ${card.alt}`,
       onclick: () => this.#act("full", card.id),
     };
-    return h("button", properties, makeFace(card));
+    return h("button", properties, makeGridPicture(card));
   }
 
   /**
@@ -208,7 +208,8 @@ export class Gallery {
    * @param {Card} card
    */
   #refresh(element, card) {
-    if (card.ok) showFace(part(element, ".xai-face"), card, this.store.pictures.get(card.id));
+    if (card.ok)
+      showGridPicture(part(element, ".xai-face"), card, this.store.pictures.get(card.id));
     const badge = card.replayed ? [h("span", { class: "xai-badge" }, "replayed"), " "] : [];
     const facts = card.facts.flatMap((fact) => [" · ", h("span", { class: "xai-fact" }, fact)]);
     part(element, ".xai-facts").replaceChildren(...badge, ...facts.slice(1));

@@ -1,10 +1,10 @@
 // The panel's view: composes its parts and updates them when the kernel's state changes.
 
 import { button, h, link, setText } from "../shared/elements.js";
-import { follow, GONE, SILENT } from "../shared/kernel.js";
+import { GONE, listen, SILENT } from "../shared/kernel.js";
 import { Viewer } from "../shared/viewer.js";
 import { CellBox } from "./cellbox.js";
-import { takeDrops } from "./drop.js";
+import { acceptDrops } from "./drop.js";
 import { Form } from "./form.js";
 import { Gallery } from "./gallery.js";
 import { ended, Queue } from "./queue.js";
@@ -18,30 +18,30 @@ import { sourceOf } from "./source.js";
 
 const DEBOUNCE = 150; // milliseconds from a keystroke to the update of the cell
 const PATIENCE = 2000; // milliseconds without an answer before the user is told
-const HANDED_OVER = "A job at the server makes the images. It continues without this kernel.";
+const JOB_HINT = "A job at the server makes the images. It continues without this kernel.";
 
-const MOST_WORDS = 60; // characters of a prompt in the name of an input
+const MAX_NAME = 60; // characters of a prompt in the name of an input
 
 /**
  * The name of a card as an input image: its prompt, and its number in its generation.
  * @param {Card} card
  */
 function nameOf({ asked, name }) {
-  const words = asked.length > MOST_WORDS ? `${asked.slice(0, MOST_WORDS - 1).trimEnd()}…` : asked;
+  const words = asked.length > MAX_NAME ? `${asked.slice(0, MAX_NAME - 1).trimEnd()}…` : asked;
   return name === "image" ? words : `${words} (${name})`;
 }
 
 export class View {
   /** Keys of the cards chosen for a comparison. @type {string[]} */
   #compared = [];
-  /** Shown instead of the estimate. */
+  /** A sentence that is shown instead of the estimate. */
   #note = "";
   /** The kernel has restarted or ended. */
   #gone = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #timer;
+  #formTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #waiting;
+  #patienceTimer;
 
   /**
    * @param {import("../messages.js").PanelModel} model
@@ -67,11 +67,11 @@ export class View {
     this.button = button("Generate", () => this.generate(), { class: "xai-primary" });
     this.submitJob = button("Submit as a job", () => this.generate("submit"), {
       class: "",
-      title: HANDED_OVER,
+      title: JOB_HINT,
     });
     this.estimate = h("span", { class: "xai-quiet" });
     this.spent = h("span", { class: "xai-quiet xai-end" });
-    this.filled = h("div", { class: "xai-row xai-filled", hidden: true });
+    this.fillNote = h("div", { class: "xai-row xai-filled", hidden: true });
     this.alert = h("p", { class: "xai-alert", role: "alert", hidden: true });
     this.queue = new Queue(
       (kind, id) => store.send({ kind, id }),
@@ -88,7 +88,7 @@ export class View {
     );
     this.galleryHead = this.#makeGalleryHead();
     this.older = h("span");
-    this.kept = this.#makeKept();
+    this.outputsNote = this.#makeOutputsNote();
     this.status = h("div", { class: "xai-unseen", role: "status" });
     this.element = this.#layOut();
     this.element.addEventListener("keydown", (event) => this.#passSave(event));
@@ -99,20 +99,20 @@ export class View {
   #layOut() {
     const title = h("h2", { class: "xai-title" }, "xAI images");
     const { visitors } = this;
-    const ways = visitors ? [this.button] : [this.button, this.submitJob];
+    const buttons = visitors ? [this.button] : [this.button, this.submitJob];
     return h(
       "section",
       { class: "xai-widget xai-frame xai-panel", "aria-label": "xAI image panel" },
       h("header", { class: "xai-row xai-between" }, title, this.destination),
       this.form.element,
-      this.filled,
-      h("div", { class: "xai-row xai-bar" }, ways, this.estimate, this.spent),
+      this.fillNote,
+      h("div", { class: "xai-row xai-bar" }, buttons, this.estimate, this.spent),
       this.alert,
       this.queue.element,
       visitors ? [] : this.cellBox.element,
       this.galleryHead,
       this.gallery.element,
-      visitors ? [] : this.kept,
+      visitors ? [] : this.outputsNote,
       this.status,
       this.viewer.element,
     );
@@ -154,7 +154,7 @@ export class View {
     );
   }
 
-  #makeKept() {
+  #makeOutputsNote() {
     const turn = link(
       "Show them",
       () => {
@@ -175,7 +175,7 @@ export class View {
 
   #takeDrops() {
     const { form, gallery } = this;
-    takeDrops(this.element, {
+    acceptDrops(this.element, {
       over: (on) => form.inputs.classList.toggle("xai-over", on),
       card: (id) => {
         const card = gallery.cards.get(id);
@@ -190,10 +190,10 @@ export class View {
   // From the user
 
   #formChanged() {
-    clearTimeout(this.#timer);
-    const tell = () => this.store.send({ kind: "form", form: this.form.values });
-    this.#timer = setTimeout(tell, DEBOUNCE);
-    if (!this.#gone) this.complain("");
+    clearTimeout(this.#formTimer);
+    const sendForm = () => this.store.send({ kind: "form", form: this.form.values });
+    this.#formTimer = setTimeout(sendForm, DEBOUNCE);
+    if (!this.#gone) this.showAlert("");
     this.#showEstimate();
   }
 
@@ -201,23 +201,23 @@ export class View {
   generate(kind = "generate") {
     if (this.button.disabled) return;
     if (!this.form.values.prompt.trim()) {
-      this.complain("There is no prompt. Write what the image should show.");
+      this.showAlert("There is no prompt. Write what the image should show.");
       this.form.focusPrompt();
       return;
     }
-    clearTimeout(this.#timer);
-    this.complain("");
-    this.filled.hidden = true;
+    clearTimeout(this.#formTimer);
+    this.showAlert("");
+    this.fillNote.hidden = true;
     this.button.disabled = this.submitJob.disabled = true;
     if (!this.store.send({ kind, form: this.form.values })) return;
-    this.#waiting = setTimeout(() => {
+    this.#patienceTimer = setTimeout(() => {
       this.announce("The kernel has not answered yet. It may be busy.", true);
     }, PATIENCE);
   }
 
-  /** The kernel has taken a generation or refused it. */
+  /** The kernel has accepted or refused a generation. */
   #answered() {
-    clearTimeout(this.#waiting);
+    clearTimeout(this.#patienceTimer);
     this.#note = "";
     this.button.disabled = this.submitJob.disabled = false;
     this.#showEstimate();
@@ -259,7 +259,7 @@ export class View {
     const card = active?.closest(".xai-card");
     this.#compared = ids;
     this.gallery.mark(ids, this.compareHint);
-    // The focused button may be hidden now: focus the next useful one.
+    // The focused button may be hidden now: focus the next useful button.
     if (card && !active?.checkVisibility()) {
       const next = card.querySelector(ids.length ? ".xai-comparing button" : ".xai-dots");
       if (next instanceof HTMLElement) next.focus();
@@ -268,33 +268,33 @@ export class View {
 
   /**
    * Fill the form with a request, and offer to undo it.
-   * @param {{ form: Partial<FormValues>, note: string, upload?: string }} told
+   * @param {{ form: Partial<FormValues>, note: string, upload?: string }} message
    */
   #fill({ form, note, upload }) {
     const before = structuredClone(this.form.values);
     before.inputs = before.inputs.filter(({ id }) => id !== upload);
     const back = (/** @type {Input[]} */ inputs) => {
       this.form.fill({ ...before, inputs });
-      this.filled.hidden = true;
+      this.fillNote.hidden = true;
       this.form.focusPrompt();
     };
     const file = upload && this.form.values.inputs.find(({ id }) => id === upload);
-    const ways = [link("Undo", () => back(before.inputs))];
-    if (file) ways.push(link("Edit the picture instead", () => back([...before.inputs, file])));
-    this.#notify(note, ways);
+    const buttons = [link("Undo", () => back(before.inputs))];
+    if (file) buttons.push(link("Edit the picture instead", () => back([...before.inputs, file])));
+    this.#notify(note, buttons);
     this.form.fill(form);
     this.form.focusPrompt();
   }
 
   /**
-   * Save the notebook: its other shortcuts are off in the panel's controls.
+   * Pass Ctrl+S to the notebook, whose shortcuts are off in the panel's controls.
    * @param {KeyboardEvent} event
    */
   #passSave(event) {
     if (event.key.toLowerCase() !== "s" || !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault();
     const { key, code, keyCode, ctrlKey, metaKey, shiftKey } = event;
-    const same = {
+    const copy = {
       key,
       code,
       keyCode,
@@ -304,7 +304,7 @@ export class View {
       bubbles: true,
       cancelable: true,
     };
-    this.element.parentElement?.dispatchEvent(new KeyboardEvent("keydown", same));
+    this.element.parentElement?.dispatchEvent(new KeyboardEvent("keydown", copy));
   }
 
   // To the user
@@ -320,17 +320,17 @@ export class View {
   }
 
   /**
-   * Show a sentence below the form until the next generation; empty hides it.
+   * Show a sentence below the form until the next generation; an empty note hides it.
    * @param {string} note
-   * @param {HTMLElement[]} [ways]  buttons beside it
+   * @param {HTMLElement[]} [buttons]  buttons beside it
    */
-  #notify(note, ways = []) {
-    this.filled.replaceChildren(h("span", { role: "status" }, note), ...ways);
-    this.filled.hidden = !note;
+  #notify(note, buttons = []) {
+    this.fillNote.replaceChildren(h("span", { role: "status" }, note), ...buttons);
+    this.fillNote.hidden = !note;
   }
 
   /** @param {string} text */
-  complain(text) {
+  showAlert(text) {
     setText(this.alert, text);
     this.cellBox.show(text);
   }
@@ -360,8 +360,9 @@ export class View {
     const older = `${earlier} older ones are in the library: %xai_library shows them.`;
     setText(this.older, earlier ? ` ${older}` : "");
     this.saveAll.hidden = this.visitors || cards.filter((card) => card.ok).length < 2;
-    this.kept.hidden = cards.length === 0;
-    this.galleryHead.hidden = this.kept.hidden && !jobs.some(({ state }) => state === "running");
+    this.outputsNote.hidden = cards.length === 0;
+    this.galleryHead.hidden =
+      this.outputsNote.hidden && !jobs.some(({ state }) => state === "running");
     setText(this.savedNote, this.model.get("saved"));
   }
 
@@ -375,7 +376,7 @@ export class View {
     this.#showEstimate();
   }
 
-  /** Show everything, and follow changes; returns a function that stops this. */
+  /** Show everything, and follow changes; returns a function that stops following. */
   start() {
     const { model, store } = this;
     const answered = (/** @type {() => void} */ show) => () => {
@@ -396,7 +397,7 @@ export class View {
       expected: () => this.#showEstimate(),
       spent: () => this.#showStatus(),
       notice: () => this.#notify(model.get("notice")),
-      trouble: answered(() => this.complain(model.get("trouble"))),
+      trouble: answered(() => this.showAlert(model.get("trouble"))),
     };
     const said = answered(() => this.announce(model.get("said").text));
     const listeners = { ...shows, said };
@@ -404,19 +405,18 @@ export class View {
     const stop = this.#listen();
     for (const show of Object.values(shows)) show();
     store.previews(this.form.values.inputs.map((input) => input.id));
-    store.knock();
+    store.checkAlive();
     return () => {
       for (const [name, listener] of Object.entries(listeners))
         model.off(`change:${name}`, listener);
       stop();
-      clearTimeout(this.#timer);
-      clearTimeout(this.#waiting);
+      clearTimeout(this.#formTimer);
+      clearTimeout(this.#patienceTimer);
     };
   }
 
-  /** Follow the kernel's events. */
   #listen() {
-    return follow(this.store, {
+    return listen(this.store, {
       preview: () => {
         this.form.showInputs();
         this.#showGallery();
@@ -428,16 +428,16 @@ export class View {
       ready: () => {
         this.element.classList.add("xai-alive"); // hides the outputs below, which show the same pictures
         this.#gone = false;
-        this.complain(this.model.get("trouble"));
+        this.showAlert(this.model.get("trouble"));
         this.#showJobs();
       },
       gone: () => {
         this.#gone = true;
         this.#answered();
-        this.complain(GONE);
+        this.showAlert(GONE);
         this.#showJobs();
       },
-      silent: () => this.complain(SILENT),
+      silent: () => this.showAlert(SILENT),
     });
   }
 }

@@ -16,12 +16,12 @@ export const ended = (job) =>
 
 export class Queue {
   /**
-   * @param {(kind: string, id: string) => void} tell
-   * @param {() => void} emptied  the focused generation was removed
+   * @param {(kind: string, id: string) => void} send
+   * @param {() => void} focusLost  called when the focused generation was removed
    */
-  constructor(tell, emptied) {
-    this.tell = tell;
-    this.emptied = emptied;
+  constructor(send, focusLost) {
+    this.send = send;
+    this.focusLost = focusLost;
     const list = { class: "xai-jobs", role: "list", "aria-label": "Generations", hidden: true };
     this.element = h("ul", list);
   }
@@ -34,20 +34,20 @@ export class Queue {
     keepList(this.element, jobs, {
       make: (job) => this.#make(job),
       update: (element, job) => this.#refresh(element, job),
-      empty: this.emptied,
+      focusLost: this.focusLost,
     });
     return jobs.some((job) => ACTIVE.has(job.state));
   }
 
   /** @param {Job} job */
   #make({ id, prompt }) {
-    const again = button("Try again", () => this.tell("again", id), {
+    const again = button("Try again", () => this.send("again", id), {
       class: "xai-small xai-again",
       "aria-label": `Try again: ${prompt.slice(0, 60)}`,
     });
     const end = button(
       "",
-      () => this.tell(ACTIVE.has(item.dataset.state ?? "") ? "cancel" : "dismiss", id),
+      () => this.send(ACTIVE.has(item.dataset.state ?? "") ? "cancel" : "dismiss", id),
       { class: "xai-small xai-ending" },
     );
     const item = h(

@@ -8,7 +8,7 @@
  * @param {string} value  the present text
  * @returns {number | undefined} undefined: there are no more texts
  */
-export function turn(texts, from, up, value) {
+export function nextIndex(texts, from, up, value) {
   const here = from === undefined || texts[from] !== value ? texts.length : from;
   let at = here + (up ? -1 : 1);
   if (up && texts[at] === value) at -= 1;
@@ -33,7 +33,7 @@ export function recall(area, texts, changed) {
     if (beside.includes("\n") || (up && selectionEnd !== selectionStart)) return;
     const known = texts();
     if (recalled === undefined || known[recalled] !== value) draft = value;
-    const at = turn(known, recalled, up, value);
+    const at = nextIndex(known, recalled, up, value);
     if (at === undefined) return;
     event.preventDefault();
     recalled = at;

@@ -4,11 +4,11 @@
  * @param {import("./store.js").Store} store
  * @param {import("./gallery.js").Gallery} gallery
  * @param {{ save?: (card: import("../messages.js").Card) => void, edit: (card: import("../messages.js").Card) => void,
- *   closed: () => void }} acts  without `save`, the user may change nothing
+ *   closed: () => void }} actions  without `save`, the user may change nothing
  * @returns {import("../shared/viewer.js").Source}
  */
 export function sourceOf(store, gallery, { save, edit, closed }) {
-  const tell = (/** @type {string} */ kind, /** @type {number} */ id, more = {}) =>
+  const send = (/** @type {string} */ kind, /** @type {number} */ id, more = {}) =>
     store.send({ kind, ids: [id], ...more });
   return {
     glance: (key) => {
@@ -48,11 +48,11 @@ export function sourceOf(store, gallery, { save, edit, closed }) {
       save: (/** @type {any} */ key) => {
         const card = gallery.cards.get(key);
         if (card) save(card);
-        else tell("export", key);
+        else send("export", key);
       },
-      star: (/** @type {number} */ id, /** @type {boolean} */ value) => tell("star", id, { value }),
+      star: (/** @type {number} */ id, /** @type {boolean} */ value) => send("star", id, { value }),
       tag: (/** @type {number} */ id, /** @type {string} */ tag, /** @type {boolean} */ value) =>
-        tell("tag", id, { tag, value }),
+        send("tag", id, { tag, value }),
     }),
     closed,
   };

@@ -4,7 +4,7 @@ import { Kernel } from "../shared/kernel.js";
 
 export const CARD = "application/x-xai-card"; // type of a drag; its data is the id of a card
 /** Types of files that every browser shows; the kernel makes previews of others. */
-const SHOWN = new Set(["image/png", "image/jpeg", "image/webp", "image/gif"]);
+const BROWSER_TYPES = new Set(["image/png", "image/jpeg", "image/webp", "image/gif"]);
 const PART = 1 << 20; // bytes; a Jupyter server cuts messages of more than 10 MB
 
 export class Store extends Kernel {
@@ -31,7 +31,7 @@ export class Store extends Kernel {
     if (error) this.uploads.delete(id);
     else this.uploads.set(id, { note });
     if (!file || error) return;
-    if (SHOWN.has(file.type)) this.#keep(id, file);
+    if (BROWSER_TYPES.has(file.type)) this.#keep(id, file);
     else this.previews([id]);
   }
 

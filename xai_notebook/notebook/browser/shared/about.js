@@ -6,38 +6,41 @@ import { button, copyButton, h, link, unique } from "./elements.js";
 
 /**
  * @param {Partial<Picture> & { prompt: string }} picture
- * @param {object} how
- * @param {(said: string) => unknown} how.say
- * @param {string} [how.side]  heading, if two pictures are compared
- * @param {(tag: string, value: boolean) => unknown} [how.tag]
+ * @param {object} options
+ * @param {(text: string) => unknown} options.say
+ * @param {string} [options.side]  heading, if two pictures are compared
+ * @param {(tag: string, value: boolean) => unknown} [options.tag]
  */
 export function about(picture, { say, side, tag }) {
   const { prompt, rewritten, facts = [], created, inputs = [], tags = [], cell, lineage } = picture;
-  const made = created ? [new Date(created * 1000).toLocaleString(undefined, WHEN)] : [];
-  const said = rewritten
-    ? [titled("Rewritten prompt", words(rewritten)), titled("Prompt as written", words(prompt))]
-    : [titled("Prompt", words(prompt))];
+  const date = created ? [new Date(created * 1000).toLocaleString(undefined, WHEN)] : [];
+  const sections = rewritten
+    ? [
+        section("Rewritten prompt", promptText(rewritten)),
+        section("Prompt as written", promptText(prompt)),
+      ]
+    : [section("Prompt", promptText(prompt))];
   const list = { class: "xai-factlist", role: "list", "aria-label": "Facts" };
-  said.push(
+  sections.push(
     h(
       "ul",
       list,
-      [...facts, ...made].map((fact) => h("li", {}, fact)),
+      [...facts, ...date].map((fact) => h("li", {}, fact)),
     ),
   );
-  if (side) return [h("h3", { class: "xai-side" }, side), ...said];
+  if (side) return [h("h3", { class: "xai-side" }, side), ...sections];
   if (inputs.length && !lineage?.ancestors.length)
-    said.push(titled("Made from", h("p", {}, inputs.join(", "))));
-  if (tag) said.push(tagged(tags, tag));
+    sections.push(section("Made from", h("p", {}, inputs.join(", "))));
+  if (tag) sections.push(tagList(tags, tag));
   if (cell)
-    said.push(
-      titled(
+    sections.push(
+      section(
         MADE_BY,
-        code(cell),
+        cellBlock(cell),
         copyButton("Copy the cell", () => cell, say),
       ),
     );
-  return said;
+  return sections;
 }
 
 const MADE_BY = "The cell that made it";
@@ -49,14 +52,14 @@ const WHEN = { dateStyle: "medium", timeStyle: "short" };
  * @param {Node[]} content
  * @returns {HTMLElement}
  */
-const titled = (title, ...content) =>
+const section = (title, ...content) =>
   h("section", {}, h("h3", { class: "xai-title xai-quiet" }, title), content);
 
 /** @param {string} text */
-const words = (text) => h("p", { class: "xai-prompt", dir: "auto" }, text || "No prompt");
+const promptText = (text) => h("p", { class: "xai-prompt", dir: "auto" }, text || "No prompt");
 
 /** @param {string} cell */
-const code = (cell) =>
+const cellBlock = (cell) =>
   h(
     "pre",
     { class: "xai-cell", tabindex: 0, role: "group", "aria-label": "The cell that made it" },
@@ -67,7 +70,7 @@ const code = (cell) =>
  * @param {string[]} tags
  * @param {(tag: string, value: boolean) => unknown} change
  */
-function tagged(tags, change) {
+function tagList(tags, change) {
   const add = () => {
     const word = field.value.trim();
     if (word) change(word, true);
@@ -91,18 +94,18 @@ function tagged(tags, change) {
       link("×", () => change(word, false), { "aria-label": `Remove the tag ${word}` }),
     ),
   );
-  return titled("Tags", h("div", { class: "xai-row xai-tags" }, chips, field, button("Add", add)));
+  return section("Tags", h("div", { class: "xai-row xai-tags" }, chips, field, button("Add", add)));
 }
 
 /**
  * The lineage of a picture as a strip: its ancestors, itself, its descendants.
  * @param {Picture} picture
- * @param {{ show: (id: number) => void, thumbnail: (id: number) => Promise<string> }} way
+ * @param {{ show: (id: number) => void, thumbnail: (id: number) => Promise<string> }} actions
  */
-export function kinOf({ id, lineage: { ancestors, descendants } }, { show, thumbnail }) {
-  const kin = [...ancestors, ...(id === null ? [] : [id]), ...descendants];
-  if (kin.length < 2) return [];
-  return kin.map((each, index) => {
+export function lineageOf({ id, lineage: { ancestors, descendants } }, { show, thumbnail }) {
+  const relatives = [...ancestors, ...(id === null ? [] : [id]), ...descendants];
+  if (relatives.length < 2) return [];
+  return relatives.map((each, index) => {
     const role =
       each === id ? "This picture" : index < ancestors.length ? "Source" : "Edit of this picture";
     const image = h("img", { alt: "", hidden: true });
@@ -112,12 +115,12 @@ export function kinOf({ id, lineage: { ancestors, descendants } }, { show, thumb
     });
     const properties = {
       class: "xai-link xai-kin",
-      "aria-label": `${role}, ${index + 1} of ${kin.length}`,
+      "aria-label": `${role}, ${index + 1} of ${relatives.length}`,
       "aria-current": each === id ? "true" : null,
     };
-    const words = h("span", { class: "xai-quiet" }, each === id ? "This picture" : role);
-    const kid = link("", () => show(each), properties);
-    kid.append(image, words);
-    return h("li", {}, kid);
+    const caption = h("span", { class: "xai-quiet" }, each === id ? "This picture" : role);
+    const entry = link("", () => show(each), properties);
+    entry.append(image, caption);
+    return h("li", {}, entry);
   });
 }

@@ -2,17 +2,17 @@
 
 /**
  * @typedef {{ x: number, y: number }} Point  in pixels, from the middle of the frame
- * @typedef {{ zoom: number, x: number, y: number }} Look  times the fitted size; offset of its middle
+ * @typedef {{ zoom: number, x: number, y: number }} Look  `zoom`: factor of the fitted size; `x`, `y`: offset of the picture's middle
  * @typedef {{ width: number, height: number }} Size
  */
 
-export const MOST_ZOOM = 16;
+export const MAX_ZOOM = 16;
 
 /** @type {Look} */
 export const FITTED = { zoom: 1, x: 0, y: 0 };
 
 /**
- * The size at which a picture is fitted: whole, and at most at its own size.
+ * The size at which a whole picture fits into the frame, at most its own size.
  * @param {Size} picture
  * @param {Size} frame
  * @returns {Size}
@@ -23,19 +23,19 @@ export function fit({ width, height }, frame) {
 }
 
 /**
- * Zoom; the pixel at `point` stays there.
+ * Zoom; the pixel at `point` stays in place.
  * @param {Look} look
  * @param {number} zoom
- * @param {Size} drawn  as fitted
+ * @param {Size} drawn  fitted size
  * @param {Size} frame
  * @param {Point} [point]
  */
 export function zoomTo(look, zoom, drawn, frame, point = { x: 0, y: 0 }) {
-  const wanted = Math.max(1, Math.min(MOST_ZOOM, zoom));
-  const times = wanted / look.zoom;
-  const x = point.x - (point.x - look.x) * times;
-  const y = point.y - (point.y - look.y) * times;
-  return held({ zoom: wanted, x, y }, drawn, frame);
+  const wanted = Math.max(1, Math.min(MAX_ZOOM, zoom));
+  const factor = wanted / look.zoom;
+  const x = point.x - (point.x - look.x) * factor;
+  const y = point.y - (point.y - look.y) * factor;
+  return keepInFrame({ zoom: wanted, x, y }, drawn, frame);
 }
 
 /**
@@ -45,7 +45,7 @@ export function zoomTo(look, zoom, drawn, frame, point = { x: 0, y: 0 }) {
  * @param {Size} frame
  * @returns {Look}
  */
-export function held({ zoom, x, y }, drawn, frame) {
+export function keepInFrame({ zoom, x, y }, drawn, frame) {
   const across = Math.max(0, (drawn.width * zoom - frame.width) / 2);
   const down = Math.max(0, (drawn.height * zoom - frame.height) / 2);
   return { zoom, x: clamp(x, -across, across), y: clamp(y, -down, down) };
@@ -53,9 +53,9 @@ export function held({ zoom, x, y }, drawn, frame) {
 
 /**
  * @param {number} value
- * @param {number} least
- * @param {number} most
+ * @param {number} min
+ * @param {number} max
  */
-export function clamp(value, least, most) {
-  return Math.max(least, Math.min(most, value)) + 0; // + 0: never -0
+export function clamp(value, min, max) {
+  return Math.max(min, Math.min(max, value)) + 0; // + 0: never -0
 }

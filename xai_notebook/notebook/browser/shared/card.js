@@ -3,10 +3,10 @@
 import { h, part } from "./elements.js";
 
 /**
- * @param {import("../messages.js").Face} face
+ * @param {import("../messages.js").GridPicture} picture
  * @returns {HTMLElement}
  */
-export function makeFace({ alt, size: [width = 1, height = 1] }) {
+export function makeGridPicture({ alt, size: [width = 1, height = 1] }) {
   return h(
     "span",
     { class: "xai-face" },
@@ -17,14 +17,14 @@ export function makeFace({ alt, size: [width = 1, height = 1] }) {
 
 /**
  * Show a picture that has been loaded, and its star.
- * @param {HTMLElement} face
+ * @param {HTMLElement} element
  * @param {{ starred?: boolean }} card
  * @param {string} [url]
  */
-export function showFace(face, { starred }, url) {
-  const image = /** @type {HTMLImageElement} */ (part(face, "img"));
+export function showGridPicture(element, { starred }, url) {
+  const image = /** @type {HTMLImageElement} */ (part(element, "img"));
   if (url && image.getAttribute("src") !== url) image.src = url;
   if (!url) image.removeAttribute("src"); // otherwise the last picture stays until the next one is loaded
   image.hidden = !url;
-  part(face, ".xai-star").hidden = !starred;
+  part(element, ".xai-star").hidden = !starred;
 }

@@ -10,7 +10,6 @@
 const CONTROLS = new Set(["button", "input", "pre", "select", "summary", "textarea"]);
 
 /**
- * Make an element.
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag
  * @param {Properties} [properties]
@@ -25,7 +24,7 @@ export function h(tag, properties = {}, ...children) {
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value != null) element.setAttribute(name, String(value));
   }
-  // Otherwise "d d" on a button deletes its cell: Lumino looks at the focused element first.
+  // Without this attribute, "d d" on a button deletes its cell: Lumino looks at the focused element first.
   if (CONTROLS.has(tag)) element.setAttribute("data-lm-suppress-shortcuts", "true");
   for (const child of children.flat()) if (child != null && child !== "") element.append(child);
   return element;
@@ -61,7 +60,7 @@ export function part(element, selector) {
 }
 
 /**
- * Set a text, if it differs: a change disturbs screen readers and selections. Empty text hides.
+ * Set a text only if it differs: a change disturbs screen readers and selections. Empty text hides the element.
  * @param {HTMLElement} element
  * @param {string} text
  */
@@ -72,16 +71,16 @@ export function setText(element, text) {
 
 // Each widget loads its own copy of this module: without a prefix, its ids would not be unique.
 const WIDGET = Math.random().toString(36).slice(2, 8);
-let identifiers = 0;
+let lastIdentifier = 0;
 
 /** @param {string} stem */
 export function unique(stem) {
-  identifiers += 1;
-  return `xai-${WIDGET}-${stem}-${identifiers}`;
+  lastIdentifier += 1;
+  return `xai-${WIDGET}-${stem}-${lastIdentifier}`;
 }
 
 /**
- * A labelled field: the label above, a hint below that assistive technology reads with it.
+ * A field with a label above and a hint below; assistive technology reads both.
  * @template {HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement} C
  * @param {string} text
  * @param {C} control
@@ -120,9 +119,9 @@ export function checkbox(text, hint, onchange) {
  * @param {HTMLElement} list
  * @param {T[]} items
  * @param {{ make: (item: T) => HTMLElement, update?: (child: HTMLElement, item: T) => unknown,
- *   empty?: () => unknown }} how  `empty`: the focused child was removed
+ *   focusLost?: () => unknown }} how  `focusLost`: the focused child was removed
  */
-export function keepList(list, items, { make, update, empty }) {
+export function keepList(list, items, { make, update, focusLost }) {
   const children = /** @type {HTMLElement[]} */ ([...list.children]);
   const known = new Map(children.map((child) => [child.dataset.key, child]));
   const wanted = items.map((item) => {
@@ -135,7 +134,7 @@ export function keepList(list, items, { make, update, empty }) {
   for (const child of known.values()) {
     const focused = child.contains(document.activeElement);
     child.remove();
-    if (focused) empty?.();
+    if (focused) focusLost?.();
   }
   for (const [index, child] of wanted.entries())
     if (list.children[index] !== child) list.insertBefore(child, list.children[index] ?? null);
@@ -170,7 +169,7 @@ export function remember(name, value) {
  * A button that copies a cell, and reports the result.
  * @param {string} label
  * @param {() => string} cell
- * @param {(said: string) => unknown} say
+ * @param {(text: string) => unknown} say
  * @param {Properties} [properties]
  */
 export function copyButton(label, cell, say, properties = {}) {

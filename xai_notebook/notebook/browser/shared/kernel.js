@@ -6,7 +6,7 @@
  * @typedef {{ detail: any }} News  event of a message that answers no request; its name is the message's `kind`
  */
 
-const MOST_THUMBNAILS = 600;
+const MAX_THUMBNAILS = 600;
 const PATIENCE = 4000; // milliseconds without an answer before the user is told
 
 export const GONE =
@@ -20,13 +20,13 @@ export class Kernel extends EventTarget {
   #number = 0;
   /** @type {Map<number, [(reply: any) => void, (error: Error) => void]>} */
   #waiting = new Map();
-  /** URLs of thumbnails by the ids of pictures in the library, newest last; "": without thumbnail.
+  /** URLs of thumbnails by the ids of pictures in the library, newest last; "" if a picture has no thumbnail.
    * @type {Map<number, string>} */
   thumbnails = new Map();
   /** @type {Map<number, Promise<void>>} */
-  #coming = new Map();
+  #requested = new Map();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #silence;
+  #silenceTimer;
 
   /** @param {Messages} model */
   constructor(model) {
@@ -34,7 +34,7 @@ export class Kernel extends EventTarget {
     this.model = model;
     model.on("msg:custom", (content, buffers) => this.receive(content, buffers ?? []));
     // After a restart the page still shows the widget: report the lost kernel before a click.
-    model.on("comm_live_update", () => this.knock());
+    model.on("comm_live_update", () => this.checkAlive());
   }
 
   /**
@@ -81,7 +81,7 @@ export class Kernel extends EventTarget {
     const reply = { ...content, buffers };
     if (content.kind === "ready") {
       this.alive = true;
-      clearTimeout(this.#silence);
+      clearTimeout(this.#silenceTimer);
     }
     const [resolve, reject] = this.#waiting.get(content.request) ?? [];
     this.#waiting.delete(content.request);
@@ -91,11 +91,11 @@ export class Kernel extends EventTarget {
   }
 
   /** Check for a kernel: a saved page shows its widgets without a kernel. */
-  knock() {
-    clearTimeout(this.#silence);
+  checkAlive() {
+    clearTimeout(this.#silenceTimer);
     this.alive = false;
     if (!this.send({ kind: "hello" })) return;
-    this.#silence = setTimeout(() => this.dispatchEvent(new CustomEvent("silent")), PATIENCE);
+    this.#silenceTimer = setTimeout(() => this.dispatchEvent(new CustomEvent("silent")), PATIENCE);
   }
 
   /**
@@ -103,12 +103,12 @@ export class Kernel extends EventTarget {
    * @param {number[]} ids
    */
   async need(ids) {
-    const missing = ids.filter((id) => !this.thumbnails.has(id) && !this.#coming.has(id));
+    const missing = ids.filter((id) => !this.thumbnails.has(id) && !this.#requested.has(id));
     if (missing.length) {
-      const coming = this.#fetch(missing);
-      for (const id of missing) this.#coming.set(id, coming);
+      const request = this.#fetch(missing);
+      for (const id of missing) this.#requested.set(id, request);
     }
-    await Promise.all(ids.map((id) => this.#coming.get(id)));
+    await Promise.all(ids.map((id) => this.#requested.get(id)));
   }
 
   /** @param {number[]} ids */
@@ -121,7 +121,7 @@ export class Kernel extends EventTarget {
     } catch {
       // Other requests report the error; the thumbnail is requested again when it is next seen.
     } finally {
-      for (const id of ids) this.#coming.delete(id);
+      for (const id of ids) this.#requested.delete(id);
     }
   }
 
@@ -138,12 +138,12 @@ export class Kernel extends EventTarget {
   }
 
   /**
-   * Drop thumbnails that are not seen now, oldest first.
+   * Drop thumbnails above the limit, oldest first, except those of `seen` pictures.
    * @param {Set<number>} seen
    */
   trim(seen) {
     for (const [id, url] of this.thumbnails) {
-      if (this.thumbnails.size <= MOST_THUMBNAILS) return;
+      if (this.thumbnails.size <= MAX_THUMBNAILS) return;
       if (seen.has(id)) continue;
       if (url) URL.revokeObjectURL(url);
       this.thumbnails.delete(id);
@@ -152,12 +152,12 @@ export class Kernel extends EventTarget {
 
   /**
    * The facts of a picture, and its original under a URL that the caller revokes.
-   * @param {Record<string, unknown>} which
+   * @param {Record<string, unknown>} which  `id` or `card`
    * @returns {Promise<import("../messages.js").Picture & { url: string }>}
    */
   async picture(which) {
-    const { buffers, ...told } = await this.ask({ kind: "picture", ...which });
-    return { ...told, url: URL.createObjectURL(new Blob([buffers[0]], { type: told.media_type })) };
+    const { buffers, ...info } = await this.ask({ kind: "picture", ...which });
+    return { ...info, url: URL.createObjectURL(new Blob([buffers[0]], { type: info.media_type })) };
   }
 }
 
@@ -166,7 +166,7 @@ export class Kernel extends EventTarget {
  * @param {EventTarget} target
  * @param {Record<string, (event: any) => void>} listeners
  */
-export function follow(target, listeners) {
+export function listen(target, listeners) {
   for (const [name, listener] of Object.entries(listeners)) target.addEventListener(name, listener);
   return () => {
     for (const [name, listener] of Object.entries(listeners))

@@ -1,6 +1,6 @@
 // A picture, or two on top of each other, with zoom and panning.
 
-import { clamp, FITTED, fit, held, zoomTo } from "./arithmetic.js";
+import { clamp, FITTED, fit, keepInFrame, zoomTo } from "./arithmetic.js";
 import { h } from "./elements.js";
 
 const STEP = 60; // pixels that an arrow key moves an enlarged picture
@@ -62,7 +62,7 @@ export class Stage {
   /**
    * Show one picture, or two on top of each other with a slider between them.
    * @param {HTMLImageElement[]} images
-   * @param {number[]} size  of the first, in pixels; empty: unknown until it is loaded
+   * @param {number[]} size  of the first picture, in pixels; empty: unknown until it is loaded
    */
   show(images, size = []) {
     this.images = images;
@@ -97,7 +97,7 @@ export class Stage {
   }
 
   /** Show one pixel of the picture on one pixel of the screen. */
-  whole(point = { x: 0, y: 0 }) {
+  fullSize(point = { x: 0, y: 0 }) {
     const zoom = this.picture.width / devicePixelRatio / this.drawn.width;
     this.zoom(zoom / this.look.zoom, point);
   }
@@ -114,7 +114,7 @@ export class Stage {
    */
   pan(x, y) {
     const moved = { ...this.look, x: this.look.x + x, y: this.look.y + y };
-    this.look = held(moved, this.drawn, this.frame);
+    this.look = keepInFrame(moved, this.drawn, this.frame);
     this.draw();
   }
 
@@ -132,10 +132,10 @@ export class Stage {
   /** @param {MouseEvent} event */
   #magnify(event) {
     if (this.look.zoom > 1) this.fit();
-    else this.whole(this.#at(event));
+    else this.fullSize(this.#offsetOf(event));
   }
 
-  /** Show the second picture, which lies on the first, right of the handle only. */
+  /** Clip the second picture, which lies on the first, to the part right of the handle. */
   #cut() {
     const [, upper] = this.images;
     if (upper) upper.style.clipPath = `inset(0 0 0 ${this.slider.value}%)`;
@@ -161,8 +161,8 @@ export class Stage {
     this.#cut();
   }
 
-  /** @param {MouseEvent} event @returns the offset from the middle */
-  #at({ clientX, clientY }) {
+  /** @param {MouseEvent} event @returns the offset from the middle of the frame */
+  #offsetOf({ clientX, clientY }) {
     const { left, top, width, height } = this.element.getBoundingClientRect();
     return { x: clientX - left - width / 2, y: clientY - top - height / 2 };
   }
@@ -172,14 +172,14 @@ export class Stage {
     event.preventDefault();
     this.zoom(
       1.0015 ** -clamp(event.deltaY * (event.deltaMode ? 30 : 1), -240, 240),
-      this.#at(event),
+      this.#offsetOf(event),
     );
   }
 
   /** @param {PointerEvent} event */
   #grab(event) {
     if (event.button !== 0) return;
-    this.#pointers.set(event.pointerId, this.#at(event));
+    this.#pointers.set(event.pointerId, this.#offsetOf(event));
     this.element.setPointerCapture(event.pointerId);
     this.sliding = event.target === this.handle || (this.images.length > 1 && this.look.zoom === 1);
     if (this.sliding) this.#slideTo(event);
@@ -192,11 +192,11 @@ export class Stage {
     const [other] = [...this.#pointers]
       .filter(([id]) => id !== event.pointerId)
       .map(([, at]) => at);
-    const now = this.#at(event);
+    const now = this.#offsetOf(event);
     this.#pointers.set(event.pointerId, now);
     if (other) {
-      const far = (/** @type {typeof now} */ { x, y }) => Math.hypot(x - other.x, y - other.y);
-      this.zoom(far(now) / (far(before) || 1), other);
+      const distance = (/** @type {typeof now} */ { x, y }) => Math.hypot(x - other.x, y - other.y);
+      this.zoom(distance(now) / (distance(before) || 1), other);
     } else if (this.sliding) this.#slideTo(event);
     else this.pan(now.x - before.x, now.y - before.y);
   }
@@ -209,7 +209,7 @@ export class Stage {
   }
 
   /**
-   * Handle a key; returns whether it has a meaning here.
+   * Handle a key; returns whether the key has a meaning here.
    * @param {string} key
    */
   key(key) {
@@ -217,7 +217,7 @@ export class Stage {
     if (key === "+" || key === "=") this.zoom(1.5);
     else if (key === "-") this.zoom(1 / 1.5);
     else if (key === "0") this.fit();
-    else if (key === "1") this.whole();
+    else if (key === "1") this.fullSize();
     else if (move && this.look.zoom > 1) this.pan(...move);
     else return false;
     return true;

@@ -3,7 +3,7 @@
 import { button, h } from "./elements.js";
 
 /**
- * @typedef {object} Doer
+ * @typedef {object} Handlers
  * @property {(by: number) => unknown} step
  * @property {(key: string) => unknown} press  does what the key does
  * @property {() => unknown} turn  switches to the comparison with the parent, and back
@@ -12,7 +12,7 @@ import { button, h } from "./elements.js";
 
 export class Tools {
   /**
-   * @param {Doer} doer
+   * @param {Handlers} handlers
    * @param {{ save?: unknown, edit?: unknown, star?: unknown }} offered
    */
   constructor({ step, press, turn, close }, offered) {
@@ -23,7 +23,7 @@ export class Tools {
     this.percent = h("span", { class: "xai-quiet xai-percent" });
     this.star = tool("☆ Star", "*", "Star (*)");
     this.turn = button("Before and after", turn, { hidden: true });
-    /** For a single picture. */
+    /** Buttons that a comparison hides. */
     this.single = [
       this.before,
       this.after,
@@ -46,16 +46,16 @@ export class Tools {
 
   /**
    * @param {boolean} two
-   * @param {boolean} turned  the comparison was opened from one of the two pictures
+   * @param {boolean} fromPicture  the comparison was opened from one of the two pictures
    */
-  show(two, turned) {
-    for (const one of this.single) one.hidden = two;
-    this.turn.hidden = !turned;
+  show(two, fromPicture) {
+    for (const control of this.single) control.hidden = two;
+    this.turn.hidden = !fromPicture;
     this.turn.textContent = "Back to the picture";
   }
 
   /** @param {import("../messages.js").Picture} picture */
-  know({ id, starred, lineage }) {
+  update({ id, starred, lineage }) {
     this.turn.hidden = lineage.ancestors.length === 0;
     this.turn.textContent = "Before and after";
     this.star.disabled = id === null;

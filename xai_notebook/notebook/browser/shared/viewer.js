@@ -1,6 +1,6 @@
 // One picture in full, or two under a slider, in a modal dialog, which restores the focus.
 
-import { about, kinOf } from "./about.js";
+import { about, lineageOf } from "./about.js";
 import { h, setText, unique } from "./elements.js";
 import { Stage } from "./stage.js";
 import { Tools } from "./tools.js";
@@ -30,27 +30,27 @@ const STEPS = { ArrowLeft: -1, ArrowRight: 1, PageUp: -1, PageDown: 1 };
 export class Viewer {
   /** Keys of the one or two pictures shown. @type {any[]} */
   keys = [];
-  /** The one picture that is shown, once loaded. @type {Picture | undefined} */
+  /** The picture that is shown without another, once loaded. @type {Picture | undefined} */
   shown;
   /** Key of the picture whose comparison with its parent is shown. @type {any} */
-  #back;
-  /** Keys of what the stage shows. @type {any[]} */
+  #comparedKey;
+  /** Keys of the pictures on the stage. @type {any[]} */
   #staged = [];
   /** @type {string[]} */
   #urls = [];
   /** Settles when the shown pictures are loaded. */
-  #coming = Promise.resolve();
+  #loading = Promise.resolve();
 
   /** @param {Source} source */
   constructor(source) {
     this.source = source;
-    const doer = {
+    const handlers = {
       step: (/** @type {number} */ by) => this.step(by),
       press: (/** @type {string} */ key) => this.press(key),
       turn: () => this.turn(),
       close: () => this.element.close(),
     };
-    this.tools = new Tools(doer, source);
+    this.tools = new Tools(handlers, source);
     this.stage = new Stage((percent) => setText(this.tools.percent, `${percent} %`));
     this.title = h("h2", { class: "xai-title", id: unique("title") });
     this.note = h("p", { class: "xai-hint", role: "status", hidden: true });
@@ -80,7 +80,7 @@ export class Viewer {
     });
   }
 
-  // What is shown
+  // Pictures
 
   /**
    * Show a picture; with a second one, both, and a slider between them.
@@ -89,17 +89,17 @@ export class Viewer {
   async open(...keys) {
     this.keys = keys;
     this.shown = undefined;
-    this.#back = undefined;
+    this.#comparedKey = undefined;
     await this.#show(keys);
   }
 
   /** Switch between a picture and its comparison with its parent. */
   async turn() {
-    if (this.#back !== undefined) return this.open(this.#back);
+    if (this.#comparedKey !== undefined) return this.open(this.#comparedKey);
     const parent = this.shown?.lineage.ancestors.at(-1);
     if (parent === undefined) return undefined;
-    [this.#back] = this.keys;
-    this.keys = [parent, this.#back];
+    [this.#comparedKey] = this.keys;
+    this.keys = [parent, this.#comparedKey];
     this.shown = undefined;
     return this.#show(this.keys);
   }
@@ -110,17 +110,17 @@ export class Viewer {
     const { source } = this;
     const position = two ? "" : (source.position?.(keys[0]) ?? "");
     this.title.textContent = two ? "Compare" : `Picture ${position}`.trim();
-    this.tools.show(two, this.#back !== undefined);
+    this.tools.show(two, this.#comparedKey !== undefined);
     this.element.classList.toggle("xai-two", two);
     this.#draw(keys.map((key) => source.glance(key)));
     this.#focus(two);
     setText(this.note, "Loading the original …");
-    this.#coming = this.#load(keys);
-    await this.#coming;
+    this.#loading = this.#load(keys);
+    await this.#loading;
   }
 
   /**
-   * Move the focus into the dialog; a focused visible button keeps it.
+   * Move the focus into the dialog; a visible focused button keeps the focus.
    * @param {boolean} two
    */
   #focus(two) {
@@ -136,7 +136,7 @@ export class Viewer {
   async #load(keys) {
     try {
       const pictures = await Promise.all(keys.map((key) => this.source.load(key)));
-      if (this.keys === keys) this.#take(pictures);
+      if (this.keys === keys) this.#showOriginals(pictures);
       else for (const { url } of pictures) URL.revokeObjectURL(url);
     } catch (error) {
       const { message } = /** @type {Error} */ (error);
@@ -146,7 +146,7 @@ export class Viewer {
   }
 
   /** @param {(Picture & { url: string })[]} pictures */
-  #take(pictures) {
+  #showOriginals(pictures) {
     const old = this.#urls;
     this.#urls = pictures.map(({ url }) => url);
     const errors = pictures.map(({ error }) => error).filter(Boolean);
@@ -157,7 +157,7 @@ export class Viewer {
   }
 
   /**
-   * Draw pictures. If they are drawn again with their originals, elements and zoom stay.
+   * Draw pictures. When the originals replace the previews, elements and zoom stay.
    * @param {(Glance | undefined)[]} pictures
    */
   #draw(pictures) {
@@ -174,27 +174,27 @@ export class Viewer {
     const size = pictures[0]?.size;
     if (!staged || (size?.length && size[0] !== this.stage.picture.width))
       this.stage.show(images, size);
-    this.#tell(pictures);
+    this.#describe(pictures);
   }
 
   /** @param {(Glance | undefined)[]} pictures */
-  #tell(pictures) {
+  #describe(pictures) {
     const { tag, thumbnail } = this.source;
     const { shown } = this;
     const id = shown?.id ?? null;
     const change = tag && id !== null ? tag.bind(null, id) : undefined;
     const say = (/** @type {string} */ text) => this.say(text);
     const sides = pictures.length > 1 ? ["Left", "Right"] : [];
-    const told = pictures.map((picture, index) => {
+    const texts = pictures.map((picture, index) => {
       const side = sides[index];
       return picture ? about(picture, { say, side, tag: change }) : [];
     });
-    this.about.replaceChildren(...told.flat());
+    this.about.replaceChildren(...texts.flat());
     const show = (/** @type {number} */ kin) => this.open(kin);
-    const kin = shown && thumbnail ? kinOf(shown, { show, thumbnail }) : [];
+    const kin = shown && thumbnail ? lineageOf(shown, { show, thumbnail }) : [];
     this.strip.replaceChildren(...kin);
     this.strip.hidden = kin.length === 0;
-    if (shown) this.tools.know(shown);
+    if (shown) this.tools.update(shown);
   }
 
   /**
@@ -206,7 +206,7 @@ export class Viewer {
     if (!row || !this.shown) return;
     const tagging = this.about.contains(document.activeElement);
     this.shown = { ...this.shown, starred: row.starred, tags: row.tags };
-    this.#tell([this.shown]);
+    this.#describe([this.shown]);
     if (tagging) this.about.querySelector("input")?.focus();
   }
 
@@ -217,7 +217,7 @@ export class Viewer {
 
   #clear() {
     this.keys = [];
-    this.shown = this.#back = undefined;
+    this.shown = this.#comparedKey = undefined;
     this.stage.show([]);
     this.about.replaceChildren();
     this.strip.replaceChildren();
@@ -236,7 +236,7 @@ export class Viewer {
   }
 
   /**
-   * Handle a key; returns whether it has a meaning here.
+   * Handle a key; returns whether the key has a meaning here.
    * @param {string} key
    */
   press(key) {
@@ -251,13 +251,13 @@ export class Viewer {
   /** @param {string} key */
   #act(key) {
     const { source } = this;
-    const [name] = this.keys;
+    const [picture] = this.keys;
     if (this.keys.length !== 1) return false;
     if (key === "*" && source.star) this.#star();
-    else if (key === "s" && source.save) source.save(name);
+    else if (key === "s" && source.save) source.save(picture);
     else if (key === "e" && source.edit) {
       this.element.close();
-      source.edit(name);
+      source.edit(picture);
     } else return false;
     return true;
   }
@@ -265,7 +265,7 @@ export class Viewer {
   /** Toggle the star, once the picture is loaded. */
   async #star() {
     const { keys } = this;
-    await this.#coming;
+    await this.#loading;
     const { shown } = this;
     if (this.keys === keys && shown && shown.id !== null)
       this.source.star?.(shown.id, !shown.starred);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { FITTED, fit, held, MOST_ZOOM, zoomTo } from "../shared/arithmetic.js";
+import { FITTED, fit, keepInFrame, MAX_ZOOM, zoomTo } from "../shared/arithmetic.js";
 
 const FRAME = { width: 800, height: 600 };
 
@@ -23,15 +23,15 @@ test("zooming keeps the pixel under the pointer", () => {
 
 test("zoom is bounded", () => {
   const drawn = { width: 800, height: 600 };
-  assert.equal(zoomTo(FITTED, 100, drawn, FRAME).zoom, MOST_ZOOM);
+  assert.equal(zoomTo(FITTED, 100, drawn, FRAME).zoom, MAX_ZOOM);
   assert.equal(zoomTo(FITTED, 0.1, drawn, FRAME).zoom, 1);
 });
 
-test("edges stay outside the frame", () => {
+test("edges of an enlarged picture stay outside the frame", () => {
   const drawn = { width: 800, height: 300 };
-  const far = held({ zoom: 2, x: 5000, y: -5000 }, drawn, FRAME);
+  const far = keepInFrame({ zoom: 2, x: 5000, y: -5000 }, drawn, FRAME);
   assert.deepEqual(far, { zoom: 2, x: 400, y: 0 });
-  assert.deepEqual(held({ zoom: 4, x: -5000, y: 5000 }, drawn, FRAME), {
+  assert.deepEqual(keepInFrame({ zoom: 4, x: -5000, y: 5000 }, drawn, FRAME), {
     zoom: 4,
     x: -1200,
     y: 300,

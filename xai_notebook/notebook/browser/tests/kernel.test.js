@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { GONE, Kernel } from "../shared/kernel.js";
 
-/** A kernel of which a test has both ends. */
+/** Return a connection; the test plays its kernel with `tell`, `sent` and `end`. */
 function pair() {
   /** @type {Map<string, (...args: any[]) => void>} */
   const listeners = new Map();
@@ -41,19 +41,19 @@ test("a reply resolves its request, other messages are events", async () => {
 
 test("a lost kernel rejects open requests", async () => {
   const { kernel, end } = pair();
-  let said = 0;
+  let events = 0;
   kernel.addEventListener("gone", () => {
-    said += 1;
+    events += 1;
   });
   const asked = assert.rejects(kernel.ask({ kind: "picture" }), { message: GONE });
   end();
   assert.equal(kernel.send({ kind: "hello" }), false);
   await asked;
   await assert.rejects(kernel.ask({ kind: "picture" }), { message: GONE });
-  assert.equal(said, 2);
+  assert.equal(events, 2);
 });
 
-test("a thumbnail is requested once, and dropped when others are seen", async () => {
+test("a thumbnail is requested once, and unseen ones are dropped above the limit", async () => {
   const { kernel, sent, tell } = pair();
   const both = [kernel.need([1, 2]), kernel.need([2, 3])];
   assert.deepEqual(

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { GAP, layOut, offsetOf, scrollTo, seen } from "../library/layout.js";
+import { GAP, layOut, offsetOf, scrollTo, tilesInPage } from "../library/layout.js";
 
 test("tiles fill any width", () => {
   for (let width = 120; width < 2000; width += 7) {
@@ -13,7 +13,7 @@ test("tiles fill any width", () => {
   }
 });
 
-test("a narrow frame has two columns", () => {
+test("even a narrow frame has two columns", () => {
   assert.equal(layOut(200, 10).columns, 2);
   assert.equal(layOut(1200, 10).columns, 6);
 });
@@ -22,7 +22,7 @@ test("the page has all visible tiles and few others", () => {
   const count = 100_000;
   const layout = layOut(1000, count);
   for (const top of [0, 12_345, layout.height - 600]) {
-    const { first, last } = seen(layout, top, 600, count);
+    const { first, last } = tilesInPage(layout, top, 600, count);
     assert.ok(last - first < 70);
     assert.ok(first === 0 || offsetOf(layout, first - 1).top + layout.side <= top);
     assert.ok(last === count || offsetOf(layout, last).top >= top + 600);

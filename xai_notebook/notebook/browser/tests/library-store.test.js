@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { LibraryStore } from "../library/store.js";
 
-/** A kernel that has so many rows, and says what it was asked. */
+/** Return a store whose kernel has `count` rows; `asked` are the messages to the kernel. */
 function kernel(count = 1000) {
   /** @type {any[]} */
   const asked = [];
@@ -16,7 +16,7 @@ function kernel(count = 1000) {
     send: (/** @type {any} */ content) => asked.push(content),
   };
   const store = new LibraryStore(model);
-  /** Answer what was asked last. */
+  /** Answer the last message. */
   const answer = async (content = {}, buffers = /** @type {any[]} */ ([])) => {
     const { request, kind, start = 0, stop = 100 } = asked.at(-1);
     const rows = Array.from({ length: stop - start }, (_, index) => ({ id: start + index }));
@@ -27,7 +27,7 @@ function kernel(count = 1000) {
   return { store, asked, answer, tell: (/** @type {any} */ content) => tell(content) };
 }
 
-test("only the last query counts", async () => {
+test("replies to earlier queries are dropped", async () => {
   const { store, answer, asked } = kernel();
   const first = store.query("a", "newest", {});
   const second = store.query("ab", "newest", {});
@@ -64,7 +64,7 @@ test("the first result brings rows and thumbnails", async () => {
   assert.match(store.thumbnails.get(3) ?? "", /^blob:/);
   assert.equal(asked.length, 1);
   store.query("a", "newest", {});
-  assert.equal(asked[1].thumbnails, 0); // most of them are here
+  assert.equal(asked[1].thumbnails, 0); // most thumbnails are loaded
 });
 
 test("all views get the result of a query", async () => {
@@ -105,7 +105,7 @@ test("pages are bounded", async () => {
   assert.equal(store.pages.size, 30);
 });
 
-test("a row that changes elsewhere changes here", async () => {
+test("a change that is made elsewhere updates the row", async () => {
   const { store, answer, tell } = kernel();
   const found = store.query("", "newest", {});
   await answer();

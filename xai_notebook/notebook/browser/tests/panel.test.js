@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { grouped } from "../panel/groups.js";
 import { ended } from "../panel/queue.js";
-import { turn } from "../panel/recall.js";
+import { nextIndex } from "../panel/recall.js";
 
 /** @param {string} id @param {string} asked @param {number} group */
 const card = (id, asked, group) =>
@@ -15,22 +15,22 @@ test("groups and their cards are newest first", () => {
   assert.deepEqual(shown, [["a3", "a1", "a2"], ["b1"]]);
 });
 
-test("a group keeps its name while it grows", () => {
+test("a group keeps its id while it grows", () => {
   const one = [card("a1", "a", 1)];
   assert.equal(grouped([...one, card("a2", "a", 2)])[0]?.id, grouped(one)[0]?.id);
 });
 
 test("recall goes through the prompts, then back to the draft", () => {
   const texts = ["first", "second"];
-  assert.equal(turn(texts, undefined, true, "draft"), 1);
-  assert.equal(turn(texts, 1, true, "second"), 0);
-  assert.equal(turn(texts, 0, true, "first"), undefined);
-  assert.equal(turn(texts, 0, false, "first"), 1);
-  assert.equal(turn(texts, 1, false, "second"), 2);
-  assert.equal(turn(texts, 2, false, "draft"), undefined);
-  // What is in the field already is passed over; what was changed is a draft.
-  assert.equal(turn(texts, undefined, true, "second"), 0);
-  assert.equal(turn(texts, 0, true, "first, changed"), 1);
+  assert.equal(nextIndex(texts, undefined, true, "draft"), 1);
+  assert.equal(nextIndex(texts, 1, true, "second"), 0);
+  assert.equal(nextIndex(texts, 0, true, "first"), undefined);
+  assert.equal(nextIndex(texts, 0, false, "first"), 1);
+  assert.equal(nextIndex(texts, 1, false, "second"), 2);
+  assert.equal(nextIndex(texts, 2, false, "draft"), undefined);
+  // The text in the field is skipped; a changed text becomes the draft.
+  assert.equal(nextIndex(texts, undefined, true, "second"), 0);
+  assert.equal(nextIndex(texts, 0, true, "first, changed"), 1);
 });
 
 test("active generations end with their kernel", () => {

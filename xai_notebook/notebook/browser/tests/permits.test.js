@@ -10,7 +10,7 @@ after(() => {
 
 test("another tab gets the permit once", async () => {
   const id = maker.give("Untitled.ipynb");
-  const asked = [tab, other].map((one) => one.take("Untitled.ipynb", 500));
+  const asked = [tab, other].map((permits) => permits.take("Untitled.ipynb", 500));
   assert.deepEqual((await Promise.all(asked)).filter(Boolean), [id]);
   assert.equal(await maker.take("Untitled.ipynb", 10), undefined);
 });

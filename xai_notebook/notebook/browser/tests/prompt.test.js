@@ -5,7 +5,7 @@ import { highlightTree } from "@lezer/highlight";
 import { isPrompt, prompt, style } from "../lab/prompt.js";
 
 /**
- * What is marked in a cell or a line, and as what.
+ * Return the marked texts of a cell or a line, and the kinds of the marks.
  * @param {string} source
  */
 function marked(source) {
@@ -46,7 +46,7 @@ test("an optional value is recognised by its beginning", () => {
   assert.deepEqual(marks("%xai_image --export --full a fox"), ["--export", "--full"]);
 });
 
-test("values stand behind = and right behind a short flag, quoted ones with their blanks", () => {
+test("a value follows = or a short flag directly, and a quoted value can contain blanks", () => {
   const line = `%%xai_image -n4 --export=pictures --user "me and you" --user=$'it\\'s me' --as x`;
   assert.deepEqual(
     marked(line).map(([text]) => text),
@@ -56,7 +56,7 @@ test("values stand behind = and right behind a short flag, quoted ones with thei
   );
 });
 
-test("misspelt options and words behind -- are not marked", () => {
+test("misspelt options and words after -- are not marked", () => {
   assert.deepEqual(marked("%%xai_image --frsh a fox"), []);
   assert.deepEqual(marked("%xai_image -n 2 -- a --full fox"), [
     ["-n", "option"],

@@ -1,18 +1,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { extended, led, nothing, toggled } from "../library/selection.js";
+import { emptySelection, extended, positionAfterKey, toggled } from "../library/selection.js";
 
 test("choosing twice deselects", () => {
-  const one = toggled(nothing(), 3, [30]);
+  const one = toggled(emptySelection(), 3, [30]);
   assert.deepEqual([...one.ids], [30]);
   assert.deepEqual([one.current, one.anchor], [3, 3]);
   assert.deepEqual([...toggled(one, 3, [30]).ids], []);
-  assert.deepEqual([...toggled(one, 4, []).ids], [30]); // nothing is there yet
+  assert.deepEqual([...toggled(one, 4, []).ids], [30]); // the row is not loaded yet
 });
 
 test("Shift chooses from the anchor, and Ctrl keeps what was chosen", () => {
-  const one = toggled(nothing(), 2, [20]);
+  const one = toggled(emptySelection(), 2, [20]);
   const more = extended(one, 4, [20, 30, 40]);
   assert.deepEqual([...more.ids], [20, 30, 40]);
   assert.deepEqual([more.current, more.anchor], [4, 2]);
@@ -22,7 +22,8 @@ test("Shift chooses from the anchor, and Ctrl keeps what was chosen", () => {
 
 test("keys move through the grid and stop at its ends", () => {
   const grid = { count: 100, columns: 6, rows: 3 };
-  const from = (/** @type {number} */ at, /** @type {string} */ key) => led(key, at, grid);
+  const from = (/** @type {number} */ at, /** @type {string} */ key) =>
+    positionAfterKey(key, at, grid);
   assert.equal(from(0, "ArrowRight"), 1);
   assert.equal(from(0, "ArrowLeft"), 0);
   assert.equal(from(7, "ArrowUp"), 1);
