@@ -119,7 +119,7 @@ def _require_images(images: list[Picture]) -> None:
 
 
 def measure_library(plan: Plan) -> list[Row]:
-    """Insert, replay, search and the ledger in a library that grows to 100,000 images."""
+    """Measure insert, replay, search and the cost table while a library grows to 100,000 images."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         previous_size = 0

@@ -1,4 +1,4 @@
-"""Times in a kernel: loading, the first picture, the panel, ten pictures, interrupts."""
+"""Times in a kernel: loading, the first picture, the panel, ten pictures, interrupts; functions."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["cold", "functions", "interrupts", "loading", "pixels"]
 
 SDK = "import xai_sdk"
-_OWN = ("XAI_API_KEY", "XAI_API_HOST", "XAI_NOTEBOOK_BACKEND", "PYTHONDONTWRITEBYTECODE")
-"""Variables that would change the result; without byte code every import compiles."""
+_EXCLUDED = ("XAI_API_KEY", "XAI_API_HOST", "XAI_NOTEBOOK_BACKEND", "PYTHONDONTWRITEBYTECODE")
+"""Environment variables that would change the result: without byte code, imports compile."""
 
 
 class Kernel:
@@ -39,10 +39,10 @@ class Kernel:
 
         Args:
             code: The cell.
-            until: Stop the clock at the first output that holds this text.
+            until: Stop the clock at the first output that contains this text.
 
         Raises:
-            RuntimeError: The cell failed, or the text never came.
+            RuntimeError: The cell failed, or no output contained the text.
         """
         begun = time.perf_counter()
         own = self.client.execute(code)
@@ -59,7 +59,7 @@ class Kernel:
             if kind == "status" and content["execution_state"] == "idle":
                 break
         if until and not seen:
-            raise RuntimeError(f"no output of {code!r} holds {until!r}")
+            raise RuntimeError(f"no output of {code!r} contains {until!r}")
         return seen or time.perf_counter() - begun
 
     def interrupt(self, code: str, *, after: float) -> float:
@@ -67,7 +67,7 @@ class Kernel:
 
         Args:
             code: The cell.
-            after: Seconds it has run by then.
+            after: Seconds from the start of the cell to the interrupt.
         """
         own = self.client.execute(code)
         time.sleep(after)
@@ -88,7 +88,7 @@ def kernel(**environ: str) -> Iterator[Kernel]:
     from jupyter_client.manager import KernelManager
 
     with tempfile.TemporaryDirectory() as home:
-        kept = {name: value for name, value in os.environ.items() if name not in _OWN}
+        kept = {name: value for name, value in os.environ.items() if name not in _EXCLUDED}
         manager = KernelManager(kernel_name="python3")
         with Path(os.devnull).open("w") as nowhere:
             manager.start_kernel(
@@ -100,7 +100,7 @@ def kernel(**environ: str) -> Iterator[Kernel]:
             client.wait_for_ready(timeout=120)
             running = Kernel(client, manager)
             running.run("pass")
-            time.sleep(0.2)  # a kernel finishes its startup
+            time.sleep(0.2)  # the kernel finishes its startup
             yield running
         finally:
             client.stop_channels()
@@ -124,18 +124,18 @@ def loading(plan: Plan) -> list[Row]:
     """Loading, in new IPython processes with cached byte code."""
     times: dict[str, list[float]] = {"ours": [], "theirs": []}
     with tempfile.TemporaryDirectory() as home:
-        kept = {name: value for name, value in os.environ.items() if name not in _OWN}
+        kept = {name: value for name, value in os.environ.items() if name not in _EXCLUDED}
         for number in range(-2, plan.rounds):
-            for whose, found in times.items():
+            for side, seconds in times.items():
                 done = subprocess.run(
-                    [sys.executable, "-c", _LOADING, whose],
+                    [sys.executable, "-c", _LOADING, side],
                     env={**kept, "IPYTHONDIR": home},
                     capture_output=True,
                     text=True,
                     check=True,
                 )
                 if number >= 0:
-                    found.append(float(done.stdout))
+                    seconds.append(float(done.stdout))
     return [versus("%load_ext xai_notebook", SDK, *times.values(), limit=1 / 40)]
 
 
@@ -209,7 +209,7 @@ def interrupts(plan: Plan) -> list[Row]:
         for number in range(plan.rounds):
             ours.append(one.interrupt(f"%xai_image --fresh delay=60 fox {number}", after=1.0))
             sleeps.append(one.interrupt("import time; time.sleep(60)", after=1.0))
-    work = "interrupt to a free kernel, call under way"
+    work = "interrupt during a call, until the kernel is idle"
     return [versus(work, "time.sleep(60)", ours, sleeps), absolute(work, ours, limit=0.5)]
 
 
@@ -253,8 +253,8 @@ _LIMITS = {
 
 
 def functions(_: Plan) -> list[Row]:
-    """Functions of the package that one cell with one image calls, without the painter."""
-    kept = {name: value for name, value in os.environ.items() if name not in _OWN}
+    """Count functions and files of the package that a cell runs, without the painter's."""
+    kept = {name: value for name, value in os.environ.items() if name not in _EXCLUDED}
     with tempfile.TemporaryDirectory() as home:
         done = subprocess.run(
             [sys.executable, "-c", _TRACED],

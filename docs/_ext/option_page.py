@@ -1,4 +1,4 @@
-"""Writes the page of options and settings, from the tables of the magic."""
+"""Write the page of options and settings, from the tables in `arguments/options.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def write(path: Path) -> None:
-    """Write the page."""
+    """Write the page to `path`."""
     lines = [
         "# Options",
         "",
@@ -36,7 +36,8 @@ def write(path: Path) -> None:
         "",
         "`%config XaiImage.NAME = VALUE` sets a default for this kernel, `c.XaiImage.NAME = VALUE`",
         "in `ipython_config.py` for every kernel. Every option above that can have a default is",
-        "also a setting. These settings are not options:",
+        "also a setting. The table lists the other settings. The setting `replay` is not the default",
+        "of the option `--replay`.",
         "",
         "| setting | default | meaning |",
         "|---|---|---|",
