@@ -1,4 +1,4 @@
-"""A scripted HTTP/2 server for replies that gRPC's server cannot send: half of one, or two.
+"""A scripted HTTP/2 server for what gRPC's server cannot send, such as half a reply.
 
 A script handles each call step by step; each step is sent before the next begins.
 """
@@ -35,7 +35,7 @@ class Call:
         self.number = number
         """1 for the first call that the server received."""
         self.ended = connection.ended.setdefault(stream, asyncio.Event())
-        """Set when the client resets the stream, or leaves."""
+        """Set when the client resets the stream, or disconnects."""
         self._connection = connection
         self._stream = stream
 
@@ -165,7 +165,9 @@ class _Connection:
 
     def drop(self) -> None:
         sock: Any = self.writer.get_extra_info("socket")
-        with contextlib.suppress(OSError, AttributeError):  # the last: TLS has closed it already
+        with contextlib.suppress(
+            OSError, AttributeError
+        ):  # AttributeError: TLS has closed the socket already
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 KEY = "xai-unique-52b1e07c9d4f"
-"""Not spelled out in any cell: they read it from the environment, as users do."""
+"""No cell contains the key: cells read it from the environment, as users' cells do."""
 
 CATCH = """
 import traceback
@@ -83,7 +83,7 @@ FAILURES = {
     "A=4": "await xai.agenerate('')",
     "A=5": "from xai_notebook.client import AsyncClient; AsyncClient(b'123', api_host='x y')",
 }
-"""Cells that fail, by an environment variable that is set before."""
+"""Cells that fail, by the environment variable that is set before; `A` has no meaning."""
 
 
 def occurrences(folder: Path, key: str) -> list[str]:

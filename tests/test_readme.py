@@ -1,4 +1,4 @@
-"""The README: its commands and cells work, and it is short."""
+"""The README: its cells run, its commands have the right form, and it is short."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def test_the_first_cells_work_as_printed(tmp_path: Path) -> None:
     assert len(list((tmp_path / "pictures").iterdir())) == 4
 
 
-def test_the_first_shell_blocks_make_pictures_and_run_the_tests() -> None:
+def test_the_first_shell_blocks_install_the_package() -> None:
+    """`.ci/run` runs both blocks: the first makes pictures, the second runs the tests."""
     first, second = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)[:2]
     assert "%xai_image" in first
     assert "pytest" in second

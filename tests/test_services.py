@@ -1,4 +1,4 @@
-"""Streamlit, FastAPI, dask and marimo order each distinct request once; tables of other libraries.
+"""Streamlit, FastAPI, dask and marimo send each distinct request once; tables of other libraries.
 
 Tests of packages that are not installed are skipped; `.ci/services` installs all of them.
 """
@@ -65,11 +65,11 @@ def paint_in_thread(prompt: str) -> list[str]:
 async def main():
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://x", timeout=60) as http:
-        asks = [(way, prompt) for way in ("async", "sync") for prompt in ("a fox", "an owl")] * 6
+        calls = [(way, prompt) for way in ("async", "sync") for prompt in ("a fox", "an owl")] * 6
         replies = await asyncio.gather(
-            *(http.get(f"/{way}", params={"prompt": prompt}) for way, prompt in asks)
+            *(http.get(f"/{way}", params={"prompt": prompt}) for way, prompt in calls)
         )
-    print(json.dumps([[prompt, *reply.json()] for (_, prompt), reply in zip(asks, replies)]))
+    print(json.dumps([[prompt, *reply.json()] for (_, prompt), reply in zip(calls, replies)]))
 
 asyncio.run(main())
 """
@@ -144,7 +144,7 @@ def needs(name: str) -> pytest.MarkDecorator:
 
 
 @needs("streamlit")
-def test_reruns_of_a_streamlit_app_order_nothing_twice(orders: Press, tmp_path: Path) -> None:
+def test_reruns_of_a_streamlit_app_request_nothing_twice(orders: Press, tmp_path: Path) -> None:
     """Three visitors rerun the app twice each, with default settings."""
     visits = json.loads(run("-c", STREAMLIT, folder=tmp_path).splitlines()[-1])
     assert len(visits) == 3
@@ -156,7 +156,7 @@ def test_reruns_of_a_streamlit_app_order_nothing_twice(orders: Press, tmp_path: 
 
 
 @needs("fastapi")
-def test_concurrent_requests_of_a_fastapi_service_order_nothing_twice(
+def test_concurrent_requests_of_a_fastapi_service_request_nothing_twice(
     orders: Press, tmp_path: Path
 ) -> None:
     pytest.importorskip("httpx")
