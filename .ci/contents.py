@@ -39,40 +39,42 @@ def tracked(*folders: str) -> set[str]:
     return set(filter(None, listed.stdout.split("\0")))
 
 
-def wheel_faults(path: Path) -> list[str]:
+def wheel_problems(path: Path) -> list[str]:
     """Return the problems of the wheel at `path`, one line each."""
     with zipfile.ZipFile(path) as wheel:
         sizes = {entry.filename: entry.file_size for entry in wheel.infolist()}
     names = {name for name in sizes if ".dist-info/" not in name}
     ours = {name for name in tracked("xai_notebook") if not name.startswith(SOURCES)}
-    faults = [f"{name} is missing" for name in ours - names]
-    faults += [
+    problems = [f"{name} is missing" for name in ours - names]
+    problems += [
         f"{name} does not belong here"
         for name in names - ours
         if not any(fnmatch(name, pattern) for pattern in BUILT)
     ]
-    faults += [f"no {need}" for need in NEEDED if not any(fnmatch(name, need) for name in names)]
+    problems += [f"no {need}" for need in NEEDED if not any(fnmatch(name, need) for name in names)]
     if not any(fnmatch(name, "*.dist-info/licenses/LICENSE") for name in sizes):
-        faults.append("no licence")
-    faults += [f"{name} has {size:,} bytes" for name, size in sizes.items() if size > HEAVIEST_FILE]
+        problems.append("no licence")
+    problems += [
+        f"{name} has {size:,} bytes" for name, size in sizes.items() if size > HEAVIEST_FILE
+    ]
     if path.stat().st_size > HEAVIEST_WHEEL:
-        faults.append(f"{path.stat().st_size:,} bytes are over {HEAVIEST_WHEEL:,}")
-    return faults
+        problems.append(f"{path.stat().st_size:,} bytes are over {HEAVIEST_WHEEL:,}")
+    return problems
 
 
-def sdist_faults(path: Path) -> list[str]:
+def sdist_problems(path: Path) -> list[str]:
     """Return the problems of the sdist at `path`, one line each."""
     with tarfile.open(path) as archive:
         names = {entry.name.partition("/")[2] for entry in archive if entry.isfile()}
     hidden = {name for name in tracked() if name.startswith(".")}
     ours = tracked() - hidden
-    faults = [f"{name} is missing" for name in ours - names]
+    problems = [f"{name} is missing" for name in ours - names]
     built = {name for name in names if any(fnmatch(name, pattern) for pattern in BUILT)}
     added = {"PKG-INFO", ".gitignore"}  # by hatchling
-    faults += [f"{name} does not belong here" for name in names - ours - built - added]
+    problems += [f"{name} does not belong here" for name in names - ours - built - added]
     if path.stat().st_size > HEAVIEST_SDIST:
-        faults.append(f"{path.stat().st_size:,} bytes are over {HEAVIEST_SDIST:,}")
-    return faults
+        problems.append(f"{path.stat().st_size:,} bytes are over {HEAVIEST_SDIST:,}")
+    return problems
 
 
 def main(wheel: Path, sdist: Path) -> int:
@@ -82,10 +84,10 @@ def main(wheel: Path, sdist: Path) -> int:
     print(
         f"{sdist.name}: {sdist.stat().st_size / 1000:.0f} kB, notebooks {notebooks / 1000:.0f} kB"
     )
-    faults = [f"{wheel.name}: {fault}" for fault in sorted(wheel_faults(wheel))]
-    faults += [f"{sdist.name}: {fault}" for fault in sorted(sdist_faults(sdist))]
-    print(*faults, sep="\n", file=sys.stderr)
-    return int(bool(faults))
+    problems = [f"{wheel.name}: {problem}" for problem in sorted(wheel_problems(wheel))]
+    problems += [f"{sdist.name}: {problem}" for problem in sorted(sdist_problems(sdist))]
+    print(*problems, sep="\n", file=sys.stderr)
+    return int(bool(problems))
 
 
 if __name__ == "__main__":

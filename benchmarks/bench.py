@@ -44,7 +44,7 @@ class Row:
         work: What was measured.
         ours: The median of our values.
         unit: The unit of `ours` and `theirs`: s, bytes and so on.
-        rival: The alternative; empty: there is none.
+        rival: The alternative; empty: no comparison.
         theirs: The rival's median.
         score: The median of the rounds' ratios; without a rival, `ours`.
         limit: The limit of `score`; None: no limit.

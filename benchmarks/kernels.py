@@ -45,11 +45,11 @@ class Kernel:
             RuntimeError: The cell failed, or no output contained the text.
         """
         begun = time.perf_counter()
-        own = self.client.execute(code)
+        message_id = self.client.execute(code)
         seen = 0.0
         while True:
             message = self.client.get_iopub_msg(timeout=120)
-            if message["parent_header"].get("msg_id") != own:
+            if message["parent_header"].get("msg_id") != message_id:
                 continue
             kind, content = message["msg_type"], message["content"]
             if kind == "error":
@@ -69,14 +69,14 @@ class Kernel:
             code: The cell.
             after: Seconds from the start of the cell to the interrupt.
         """
-        own = self.client.execute(code)
+        message_id = self.client.execute(code)
         time.sleep(after)
         begun = time.perf_counter()
         self.manager.interrupt_kernel()
         while True:
             message = self.client.get_iopub_msg(timeout=120)
             if (
-                message["parent_header"].get("msg_id") == own
+                message["parent_header"].get("msg_id") == message_id
                 and message["content"].get("execution_state") == "idle"
             ):
                 return time.perf_counter() - begun
@@ -88,11 +88,11 @@ def kernel(**environ: str) -> Iterator[Kernel]:
     from jupyter_client.manager import KernelManager
 
     with tempfile.TemporaryDirectory() as home:
-        kept = {name: value for name, value in os.environ.items() if name not in _EXCLUDED}
+        variables = {name: value for name, value in os.environ.items() if name not in _EXCLUDED}
         manager = KernelManager(kernel_name="python3")
         with Path(os.devnull).open("w") as nowhere:
             manager.start_kernel(
-                env={**kept, "XAI_NOTEBOOK_HOME": home, **environ}, stderr=nowhere, cwd=home
+                env={**variables, "XAI_NOTEBOOK_HOME": home, **environ}, stderr=nowhere, cwd=home
             )
         client = manager.client()
         client.start_channels()
@@ -124,12 +124,12 @@ def loading(plan: Plan) -> list[Row]:
     """Loading, in new IPython processes with cached byte code."""
     times: dict[str, list[float]] = {"ours": [], "theirs": []}
     with tempfile.TemporaryDirectory() as home:
-        kept = {name: value for name, value in os.environ.items() if name not in _EXCLUDED}
+        variables = {name: value for name, value in os.environ.items() if name not in _EXCLUDED}
         for number in range(-2, plan.rounds):
             for side, seconds in times.items():
                 done = subprocess.run(
                     [sys.executable, "-c", _LOADING, side],
-                    env={**kept, "IPYTHONDIR": home},
+                    env={**variables, "IPYTHONDIR": home},
                     capture_output=True,
                     text=True,
                     check=True,
@@ -143,16 +143,16 @@ def cold(plan: Plan) -> list[Row]:
     """The first picture and the panel, each in a new kernel."""
     firsts, panels, imports, widgets = [], [], [], []
     for number in range(-1, plan.at_most(9)):
-        with kernel() as one:
-            imported = one.run(SDK)
-        with kernel() as one:
-            load = one.run("%load_ext xai_notebook")
-            first = one.run("%xai_image a red fox in fresh snow", until="<figcaption")
-        with kernel() as one:
-            one.run("%load_ext xai_notebook")
-            panel = one.run("%xai_panel")
-        with kernel() as one:
-            plain = one.run("import ipywidgets; display(ipywidgets.Text())")
+        with kernel() as running:
+            imported = running.run(SDK)
+        with kernel() as running:
+            load = running.run("%load_ext xai_notebook")
+            first = running.run("%xai_image a red fox in fresh snow", until="<figcaption")
+        with kernel() as running:
+            running.run("%load_ext xai_notebook")
+            panel = running.run("%xai_panel")
+        with kernel() as running:
+            plain = running.run("import ipywidgets; display(ipywidgets.Text())")
         if number >= 0:  # the first round fills caches
             firsts.append(load + first)
             panels.append(panel)
@@ -179,15 +179,15 @@ for response in await client.image.sample_batch("{prompt}", "m", n=10, image_for
 def pixels(plan: Plan) -> list[Row]:
     """Time from Enter to pictures for ten URLs that take 100 ms each."""
     ours, first, whole = [], [], []
-    with stub.started() as (address, _), kernel(XAI_API_HOST=address) as one:
-        one.run("%load_ext xai_notebook")
+    with stub.started() as (address, _), kernel(XAI_API_HOST=address) as running:
+        running.run("%load_ext xai_notebook")
         for number in range(-1, plan.at_most(5)):
             prompt = f"wait=0.1 take {number}"
             cell = _BY_HAND.format(address=address, prompt=prompt)
             times = (
-                one.run(f"%xai_image --fresh -n 10 -f url {prompt}", until="<img"),
-                one.run(cell, until="image/png"),
-                one.run(cell),
+                running.run(f"%xai_image --fresh -n 10 -f url {prompt}", until="<img"),
+                running.run(cell, until="image/png"),
+                running.run(cell),
             )
             if number >= 0:
                 for column, seconds in zip((ours, first, whole), times, strict=True):
@@ -203,12 +203,12 @@ def pixels(plan: Plan) -> list[Row]:
 def interrupts(plan: Plan) -> list[Row]:
     """Time from an interrupt to an idle kernel."""
     ours, sleeps = [], []
-    with stub.started() as (address, _), kernel(XAI_API_HOST=address) as one:
-        one.run("%load_ext xai_notebook")
-        one.run("%xai_image --fresh a first fox")
+    with stub.started() as (address, _), kernel(XAI_API_HOST=address) as running:
+        running.run("%load_ext xai_notebook")
+        running.run("%xai_image --fresh a first fox")
         for number in range(plan.rounds):
-            ours.append(one.interrupt(f"%xai_image --fresh delay=60 fox {number}", after=1.0))
-            sleeps.append(one.interrupt("import time; time.sleep(60)", after=1.0))
+            ours.append(running.interrupt(f"%xai_image --fresh delay=60 fox {number}", after=1.0))
+            sleeps.append(running.interrupt("import time; time.sleep(60)", after=1.0))
     work = "interrupt during a call, until the kernel is idle"
     return [versus(work, "time.sleep(60)", ours, sleeps), absolute(work, ours, limit=0.5)]
 
@@ -254,11 +254,11 @@ _LIMITS = {
 
 def functions(_: Plan) -> list[Row]:
     """Count functions and files of the package that a cell runs, without the painter's."""
-    kept = {name: value for name, value in os.environ.items() if name not in _EXCLUDED}
+    variables = {name: value for name, value in os.environ.items() if name not in _EXCLUDED}
     with tempfile.TemporaryDirectory() as home:
         done = subprocess.run(
             [sys.executable, "-c", _TRACED],
-            env={**kept, "IPYTHONDIR": home, "XAI_NOTEBOOK_HOME": home},
+            env={**variables, "IPYTHONDIR": home, "XAI_NOTEBOOK_HOME": home},
             capture_output=True,
             text=True,
             check=True,
