@@ -59,7 +59,6 @@ PARTS: dict[str, Callable[[Plan], list[Row]]] = {
 
 
 def main() -> None:
-    """Measure, print the table, and write the requested files."""
     parser = argparse.ArgumentParser(prog="python benchmarks", description=__doc__)
     parser.add_argument(
         "--quick", action="store_true", help="a minute or two, with rougher results"

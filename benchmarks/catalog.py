@@ -51,7 +51,6 @@ def _request(number: int) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def open_library(folder: Path) -> Iterator[Library]:
-    """Open a library and close it on exit."""
     from xai_notebook.library import Library
 
     library = Library.open(folder)

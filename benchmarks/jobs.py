@@ -72,7 +72,7 @@ async def serve(delay: float, size: int) -> None:  # noqa: C901, PLR0915  # one 
 
     def add(body: bytes) -> Any:
         request = wire.AddBatchRequestsRequest.FromString(body)
-        ids[request.batch_id] += [request.batch_request_id for request in request.batch_requests]
+        ids[request.batch_id] += [each.batch_request_id for each in request.batch_requests]
         return b""
 
     def get(body: bytes) -> Any:
@@ -168,10 +168,10 @@ async def measure_raw(address: str, prompts: int, image: bytes) -> float:
         await call(wire.GET_BATCH, wire.GetBatchRequest(batch_id=batch.batch_id), wire.Batch)
         token = ""
         while True:
-            request = wire.ListBatchResultsRequest(
+            query = wire.ListBatchResultsRequest(
                 batch_id=batch.batch_id, limit=_RESULTS_PER_PAGE, pagination_token=token
             )
-            page = await call(wire.LIST_BATCH_RESULTS, request, wire.ListBatchResultsResponse)
+            page = await call(wire.LIST_BATCH_RESULTS, query, wire.ListBatchResultsResponse)
             if not (token := page.pagination_token):
                 return time.perf_counter() - begun
 
@@ -250,7 +250,6 @@ def jobs(plan: Plan) -> list[Row]:
 
 
 def main() -> None:
-    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=10_000)
     parser.add_argument("--delay", type=float, default=0.05)

@@ -97,7 +97,6 @@ class BatchService(
     """
 
     def __init__(self) -> None:
-        """Start with no batch."""
         self.batches: dict[str, Batch] = {}
         self.creates: deque[Failure | None] = deque()
         self.adds: deque[Failure | None] = deque()

@@ -207,7 +207,6 @@ class Victim:
     """
 
     def __init__(self, process: int, pipe: Path) -> None:
-        """Wait until the process runs."""
         self.process = process
         self.reports = pipe.open("rb", buffering=0)
         self._ended = False
@@ -233,7 +232,6 @@ class Victims:
     """Starts processes to be killed."""
 
     def __init__(self, server: subprocess.Popen[str], folder: Path) -> None:
-        """Start nothing yet; use the fixture `victims`."""
         self._server = server
         self._folder = folder
         self._started: list[Victim] = []

@@ -165,9 +165,7 @@ class _Connection:
 
     def drop(self) -> None:
         sock: Any = self.writer.get_extra_info("socket")
-        with contextlib.suppress(
-            OSError, AttributeError
-        ):  # AttributeError: TLS has closed the socket already
+        with contextlib.suppress(OSError, AttributeError):  # AttributeError: TLS has closed it
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 

@@ -110,9 +110,8 @@ def test_the_cell_of_a_strangers_picture_opens_no_files(
     path = crafted(tmp_path, inputs=(InputImage("", "", label),))
     cell = read_metadata(path).cell
     assert f"--image=choose:{label}" in cell
-    with pytest.raises(
-        errors.InputImageError, match="Replace it with your own path, URL or variable"
-    ):
+    message = "Replace it with your own path, URL or variable"
+    with pytest.raises(errors.InputImageError, match=message):
         shell.run_cell(cell).raise_error()
     assert keyed.calls == []
 

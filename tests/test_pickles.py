@@ -353,9 +353,7 @@ print("Not in this library" in job._repr_mimebundle_()["text/html"])
 # Libraries that pickle
 
 
-def test_joblib_and_shelve_restore_a_batch(
-    session: Session, server: Served, tmp_path: Path
-) -> None:
+def test_joblib_and_shelve_store_batches(session: Session, server: Served, tmp_path: Path) -> None:
     batch = session.generate("a red fox")
     joblib.dump(batch, tmp_path / "batch.joblib", compress=1)
     with shelve.open(str(tmp_path / "shelf")) as catalog:
@@ -365,9 +363,7 @@ def test_joblib_and_shelve_restore_a_batch(
     assert [each[0].data for each in opened] == [batch[0].data] * 2
 
 
-def test_data_frames_of_images_are_restored(
-    session: Session, server: Served, tmp_path: Path
-) -> None:
+def test_frames_of_images_are_restored(session: Session, server: Served, tmp_path: Path) -> None:
     batch = session.generate("a red fox", n=2)
     frame = pd.DataFrame({"image": list(batch), "all": [batch, batch]})
     frame.to_pickle(tmp_path / "frame.pickle")
@@ -376,9 +372,7 @@ def test_data_frames_of_images_are_restored(
     assert copy.deepcopy(frame)["image"][1] is batch[1]
 
 
-def test_closures_over_a_batch_are_restored(
-    session: Session, server: Served, tmp_path: Path
-) -> None:
+def test_closures_keep_their_batch(session: Session, server: Served, tmp_path: Path) -> None:
     batch, file = session.generate("a red fox"), tmp_path / "function.pickle"
     file.write_bytes(cloudpickle.dumps(lambda: len(batch[0].data)))
     code = (

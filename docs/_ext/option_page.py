@@ -1,4 +1,4 @@
-"""Write the page of options and settings, from the tables in `arguments/options.py`."""
+"""Writes the page of options and settings, from the tables in `arguments/options.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 
 def write(path: Path) -> None:
-    """Write the page to `path`."""
     lines = [
         "# Options",
         "",

@@ -51,7 +51,6 @@ class Notebook(Kernel):
     """A kernel as JupyterLab starts it: it knows the notebook's name and the cells' ids."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        """Start the kernel, and load the extension."""
         super().__init__(folder, JPY_SESSION_NAME=str(folder / name), XAI_NOTEBOOK_BACKEND="local")
         self.run_cell("load", LOAD)
 

@@ -35,7 +35,6 @@ class App:
     """An app that a visitor has opened; each widget has its own page."""
 
     def __init__(self, shell: InteractiveShell, open_page: Callable[[Any], Page]) -> None:
-        """Open no widget yet."""
         self.shell = shell
         self.open_page = open_page
 
