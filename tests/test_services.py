@@ -144,7 +144,7 @@ def needs(name: str) -> pytest.MarkDecorator:
 
 
 @needs("streamlit")
-def test_reruns_of_a_streamlit_app_request_nothing_twice(orders: Press, tmp_path: Path) -> None:
+def test_reruns_of_a_streamlit_app_order_nothing_twice(orders: Press, tmp_path: Path) -> None:
     """Three visitors rerun the app twice each, with default settings."""
     visits = json.loads(run("-c", STREAMLIT, folder=tmp_path).splitlines()[-1])
     assert len(visits) == 3
@@ -156,7 +156,7 @@ def test_reruns_of_a_streamlit_app_request_nothing_twice(orders: Press, tmp_path
 
 
 @needs("fastapi")
-def test_concurrent_requests_of_a_fastapi_service_request_nothing_twice(
+def test_concurrent_requests_of_a_fastapi_service_order_nothing_twice(
     orders: Press, tmp_path: Path
 ) -> None:
     pytest.importorskip("httpx")
