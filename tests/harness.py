@@ -92,24 +92,24 @@ async def start_images(
 
 @dataclass
 class Served:
-    """An embedded server on a background loop, and the calls it has seen."""
+    """An embedded server on a background loop."""
 
     server: EmbeddedServer
     loop: BackgroundLoop
 
     @property
     def address(self) -> str:
-        """Its host and port."""
+        """The server's host and port."""
         return self.server.address
 
     @property
     def faults(self) -> Faults:
-        """The faults it simulates."""
+        """The faults that the server simulates."""
         return self.server.faults
 
     @property
     def calls(self) -> list[SeenCall]:
-        """The image calls it has seen."""
+        """The image calls that the server has seen."""
         return [call for call in self.server.requests if call.method == GENERATE]
 
     @property
@@ -212,13 +212,13 @@ class Victim:
         self._ended = False
 
     def wait(self) -> str:
-        """Wait for its end; return the rest of its reports, and the traceback of an error."""
+        """Wait for the process to end; return its remaining reports, or an error's traceback."""
         reports = self.reports.read().decode()
         self._ended = True
         return reports
 
     def kill(self) -> float:
-        """Kill it with SIGKILL, unless it has ended; return when, on the monotonic clock."""
+        """Kill the process, unless it has ended; return the time, on the monotonic clock."""
         killed = time.monotonic()
         if not self._ended:  # otherwise another process may have the id by now
             with contextlib.suppress(ProcessLookupError):
@@ -324,7 +324,7 @@ class Kernel:
     """A real kernel in a process of its own."""
 
     def __init__(self, folder: Path, **variables: str) -> None:
-        """Start it in `folder`, and wait until it is ready."""
+        """Start the kernel in `folder`, and wait until it is ready."""
         # The kernel neither reads the user's settings nor leaves files in the user's folders.
         private = {
             name: str(folder.parent / f"{folder.name}-{name.lower()}")

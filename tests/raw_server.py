@@ -41,7 +41,7 @@ class Call:
 
     @contextlib.contextmanager
     def one_packet(self) -> Iterator[None]:
-        """Hold back what is sent inside, and send it at once."""
+        """Collect what the block sends, and send it in one packet."""
         connection = self._connection
         connection.held = True
         try:

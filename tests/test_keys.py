@@ -125,7 +125,7 @@ def test_the_key_is_found_nowhere(tmp_path: Path, echo: bool) -> None:  # noqa: 
 
 
 def test_the_key_of_the_kernels_server_is_found_nowhere(tmp_path: Path) -> None:
-    """Only the kernel's memory holds it: child processes do not get it."""
+    """Only the kernel's memory holds the key: child processes do not get it."""
     find = (
         "import gc; print([key.reveal() for key in gc.get_objects() "
         "if type(key).__name__ == 'ApiKey'])"

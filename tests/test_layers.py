@@ -153,7 +153,7 @@ def test_imports_have_no_cycle() -> None:
         pytest.fail(" -> ".join(error.args[1]))
 
 
-def test_a_module_with_one_importer_says_why() -> None:
+def test_a_module_with_one_importer_says_why_it_is_separate() -> None:
     """Modules that a package exports are exempt: they have users outside of the package."""
     importers: dict[str, set[str]] = {name: set() for name in MODULES}
     for found in IMPORTS:

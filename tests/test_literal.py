@@ -144,7 +144,7 @@ def test_a_rewritten_prompt_is_literal(
 def test_the_field_of_a_panel_made_in_python_is_literal(
     shell: InteractiveShell, keyed: Served
 ) -> None:
-    """`%xai_panel` is typed, so its field is a template."""
+    """The prompt of `%xai_panel` is typed, so it is a template."""
     shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]
     shell.display_pub = CapturingDisplayPublisher()
     assert xai.panel("a {{ light }}").form["prompt"] == "a {{ '{{' }} light }}"

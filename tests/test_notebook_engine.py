@@ -71,7 +71,7 @@ def test_a_stored_picture_answers_requests_to_its_engine_only(
     assert len(engine.orders) == 2
 
 
-def test_a_budget_allows_a_free_engine(local: Session) -> None:
+def test_a_cost_limit_allows_a_free_engine(local: Session) -> None:
     assert local.generate("a red fox", max_cost=0.01)
 
 

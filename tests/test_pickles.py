@@ -363,7 +363,7 @@ def test_joblib_and_shelve_store_batches(session: Session, server: Served, tmp_p
     assert [each[0].data for each in opened] == [batch[0].data] * 2
 
 
-def test_frames_of_images_are_restored(session: Session, server: Served, tmp_path: Path) -> None:
+def test_data_frames_of_images_are_kept(session: Session, server: Served, tmp_path: Path) -> None:
     batch = session.generate("a red fox", n=2)
     frame = pd.DataFrame({"image": list(batch), "all": [batch, batch]})
     frame.to_pickle(tmp_path / "frame.pickle")

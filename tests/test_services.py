@@ -197,7 +197,7 @@ def test_marimo_reuses_pictures(orders: Press, tmp_path: Path) -> None:
 @needs("datasets")
 @pytest.mark.parametrize("kind", ["dataset", "column", "stream", "split", "formatted"])
 def test_a_data_set_is_a_table(kind: str) -> None:
-    """Its column `prompt`, in any case, is read; a stream is read lazily."""
+    """The column `prompt`, in any case, is read; a stream is read lazily."""
     import datasets
 
     rows = {"id": [1, 2, 3], "Prompt": ["a fox", None, "an owl"]}

@@ -127,7 +127,7 @@ def test_the_form_starts_with_arguments_then_configured_values() -> None:
 @pytest.mark.parametrize(
     "given", [{"each": ["a", "b"]}, {"dry_run": True}, {"model": ["a", "b"]}, {"n": 11}]
 )
-def test_options_without_meaning_in_a_form_are_refused(given: dict[str, Any]) -> None:
+def test_options_that_a_form_cannot_hold_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         Form.from_options("", given, {})
 
