@@ -68,7 +68,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in set(os.environ) - set(without_xai()):
         monkeypatch.delenv(name)
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "home"))
-    # gRPC reads these once, when it is imported. Its log would fail tests of output.
+    # gRPC reads these variables once, when imported. Its log would fail tests of output.
     for name, value in (("GRPC_VERBOSITY", "NONE"), ("GRPC_ENABLE_FORK_SUPPORT", "0")):
         monkeypatch.setenv(name, os.environ.get(name, value))
 

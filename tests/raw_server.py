@@ -113,7 +113,7 @@ class Call:
     async def goaway(self, last: int | None = None, code: int = 0) -> None:
         """Send GOAWAY: streams up to `last` (default: this one) are served."""
         last = self._stream if last is None else last
-        # By hand: the library would not answer any stream after its own GOAWAY.
+        # By hand: h2 would not answer any stream after sending GOAWAY.
         payload = struct.pack(">II", last, code)
         head = struct.pack(">HBBBI", 0, len(payload), 7, 0, 0)
         self._connection.writer.write(head + payload)

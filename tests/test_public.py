@@ -42,7 +42,7 @@ def run(code: str) -> str:
 
 def loaded_after(code: str) -> list[str]:
     """Return the heavy modules that `code` loads."""
-    # IPython itself may load some, such as sqlite3 for its history: only the difference counts.
+    # IPython may load heavy modules, such as sqlite3: only the difference counts.
     return json.loads(
         run(
             "import sys, json\n"

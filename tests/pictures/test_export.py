@@ -152,7 +152,7 @@ def test_a_chosen_name_gets_the_right_extension_and_a_number(tmp_path: Path) -> 
     for _ in range(2):
         assert [path.name for path in several.export("pages.JPG")] == ["pages.jpg", "pages-2.jpg"]
     (tmp_path / "work" / "a.jpg").mkdir()
-    assert fox.export("a.jpg").parent == tmp_path / "work" / "a.jpg"  # a folder, whatever its name
+    assert fox.export("a.jpg").parent == tmp_path / "work" / "a.jpg"  # a folder, not a file name
     with pytest.raises(ExportError, match="outside the notebook's folder"):
         fox.export("../cover.jpg")
 
