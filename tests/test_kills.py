@@ -1,4 +1,4 @@
-"""`kill -9` at any moment: no picture is lost that arrived at least `GRACE` seconds before.
+"""`kill -9` at any moment loses no picture that arrived at least `GRACE` seconds earlier.
 
 On a quiet machine, 20 ms are enough: `KILLS=300 GRACE=0.02 pytest tests/test_kills.py`. On a busy
 machine, a process may wait longer for the processor.
