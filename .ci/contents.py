@@ -39,53 +39,53 @@ def tracked(*folders: str) -> set[str]:
     return set(filter(None, listed.stdout.split("\0")))
 
 
-def wheel_faults(path: Path) -> list[str]:
-    """Return the problems of the wheel at `path`, one line each."""
+def wheel_issues(path: Path) -> list[str]:
+    """Return the issues of the wheel at `path`, one line each."""
     with zipfile.ZipFile(path) as wheel:
         sizes = {entry.filename: entry.file_size for entry in wheel.infolist()}
     names = {name for name in sizes if ".dist-info/" not in name}
     ours = {name for name in tracked("xai_notebook") if not name.startswith(SOURCES)}
-    faults = [f"{name} is missing" for name in ours - names]
-    faults += [
+    issues = [f"{name} is missing" for name in ours - names]
+    issues += [
         f"{name} does not belong here"
         for name in names - ours
         if not any(fnmatch(name, pattern) for pattern in BUILT)
     ]
-    faults += [f"no {need}" for need in NEEDED if not any(fnmatch(name, need) for name in names)]
+    issues += [f"no {need}" for need in NEEDED if not any(fnmatch(name, need) for name in names)]
     if not any(fnmatch(name, "*.dist-info/licenses/LICENSE") for name in sizes):
-        faults.append("no licence")
-    faults += [f"{name} has {size:,} bytes" for name, size in sizes.items() if size > HEAVIEST_FILE]
+        issues.append("no licence")
+    issues += [f"{name} has {size:,} bytes" for name, size in sizes.items() if size > HEAVIEST_FILE]
     if path.stat().st_size > HEAVIEST_WHEEL:
-        faults.append(f"{path.stat().st_size:,} bytes are over {HEAVIEST_WHEEL:,}")
-    return faults
+        issues.append(f"{path.stat().st_size:,} bytes are over {HEAVIEST_WHEEL:,}")
+    return issues
 
 
-def sdist_faults(path: Path) -> list[str]:
-    """Return the problems of the sdist at `path`, one line each."""
+def sdist_issues(path: Path) -> list[str]:
+    """Return the issues of the sdist at `path`, one line each."""
     with tarfile.open(path) as archive:
         names = {entry.name.partition("/")[2] for entry in archive if entry.isfile()}
     hidden = {name for name in tracked() if name.startswith(".")}
     ours = tracked() - hidden
-    faults = [f"{name} is missing" for name in ours - names]
+    issues = [f"{name} is missing" for name in ours - names]
     built = {name for name in names if any(fnmatch(name, pattern) for pattern in BUILT)}
     added = {"PKG-INFO", ".gitignore"}  # by hatchling
-    faults += [f"{name} does not belong here" for name in names - ours - built - added]
+    issues += [f"{name} does not belong here" for name in names - ours - built - added]
     if path.stat().st_size > HEAVIEST_SDIST:
-        faults.append(f"{path.stat().st_size:,} bytes are over {HEAVIEST_SDIST:,}")
-    return faults
+        issues.append(f"{path.stat().st_size:,} bytes are over {HEAVIEST_SDIST:,}")
+    return issues
 
 
 def main(wheel: Path, sdist: Path) -> int:
-    """Print sizes and problems; return 1 if there are problems."""
+    """Print sizes and issues; return 1 if there are issues."""
     notebooks = sum(Path(name).stat().st_size for name in tracked("notebooks"))
     print(f"{wheel.name}: {wheel.stat().st_size / 1000:.0f} kB")
     print(
         f"{sdist.name}: {sdist.stat().st_size / 1000:.0f} kB, notebooks {notebooks / 1000:.0f} kB"
     )
-    faults = [f"{wheel.name}: {fault}" for fault in sorted(wheel_faults(wheel))]
-    faults += [f"{sdist.name}: {fault}" for fault in sorted(sdist_faults(sdist))]
-    print(*faults, sep="\n", file=sys.stderr)
-    return int(bool(faults))
+    issues = [f"{wheel.name}: {issue}" for issue in sorted(wheel_issues(wheel))]
+    issues += [f"{sdist.name}: {issue}" for issue in sorted(sdist_issues(sdist))]
+    print(*issues, sep="\n", file=sys.stderr)
+    return int(bool(issues))
 
 
 if __name__ == "__main__":

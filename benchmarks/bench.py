@@ -1,4 +1,4 @@
-"""The parts of a benchmark: rows of the table, and alternating measurements of two or more ways."""
+"""Rows of the result table, and alternating measurements of two or more rivals."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ class Plan:
     """How thorough a run is.
 
     Attributes:
-        rounds: Times that each rival has its turn.
-        quick: Leave out what takes minutes, and make large things a tenth as large.
+        rounds: How often each rival is measured.
+        quick: Leave out measurements that take minutes, and use a tenth of large sizes.
     """
 
     rounds: int = 15
     quick: bool = False
 
     def size(self, full: int) -> int:
-        """Return the size for something that grows."""
+        """Return `full`, or a tenth of it in a quick run."""
         return full // 10 if self.quick else full
 
     def at_most(self, rounds: int) -> int:
-        """Return the number of rounds for something slow."""
+        """Return the number of rounds for a slow measurement: at most `rounds`."""
         return min(self.rounds, rounds)
 
 
@@ -42,16 +42,16 @@ class Row:
 
     Attributes:
         work: What was measured.
-        ours: Median.
-        unit: Of `ours` and `theirs`: seconds, bytes and so on.
-        rival: What it is compared with; empty: with nothing but a limit.
+        ours: The median of our values.
+        unit: The unit of `ours` and `theirs`: s, bytes and so on.
+        rival: The alternative; empty: no comparison.
         theirs: The rival's median.
-        score: What `limit` applies to: the median of the rounds' ratios; without a rival, `ours`.
+        score: The median of the rounds' ratios; without a rival, `ours`.
         limit: The limit of `score`; None: no limit.
-        at_least: The limit is a lower one.
-        rounds: How often each was measured.
-        curve: The curve of the plot that this is a point of, instead of a line of the table.
-        size: Where on the curve's axis.
+        at_least: Whether `limit` is a lower limit.
+        rounds: How often each rival was measured.
+        curve: For a point of the plot instead of a line of the table: `diagram: line`.
+        size: The point's position on the x axis.
     """
 
     work: str
@@ -87,7 +87,7 @@ def versus(
     limit: float | None = None,
     unit: str = "s",
 ) -> Row:
-    """Return a row that compares two ways, measured in the same rounds."""
+    """Return a row that compares us with a rival, measured in the same rounds."""
     return Row(
         work=work,
         rival=rival,
@@ -112,8 +112,8 @@ def point(curve: str, size: float, values: Sequence[float]) -> Row:
     """Return a point of the plot, in seconds.
 
     Args:
-        curve: `panel: line`.
-        size: Where on the axis.
+        curve: `diagram: line`.
+        size: The position on the x axis.
         values: Seconds.
     """
     median = statistics.median(values)
@@ -121,16 +121,16 @@ def point(curve: str, size: float, values: Sequence[float]) -> Row:
 
 
 def compare(rounds: int, *rivals: Callable[[], object], warm: int = 1) -> list[list[float]]:
-    """Return the seconds of each way, per round: a busy moment of the machine affects all."""
+    """Return the seconds of each rival, one value per round."""
     times: list[list[float]] = [[] for _ in rivals]
     for number in range(-warm, rounds):
-        for place in _turns(number, len(rivals)):
+        for index in _order(number, len(rivals)):
             gc.collect()
             begun = time.perf_counter()
-            rivals[place]()
+            rivals[index]()
             seconds = time.perf_counter() - begun
             if number >= 0:
-                times[place].append(seconds)
+                times[index].append(seconds)
     return times
 
 
@@ -140,17 +140,17 @@ async def compare_async(
     """As `compare`, for coroutines on the running loop."""
     times: list[list[float]] = [[] for _ in rivals]
     for number in range(-warm, rounds):
-        for place in _turns(number, len(rivals)):
+        for index in _order(number, len(rivals)):
             gc.collect()
             await asyncio.sleep(0)
             begun = time.perf_counter()
-            await rivals[place]()
+            await rivals[index]()
             seconds = time.perf_counter() - begun
             if number >= 0:
-                times[place].append(seconds)
+                times[index].append(seconds)
     return times
 
 
-def _turns(number: int, rivals: int) -> list[int]:
-    """Return the order of a round, in which each way comes first equally often."""
-    return [(place + number) % rivals for place in range(rivals)]
+def _order(number: int, rivals: int) -> list[int]:
+    """Return the rivals' indexes in the order of one round; each comes first equally often."""
+    return [(index + number) % rivals for index in range(rivals)]

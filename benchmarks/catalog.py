@@ -51,7 +51,6 @@ def _request(number: int) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def open_library(folder: Path) -> Iterator[Library]:
-    """Open a library and close it on exit."""
     from xai_notebook.library import Library
 
     library = Library.open(folder)
@@ -119,7 +118,7 @@ def _require_images(images: list[Picture]) -> None:
 
 
 def measure_library(plan: Plan) -> list[Row]:
-    """Insert, replay, search and the ledger in a library that grows to 100,000 images."""
+    """Measure insert, replay, search and the cost table while a library grows to 100,000 images."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         previous_size = 0

@@ -1,4 +1,4 @@
-"""Time from the last byte of a reply to durable storage, beside one write and fsync."""
+"""Time from the last byte of a reply to durable storage, compared with one write and fsync."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ __all__ = ["durable"]
 
 _LIMIT = 3.0
 _REPLIES = ((1, 300_000), (10, 300_000), (1, 8_000_000), (10, 8_000_000))
-"""Images of each, and bytes of one."""
+"""Number of images in a reply, and bytes of each image."""
 
 
-class Shop:
-    """Replies as bytes, and the two ways to store them."""
+class StorageTimer:
+    """Times two ways to store a reply: as a session does, and with one write and fsync."""
 
     def __init__(self, library: Library, folder: Path, images: int, size: int) -> None:
         from xai_notebook.client.request import ImageRequest
@@ -38,26 +38,26 @@ class Shop:
         self.sync = library.spool.sync
         library.spool.sync = self._note_sync  # type: ignore[method-assign]
         client: Any = SimpleNamespace(files=None)  # never called
-        peer = Backend(client, "xai", "api.x.ai")
-        self.ingest = Ingest(library, peer, Progress(), timeout=60)
+        backend = Backend(client, "xai", "api.x.ai")
+        self.ingest = Ingest(library, backend, Progress(), timeout=60)
         self.request = ImageRequest(prompt="a red fox", model="m", n=images)
         self.folder = folder
         self.images = images
         self.size = size
         self.numbers = itertools.count()
-        self.safe: list[float] = []
+        self.survives_kill: list[float] = []
         self.durable: list[float] = []
         self.kept: list[float] = []
         self.plain: list[float] = []
         self.synced = 0.0
 
     def pictures(self) -> list[bytes]:
-        """Return new pictures."""
-        picture = stub.picture.__wrapped__  # uncached: they are large, and used once
+        """Return pictures that differ from all earlier ones."""
+        picture = stub.picture.__wrapped__  # uncached: pictures are large, and used once
         return [picture(next(self.numbers), size=self.size) for _ in range(self.images)]
 
     def reply(self) -> bytes:
-        """Return a reply with such pictures."""
+        """Return a reply with new pictures."""
         import pybase64
 
         from xai_notebook.client import wire
@@ -78,7 +78,7 @@ class Shop:
         self.synced = 0.0
         begun = time.perf_counter()
         arrival(body)
-        self.safe.append(time.perf_counter() - begun)
+        self.survives_kill.append(time.perf_counter() - begun)
         message = parse_reply(wire.ImageResponse, body)
         sent = [ImageResponse(message, index, cast("Any", None)) for index in missing]
         await self.ingest.keep(sent, arrival)
@@ -100,14 +100,14 @@ class Shop:
         os.close(file)
         self.plain.append(time.perf_counter() - begun)
 
-    async def turns(self, rounds: int) -> None:
-        """Measure both in turn. The first round creates folders and is not counted."""
+    async def measure(self, rounds: int) -> None:
+        """Measure both alternately. The first round creates folders and is not counted."""
         for number in range(rounds + 1):
             body, plain = self.reply(), b"".join(self.pictures())
             for ours in (True, False)[:: 1 if number % 2 else -1]:
-                os.sync()  # so that neither pays for the other
+                os.sync()  # so that neither waits for the other's writes
                 await (self.keep(body) if ours else self.write(plain))
-        for times in (self.safe, self.durable, self.kept, self.plain):
+        for times in (self.survives_kill, self.durable, self.kept, self.plain):
             del times[0]
 
 
@@ -118,14 +118,14 @@ def durable(plan: Plan) -> list[Row]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder)
             with catalog.open_library(path / "home") as library:
-                shop = Shop(library, path, images, size)
+                timer = StorageTimer(library, path, images, size)
                 rounds = plan.at_most(5) if images * size > 10**7 else plan.rounds * 2
-                asyncio.run(shop.turns(rounds))
+                asyncio.run(timer.measure(rounds))
         work = f"last byte of a reply of {images} × {size // 1000:,} kB"
-        alone = "one write and fsync of it"
+        rival = "one write and fsync of the same bytes"
         rows += [
-            versus(f"{work} to safe from a kill", alone, shop.safe, shop.plain),
-            versus(f"{work} to durable on disk", alone, shop.durable, shop.plain, limit=_LIMIT),
-            versus(f"{work} to its row in the library", alone, shop.kept, shop.plain),
+            versus(f"{work} to safe from a kill", rival, timer.survives_kill, timer.plain),
+            versus(f"{work} to durable on disk", rival, timer.durable, timer.plain, limit=_LIMIT),
+            versus(f"{work} to its row in the library", rival, timer.kept, timer.plain),
         ]
     return rows

@@ -2,8 +2,8 @@
 
     python benchmarks/jobs.py [--prompts 10000] [--delay 0.05] [--size 20000]
 
-The server is a process of its own, takes 50 ms for each call and sends prepared bytes. The same
-calls over bare gRPC, which keep nothing, say what this machine allows.
+The server runs in a separate process, takes 50 ms for each call and sends prepared bytes. The
+same calls over raw gRPC, without saving anything, give the upper limit of the machine.
 """
 
 from __future__ import annotations
@@ -34,9 +34,8 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 os.environ.pop("XAI_API_KEY", None)
 __all__ = ["jobs"]
 
-_PAGE = 10
-_INPUT = 2_000_000
-"""Bytes of the input image, about."""
+_RESULTS_PER_PAGE = 10
+_INPUT_BYTES = 2_000_000
 
 
 async def serve(delay: float, size: int) -> None:  # noqa: C901, PLR0915  # one service
@@ -64,16 +63,16 @@ async def serve(delay: float, size: int) -> None:  # noqa: C901, PLR0915  # one 
         return found
 
     def create(body: bytes) -> Any:
-        made = wire.Batch(
+        batch = wire.Batch(
             batch_id=f"batch_{len(batches)}", name=wire.CreateBatchRequest.FromString(body).name
         )
-        made.expire_time.FromSeconds(int(time.time()) + 86_400)
-        ids[made.batch_id], batches[made.batch_id] = [], made
-        return made
+        batch.expire_time.FromSeconds(int(time.time()) + 86_400)
+        ids[batch.batch_id], batches[batch.batch_id] = [], batch
+        return batch
 
     def add(body: bytes) -> Any:
-        asked = wire.AddBatchRequestsRequest.FromString(body)
-        ids[asked.batch_id] += [one.batch_request_id for one in asked.batch_requests]
+        request = wire.AddBatchRequestsRequest.FromString(body)
+        ids[request.batch_id] += [each.batch_request_id for each in request.batch_requests]
         return b""
 
     def get(body: bytes) -> Any:
@@ -82,24 +81,24 @@ async def serve(delay: float, size: int) -> None:  # noqa: C901, PLR0915  # one 
         return found
 
     def results(body: bytes) -> Any:
-        asked = wire.ListBatchResultsRequest.FromString(body)
-        begin = int(asked.pagination_token or 0)
-        end = min(begin + asked.limit, len(ids[asked.batch_id]))
+        request = wire.ListBatchResultsRequest.FromString(body)
+        begin = int(request.pagination_token or 0)
+        end = min(begin + request.limit, len(ids[request.batch_id]))
         page = wire.ListBatchResultsResponse(
-            results=[result(key) for key in ids[asked.batch_id][begin:end]]
+            results=[result(key) for key in ids[request.batch_id][begin:end]]
         )
-        if end < len(ids[asked.batch_id]):
+        if end < len(ids[request.batch_id]):
             page.pagination_token = str(end)
         return page
 
-    def nothing(_: bytes) -> bytes:
+    def empty(_: bytes) -> bytes:
         return b""
 
     async def upload(pieces: AsyncIterator[bytes], _: Any) -> bytes:
-        taken = sum([len(piece) async for piece in pieces])
-        print(f"uploaded {taken}", file=sys.stderr, flush=True)
+        received = sum([len(piece) async for piece in pieces])
+        print(f"uploaded {received}", file=sys.stderr, flush=True)
         await asyncio.sleep(delay)
-        return wire.File(id="file_1", filename="input.png", size=taken).SerializeToString()
+        return wire.File(id="file_1", filename="input.png", size=received).SerializeToString()
 
     def handler(answer: Any) -> grpc.RpcMethodHandler[Any, Any]:
         async def handle(body: bytes, _: Any) -> bytes:
@@ -112,8 +111,8 @@ async def serve(delay: float, size: int) -> None:  # noqa: C901, PLR0915  # one 
     methods: dict[str, dict[str, Any]] = {"xai_api.BatchMgmt": {}, "xai_api.Files": {}}
     answers = {
         wire.CREATE_BATCH: create, wire.ADD_BATCH_REQUESTS: add, wire.GET_BATCH: get,
-        wire.LIST_BATCH_RESULTS: results, wire.LIST_BATCHES: nothing,
-        wire.LIST_BATCH_REQUEST_METADATA: nothing,
+        wire.LIST_BATCH_RESULTS: results, wire.LIST_BATCHES: empty,
+        wire.LIST_BATCH_REQUEST_METADATA: empty,
     }  # fmt: skip
     for method, answer in answers.items():
         service, name = method.strip("/").split("/")
@@ -129,7 +128,7 @@ async def serve(delay: float, size: int) -> None:  # noqa: C901, PLR0915  # one 
 
 
 @contextlib.contextmanager
-def started(delay: float, size: int, log: Path) -> Iterator[str]:
+def running_server(delay: float, size: int, log: Path) -> Iterator[str]:
     """Run the server, which logs uploads, as a process, and yield its address."""
     command = [sys.executable, __file__, "--serve", f"--delay={delay}", f"--size={size}"]
     with (
@@ -143,8 +142,8 @@ def started(delay: float, size: int, log: Path) -> Iterator[str]:
             process.kill()
 
 
-async def bare(address: str, prompts: int, image: bytes) -> float:
-    """Return the seconds of the same calls with raw gRPC, which stores nothing."""
+async def measure_raw(address: str, prompts: int, image: bytes) -> float:
+    """Return the seconds of the same calls over raw gRPC, without saving anything."""
     import grpc
 
     from xai_notebook.client import wire
@@ -159,7 +158,7 @@ async def bare(address: str, prompts: int, image: bytes) -> float:
         upload: Any = channel.stream_unary(wire.UPLOAD_FILE)
         await upload(iter([image[at : at + 1_000_000] for at in range(0, len(image), 1_000_000)]))
         add: Any = channel.unary_unary(wire.ADD_BATCH_REQUESTS)
-        batch = await call(wire.CREATE_BATCH, wire.CreateBatchRequest(name="bare"), wire.Batch)
+        batch = await call(wire.CREATE_BATCH, wire.CreateBatchRequest(name="raw"), wire.Batch)
         for at in range(0, prompts, 1000):
             adding = wire.AddBatchRequestsRequest(batch_id=batch.batch_id)
             for number in range(at, min(at + 1000, prompts)):
@@ -169,10 +168,10 @@ async def bare(address: str, prompts: int, image: bytes) -> float:
         await call(wire.GET_BATCH, wire.GetBatchRequest(batch_id=batch.batch_id), wire.Batch)
         token = ""
         while True:
-            asked = wire.ListBatchResultsRequest(
-                batch_id=batch.batch_id, limit=_PAGE, pagination_token=token
+            query = wire.ListBatchResultsRequest(
+                batch_id=batch.batch_id, limit=_RESULTS_PER_PAGE, pagination_token=token
             )
-            page = await call(wire.LIST_BATCH_RESULTS, asked, wire.ListBatchResultsResponse)
+            page = await call(wire.LIST_BATCH_RESULTS, query, wire.ListBatchResultsResponse)
             if not (token := page.pagination_token):
                 return time.perf_counter() - begun
 
@@ -184,7 +183,7 @@ def resident() -> int:
 
 
 def measure(address: str, home: Path, prompts: int, image: bytes) -> Mapping[str, float]:
-    """Submit and collect a job; return the seconds and the growth of memory."""
+    """Submit and collect a job; return its seconds, and its memory growth in bytes."""
     from xai_notebook.generation.session import Session
     from xai_notebook.settings import Configuration
 
@@ -192,21 +191,21 @@ def measure(address: str, home: Path, prompts: int, image: bytes) -> Mapping[str
     each = [f"a fox in field {number}" for number in range(prompts)]
     begun = time.perf_counter()
     job = session.generate(each=each, image=[image], batch=True)
-    handed = time.perf_counter() - begun
-    marks = [resident()]
+    submitted = time.perf_counter() - begun
+    memory = [resident()]
     (poller,) = job.pollers
-    poller.listeners.append(lambda: marks.append(resident()))
+    poller.listeners.append(lambda: memory.append(resident()))
     while not job.done:
         session.loop.run(asyncio.sleep(0.05))
     seconds = time.perf_counter() - begun
     counts = job.counts
     assert counts.succeeded == prompts, counts
     session.close()
-    return {"seconds": seconds, "handed": handed, "growth": max(marks) - marks[0]}
+    return {"seconds": seconds, "submitted": submitted, "growth": max(memory) - memory[0]}
 
 
 def noise(size: int) -> bytes:
-    """Return a picture of about that many bytes."""
+    """Return a PNG of random pixels, of about `size` bytes."""
     from PIL import Image
 
     side = int((size / 3) ** 0.5)
@@ -232,26 +231,25 @@ def jobs(plan: Plan) -> list[Row]:
     work = f"a job of {prompts:,} prompts with one input image"
     rate = Row(
         work=work,
-        ours=statistics.median(prompts / one["seconds"] for one in found),
+        ours=statistics.median(prompts / run["seconds"] for run in found),
         unit="/s",
-        rival="bare grpc.aio, which keeps nothing",
-        theirs=statistics.median(prompts / one["bare"] for one in found),
-        score=statistics.median(one["bare"] / one["seconds"] for one in found),
+        rival="raw grpc.aio, which saves nothing",
+        theirs=statistics.median(prompts / run["raw"] for run in found),
+        score=statistics.median(run["raw"] / run["seconds"] for run in found),
         limit=0.9,
         at_least=True,
         rounds=len(found),
     )
-    grown = [one["growth"] for one in found]
-    uploads = [one["uploads"] for one in found]
+    growth = [run["growth"] for run in found]
+    uploads = [run["uploads"] for run in found]
     return [
         rate,
-        absolute(f"{work}: memory while it comes", grown, "bytes", limit=64 * 2**20),
+        absolute(f"{work}: memory growth while results arrive", growth, "bytes", limit=64 * 2**20),
         absolute(f"{work}: uploads of the image", uploads, "", limit=1),
     ]
 
 
 def main() -> None:
-    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=10_000)
     parser.add_argument("--delay", type=float, default=0.05)
@@ -261,15 +259,15 @@ def main() -> None:
     if options.serve:
         asyncio.run(serve(options.delay, options.size))
         return
-    image = noise(_INPUT)
+    image = noise(_INPUT_BYTES)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        with started(options.delay, options.size, log) as address:
+        with running_server(options.delay, options.size, log) as address:
             found = measure(address, Path(folder) / "home", options.prompts, image)
             uploads = log.read_text(encoding="utf-8").count("uploaded")
-            raw = asyncio.run(bare(address, options.prompts, image))
+            raw = asyncio.run(measure_raw(address, options.prompts, image))
     ratio = raw / found["seconds"]
-    print(json.dumps({**found, "bare": raw, "uploads": uploads, "to bare": ratio}, indent=1))
+    print(json.dumps({**found, "raw": raw, "uploads": uploads, "rate_to_raw": ratio}, indent=1))
 
 
 if __name__ == "__main__":

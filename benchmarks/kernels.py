@@ -1,4 +1,4 @@
-"""Times in a kernel: loading, the first picture, the panel, ten pictures, interrupts."""
+"""Times in a kernel: loading, the first picture, the panel, ten pictures, interrupts; functions."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["cold", "functions", "interrupts", "loading", "pixels"]
 
 SDK = "import xai_sdk"
-_OWN = ("XAI_API_KEY", "XAI_API_HOST", "XAI_NOTEBOOK_BACKEND", "PYTHONDONTWRITEBYTECODE")
-"""Variables that would change the result; without byte code every import compiles."""
+_EXCLUDED = ("XAI_API_KEY", "XAI_API_HOST", "XAI_NOTEBOOK_BACKEND", "PYTHONDONTWRITEBYTECODE")
+"""Environment variables that would change the result: without byte code, imports compile."""
 
 
 class Kernel:
@@ -39,17 +39,17 @@ class Kernel:
 
         Args:
             code: The cell.
-            until: Stop the clock at the first output that holds this text.
+            until: Stop the clock at the first output that contains this text.
 
         Raises:
-            RuntimeError: The cell failed, or the text never came.
+            RuntimeError: The cell failed, or no output contained the text.
         """
         begun = time.perf_counter()
-        own = self.client.execute(code)
+        message_id = self.client.execute(code)
         seen = 0.0
         while True:
             message = self.client.get_iopub_msg(timeout=120)
-            if message["parent_header"].get("msg_id") != own:
+            if message["parent_header"].get("msg_id") != message_id:
                 continue
             kind, content = message["msg_type"], message["content"]
             if kind == "error":
@@ -59,7 +59,7 @@ class Kernel:
             if kind == "status" and content["execution_state"] == "idle":
                 break
         if until and not seen:
-            raise RuntimeError(f"no output of {code!r} holds {until!r}")
+            raise RuntimeError(f"no output of {code!r} contains {until!r}")
         return seen or time.perf_counter() - begun
 
     def interrupt(self, code: str, *, after: float) -> float:
@@ -67,16 +67,16 @@ class Kernel:
 
         Args:
             code: The cell.
-            after: Seconds it has run by then.
+            after: Seconds from the start of the cell to the interrupt.
         """
-        own = self.client.execute(code)
+        message_id = self.client.execute(code)
         time.sleep(after)
         begun = time.perf_counter()
         self.manager.interrupt_kernel()
         while True:
             message = self.client.get_iopub_msg(timeout=120)
             if (
-                message["parent_header"].get("msg_id") == own
+                message["parent_header"].get("msg_id") == message_id
                 and message["content"].get("execution_state") == "idle"
             ):
                 return time.perf_counter() - begun
@@ -88,11 +88,11 @@ def kernel(**environ: str) -> Iterator[Kernel]:
     from jupyter_client.manager import KernelManager
 
     with tempfile.TemporaryDirectory() as home:
-        kept = {name: value for name, value in os.environ.items() if name not in _OWN}
+        variables = {name: value for name, value in os.environ.items() if name not in _EXCLUDED}
         manager = KernelManager(kernel_name="python3")
         with Path(os.devnull).open("w") as nowhere:
             manager.start_kernel(
-                env={**kept, "XAI_NOTEBOOK_HOME": home, **environ}, stderr=nowhere, cwd=home
+                env={**variables, "XAI_NOTEBOOK_HOME": home, **environ}, stderr=nowhere, cwd=home
             )
         client = manager.client()
         client.start_channels()
@@ -100,7 +100,7 @@ def kernel(**environ: str) -> Iterator[Kernel]:
             client.wait_for_ready(timeout=120)
             running = Kernel(client, manager)
             running.run("pass")
-            time.sleep(0.2)  # a kernel finishes its startup
+            time.sleep(0.2)  # the kernel finishes its startup
             yield running
         finally:
             client.stop_channels()
@@ -124,18 +124,18 @@ def loading(plan: Plan) -> list[Row]:
     """Loading, in new IPython processes with cached byte code."""
     times: dict[str, list[float]] = {"ours": [], "theirs": []}
     with tempfile.TemporaryDirectory() as home:
-        kept = {name: value for name, value in os.environ.items() if name not in _OWN}
+        variables = {name: value for name, value in os.environ.items() if name not in _EXCLUDED}
         for number in range(-2, plan.rounds):
-            for whose, found in times.items():
+            for side, seconds in times.items():
                 done = subprocess.run(
-                    [sys.executable, "-c", _LOADING, whose],
-                    env={**kept, "IPYTHONDIR": home},
+                    [sys.executable, "-c", _LOADING, side],
+                    env={**variables, "IPYTHONDIR": home},
                     capture_output=True,
                     text=True,
                     check=True,
                 )
                 if number >= 0:
-                    found.append(float(done.stdout))
+                    seconds.append(float(done.stdout))
     return [versus("%load_ext xai_notebook", SDK, *times.values(), limit=1 / 40)]
 
 
@@ -143,16 +143,16 @@ def cold(plan: Plan) -> list[Row]:
     """The first picture and the panel, each in a new kernel."""
     firsts, panels, imports, widgets = [], [], [], []
     for number in range(-1, plan.at_most(9)):
-        with kernel() as one:
-            imported = one.run(SDK)
-        with kernel() as one:
-            load = one.run("%load_ext xai_notebook")
-            first = one.run("%xai_image a red fox in fresh snow", until="<figcaption")
-        with kernel() as one:
-            one.run("%load_ext xai_notebook")
-            panel = one.run("%xai_panel")
-        with kernel() as one:
-            plain = one.run("import ipywidgets; display(ipywidgets.Text())")
+        with kernel() as running:
+            imported = running.run(SDK)
+        with kernel() as running:
+            load = running.run("%load_ext xai_notebook")
+            first = running.run("%xai_image a red fox in fresh snow", until="<figcaption")
+        with kernel() as running:
+            running.run("%load_ext xai_notebook")
+            panel = running.run("%xai_panel")
+        with kernel() as running:
+            plain = running.run("import ipywidgets; display(ipywidgets.Text())")
         if number >= 0:  # the first round fills caches
             firsts.append(load + first)
             panels.append(panel)
@@ -179,15 +179,15 @@ for response in await client.image.sample_batch("{prompt}", "m", n=10, image_for
 def pixels(plan: Plan) -> list[Row]:
     """Time from Enter to pictures for ten URLs that take 100 ms each."""
     ours, first, whole = [], [], []
-    with stub.started() as (address, _), kernel(XAI_API_HOST=address) as one:
-        one.run("%load_ext xai_notebook")
+    with stub.started() as (address, _), kernel(XAI_API_HOST=address) as running:
+        running.run("%load_ext xai_notebook")
         for number in range(-1, plan.at_most(5)):
             prompt = f"wait=0.1 take {number}"
             cell = _BY_HAND.format(address=address, prompt=prompt)
             times = (
-                one.run(f"%xai_image --fresh -n 10 -f url {prompt}", until="<img"),
-                one.run(cell, until="image/png"),
-                one.run(cell),
+                running.run(f"%xai_image --fresh -n 10 -f url {prompt}", until="<img"),
+                running.run(cell, until="image/png"),
+                running.run(cell),
             )
             if number >= 0:
                 for column, seconds in zip((ours, first, whole), times, strict=True):
@@ -203,13 +203,13 @@ def pixels(plan: Plan) -> list[Row]:
 def interrupts(plan: Plan) -> list[Row]:
     """Time from an interrupt to an idle kernel."""
     ours, sleeps = [], []
-    with stub.started() as (address, _), kernel(XAI_API_HOST=address) as one:
-        one.run("%load_ext xai_notebook")
-        one.run("%xai_image --fresh a first fox")
+    with stub.started() as (address, _), kernel(XAI_API_HOST=address) as running:
+        running.run("%load_ext xai_notebook")
+        running.run("%xai_image --fresh a first fox")
         for number in range(plan.rounds):
-            ours.append(one.interrupt(f"%xai_image --fresh delay=60 fox {number}", after=1.0))
-            sleeps.append(one.interrupt("import time; time.sleep(60)", after=1.0))
-    work = "interrupt to a free kernel, call under way"
+            ours.append(running.interrupt(f"%xai_image --fresh delay=60 fox {number}", after=1.0))
+            sleeps.append(running.interrupt("import time; time.sleep(60)", after=1.0))
+    work = "interrupt during a call, until the kernel is idle"
     return [versus(work, "time.sleep(60)", ours, sleeps), absolute(work, ours, limit=0.5)]
 
 
@@ -254,12 +254,12 @@ _LIMITS = {
 
 
 def functions(_: Plan) -> list[Row]:
-    """Functions of the package that one cell with one image calls, without the painter."""
-    kept = {name: value for name, value in os.environ.items() if name not in _OWN}
+    """Count functions and files of the package that a cell runs, without the painter's."""
+    variables = {name: value for name, value in os.environ.items() if name not in _EXCLUDED}
     with tempfile.TemporaryDirectory() as home:
         done = subprocess.run(
             [sys.executable, "-c", _TRACED],
-            env={**kept, "IPYTHONDIR": home, "XAI_NOTEBOOK_HOME": home},
+            env={**variables, "IPYTHONDIR": home, "XAI_NOTEBOOK_HOME": home},
             capture_output=True,
             text=True,
             check=True,

@@ -1,4 +1,4 @@
-"""Cost of showing and saving pictures, beside displaying PIL images."""
+"""Time and bytes to show and save pictures, compared with displaying PIL images."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def _batch(count: int, side: int, start: int = 0) -> ImageBatch:
     )
 
 
-class Shower:
-    """Makes outputs as a kernel does, and saves them in a notebook."""
+class NotebookWriter:
+    """Formats outputs as a kernel does, and saves them in a notebook."""
 
     def __init__(self, folder: Path) -> None:
         from IPython.core.interactiveshell import InteractiveShell
@@ -103,12 +103,12 @@ def _text(bundle: dict[str, Any]) -> dict[str, str]:
 def show(plan: Plan) -> list[Row]:
     """Show and save four 2k images."""
     with tempfile.TemporaryDirectory() as folder:
-        shower = Shower(Path(folder))
+        writer = NotebookWriter(Path(folder))
         batches = [_batch(4, 2048)]
         ours, theirs = compare(
-            plan.at_most(7), lambda: shower.ours(batches), lambda: shower.pil(batches)
+            plan.at_most(7), lambda: writer.ours(batches), lambda: writer.pil(batches)
         )
-        size, full = shower.ours(batches), shower.pil(batches)
+        size, full = writer.ours(batches), writer.pil(batches)
     work = "show and save four 2k images"
     return [
         versus(f"{work}: bytes", PIL, [size], [full], limit=1 / 50, unit="bytes"),
@@ -121,15 +121,15 @@ def notebook(plan: Plan) -> list[Row]:
     """Save and reopen a notebook with 100 pictures, ten in each cell."""
     cells = plan.size(100) // 10
     with tempfile.TemporaryDirectory() as folder:
-        shower = Shower(Path(folder))
+        writer = NotebookWriter(Path(folder))
         batches = [_batch(10, 1024, number * 10) for number in range(cells)]
-        found = []
-        for save in (shower.ours, shower.pil):
-            save([_batch(1, 1024)])  # loads what a kernel has loaded
+        measured = []
+        for save in (writer.ours, writer.pil):
+            save([_batch(1, 1024)])  # warm up: lazy imports
             (saving,) = compare(1, functools.partial(save, batches), warm=0)
-            (opening,) = compare(plan.at_most(3), shower.reopen, warm=0)
-            found.append(([float(shower.file.stat().st_size)], saving, opening))
-    ours, theirs = found
+            (opening,) = compare(plan.at_most(3), writer.reopen, warm=0)
+            measured.append(([float(writer.file.stat().st_size)], saving, opening))
+    ours, theirs = measured
     names = ("bytes", "show and save", "reopen")
     units = ("bytes", "s", "s")
     return [

@@ -1,4 +1,4 @@
-"""Plots cost against size, with Pillow."""
+"""Plot time against size, with Pillow."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ if TYPE_CHECKING:
 __all__ = ["draw"]
 
 _SCALE = 2
-_PANEL, _HEIGHT = (420, 370)
+_WIDTH, _HEIGHT = (420, 370)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 36, 98, 52
 _COLOURS = ("#0f766e", "#b45309", "#6d28d9")
 _TITLES = {
     "images": ("One request, 300 kB an image", "images", "ms"),
     "prompts": ("Many prompts through --each", "prompts", "s"),
-    "library": ("One look into the library", "images in the library", "ms"),
+    "library": ("One operation of the library", "images in the library", "ms"),
 }
 _LINEAR = "images"
-"""The panel with linear axes; the others are logarithmic."""
+"""The diagram with linear axes; the others are logarithmic."""
 
 Points = dict[str, list[tuple[float, float]]]
 
 
 def draw(rows: Sequence[Row], file: Path) -> None:
     """Draw the points among `rows` into a PNG."""
-    panels: dict[str, Points] = defaultdict(lambda: defaultdict(list))
+    diagrams: dict[str, Points] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row.curve:
-            panel, _, line = row.curve.partition(": ")
-            seconds = row.ours * (1000 if _TITLES[panel][2] == "ms" else 1)
-            panels[panel][line].append((row.size, seconds))
-    shown = [name for name in _TITLES if name in panels]
+            diagram, _, line = row.curve.partition(": ")
+            seconds = row.ours * (1000 if _TITLES[diagram][2] == "ms" else 1)
+            diagrams[diagram][line].append((row.size, seconds))
+    shown = [name for name in _TITLES if name in diagrams]
     if not shown:
         return
-    image = Image.new("RGB", (_PANEL * len(shown) * _SCALE, _HEIGHT * _SCALE), "white")
+    image = Image.new("RGB", (_WIDTH * len(shown) * _SCALE, _HEIGHT * _SCALE), "white")
     for number, name in enumerate(shown):
-        _Panel(ImageDraw.Draw(image), number * _PANEL, name, panels[name]).draw()
+        _Diagram(ImageDraw.Draw(image), number * _WIDTH, name, diagrams[name]).draw()
     image.quantize(64).save(file, optimize=True)
 
 
-class _Panel:
+class _Diagram:
     """One diagram."""
 
     def __init__(self, pen: ImageDraw.ImageDraw, left: int, name: str, lines: Points) -> None:
@@ -62,13 +62,13 @@ class _Panel:
             return 0.0, max(values) * 1.1
         return 10 ** math.floor(math.log10(min(values))), 10 ** math.ceil(math.log10(max(values)))
 
-    def _place(self, axis: int, value: float) -> float:
+    def _position(self, axis: int, value: float) -> float:
         low, high = self.spans[axis]
         if not self.linear:
             low, high, value = math.log10(low), math.log10(high), math.log10(value)
         share = (value - low) / (high - low)
         if axis == 0:
-            return self.left + _LEFT + share * (_PANEL - _LEFT - _RIGHT)
+            return self.left + _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
         return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)
 
     def _ticks(self, axis: int) -> list[float]:
@@ -89,14 +89,14 @@ class _Panel:
     def draw(self) -> None:
         """Draw axes, lines and legend."""
         title, across, unit = _TITLES[self.name]
-        left, right = self.left + _LEFT, self.left + _PANEL - _RIGHT
+        left, right = self.left + _LEFT, self.left + _WIDTH - _RIGHT
         bottom = _HEIGHT - _BOTTOM
         self._write((left, 16), f"{title}, {unit}", "lm")
         self._write(((left + right) / 2, _HEIGHT - 14), across, "mm")
         for value in self._ticks(0):
-            self._write((self._place(0, value), bottom + 14), f"{value:,.0f}", "mm")
+            self._write((self._position(0, value), bottom + 14), f"{value:,.0f}", "mm")
         for value in self._ticks(1):
-            y = self._place(1, value)
+            y = self._position(1, value)
             self._stroke([(left, y), (right, y)], "#e2e2e2", 1)
             self._write((left - 8, y), f"{value:,g}", "rm")
         for number, (line, points) in enumerate(self.lines.items()):
@@ -104,9 +104,9 @@ class _Panel:
             self._write((left, 40 + 17 * number), line, "lm", _COLOURS[number])
 
     def _curve(self, points: Sequence[tuple[float, float]], colour: str) -> None:
-        places = [(self._place(0, x), self._place(1, y)) for x, y in points]
-        self._stroke(places, colour, 2)
-        for x, y in places:
+        positions = [(self._position(0, x), self._position(1, y)) for x, y in points]
+        self._stroke(positions, colour, 2)
+        for x, y in positions:
             centre = (x * _SCALE, y * _SCALE)
             self.pen.circle(centre, 3.5 * _SCALE, colour)
 

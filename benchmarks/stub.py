@@ -1,8 +1,8 @@
-"""A server process that answers with prepared bytes, so that only the client is measured.
+"""A server process that replies with prepared bytes, so that only the client is measured.
 
-The prompt says what to answer: `size=300000` for that many bytes an image, `side=2048` for a
-picture of that many pixels, `png=1` for a 2k PNG such as were seen, `delay=2` for seconds before
-the reply, `wait=0.1` for seconds before each download.
+The prompt selects the answer: `size=300000` for a tiny picture padded to that many bytes,
+`side=2048` for a picture of that width and height, `png=1` for a 2k PNG of 7 MB (base64 only),
+`delay=2` for seconds before the reply, `wait=0.1` for seconds before each download.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["picture", "started"]
 
-_EACH = 65_533
-"""Bytes that one JPEG comment can hold."""
+_MAX_COMMENT = 65_533
+"""Bytes of the longest JPEG comment."""
 
 
 @functools.cache
@@ -49,16 +49,16 @@ def picture(number: int, *, side: int = 1024, size: int = 0) -> bytes:
     """Return picture `number`, with the same pixels as the others and unique bytes.
 
     Args:
-        number: What tells it from the others.
+        number: Written into a comment, so that the bytes of each number differ.
         side: Width and height in pixels.
-        size: Bytes, where more than the picture needs.
+        size: Bytes of a tiny picture with padding, which ignores `side`; 0: no padding.
     """
     jpeg = photograph(side) if size == 0 else _tiny()
     comment = f"picture {number}".encode().ljust(32)
     parts = [jpeg[:2], b"\xff\xfe", (len(comment) + 2).to_bytes(2, "big"), comment]
     missing = size - len(jpeg) - len(comment) - 4
     while missing > 4:
-        length = min(missing - 4, _EACH)
+        length = min(missing - 4, _MAX_COMMENT)
         parts += [b"\xff\xfe", (length + 2).to_bytes(2, "big"), bytes(length)]
         missing -= length + 4
     return b"".join([*parts, jpeg[2:]])
@@ -85,7 +85,7 @@ def _png() -> bytes:
     return buffer.getvalue()
 
 
-def _said(prompt: str) -> dict[str, float]:
+def _prompt_values(prompt: str) -> dict[str, float]:
     return {name: float(value) for name, value in re.findall(r"(\w+)=([\d.]+)", prompt)}
 
 
@@ -100,27 +100,27 @@ class Stub:
         """Answer GenerateImage."""
         from xai_notebook.client import wire
 
-        asked = wire.GenerateImageRequest.FromString(request)
-        said = _said(asked.prompt)
-        form = "url" if asked.format == wire.ImageFormat.IMG_FORMAT_URL else "base64"
-        side, size = int(said.get("side", 1024)), int(said.get("size", 0))
-        kind = "png" if said.get("png") else "jpeg"
-        key = (asked.n, form, side, size, said.get("wait", 0.0), kind)
+        message = wire.GenerateImageRequest.FromString(request)
+        values = _prompt_values(message.prompt)
+        image_format = "url" if message.format == wire.ImageFormat.IMG_FORMAT_URL else "base64"
+        side, size = int(values.get("side", 1024)), int(values.get("size", 0))
+        kind = "png" if values.get("png") else "jpeg"
+        key = (message.n, image_format, side, size, values.get("wait", 0.0), kind)
         if key not in self.replies:
             self.replies[key] = self._prepare(*key)
-        if delay := said.get("delay"):
+        if delay := values.get("delay"):
             await asyncio.sleep(delay)
         return self.replies[key]
 
-    def _prepare(  # what the prompt says
-        self, n: int, form: str, side: int, size: int, wait: float, kind: str
+    def _prepare(
+        self, n: int, image_format: str, side: int, size: int, wait: float, kind: str
     ) -> bytes:
         from xai_notebook.client import wire
 
         images = []
         for number in range(n):
             image = wire.GeneratedImage(respect_moderation=True)
-            if form == "url":
+            if image_format == "url":
                 image.url = f"{self.base}{side}/{size}/{wait}/{number}.jpg"
             else:
                 png = kind == "png"

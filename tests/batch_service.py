@@ -61,8 +61,8 @@ class Batch:
         name: The client's name for it.
         requests: Its requests, repeated ones as often as they were sent.
         added: When each was added, by a monotonic clock.
-        shown: Number of requests that its lists show.
-        hidden: Number of looks until its lists show more.
+        shown: Number of requests that its lists contain.
+        hidden: Number of looks (listings of all requests) until its lists show more.
         cancelled: Whether it was cancelled.
     """
 
@@ -84,12 +84,12 @@ class BatchService(
         batches: Batches by id.
         creates: Failures of the next calls that create a batch; None: success.
         adds: Failures of the next calls that add requests; None: success.
-        late: Number of looks after which a new batch, or an added request, is listed.
-        step: Number of further requests that each look lists then; None: all.
+        late: Number of looks (listings of all requests) until a new batch or request is listed.
+        step: Number of further requests that each later look lists; None: all.
         counts: Whether `num_requests` counts all requests, or only those that are listed.
         lists: Whether requests are listed.
         rate: Results per second; None: all at once.
-        ready: Number of results of each batch; None: according to `rate`.
+        ready: Number of finished results of each batch; None: according to `rate`.
         imageless: Prompts whose results have a cost and no image.
         expired: Whether results can no longer be read.
         forgotten: Whether the service knows no batch.
@@ -97,7 +97,6 @@ class BatchService(
     """
 
     def __init__(self) -> None:
-        """Start with no batch."""
         self.batches: dict[str, Batch] = {}
         self.creates: deque[Failure | None] = deque()
         self.adds: deque[Failure | None] = deque()

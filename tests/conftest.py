@@ -56,7 +56,7 @@ os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="xai-notebook-state-")
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 SECOND_BROWSER = ("test_extension.py", "test_lab.py", "test_opening.py", "test_progress.py")
-"""Test files of the second browser: half of the work."""
+"""Test files that run in the second browser, about half of the work."""
 
 hypothesis.settings.register_profile("busy", deadline=None)
 hypothesis.settings.load_profile("busy")
@@ -64,11 +64,11 @@ hypothesis.settings.load_profile("busy")
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Give every test a library of its own, and no key."""
+    """Give every test a new library, and no key."""
     for name in set(os.environ) - set(without_xai()):
         monkeypatch.delenv(name)
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "home"))
-    # gRPC reads these once, when it is imported. Its log would fail tests of output.
+    # gRPC reads these variables once, when imported. Its log would fail tests of output.
     for name, value in (("GRPC_VERBOSITY", "NONE"), ("GRPC_ENABLE_FORK_SUPPORT", "0")):
         monkeypatch.setenv(name, os.environ.get(name, value))
 
@@ -205,7 +205,7 @@ def unprivileged_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
-    """A kernel of this module without a key, with the extension loaded."""
+    """A kernel for this module, without a key and with the extension loaded."""
     with start_kernel(tmp_path_factory.mktemp("kernel")) as kernel:
         loaded = kernel.run("%load_ext xai_notebook\nimport xai_notebook as xai")
         assert loaded.error is None
@@ -224,7 +224,7 @@ def _frozen() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a test that is a coroutine on an event loop of its own."""
+    """Run a coroutine test on an event loop of its own."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = inspect.signature(pyfuncitem.obj).parameters
@@ -233,13 +233,13 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the slowest files first, each beside a file that mostly waits."""
+    """Run the slowest files first."""
     order = ("browser", "client", "generation", "test_notebooks.py")
 
-    def turn(item: pytest.Item) -> int:
+    def rank(item: pytest.Item) -> int:
         return next((i for i, name in enumerate(order) if name in item.path.parts), len(order))
 
-    items.sort(key=turn)
+    items.sort(key=rank)
 
 
 @pytest.hookimpl(optionalhook=True)

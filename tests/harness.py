@@ -1,4 +1,4 @@
-"""Test rigs: servers on loopback, real kernels, processes to be killed, small disks."""
+"""Tools for tests: servers on loopback, real kernels, processes to be killed, small disks."""
 
 from __future__ import annotations
 
@@ -92,24 +92,24 @@ async def start_images(
 
 @dataclass
 class Served:
-    """An embedded server on a background loop, and the calls it has seen."""
+    """An embedded server on a background loop."""
 
     server: EmbeddedServer
     loop: BackgroundLoop
 
     @property
     def address(self) -> str:
-        """Its host and port."""
+        """The server's host and port."""
         return self.server.address
 
     @property
     def faults(self) -> Faults:
-        """The faults it simulates."""
+        """The faults that the server simulates."""
         return self.server.faults
 
     @property
     def calls(self) -> list[SeenCall]:
-        """The image calls it has seen."""
+        """The image calls that the server has seen."""
         return [call for call in self.server.requests if call.method == GENERATE]
 
     @property
@@ -136,7 +136,7 @@ def tiny(number: int = 0) -> bytes:
 
 
 def until(look: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """Wait until `look` returns something true, and return that."""
+    """Wait until `look` returns a true value, and return it."""
     deadline = time.monotonic() + seconds
     while not (value := look()):
         if time.monotonic() > deadline:
@@ -185,7 +185,7 @@ for line in sys.stdin:
 def fork_server() -> Iterator[subprocess.Popen[str]]:
     """Run a process that forks others, or skip the test where processes cannot be forked.
 
-    It forks before it uses gRPC, so that a process with all imports starts in milliseconds.
+    It has imported everything and has not used gRPC, so a new process starts in milliseconds.
     """
     if not hasattr(os, "fork"):
         pytest.skip("no fork on this platform")
@@ -203,25 +203,24 @@ class Victim:
     """A process to be killed.
 
     Attributes:
-        reports: The text that its code passes to `report`; ends when the process ends.
+        reports: A stream of the texts that its code passes to `report`; it ends with the process.
     """
 
     def __init__(self, process: int, pipe: Path) -> None:
-        """Wait until the process runs."""
         self.process = process
         self.reports = pipe.open("rb", buffering=0)
         self._ended = False
 
     def wait(self) -> str:
-        """Wait for its end; return the rest of its reports, and the traceback of an error."""
+        """Wait for the process to end; return its remaining reports, or an error's traceback."""
         reports = self.reports.read().decode()
         self._ended = True
         return reports
 
     def kill(self) -> float:
-        """Kill it with SIGKILL, unless it has ended; return when, on the monotonic clock."""
+        """Kill the process, unless it has ended; return the time, on the monotonic clock."""
         killed = time.monotonic()
-        if not self._ended:  # another process may have its id
+        if not self._ended:  # otherwise another process may have the id by now
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process, signal.SIGKILL)
             until(lambda: not is_alive(self.process))  # a write to the disk is finished first
@@ -233,13 +232,12 @@ class Victims:
     """Starts processes to be killed."""
 
     def __init__(self, server: subprocess.Popen[str], folder: Path) -> None:
-        """Start nothing yet; use the fixture `victims`."""
         self._server = server
         self._folder = folder
         self._started: list[Victim] = []
 
     def start(self, code: str, **variables: str) -> Victim:
-        """Run code in a new process; environment variables may differ from this process'."""
+        """Run code in a new process, with `variables` added to this process' environment."""
         assert self._server.stdin
         assert self._server.stdout
         pipe = self._folder / f"{len(self._started)}"
@@ -326,14 +324,14 @@ class Kernel:
     """A real kernel in a process of its own."""
 
     def __init__(self, folder: Path, **variables: str) -> None:
-        """Start it in `folder`, and wait until it is ready."""
-        # It neither uses the user's settings nor leaves files in the user's folders.
-        own = {
+        """Start the kernel in `folder`, and wait until it is ready."""
+        # The kernel neither reads the user's settings nor leaves files in the user's folders.
+        private = {
             name: str(folder.parent / f"{folder.name}-{name.lower()}")
             for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")
         }
         self.home = folder.parent / f"{folder.name}-home"
-        environment = without_xai() | own | {"XAI_NOTEBOOK_HOME": str(self.home)} | variables
+        environment = without_xai() | private | {"XAI_NOTEBOOK_HOME": str(self.home)} | variables
         self.manager = KernelManager(kernel_name="python3")
         self.manager.start_kernel(cwd=str(folder), env=environment)
         self.client: BlockingKernelClient = self.manager.client()
@@ -341,12 +339,12 @@ class Kernel:
         self.client.wait_for_ready(timeout=60)
 
     def start(self, code: str, cell: str | None = None, *, console: bool = False) -> str:
-        """Run a cell and return its message's id at once.
+        """Start a cell, and return the id of its message.
 
         Args:
-            code: Its code.
-            cell: Its id, which JupyterLab and VS Code send, and other frontends do not.
-            console: As `jupyter console` does, with standard input.
+            code: The cell's code.
+            cell: The cell's id, which only some frontends send, such as JupyterLab and VS Code.
+            console: Allow standard input, as `jupyter console` does.
         """
         if cell is None:
             return str(self.client.execute(code, store_history=True, allow_stdin=console))
@@ -357,7 +355,7 @@ class Kernel:
         return str(message["header"]["msg_id"])
 
     def see(self, identity: str, text: str, timeout: float = 60) -> Outcome:
-        """Wait until a running cell shows `text`, and return its outputs so far."""
+        """Wait until an output of a running cell contains `text`; return the outputs so far."""
         return self.collect(identity, timeout, shows=text)
 
     def collect(
@@ -371,10 +369,10 @@ class Kernel:
         """Wait for the end of a cell and return its outputs.
 
         Args:
-            identity: Of the cell's message.
-            timeout: Seconds without any message.
-            outcome: Its outputs so far.
-            shows: Return as soon as an output has this text.
+            identity: The id of the cell's message.
+            timeout: Longest time without a message, in seconds.
+            outcome: The cell's outputs so far.
+            shows: Return as soon as an output contains this text.
         """
         outcome = outcome or Outcome()
         started = time.monotonic()

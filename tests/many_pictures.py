@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _ORIGINALS: Final = 24
-_BEGAN: Final = 1_700_000_000.0
+_FIRST_DATE: Final = 1_700_000_000.0
 """When the first picture was made, in seconds since 1970."""
-_APART: Final = 300.0
+_INTERVAL: Final = 300.0
 """Seconds from one request to the next."""
 _WORDS: Final = (
     *("red", "amber", "teal", "violet", "fox", "owl"),
@@ -75,7 +75,7 @@ def _request(number: int) -> tuple[Any, ...]:
     fingerprint = hashlib.sha256(prompt.encode()).hexdigest()
     notebook = f"/books/story{number % 5}.ipynb"
     cost = 0.0 if backend == "local" else 0.02 + number % 3 * 0.05
-    created = _BEGAN + number * _APART
+    created = _FIRST_DATE + number * _INTERVAL
     return number, fingerprint, backend, prompt, model, model, notebook, cost, created
 
 
@@ -84,5 +84,5 @@ def _images(numbers: range, originals: list[tuple[Any, ...]]) -> Iterator[tuple[
         digest, *shape = originals[number % len(originals)]
         model = _MODELS[number % 3]
         cost = 0.0 if model == "local-preview" else 0.02 + number % 3 * 0.05
-        created = _BEGAN + number * _APART
+        created = _FIRST_DATE + number * _INTERVAL
         yield number, model, cost, digest, *shape, created, number % 10 == 0

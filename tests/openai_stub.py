@@ -1,4 +1,4 @@
-"""A server of the OpenAI images API on loopback that fails as a test wants."""
+"""A server of the OpenAI images API on loopback whose replies a test controls."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Reply:
     """A reply of the stub.
 
     Attributes:
-        status: Of HTTP.
+        status: The HTTP status.
         body: Bytes, or a value to send as JSON.
         headers: Headers in addition to Content-Length.
         cut: Bytes that are announced and not sent.
@@ -91,12 +91,12 @@ class Stub:
     """The state of the stub.
 
     Attributes:
-        answer: Makes the reply to an order for pictures from the order and its number, from 1.
+        answer: Makes the reply to a request for pictures, from the request and its number, from 1.
         models: Names that `/models` lists; None: it replies with 404.
-        fetched: Replies to downloads, in turn; the last one repeats.
+        fetched: Replies to downloads, in order; the last one is repeated.
         requests: All received requests.
-        waiting: Set when an order waits.
-        left: Set when the client of a waiting order has disconnected.
+        waiting: Set when a request for pictures waits.
+        left: Set when the client of a waiting request has disconnected.
     """
 
     url: str = ""
@@ -177,7 +177,7 @@ def reply_of(count: int = 1, **more: Any) -> Reply:
 
 
 def answers(*replies: Reply) -> Callable[[Request, int], Reply]:
-    """Reply to orders with these in turn; the last one repeats."""
+    """Give these replies in order; the last one is repeated."""
     return lambda _order, number: replies[min(number, len(replies)) - 1]
 
 

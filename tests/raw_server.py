@@ -1,4 +1,4 @@
-"""A scripted HTTP/2 server for replies that gRPC's server cannot send: half of one, or two.
+"""A scripted HTTP/2 server for what gRPC's server cannot send, such as half a reply.
 
 A script handles each call step by step; each step is sent before the next begins.
 """
@@ -35,13 +35,13 @@ class Call:
         self.number = number
         """1 for the first call that the server received."""
         self.ended = connection.ended.setdefault(stream, asyncio.Event())
-        """Set when the client resets the stream, or leaves."""
+        """Set when the client resets the stream, or disconnects."""
         self._connection = connection
         self._stream = stream
 
     @contextlib.contextmanager
     def one_packet(self) -> Iterator[None]:
-        """Hold back what is sent inside, and send it at once."""
+        """Collect what the block sends, and send it in one packet."""
         connection = self._connection
         connection.held = True
         try:
@@ -113,7 +113,7 @@ class Call:
     async def goaway(self, last: int | None = None, code: int = 0) -> None:
         """Send GOAWAY: streams up to `last` (default: this one) are served."""
         last = self._stream if last is None else last
-        # By hand: the library would not answer any stream after its own GOAWAY.
+        # By hand: h2 would not answer any stream after sending GOAWAY.
         payload = struct.pack(">II", last, code)
         head = struct.pack(">HBBBI", 0, len(payload), 7, 0, 0)
         self._connection.writer.write(head + payload)
@@ -165,7 +165,7 @@ class _Connection:
 
     def drop(self) -> None:
         sock: Any = self.writer.get_extra_info("socket")
-        with contextlib.suppress(OSError, AttributeError):  # the last: TLS has closed it already
+        with contextlib.suppress(OSError, AttributeError):  # AttributeError: TLS has closed it
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 

@@ -29,7 +29,7 @@ class Clock:
 
 @contextlib.asynccontextmanager
 async def connect(server: EmbeddedServer) -> AsyncIterator[Any]:
-    """Connect xAI's client to a server; it does not retry."""
+    """Connect xAI's client, without retries, to a server."""
     options = [("grpc.enable_retries", 0)]
     client = AsyncClient(api_key="key", api_host=server.address, channel_options=options)
     try:

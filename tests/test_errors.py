@@ -47,7 +47,7 @@ def test_the_docstring_shows_the_tree() -> None:
     assert set(tree) == set(bases)
     for name, parent in tree.items():
         assert issubclass(classes()[name], classes().get(parent, errors.XaiError))
-        # Its base is OptionError; the tree shows it at the top level, where users look for it.
+        # The base of InputImageError is OptionError; users look for it at the top level.
         assert bases[name] == parent or name == "InputImageError"
 
 

@@ -39,10 +39,10 @@ Session().generate(each={prompts}, batch=True).wait()
 
 @pytest.mark.timeout(60 + 10 * KILLS)
 def test_a_job_survives_every_kill(monkeypatch: pytest.MonkeyPatch, victims: Victims) -> None:
-    """Two kernels at a time run the same cell and are killed; after three pairs, the next cell.
+    """Pairs of kernels run the same cell and are killed; each cell is run by three pairs.
 
-    Every second call that adds something is served and answered with an error, or never, and what
-    it adds is listed two looks late. The service counts a repeated request twice.
+    In half of the runs, a call that creates a batch or adds requests is served, but gets an error
+    or no answer. What a call adds is listed two looks late. A repeated request counts twice.
     """
     chance = random.Random(1)
     answers = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "INTERNAL", SILENCE)

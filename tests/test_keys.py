@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 KEY = "xai-unique-52b1e07c9d4f"
-"""Not spelled out in any cell: they read it from the environment, as users do."""
+"""No cell contains the key: cells read it from the environment, as users' cells do."""
 
 CATCH = """
 import traceback
@@ -83,7 +83,7 @@ FAILURES = {
     "A=4": "await xai.agenerate('')",
     "A=5": "from xai_notebook.client import AsyncClient; AsyncClient(b'123', api_host='x y')",
 }
-"""Cells that fail, by an environment variable that is set before."""
+"""Cells that fail, by the environment variable that is set before; `A` has no meaning."""
 
 
 def occurrences(folder: Path, key: str) -> list[str]:
@@ -125,7 +125,7 @@ def test_the_key_is_found_nowhere(tmp_path: Path, echo: bool) -> None:  # noqa: 
 
 
 def test_the_key_of_the_kernels_server_is_found_nowhere(tmp_path: Path) -> None:
-    """Only the kernel's memory holds it: child processes do not get it."""
+    """Only the kernel's memory holds the key: child processes do not get it."""
     find = (
         "import gc; print([key.reveal() for key in gc.get_objects() "
         "if type(key).__name__ == 'ApiKey'])"

@@ -1,7 +1,7 @@
-"""`kill -9` at any moment: every picture is kept whose last byte came before.
+"""`kill -9` at any moment loses no picture that arrived at least `GRACE` seconds earlier.
 
-On a quiet machine that holds for the last 20 ms before the kill:
-`KILLS=300 GRACE=0.02 pytest tests/test_kills.py`. On a busy one, a process may wait longer to run.
+On a quiet machine, 20 ms are enough: `KILLS=300 GRACE=0.02 pytest tests/test_kills.py`. On a busy
+machine, a process may wait longer for the processor.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 KILLS = int(os.environ.get("KILLS", "20"))
 GRACE = float(os.environ.get("GRACE", "0.3"))
-"""Seconds between the last byte of a reply and the kill."""
+"""Minimum seconds from the last byte of a reply to the kill, for a reply that counts."""
 SIZE = 100_000
 MODES = {
     "single": "for i in range(10_000): session.generate(f'{tag} {i}', n=2)",
@@ -49,7 +49,7 @@ prompts = [f"{{tag}} {{i}}" for i in range(2000)]
 
 @dataclass
 class DifferentPictures(Faults):
-    """Each picture differs from all others."""
+    """Faults that make each picture different from all others."""
 
     garbage: Any = field(init=False, default=None)
     sent: set[str] = field(init=False, default_factory=set)

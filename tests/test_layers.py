@@ -24,7 +24,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("notebook",),
 )
 """Lowest layer first. A part imports itself and lower layers, not other parts of its layer."""
-OF_THE_SERVER = (
+SERVER_IMPORTS = (
     "client.wire", "client.messages", "client.media",
     "client.addresses", "client.http", "client.transport.scrubbing",
 )  # fmt: skip
@@ -125,13 +125,13 @@ def test_modules_import_only_lower_layers() -> None:
     assert [str(f) for f in outside if layer(f.name) >= layer(f.module)] == []
 
 
-def test_the_server_imports_only_the_wire_of_the_client() -> None:
+def test_the_server_imports_only_listed_modules_of_the_client() -> None:
     of_client = [f for f in OWN if part(f.module) == "server" and part(f.name) == "client"]
-    assert [str(f) for f in of_client if not f.name.startswith(OF_THE_SERVER)] == []
+    assert [str(f) for f in of_client if not f.name.startswith(SERVER_IMPORTS)] == []
 
 
 def test_only_one_module_starts_the_server() -> None:
-    """All others use it over gRPC."""
+    """All other modules use the server over gRPC."""
     importers = {f.module for f in IMPORTS if f.own and part(f.name) == "server"}
     assert {name for name in importers if part(name) != "server"} == {"generation.backends"}
 
@@ -153,7 +153,7 @@ def test_imports_have_no_cycle() -> None:
         pytest.fail(" -> ".join(error.args[1]))
 
 
-def test_a_module_with_one_importer_says_why() -> None:
+def test_a_module_with_one_importer_says_why_it_is_separate() -> None:
     """Modules that a package exports are exempt: they have users outside of the package."""
     importers: dict[str, set[str]] = {name: set() for name in MODULES}
     for found in IMPORTS:
@@ -176,7 +176,7 @@ def test_no_folder_is_crowded() -> None:
 
 
 def test_late_imports_give_a_reason() -> None:
-    """In a comment behind the import or above it."""
+    """The reason is a comment after the import or above it."""
     silent = []
     for found in IMPORTS:
         if found.own and found.late and not found.typed:

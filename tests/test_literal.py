@@ -110,7 +110,8 @@ def test_the_cell_of_a_strangers_picture_opens_no_files(
     path = crafted(tmp_path, inputs=(InputImage("", "", label),))
     cell = read_metadata(path).cell
     assert f"--image=choose:{label}" in cell
-    with pytest.raises(errors.InputImageError, match="Replace it with your own path, URL or variable"):
+    message = "Replace it with your own path, URL or variable"
+    with pytest.raises(errors.InputImageError, match=message):
         shell.run_cell(cell).raise_error()
     assert keyed.calls == []
 
@@ -143,7 +144,7 @@ def test_a_rewritten_prompt_is_literal(
 def test_the_field_of_a_panel_made_in_python_is_literal(
     shell: InteractiveShell, keyed: Served
 ) -> None:
-    """`%xai_panel` is typed, so its field is a template."""
+    """The prompt of `%xai_panel` is typed, so it is a template."""
     shell.kernel = SimpleNamespace()  # type: ignore[attr-defined]
     shell.display_pub = CapturingDisplayPublisher()
     assert xai.panel("a {{ light }}").form["prompt"] == "a {{ '{{' }} light }}"

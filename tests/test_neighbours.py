@@ -78,7 +78,7 @@ def test_the_sdk_works_in_the_same_process(code: str, tmp_path: object) -> None:
 @pytest.mark.parametrize("module", ["client", "server", "generation.session"])
 @pytest.mark.parametrize("given", [None, "1"])
 def test_the_fork_handlers_of_grpc_are_off_by_default(module: str, given: str | None) -> None:
-    """They print into the output of a few `!cmd` in a thousand."""
+    """The handlers print into the output of a few in a thousand `!command` lines."""
     name = "GRPC_ENABLE_FORK_SUPPORT"
     environment = {key: value for key, value in without_xai().items() if key != name}
     code = (

@@ -72,7 +72,7 @@ def test_a_kernel_uses_the_name_in_its_environment(outer: Kernel, folder: Path) 
 def test_a_notebook_run_by_a_cell_does_not_use_the_name(
     outer: Kernel, folder: Path, launcher: str
 ) -> None:
-    """It exports and packs into its own folder, and its library rows have no notebook."""
+    """The inner notebook exports and packs into its own folder; its rows name no notebook."""
     inner, name = folder / "inner", launcher.replace(" ", "_")
     cells = [nbformat.v4.new_code_cell(line) for line in INNER.strip().splitlines()]
     kernel = {"name": "python3", "display_name": "Python", "language": "python"}

@@ -31,15 +31,15 @@ def local(engine: Stub, new_session: Callable[[], Session]) -> Session:
     return new_session()
 
 
-def test_pictures_name_their_source(local: Session, engine: Stub) -> None:
+def test_captions_and_the_notice_name_the_engine(local: Session, engine: Stub) -> None:
     """The notice appears once; pictures of an engine on this computer are free."""
     engine.answer = answers(reply_of(3))
     batch: Any = local.generate("a red fox", n=3)
-    place = engine.url[7:-3]
+    host = engine.url[7:-3]
     assert [image.model for image in batch] == ["fox-1"] * 3
     assert [image.data for image in batch] == [png()] * 3
     assert [image.rewritten_prompt for image in batch] == [None] * 3
-    assert batch.notes == (f"No XAI_API_KEY is set: pictures come from fox-1 at {place}.",)
+    assert batch.notes == (f"No XAI_API_KEY is set: pictures come from fox-1 at {host}.",)
     assert batch.cost_usd == 0
     again: Any = local.generate("another fox", n=3)
     assert again.notes == ()
@@ -71,7 +71,7 @@ def test_a_stored_picture_answers_requests_to_its_engine_only(
     assert len(engine.orders) == 2
 
 
-def test_a_budget_allows_a_free_engine(local: Session) -> None:
+def test_a_cost_limit_allows_a_free_engine(local: Session) -> None:
     assert local.generate("a red fox", max_cost=0.01)
 
 
@@ -109,7 +109,7 @@ def test_config_chooses_the_engine_of_the_next_call(shell: InteractiveShell, stu
     assert shell.run_cell_magic("xai_image", "", "a red fox")[0].model == "local-preview"
 
 
-def test_a_picture_of_the_engine_can_be_its_input(shell: InteractiveShell, stub: Stub) -> None:
+def test_a_picture_of_the_engine_can_be_edited_by_it(shell: InteractiveShell, stub: Stub) -> None:
     shell.run_line_magic("config", f"XaiImage.engine = {stub.url!r}")
     shell.run_cell_magic("xai_image", "--as first", "a red fox")
     shell.run_cell_magic("xai_image", "-i first[0] --as second", "a hat on it")

@@ -317,7 +317,7 @@ def test_a_job_is_restored(session: Session, quick: Served) -> None:
 
 
 @pytest.mark.parametrize("home", ["same", "other"])
-def test_a_job_in_another_process(
+def test_another_process_can_use_a_job_only_with_its_library(
     session: Session, quick: Served, tmp_path: Path, home: str
 ) -> None:
     job, file = session.generate("a red fox", batch=True, n=2), tmp_path / "job.pickle"
@@ -353,7 +353,7 @@ print("Not in this library" in job._repr_mimebundle_()["text/html"])
 # Libraries that pickle
 
 
-def test_files_of_joblib_and_shelve(session: Session, server: Served, tmp_path: Path) -> None:
+def test_joblib_and_shelve_store_batches(session: Session, server: Served, tmp_path: Path) -> None:
     batch = session.generate("a red fox")
     joblib.dump(batch, tmp_path / "batch.joblib", compress=1)
     with shelve.open(str(tmp_path / "shelf")) as catalog:
@@ -363,7 +363,7 @@ def test_files_of_joblib_and_shelve(session: Session, server: Served, tmp_path: 
     assert [each[0].data for each in opened] == [batch[0].data] * 2
 
 
-def test_data_frames_of_images(session: Session, server: Served, tmp_path: Path) -> None:
+def test_data_frames_of_images_are_kept(session: Session, server: Served, tmp_path: Path) -> None:
     batch = session.generate("a red fox", n=2)
     frame = pd.DataFrame({"image": list(batch), "all": [batch, batch]})
     frame.to_pickle(tmp_path / "frame.pickle")
@@ -372,7 +372,7 @@ def test_data_frames_of_images(session: Session, server: Served, tmp_path: Path)
     assert copy.deepcopy(frame)["image"][1] is batch[1]
 
 
-def test_closures_over_a_batch(session: Session, server: Served, tmp_path: Path) -> None:
+def test_closures_keep_their_batch(session: Session, server: Served, tmp_path: Path) -> None:
     batch, file = session.generate("a red fox"), tmp_path / "function.pickle"
     file.write_bytes(cloudpickle.dumps(lambda: len(batch[0].data)))
     code = (
@@ -435,7 +435,7 @@ def test_worker_processes_exchange_batches_and_errors(work: str, tmp_path: Path)
     assert printed.splitlines() == ["['a red fox', 'an owl']", "True", "[True, False]", "so it is"]
 
 
-def test_the_store_magic_in_two_kernels(tmp_path: Path) -> None:
+def test_the_store_magic_passes_a_batch_to_another_kernel(tmp_path: Path) -> None:
     folder, shared = tmp_path / "work", {"IPYTHONDIR": str(tmp_path / "ipython")}
     with start_kernel(folder, XAI_NOTEBOOK_BACKEND="local", **shared) as kernel:
         outcome = kernel.run("%load_ext xai_notebook\n%xai_image --as batch a red fox")

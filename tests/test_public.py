@@ -42,7 +42,7 @@ def run(code: str) -> str:
 
 def loaded_after(code: str) -> list[str]:
     """Return the heavy modules that `code` loads."""
-    # IPython itself may load some, such as sqlite3 for its history: only the difference counts.
+    # IPython may load heavy modules, such as sqlite3: only the difference counts.
     return json.loads(
         run(
             "import sys, json\n"
@@ -69,8 +69,7 @@ def test_public_names_are_pinned() -> None:
     assert not hasattr(xai_notebook, "generat")
 
 
-def test_importing_costs_nothing() -> None:
-    """`import xai_notebook` loads neither IPython nor heavy modules."""
+def test_importing_loads_neither_ipython_nor_heavy_modules() -> None:
     code = (
         "import sys, json, xai_notebook\n"
         f"print(json.dumps([n for n in {(*HEAVY, 'IPython', 'traitlets')!r} if n in sys.modules]))"
@@ -91,8 +90,8 @@ def test_importing_costs_nothing() -> None:
     ],
     ids=["load", "configure-unload", "table"],
 )
-def test_loading_the_extension_costs_nothing(code: str) -> None:
-    """Heavy modules such as grpc, PIL and ipywidgets are loaded on first use."""
+def test_loading_the_extension_loads_no_heavy_modules(code: str) -> None:
+    """grpc, PIL, ipywidgets and others are loaded on first use."""
     assert loaded_after(code) == []
 
 

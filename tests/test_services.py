@@ -1,4 +1,4 @@
-"""Streamlit, FastAPI, dask and marimo order each distinct request once; tables of other libraries.
+"""Streamlit, FastAPI, dask and marimo send each distinct request once; tables of other libraries.
 
 Tests of packages that are not installed are skipped; `.ci/services` installs all of them.
 """
@@ -65,11 +65,11 @@ def paint_in_thread(prompt: str) -> list[str]:
 async def main():
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://x", timeout=60) as http:
-        asks = [(way, prompt) for way in ("async", "sync") for prompt in ("a fox", "an owl")] * 6
+        calls = [(way, prompt) for way in ("async", "sync") for prompt in ("a fox", "an owl")] * 6
         replies = await asyncio.gather(
-            *(http.get(f"/{way}", params={"prompt": prompt}) for way, prompt in asks)
+            *(http.get(f"/{way}", params={"prompt": prompt}) for way, prompt in calls)
         )
-    print(json.dumps([[prompt, *reply.json()] for (_, prompt), reply in zip(asks, replies)]))
+    print(json.dumps([[prompt, *reply.json()] for (_, prompt), reply in zip(calls, replies)]))
 
 asyncio.run(main())
 """
@@ -199,7 +199,7 @@ def test_marimo_reuses_pictures(image_server: NumberingServer, tmp_path: Path) -
 @needs("datasets")
 @pytest.mark.parametrize("kind", ["dataset", "column", "stream", "split", "formatted"])
 def test_a_data_set_is_a_table(kind: str) -> None:
-    """Its column `prompt`, in any case, is read; a stream is read lazily."""
+    """The column `prompt`, in any case, is read; a stream is read lazily."""
     import datasets
 
     rows = {"id": [1, 2, 3], "Prompt": ["a fox", None, "an owl"]}

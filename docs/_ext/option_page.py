@@ -1,4 +1,4 @@
-"""Writes the page of options and settings, from the tables of the magic."""
+"""Writes the page of options and settings, from the tables in `arguments/options.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 
 def write(path: Path) -> None:
-    """Write the page."""
     lines = [
         "# Options",
         "",

@@ -45,7 +45,6 @@ FLAGS = [
 ]
 LABEXTENSION = Path(__file__).parents[2] / "xai_notebook" / "notebook" / "static" / "lab"
 STARTED = re.compile(r"http://127\.0\.0\.1:(\d+)/")
-# The "idle" indicator comes too early: commands silently do nothing then.
 CONTRAST = """node => {
   const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const luminance = (...colors) => {  // of the last color, blended over those before it
@@ -68,6 +67,7 @@ CONTRAST = """node => {
 }"""
 """Return the contrast of a text with its background; the background is painted first."""
 LOADED = "image => image.complete && image.naturalWidth > 0"
+# The "idle" indicator appears too early: commands still do nothing then.
 READY = """async () => {
   const app = window.jupyterapp;
   const widget = app.shell.currentWidget;
@@ -83,7 +83,7 @@ CLOSE = """async () => {
     widget.dispose();
   }
 }"""
-LEAVE = """async () => {
+RESET_PREFERENCES = """async () => {
   for (const name of Object.keys(localStorage))
     if (name.startsWith("xai-")) localStorage.removeItem(name);
   const theme = "JupyterLab Light";
@@ -184,7 +184,7 @@ class Lab:
         assert self.run_all(page)
 
     def show_foreign(self, page: Page, name: str, notebook: Any) -> None:
-        """Show a notebook as from another person: unsigned, and with an unknown kernel."""
+        """Show a notebook like one from another person: unsigned, with an unknown kernel."""
         notebook.metadata["kernelspec"] = {"name": "no-such-kernel", "display_name": "None"}
         notebook.metadata["language_info"] = {"name": "no-such-language"}
         nbformat.write(notebook, self.folder / name)
@@ -250,10 +250,10 @@ def _chromium() -> str:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium of this package.
+    """A headless Chromium for the tests of this package.
 
     Playwright keeps an event loop running in the main thread, where other tests use `asyncio.run`.
-    So it is stopped after the tests of this package.
+    So the browser is stopped after the tests of this package.
     """
     path = _chromium()
     from playwright.sync_api import sync_playwright
@@ -266,7 +266,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def window(browser: Browser) -> Iterator[Page]:
-    """A page that loads JupyterLab only once, which takes seconds."""
+    """One page for all modules, because JupyterLab takes seconds to load."""
     context = browser.new_context()
     context.set_default_timeout(60_000)
     yield context.new_page()
@@ -282,12 +282,12 @@ def server(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterat
 
 @pytest.fixture(scope="module")
 def lab(server: Lab, window: Page, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """The server with an empty folder and a library of this module."""
+    """The server, with an empty folder and a library for this module."""
     server.use(tmp_path_factory.mktemp("library"))
     yield server
     if server.is_loaded(window):
         server.close(window)
-        window.evaluate(LEAVE)
+        window.evaluate(RESET_PREFERENCES)
     server.clear()
 
 

@@ -561,7 +561,7 @@ def test_the_panel_can_be_used_by_keyboard_alone(panel: Driver) -> None:
     until(lambda: not page.evaluate(dirty))
 
 
-def test_the_viewer_by_keyboard(panel: Driver) -> None:
+def test_the_viewer_can_be_used_by_keyboard(panel: Driver) -> None:
     panel.make("twin peaks", 2)
     opener = panel.root.locator(".xai-picture").first
     keyboard = panel.page.keyboard

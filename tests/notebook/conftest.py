@@ -20,7 +20,7 @@ class Page:
     """The browser's side of a widget: sends messages, and records what the widget sends."""
 
     def __init__(self, widget: Any) -> None:
-        """Record from now on; each message has its binary parts as `buffers`."""
+        """Record the widget's messages, with their binary parts as `buffers`."""
         self.widget = widget
         self.sent: list[dict[str, Any]] = []
         self.requests = 0
@@ -29,7 +29,7 @@ class Page:
         )
 
     def tell(self, kind: str, *parts: bytes, **content: Any) -> None:
-        """Send a message."""
+        """Send a message to the widget."""
         self.widget._receive(None, {"kind": kind, **content}, list(parts))
 
     def ask(self, kind: str, **content: Any) -> dict[str, Any]:
@@ -43,17 +43,17 @@ class Page:
         return [message for message in self.sent if fields.items() <= message.items()]
 
     def wait(self, **fields: Any) -> dict[str, Any]:
-        """Return the first message with these fields, as soon as it is there."""
+        """Wait for a message with these fields, and return the first one."""
         until(lambda: self.got(**fields))
         return self.got(**fields)[0]
 
-    def make(self, ask: Callable[[], None] | None = None, **values: Any) -> dict[str, Any]:
-        """Generate with values of the panel's form, or call `ask`; return the first new card."""
+    def make(self, start: Callable[[], None] | None = None, **values: Any) -> dict[str, Any]:
+        """Press Generate with `values` in the form, or call `start`; return the first new card."""
         panel, before = self.widget, len(self.widget.cards)
-        if ask is None:
+        if start is None:
             self.tell("generate", form={**panel.form, **values})
         else:
-            ask()
+            start()
         until(lambda: len(panel.cards) > before or panel.trouble)
         assert not panel.trouble
         until(lambda: not panel.jobs)

@@ -120,7 +120,7 @@ def test_traits_have_the_bounds_of_the_rows(name: str, wrong: object) -> None:
         setattr(configurable, name, wrong)
 
 
-def test_the_cell_repeats_configured_options_of_the_request() -> None:
+def test_the_cell_has_changed_options_and_configured_options_of_the_request() -> None:
     configured = resolve({"n": 4, "resolution": "2k", "columns": 2, "timeout": 60})
     options = resolve({"resolution": "2k", "columns": 2, "timeout": 90, "metadata": False})
     line = options.to_line(configured)
@@ -135,7 +135,7 @@ def test_an_invalid_budget_stops_calls(
     for _ in range(2):
         result = shell.run_cell("%xai_image a fox")
         assert isinstance(result.error_in_exec or result.error_before_exec, ConfigurationError)
-    assert len(current_session().history.search()) == 0  # free calls still work
+    assert len(current_session().history.search()) == 0  # calls that cost nothing still work
     shell.run_line_magic("config", "XaiImage.budget = '0.01/day'")
     assert shell.run_cell("%xai_image a fox").success
     capsys.readouterr()

@@ -162,7 +162,7 @@ def test_changes_from_other_cells_are_sent(page: Page) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "2x", "a b", "class", "print", "taken", "__import__"])
-def test_impossible_and_taken_names_are_refused(name: str) -> None:
+def test_invalid_and_used_names_are_refused(name: str) -> None:
     with pytest.raises(OptionError):
         check_name(name, {"taken": 1})
 
@@ -185,7 +185,7 @@ def test_a_date_is_the_start_of_the_local_day() -> None:
 
 
 @pytest.mark.parametrize("filters", [{"since": "yesterday"}, {"colour": "red"}, {"order": "size"}])
-def test_impossible_filters_are_refused(filters: dict[str, Any]) -> None:
+def test_invalid_filters_are_refused(filters: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         xai_notebook.library("fox", **filters)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness import Kernel, Served
 
 SOON = 10.0
-"""Maximum seconds from an interrupt to a free kernel; the server would take 30."""
+"""Maximum seconds from an interrupt to an idle kernel; the reply would take 30."""
 SLOW = 0.4
 """Seconds of a call that shows its progress."""
 

@@ -220,8 +220,8 @@ def test_a_list_fills_a_repeatable_option(run: Run, server: Served) -> None:
         ("--export out/{folder}", "--export: {folder} is not a variable here."),
         ("--export {folder}/x", "Write {{ folder }} for its value, or {{ '{' }}folder} for these"),
         ("--export $folder/x", "Write {{ folder }} for its value, or {{ '$' }}folder for these"),
-        ("--max-cost {{ none }}", "{{ … }} in --max-cost: the value of none is missing."),
-        ("--image {{ none }}", "{{ … }} in --image: the value of none is missing."),
+        ("--max-cost {{ nothing }}", "{{ … }} in --max-cost: the value of nothing is missing."),
+        ("--image {{ nothing }}", "{{ … }} in --image: the value of nothing is missing."),
         ("-n {n}", "-n: {n} is not a variable here. Write {{ n }} for its value"),
         ("--export {{ folder", "{{ … }} in --export: it is not closed."),
         ("-n {{ nope }}", "{{ … }} in -n: 'nope' is undefined. Define it in a cell above."),
@@ -241,7 +241,7 @@ def test_impossible_templates_in_options_are_refused(
     run: Run, server: Served, line: str, message: str
 ) -> None:
     run("folder, n, words, many, nan, three = 'a', 2, 'three', ['a'], float('nan'), ['a fox']")
-    run("matrix, none = [[0, 1], [1, 0]], None")
+    run("matrix, nothing = [[0, 1], [1, 0]], None")
     with pytest.raises(errors.OptionError, match=re.escape(message)):
         run(f"%xai_image {line} a fox" if "--each" not in line else f"%xai_image {line}")
     assert server.calls == []
@@ -358,7 +358,7 @@ def test_unloading_removes_everything(run: Run, shell: InteractiveShell) -> None
     assert _configurables(shell) == []
     assert _matchers(shell) == []
     names = [thread.name for thread in threading.enumerate()]
-    assert names.count("xai-notebook") == 1  # the one of the tests' own server
+    assert names.count("xai-notebook") == 1  # the thread of the tests' own server
     shell.extension_manager.load_extension("xai_notebook")
     run("%xai_image --local a red fox")
 

@@ -1,4 +1,4 @@
-"""Messages of any shape from a browser: malformed ones do nothing."""
+"""Messages of any shape from a browser do no harm."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ NESTED = st.recursive(
     ),
     max_leaves=6,
 )
-SPENDS = {"generate", "submit", "more", "again"}
-"""Kinds of messages that may order images."""
+SPENDING_KINDS = {"generate", "submit", "more", "again"}
+"""Kinds of messages that may request images."""
 FORM: dict[str, Any] = {
     **dict.fromkeys(FIELDS, ""), "n": 1, "model": "grok-imagine-image", "prompt": "a fox",
     "inputs": [], "rewrite": False, "export": False, "folder": "",
@@ -96,13 +96,13 @@ def files(folder: Path) -> set[str]:
     return {
         str(path)
         for path in folder.rglob("*")
-        if path.is_file() and "cache" not in path.parts and "library.db" not in path.name
+        if path.is_file() and "cache" not in path.parts and "library.sqlite3" not in path.name
     }
 
 
 @st.composite
-def malformed(draw: Callable[..., Any], shapes: Mapping[str, messages.Shape]) -> dict[str, Any]:
-    """Return a message of a known kind with at least one malformed field."""
+def unusual(draw: Callable[..., Any], shapes: Mapping[str, messages.Shape]) -> dict[str, Any]:
+    """Return a message of a known kind with arbitrary values in one or two fields."""
     kind = draw(st.sampled_from(sorted(shapes)))
     shape = shapes[kind]
     names = sorted({*shape.needed, *shape.other, "request"})
@@ -121,14 +121,14 @@ def malformed(draw: Callable[..., Any], shapes: Mapping[str, messages.Shape]) ->
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_malformed_messages_do_nothing(
+def test_messages_with_arbitrary_values_do_no_harm(
     widgets: dict[str, Any], keyed: Served, tmp_path: Path, data: st.DataObject
 ) -> None:
     """The widget replies with a sentence or not at all, and still works."""
     name, shapes = data.draw(
         st.sampled_from([("panel", messages.PANEL), ("library", messages.LIBRARY)])
     )
-    content = data.draw(malformed(shapes))
+    content = data.draw(unusual(shapes))
     parts = [b"bytes"] * data.draw(st.sampled_from([0, 1, 1, 2]))
     before, calls, pictures = files(tmp_path), len(keyed.calls), count()
     widgets["sent"].clear()
@@ -136,7 +136,7 @@ def test_malformed_messages_do_nothing(
     settle()
     texts = [str(message.get("said") or message.get("error") or "") for message in widgets["sent"]]
     assert not [text for text in texts if "report" in text or "bug" in text], (content, texts)
-    if content["kind"] not in SPENDS:
+    if content["kind"] not in SPENDING_KINDS:
         assert len(keyed.calls) == calls
         if content["kind"] not in {"delete", "restore"}:
             assert count() == pictures

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 from hypothesis import given
-from hypothesis import settings as bounds
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from ipywidgets.widgets.widget import _instances
 from PIL import Image
@@ -56,7 +56,7 @@ def tell(panel: Panel, kind: str, *buffers: bytes, **content: Any) -> None:
 
 
 def make(panel: Panel, prompt: str, **values: Any) -> None:
-    """Generate, and wait for the end."""
+    """Generate, and wait for the end, which the panel announces to screen readers in `said`."""
     before = panel.said
     tell(panel, "generate", form={**panel.form, "prompt": prompt, **values})
     until(lambda: panel.trouble or (panel.said != before and have_ended(panel)))
@@ -103,7 +103,7 @@ PROMPTS = ["a fox", "two\nlines", "{{ light }} on snow", "ends with;", "100 % $x
 CONFIGURED = [{}, {"n": 4, "model": "grok-imagine-image-2.0", "format": "url"}]
 
 
-@bounds(deadline=None)  # the first example imports modules
+@hypothesis_settings(deadline=None)  # the first example imports modules
 @given(values=VALUES, prompt=st.sampled_from(PROMPTS), configured=st.sampled_from(CONFIGURED))
 def test_the_equivalent_cell_has_the_options_of_the_form(
     values: dict[str, Any], prompt: str, configured: dict[str, Any]
@@ -116,8 +116,8 @@ def test_the_equivalent_cell_has_the_options_of_the_form(
     assert fill(body.removesuffix(";"), names) == fill(prompt, names)
 
 
-def test_first_values_are_the_arguments_then_the_configuration() -> None:
-    """Options without a field are kept."""
+def test_the_form_starts_with_arguments_then_configured_values() -> None:
+    """Options without a field stay in the cell."""
     configured = {"n": 3, "aspect_ratio": "16:9", "timeout": 60.0}
     form, values, _ = Form.from_options("a fox", {"n": 5, "format": "url"}, configured)
     assert [values["n"], values["aspect_ratio"], values["timeout"]] == [5, "16:9", ""]
@@ -127,7 +127,7 @@ def test_first_values_are_the_arguments_then_the_configuration() -> None:
 @pytest.mark.parametrize(
     "given", [{"each": ["a", "b"]}, {"dry_run": True}, {"model": ["a", "b"]}, {"n": 11}]
 )
-def test_options_without_meaning_in_a_form_are_refused(given: dict[str, Any]) -> None:
+def test_options_that_a_form_cannot_hold_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         Form.from_options("", given, {})
 
@@ -174,7 +174,7 @@ def test_a_failure_is_a_line_in_the_panel(
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_queue_is_bounded(shown: Panel, keyed: Served) -> None:
+def test_the_queue_is_limited(shown: Panel, keyed: Served) -> None:
     keyed.faults.delay = lambda _: 60.0
     for _ in range(52):
         tell(shown, "generate", form={**shown.form, "prompt": "a fox"})
@@ -207,7 +207,7 @@ def test_uploads_come_in_parts_and_have_an_id_in_the_cell(shown: Panel, tmp_path
     assert f"--image=@{file.name[:8]}\n" in shown.cell
 
 
-def test_a_failed_export_is_repeated_without_a_new_order(
+def test_a_failed_export_is_repeated_without_a_new_request(
     keyed: Served, notebook_shell: InteractiveShell
 ) -> None:
     blocked = Path("pictures")
@@ -232,7 +232,9 @@ def test_templates_in_other_fields_are_refused(field: str, message: str) -> None
         form.options(values | {field: "{{ x }}"})
 
 
-def test_uploads_are_bounded(shown: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_size_and_number_of_uploads_are_limited(
+    shown: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sent: list[Any] = []
     monkeypatch.setattr(shown, "send", lambda content, buffers=(): sent.append(content))
     part = bytes(1 << 20)
@@ -272,7 +274,7 @@ def test_errors_of_uploads_name_the_file(data: bytes) -> None:
         inputs.from_upload("fox and bytes.png", data, None)
 
 
-def test_bytes_of_uploads_are_bounded() -> None:
+def test_unfinished_uploads_are_limited_to_128_mib() -> None:
     uploads = UploadBuffer()
     part = bytes(32 << 20)
     for key in ("a", "b"):
@@ -286,7 +288,7 @@ def test_bytes_of_uploads_are_bounded() -> None:
     assert uploads.add("d", part, 1) == part
 
 
-def test_uploads_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stored_uploads_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unused uploads are dropped first."""
     monkeypatch.setattr(inputs, "MAX_HELD", 250)
     tray = inputs.Tray({})
@@ -299,10 +301,13 @@ def test_uploads_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(tray.images) == ["b", "c"]
 
 
-def test_an_impossible_value_leaves_no_cell_but_a_reason(shown: Panel) -> None:
+def test_an_invalid_value_leaves_a_reason_instead_of_a_cell(shown: Panel) -> None:
     tell(shown, "form", form={**shown.form, "n": "99"})
     until(lambda: not shown.cell)
     assert shown.cell_note == "Images: 99 is outside 1 to 10 images."
+
+
+def test_a_repeated_error_is_sent_again(shown: Panel) -> None:
     heard: list[str] = []
     shown.observe(lambda change: heard.append(change["new"]), "trouble")
     tell(shown, "more", id="no card")

@@ -48,10 +48,9 @@ PAPERMILL = ["papermill", "--no-progress-bar", "other.ipynb", "done.ipynb"]
 
 
 class Notebook(Kernel):
-    """A kernel as JupyterLab starts it: notebook and cells have names."""
+    """A kernel as JupyterLab starts it: it knows the notebook's name and the cells' ids."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        """Start it, and load the extension."""
         super().__init__(folder, JPY_SESSION_NAME=str(folder / name), XAI_NOTEBOOK_BACKEND="local")
         self.run_cell("load", LOAD)
 
@@ -107,7 +106,7 @@ def story(original: Path) -> Path:
 
 
 def count_requests(folder: Path) -> int:
-    """Return how many requests a server has answered."""
+    """Return how many requests are in the library."""
     with contextlib.closing(sqlite3.connect(home_of(folder) / "library.sqlite3")) as library:
         (count,) = library.execute("SELECT count(*) FROM requests").fetchone()
     return int(count)
@@ -174,7 +173,8 @@ def test_a_read_only_library_can_be_trusted(unprivileged_folder: Path) -> None:
         notebook.run_cell("aa", PANEL)
         notebook.run_cell("bb", "ask(panel, n=1, prompt='a mill')")
     subprocess.run(["chmod", "-R", "a-w,a+rX", make_foreign(folder)], check=True)
-    show = "print(panel.form['prompt'], bool(panel.notice), current_session().library().database.read_only)"
+    library = "current_session().library()"
+    show = f"print(panel.form['prompt'], bool(panel.notice), {library}.database.read_only)"
     with open_notebook(folder) as notebook:
         notebook.run_cell("cc", READ_ONLY)
         assert notebook.pictures("aa") == [1]
@@ -248,7 +248,7 @@ def test_visitors_get_no_stored_state(story: Path, monkeypatch: pytest.MonkeyPat
 def test_unattended_notebooks_are_found_by_their_code(
     story: Path, command: list[str], above: str, panel: str, expected: int
 ) -> None:
-    """The tools name neither notebook nor cell. A notebook with other code starts anew."""
+    """These tools report neither notebook nor cell. A notebook with other code restores nothing."""
     before = count_requests(story)
     variables = without_xai(os.environ) | {
         "XAI_API_KEY": KEY,

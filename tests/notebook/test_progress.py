@@ -53,7 +53,7 @@ def test_the_line_of_a_generator_has_no_total() -> None:
     assert describe(state) == "Making an image: 1 of ? prompts, 1 min 15 s"
 
 
-def test_the_line_has_failed_attempts() -> None:
+def test_the_line_mentions_failed_attempts() -> None:
     state = progress()
     state.on_attempt(_attempt())
     assert "unavailable, attempt 2 of 5 in " in describe(state)
@@ -80,7 +80,7 @@ def test_a_quick_answer_shows_no_progress(monkeypatch: pytest.MonkeyPatch) -> No
     assert shown == []
 
 
-def test_updates_are_limited_to_a_few_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_updates_are_limited_to_a_few_per_second(monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
 
     class Handle:

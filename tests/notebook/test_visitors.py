@@ -35,7 +35,6 @@ class App:
     """An app that a visitor has opened; each widget has its own page."""
 
     def __init__(self, shell: InteractiveShell, open_page: Callable[[Any], Page]) -> None:
-        """Open it."""
         self.shell = shell
         self.open_page = open_page
 
@@ -91,7 +90,7 @@ def test_templates_of_the_author_are_filled(app: App) -> None:
     assert xai.panel("a {{ light }}").form["prompt"] == "a {{ light }}"
 
 
-def test_nothing_is_exported(app: App, tmp_path: Path) -> None:
+def test_visitors_export_nothing(app: App, tmp_path: Path) -> None:
     app.shell.run_line_magic("config", f"XaiImage.export = {str(tmp_path / 'author')!r}")
     panel = app.panel(export=str(tmp_path / "author"))
     card = panel.make(prompt="an owl", export=True, folder=str(tmp_path / "visitor"))
@@ -101,7 +100,7 @@ def test_nothing_is_exported(app: App, tmp_path: Path) -> None:
     assert str(tmp_path / "author") not in json.dumps(panel.widget.get_state(), default=str)
 
 
-def test_nothing_is_changed(app: App, others: list[int], tmp_path: Path) -> None:
+def test_visitors_change_nothing(app: App, others: list[int], tmp_path: Path) -> None:
     panel, library = app.panel(), app.library()
     card = panel.make(prompt="an owl")
     ids, names = [*others, card["picture"]], set(app.shell.user_ns)
@@ -152,7 +151,7 @@ def test_code_of_the_app_finds_only_the_visitors_pictures(app: App) -> None:
         session.prepare("x", {"image": [f"@{(hidden.sha256 or '')[:8]}"]})
 
 
-def test_pictures_of_other_visitors_do_not_answer(app: App, keyed: Served) -> None:
+def test_pictures_of_other_visitors_are_not_replayed(app: App, keyed: Served) -> None:
     before = len(keyed.calls)
     card = app.panel().make(prompt="a fox", n=2)
     assert len(keyed.calls) == before + 1

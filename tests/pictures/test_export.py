@@ -134,8 +134,8 @@ def test_a_replayed_image_reuses_its_file(tmp_path: Path) -> None:
     """*Restart and Run All* does not add a second file."""
     library = Library.open(tmp_path / "home")
     fox = image()
-    of_reply: dict[str, Any] = {"fingerprint": "f", "backend": "xai", "host": "h", "model": "grok"}
-    reply = Reply(fox.request, [fox.picture], [fox.data], **of_reply, notebook=None, cost_usd=None)
+    values: dict[str, Any] = {"fingerprint": "f", "backend": "xai", "host": "h", "model": "grok"}
+    reply = Reply(fox.request, [fox.picture], [fox.data], **values, notebook=None, cost_usd=None)
     fox = GeneratedImage(*library.add(reply))
     again = GeneratedImage(*library.find("f"))
     library.close()
@@ -152,7 +152,7 @@ def test_a_chosen_name_gets_the_right_extension_and_a_number(tmp_path: Path) -> 
     for _ in range(2):
         assert [path.name for path in several.export("pages.JPG")] == ["pages.jpg", "pages-2.jpg"]
     (tmp_path / "work" / "a.jpg").mkdir()
-    assert fox.export("a.jpg").parent == tmp_path / "work" / "a.jpg"  # a folder, whatever its name
+    assert fox.export("a.jpg").parent == tmp_path / "work" / "a.jpg"  # a folder, not a file name
     with pytest.raises(ExportError, match="outside the notebook's folder"):
         fox.export("../cover.jpg")
 
@@ -249,7 +249,7 @@ def test_an_invalid_folder_is_refused(folder: str) -> None:
         image().export(folder)
 
 
-def test_a_file_in_the_folders_place_stays_and_is_named(tmp_path: Path) -> None:
+def test_a_file_in_the_folders_place_stays_and_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     fox = image()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
@@ -261,7 +261,7 @@ def test_a_file_in_the_folders_place_stays_and_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_a_read_only_folder_is_named_in_one_line(unprivileged_folder: Path) -> None:
+def test_a_read_only_folder_is_reported_in_one_line(unprivileged_folder: Path) -> None:
     unprivileged_folder.chmod(0o555)
     with unprivileged(), pytest.raises(ExportError, match="cannot be written to") as caught:
         image().export(unprivileged_folder)

@@ -41,7 +41,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.mark.usefixtures("way")
 def test_a_file_appears_with_its_content(tmp_path: Path) -> None:
-    """Its permissions follow the user's umask."""
+    """The file's permissions follow the user's umask."""
     assert write_atomically(tmp_path / "fox.jpg", b"fox" * 1000)
     assert (tmp_path / "fox.jpg").read_bytes() == b"fox" * 1000
     assert listing(tmp_path) == ["fox.jpg"]
@@ -113,7 +113,7 @@ def test_a_file_of_maximum_size_is_read(tmp_path: Path) -> None:
     assert read_bounded(tmp_path / "fox", 3) == b"fox"
 
 
-def test_a_growing_file_is_read_up_to_its_first_size(
+def test_a_growing_file_is_read_up_to_its_initial_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "fox"

@@ -50,8 +50,8 @@ def picture(prompt: str = "a red fox", **values: Any) -> GeneratedImage:
     request = ImageRequest(prompt=prompt, model="grok-imagine-image")
     on_card = {name: values.pop(name) for name in ("index", "chosen", "exported") if name in values}
     size = values.get("size") or (96, 64)
-    settled = {"cached": jpeg(size), "model": "local-preview", "size": size, **values}
-    return GeneratedImage(Picture(request=request, **settled), **on_card)
+    values = {"cached": jpeg(size), "model": "local-preview", "size": size, **values}
+    return GeneratedImage(Picture(request=request, **values), **on_card)
 
 
 @pytest.mark.parametrize("mark", ["\u202e", "\u2066", "\u200f", "\x1b", "\ud800"])
@@ -68,7 +68,7 @@ def test_bidirectional_and_control_characters_are_removed(mark: str) -> None:
     assert "gpj.exe" in bundle["text/plain"]
 
 
-def test_one_invalid_value_costs_one_card(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_invalid_value_spoils_only_its_own_card(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Pacific/Kiritimati")
     time.tzset()
     last = datetime.max.replace(tzinfo=timezone.utc)
@@ -151,7 +151,7 @@ def test_foreign_text_is_shown_literally(field: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("delimiter", ["$x$", "$$x$$", r"\(x\)", r"\[x\]", r"\begin{a}x\end{a}"])
-def test_delimiters_of_tex_are_isolated(delimiter: str) -> None:
+def test_tex_delimiters_are_never_in_one_text_node(delimiter: str) -> None:
     """Notebooks typeset TeX also in HTML."""
     page = read(to_html(ImageBatch([picture(f"a {delimiter} b")])))
     assert not any(re.search(r"\$.*\$|\\[(\[b]", piece) for piece in page.text)
@@ -269,7 +269,7 @@ def test_a_terminal_shows_facts_and_wraps_between_words(
     assert "long-name" * 9 + ".png" in plain
 
 
-def test_a_small_sheet_is_for_paper() -> None:
+def test_a_contact_sheet_is_added_for_pdf_and_latex() -> None:
     shown = [picture(index=index) for index in range(4)]
     bundle = mimebundle(ImageBatch([*shown, picture(status="missing", error="Gone.")]))
     sheet = Image.open(io.BytesIO(base64.b64decode(bundle["image/jpeg"])))
@@ -321,7 +321,7 @@ def test_rewrites_of_a_common_prompt_are_below_each_picture() -> None:
         assert "Prompt as written" not in card
 
 
-def test_other_prompts_are_below_their_pictures() -> None:
+def test_different_prompts_and_a_lone_prompt_are_below_their_pictures() -> None:
     for batch in (ImageBatch([picture("a fox"), picture("an owl")]), ImageBatch([picture()])):
         assert to_html(batch).startswith("<div><figure")
 

@@ -175,7 +175,7 @@ def test_input_images_are_converted_to_srgb() -> None:
     plain = Image.new("RGB", (4, 4), (200, 40, 40))
     red = ImageCms.profileToProfile(plain, ImageCms.createProfile("sRGB"), lab, outputMode="LAB")
     assert red is not None
-    for image in (red, Image.new("L", (4, 4))):  # the second one's profile is of other colours
+    for image in (red, Image.new("L", (4, 4))):  # the profile does not fit the second image's mode
         image.info["icc_profile"] = ImageCms.ImageCmsProfile(lab).tobytes()
         (sent,) = load_inputs([image], {}).images
         with Image.open(io.BytesIO(base64.b64decode(sent.url.partition(",")[2]))) as sent_image:

@@ -1,4 +1,4 @@
-"""`GeneratedImage` and `ImageBatch`: immutable, and arrays."""
+"""`GeneratedImage` and `ImageBatch`: immutable, and usable as arrays."""
 
 from __future__ import annotations
 
@@ -47,27 +47,27 @@ def test_an_image_has_the_attributes_of_its_picture() -> None:
     assert repr(image) == "<GeneratedImage 1 ok 4x3 'a red fox'>"
 
 
-def made(mode: str = "RGB", colour: Any = (200, 40, 40), **options: Any) -> GeneratedImage:
+def png_image(mode: str = "RGB", colour: Any = (200, 40, 40), **options: Any) -> GeneratedImage:
     buffer = io.BytesIO()
     Image.new(mode, (8, 6), colour).save(buffer, "PNG", **options)
     return GeneratedImage(Picture(request=REQUEST, cached=buffer.getvalue()))
 
 
 def test_an_image_is_an_array_of_its_pixels() -> None:
-    pixels = np.asarray(made())
+    pixels = np.asarray(png_image())
     assert pixels.shape == (6, 8, 3)
     assert pixels.dtype == np.uint8
     assert pixels[5, 7].tolist() == [200, 40, 40]
-    assert np.asarray(made("L", 7))[0, 0].tolist() == [7, 7, 7]
-    assert np.asarray(made("RGBA", (0, 0, 0, 0)))[0, 0].tolist() == [255, 255, 255]
-    assert np.asarray(made(), dtype=float).dtype == float
-    assert np.array(made(), copy=True).flags.writeable
+    assert np.asarray(png_image("L", 7))[0, 0].tolist() == [7, 7, 7]
+    assert np.asarray(png_image("RGBA", (0, 0, 0, 0)))[0, 0].tolist() == [255, 255, 255]
+    assert np.asarray(png_image(), dtype=float).dtype == float
+    assert np.array(png_image(), copy=True).flags.writeable
 
 
 def test_an_array_of_an_image_is_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert np.asarray(made(exif=exif)).shape == (8, 6, 3)
+    assert np.asarray(png_image(exif=exif)).shape == (8, 6, 3)
 
 
 def test_an_array_of_a_withheld_image_raises_its_error() -> None:
@@ -77,7 +77,7 @@ def test_an_array_of_a_withheld_image_raises_its_error() -> None:
 
 def test_a_batch_is_an_array_of_its_images() -> None:
     moderated = GeneratedImage(Picture(request=REQUEST, status="moderated", error="withheld"))
-    batch = ImageBatch([made(), moderated])
+    batch = ImageBatch([png_image(), moderated])
     array = np.asarray(batch)
     assert array.shape == (2,)
     assert array.dtype == object

@@ -381,7 +381,7 @@ def test_metadata_survives_an_edit_with_exiftool(tmp_path: Path) -> None:
     assert read_metadata(path).request.original_prompt == NASTY
 
 
-def test_the_cell_is_that_of_the_request(tmp_path: Path) -> None:
+def test_the_cell_is_made_from_the_request(tmp_path: Path) -> None:
     metadata = read_metadata(write(tmp_path, embed(image(), encode("JPEG"))))
     assert metadata.cell.replace(CHOOSE, "") == magic_cell(metadata.request)
 
