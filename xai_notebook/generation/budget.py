@@ -73,7 +73,7 @@ def total(amounts: Sequence[Amount | None]) -> Amount | None:
 
 
 def _fits(limit: int, totals: Totals, amounts: Sequence[Amount]) -> bool:
-    """Tell whether calls fit now, even if the calls in flight cost `MARGIN` times as expected."""
+    """Tell whether calls fit now, even if calls in flight cost `MARGIN` times what is expected."""
     wanted = sum(amount.ticks for amount in amounts)
     if totals.unconfirmed and wanted:
         return False
@@ -81,7 +81,9 @@ def _fits(limit: int, totals: Totals, amounts: Sequence[Amount]) -> bool:
 
 
 def _check(name: str, limit: int, totals: Totals, amounts: Sequence[Amount]) -> None:
-    """Check that calls can fit after the calls in flight have ended; `name` has the amount.
+    """Check that calls can fit after the calls in flight have ended.
+
+    `name` is the name of the limit with its amount, for the message.
 
     Raises:
         BudgetError: They cost more than is left, even if the calls in flight cost nothing.
@@ -214,7 +216,7 @@ class SharedBudget:
         self._writing = threading.Lock()
 
     async def open(self, reservations: Sequence[Reservation]) -> bool:
-        """Reserve money; False: it may fit when calls in flight have ended.
+        """Reserve money; False: nothing is reserved until other calls in flight have ended.
 
         Raises:
             BudgetError: The cost is more than is left, or the library cannot be used.
@@ -379,7 +381,7 @@ class Limits:
 
         Args:
             amount: Expected cost of the remaining requests; None: the server lists no price. A
-                shared budget already counts it.
+                shared budget already counts the recorded price.
             job_id: The job's row in the library.
 
         Raises:
@@ -451,7 +453,7 @@ class Prices:
         client: Client of the server.
         backend: `"xai"` or `"local"`.
         host: Identifies the server in the library.
-        free: Whether a list price of 0 means free; servers that list no price send 0, too.
+        free: Whether a list price of 0 means free. On other servers it means: no price is listed.
     """
 
     client: AsyncClient

@@ -1,6 +1,6 @@
 """Counters and results of one call, for progress displays.
 
-Separate because displays and jobs use it without `Call`.
+Separate because displays and jobs use the counters without a `Call`.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ class Queue:
             if job.state == "queued" and free and not equal:
                 running.append(job)
                 loop, job.state = asyncio.get_running_loop(), "running"
-                claims = job.session.cells.ask(self)
+                claims = job.session.cells.claims_for_call(self)
                 job.task = loop.create_task(job.session.run(job.call, claims))
                 task = loop.create_task(self._follow(job, job.task, claims))
                 self._tasks.add(task)
