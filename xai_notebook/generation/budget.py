@@ -186,7 +186,7 @@ class Counter:
             if not future.done():
                 future.set_result(None)
 
-    async def changed(self) -> None:
+    async def wait_for_release(self) -> None:
         """Wait until reserved money is released."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
@@ -296,7 +296,7 @@ class SharedBudget:
                 self._unwritten.clear()
         return [None] * len(ended)
 
-    async def changed(self) -> None:
+    async def wait_for_release(self) -> None:
         """Wait until a call of this process has ended, but at most `_POLL_SECONDS`."""
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._settled.wait(), _POLL_SECONDS)
@@ -348,7 +348,7 @@ class Limits:
             limited = [counter for counter in self.counters if counter.limit_usd is not None]
             full = next((counter for counter in limited if not counter.allows(known)), None)
             if full is not None:
-                await full.changed()
+                await full.wait_for_release()
                 continue
             reservations = [Reservation(amount, self, amount.ticks) for amount in known]
             for counter in limited:
@@ -364,7 +364,7 @@ class Limits:
                         counter.release(reservations)
             if opened:
                 return reservations
-            await self.shared.changed()
+            await self.shared.wait_for_release()
 
     @asynccontextmanager
     async def reserved(self, estimate: Estimate) -> AsyncIterator[list[Reservation]]:

@@ -65,7 +65,7 @@ class ClaimedRequest:
         request: The request as it will be sent.
         fingerprint: Fingerprint of the request.
         claim: Slot of the request.
-        extra_usd: Cost of rewriting the prompt in this call, in US dollars; None: not reported.
+        rewrite_usd: Cost of rewriting the prompt in this call, in US dollars; None: not reported.
         reserved: Money reserved for the images before the prompt was rewritten.
         packed: Pictures from bundles and from an untrusted library, if the prompt was rewritten
             elsewhere. None: bundles are searched after the library.
@@ -74,7 +74,7 @@ class ClaimedRequest:
     request: ImageRequest
     fingerprint: str
     claim: Claim
-    extra_usd: float | None = 0.0
+    rewrite_usd: float | None = 0.0
     reserved: list[Reservation] = field(default_factory=list)
     packed: list[Picture] | None = None
 
@@ -152,7 +152,7 @@ class Generator:
                 await self._answer_each(call)
             else:
                 claimed = await self._claim(call, next(call.requests))
-                call.progress.answered(0, await self._answer(call, claimed))
+                call.progress.record_answer(0, await self._answer(call, claimed))
             if call.options.redo:
                 await self._redo_answered(call)
         finally:
@@ -199,9 +199,9 @@ class Generator:
                 pace.first_refusal = pace.first_refusal or error
                 if isinstance(error, NotKeptError):
                     progress.unsent_cure = error.cure
-                progress.refused(number, [_card(request, error, "unsent")], error.reason)
+                progress.record_refusal(number, [_card(request, error, "unsent")], error.reason)
             else:
-                progress.answered(number, images, failed=failed)
+                progress.record_answer(number, images, failed=failed)
 
     async def _answer_one(
         self, call: Call, request: ImageRequest, pace: Pace
@@ -237,7 +237,7 @@ class Generator:
     # Slots
 
     async def _claim(
-        self, call: Call, request: ImageRequest, rest: Estimate | None = None,
+        self, call: Call, request: ImageRequest, other_costs: Estimate | None = None,
         lookup: _Lookup | None = None,
     ) -> ClaimedRequest:  # fmt: skip
         """Return a request with its slot. Equal requests get slots in the order of the calls.
@@ -252,7 +252,7 @@ class Generator:
         Args:
             call: The call of the request.
             request: The request as the user wrote it.
-            rest: Returns the expected cost of everything but the rewrite; default: the cost of the
+            other_costs: Returns the expected cost of everything but the rewrite; default: of the
                 images.
             lookup: The result of an earlier `_look_up`.
 
@@ -262,7 +262,7 @@ class Generator:
         if (rewriter := call.rewriter) is None:
             return self._claimed(call, request)
         fingerprint = request.fingerprint(self.backend.kind, self.backend.host)
-        images_cost = rest or partial(self._images_cost, call, request, request.n)
+        images_cost = other_costs or partial(self._images_cost, call, request, request.n)
 
         async def whole_cost() -> list[Amount | None]:
             if call.limits.name is None:
@@ -279,22 +279,22 @@ class Generator:
                 return lookup.claimed
             rewrite, images = await call.limits.reserve(whole_cost)
             try:
-                rewritten, extra = await rewriter.rewrite(request, rewrite)
-                self.backend.prices.note_rewrite(rewriter.model, extra)
-                call.progress.charged(extra)
+                rewritten, rewrite_usd = await rewriter.rewrite(request, rewrite)
+                self.backend.prices.note_rewrite(rewriter.model, rewrite_usd)
+                call.progress.add_cost(rewrite_usd)
             except BaseException:
                 images.waive()
                 await images.close()
                 raise
             finally:
                 await rewrite.close()
-            return self._claimed(call, rewritten, extra, [images], written=lookup.written)
+            return self._claimed(call, rewritten, rewrite_usd, [images], written=lookup.written)
 
     def _claimed(
         self,
         call: Call,
         request: ImageRequest,
-        extra_usd: float | None = 0.0,
+        rewrite_usd: float | None = 0.0,
         reserved: Sequence[Reservation] = (),
         *,
         key: str | None = None,
@@ -316,7 +316,7 @@ class Generator:
             fresh = call.fresh and not options.replay
             claim = call.claims.claim(fingerprint, n, fresh=fresh, keep=bool(options.redo))
         packed = None if written is None else written.packed
-        return ClaimedRequest(request, fingerprint, claim, extra_usd, [*reserved], packed)
+        return ClaimedRequest(request, fingerprint, claim, rewrite_usd, [*reserved], packed)
 
     async def claim_all(self, call: Call, requests: Sequence[ImageRequest]) -> list[ClaimedRequest]:
         """Return the requests of a job with their slots.
@@ -344,7 +344,7 @@ class Generator:
             stored = [] if known.claim.needs_new and call.fresh else await self.recall(call, known)
             to_make.append((known.request, request.n - len(stored)))
 
-        async def rest() -> list[Amount | None]:
+        async def other_costs() -> list[Amount | None]:
             left = sum(first > number for first in prompts.values())
             rewrites = await self._rewrites_cost(call, rewriter, left)
             images = await self.backend.prices.images(to_make, call.ingest.library)
@@ -352,7 +352,7 @@ class Generator:
 
         for number, request in enumerate(requests):
             if number not in claimed:
-                claimed[number] = await self._claim(call, request, rest, lookups[number])
+                claimed[number] = await self._claim(call, request, other_costs, lookups[number])
                 await self._release(claimed[number])  # the money is reserved again with the job
         return [claimed[number] for number in range(len(requests))]
 
@@ -454,7 +454,7 @@ class Generator:
                 await asyncio.wait({task})
             stored: list[Picture] = []
             if claim.needs_new and not options.replay:
-                call.claims.begin(claim, await call.ingest.newest())
+                call.claims.ignore_stored(claim, await call.ingest.newest())
             else:
                 stored = await self.recall(call, claimed)
             flight: Flight | None = None
@@ -470,8 +470,8 @@ class Generator:
                 stored = [*await asyncio.gather(*sharing)]
             if missing:
                 new = await self._make(call, claimed, missing)
-                if (extra := claimed.extra_usd) != 0:
-                    new = _with_rewrite_cost(new, extra)
+                if claimed.rewrite_usd != 0:
+                    new = _with_rewrite_cost(new, claimed.rewrite_usd)
                 stored = sorted([*stored, *new], key=lambda picture: picture.position)
             if flight is not None:
                 flight.unsaved += [image for image in stored if image.id is None and image.settled]
@@ -574,7 +574,7 @@ class Generator:
             raise
         if not self.backend.free:
             self.backend.prices.note_image(request, count, cost)
-        call.progress.charged(cost)
+        call.progress.add_cost(cost)
         responses = sent
         if len(sent) > count:
             responses = drop_excess(sent, count)
@@ -718,7 +718,7 @@ class Generator:
         fingerprint = hashlib.sha256(key.encode()).hexdigest()
         claim = call.claims.claim(fingerprint, 1, fresh=False)
         if claim.needs_new:
-            call.claims.begin(claim, await asyncio.to_thread(library.newest))
+            call.claims.ignore_stored(claim, await asyncio.to_thread(library.newest))
             return True
         earlier = await asyncio.to_thread(
             library.find_redone, slot, notebook=call.ingest.notebook, image_id=redo.picture.id or 0
@@ -892,15 +892,15 @@ def _merged(pictures: Sequence[Picture], more: Sequence[Picture]) -> list[Pictur
     return sorted([*pictures, *missing], key=lambda picture: picture.position)
 
 
-def _with_rewrite_cost(pictures: Sequence[Picture], extra_usd: float | None) -> list[Picture]:
+def _with_rewrite_cost(pictures: Sequence[Picture], rewrite_usd: float | None) -> list[Picture]:
     """Add the cost of rewriting the prompt to the costs of its images, in equal parts."""
     costs = (each.cost_usd for each in pictures)
     return [
         replace(
             picture,
             cost_usd=None
-            if cost is None or extra_usd is None
-            else cost + extra_usd / len(pictures),
+            if cost is None or rewrite_usd is None
+            else cost + rewrite_usd / len(pictures),
         )
         for picture, cost in zip(pictures, costs, strict=True)
     ]

@@ -171,7 +171,7 @@ class History:
         if len(found) < len(rows):
             raise LibraryError(
                 f"Image {images[rows.index(None)].index} is not in the library in use. If another "
-                "library has it, set XAI_NOTEBOOK_HOME to that one."
+                "library has the image, set XAI_NOTEBOOK_HOME to the folder of that library."
             )
         return found
 

@@ -335,7 +335,7 @@ class Ingest:
 
     def _refuse(self, error: LibraryError) -> None:
         """Note that images could not be saved, and stop further requests."""
-        self.progress.note(f"Not stored anywhere: {error} Until then, --export saves pictures.")
+        self.progress.note(f"Not stored anywhere: {error} Meanwhile, --export saves pictures.")
         if not self.backend.free:
             self.refusal = NotKeptError(
                 f"{error} The last images could not be stored, so nothing more was sent.",

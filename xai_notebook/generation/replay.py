@@ -216,7 +216,7 @@ class SlotClaims(AbstractContextManager["SlotClaims"]):
         self.claims.append(claim)
         return claim
 
-    def begin(self, claim: Claim, newest: int) -> None:
+    def ignore_stored(self, claim: Claim, newest: int) -> None:
         """Ignore images that are already stored in a slot; only later ones can answer.
 
         Args:

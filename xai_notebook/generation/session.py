@@ -203,7 +203,7 @@ class Session:
             try:
                 await generator.answer(call)
             finally:
-                pictures = call.progress.collected()
+                pictures = call.progress.collect_pictures()
                 shown = self._shown.setdefault(call.configuration.home, set())
                 shown.update(picture.id for picture in pictures if picture.id is not None)
                 new = any(picture.bundle is None for picture in pictures)

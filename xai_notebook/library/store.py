@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 _ANSWERS: Final = frozenset({"ok", "moderated", "pending"})
 """Statuses of images that answer their request again, because they were paid for."""
 _NO_LOCKS: Final = (
-    "The file system of the library has no locks, so one kernel at a time can use it: restart or "
-    "shut down this one before another makes pictures."
+    "The file system of the library has no locks, so one kernel at a time can use the library: "
+    "restart or shut down this kernel before another kernel makes pictures."
 )
 _SETTLED_AT_ONCE: Final = 4
 """Maximum number of replies after which `add_replies` calls `settle`; more would take too long."""

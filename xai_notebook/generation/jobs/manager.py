@@ -258,7 +258,7 @@ class JobManager:
         for each in claimed:
             is_ordered = (each.fingerprint, each.claim.slot.place) in ordered
             if each.claim.needs_new and call.fresh and is_ordered:
-                call.claims.begin(each.claim, newest)
+                call.claims.ignore_stored(each.claim, newest)
         poller = self._poller(library, recorded)
         poller.resumed, poller.budget = False, call.limits.kernel
         poller.tally = RequestCounts(total=len(new))

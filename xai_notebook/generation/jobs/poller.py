@@ -151,13 +151,13 @@ class JobPoller:
                     self.failure = error
             else:
                 self.trouble, last_success = None, time.monotonic()
-            self.changed()
+            self.notify()
             if not self.job.open or self.failure is not None:
                 return
             unchanged = unchanged + 1 if before == (self.tally, self.finished) else 1
             await asyncio.sleep(_BACKOFF.wait(unchanged))
 
-    def changed(self) -> None:
+    def notify(self) -> None:
         """Call the listeners."""
         for listener in list(self.listeners):
             listener()
@@ -212,7 +212,7 @@ class JobPoller:
 
         def on_progress(submitted: int, reason: str | None) -> None:
             self.submitted, self.trouble = submitted, reason
-            self.changed()
+            self.notify()
 
         submitter = JobSubmitter(self.library, backend, self.job, self.inputs, on_progress)
         try:
@@ -222,7 +222,7 @@ class JobPoller:
             await self._count()
             if not self.job.open:
                 self._charge([0.0] * self.tally.failed)
-            self.changed()
+            self.notify()
 
     # Poll
 
@@ -237,7 +237,7 @@ class JobPoller:
             self.failure = self.trouble = None
             if self.job.state == "running":
                 await self._poll_service(await self.connect(self.job))
-        self.changed()
+        self.notify()
 
     async def _poll_service(self, backend: Backend) -> None:
         batch = await self._get(backend)
@@ -361,7 +361,7 @@ class JobPoller:
         free = sum(map(len, failed.values()))
         self._charge([*(reply.cost_usd for reply in replies), *[0.0] * free])
         self.tally = _add_replies(self.tally, replies, free)
-        self.changed()
+        self.notify()
 
     async def _download(self, replies: Sequence[Reply], backend: Backend) -> None:
         """Download images that came as URLs, although base64 was requested; they expire soon."""
@@ -409,7 +409,7 @@ class JobPoller:
             await self._run_submitter(backend, JobSubmitter.cancel)
             if self.job.open:
                 await self._poll_service(backend)
-        self.changed()
+        self.notify()
 
     async def is_gone(self, *, fresh: bool) -> bool:
         """Tell whether the service has lost the job, so that it may be submitted again.

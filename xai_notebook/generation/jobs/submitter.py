@@ -142,7 +142,7 @@ class JobSubmitter:
                 if batch is not None:
                     await self._bind(batch)
             if self.job.batch_id is None:
-                cause = "It was cancelled before it was submitted."
+                cause = "The job was cancelled before it was submitted."
                 await self._update(jobs.close, "cancelled", cause)
                 return
             await self.backend.client.batch.cancel(self.job.batch_id, timeout=ANSWER_SECONDS)

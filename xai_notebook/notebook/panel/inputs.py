@@ -275,8 +275,9 @@ def from_values(values: Sequence[Any], namespace: Any, *, named: bool = True) ->
 
     If `named` is false, paths and addresses are not shown.
     """
-    images, find = [], current_session().history.find_by_digest
+    images = []
     for position, value in enumerate(values, 1):
+        find = current_session().history.find_by_digest
         for loaded in load_inputs([value], namespace, find).images:
             name = loaded.label if named and isinstance(value, str) else f"image {position}"
             own = value if isinstance(value, (GeneratedImage, str)) else loaded.url
