@@ -81,9 +81,7 @@ def _fits(limit: int, totals: Totals, amounts: Sequence[Amount]) -> bool:
 
 
 def _check(name: str, limit: int, totals: Totals, amounts: Sequence[Amount]) -> None:
-    """Check that calls can fit after the calls in flight have ended.
-
-    `name` is the name of the limit with its amount, for the message.
+    """Check that calls can fit after calls in flight have ended; `name` includes the amount.
 
     Raises:
         BudgetError: They cost more than is left, even if the calls in flight cost nothing.

@@ -59,8 +59,7 @@ class History:
         """Return past images, newest first.
 
         Args:
-            words: Words that must all occur in an image's prompts, in a model's name or in the
-                notebook's name; the last word may be incomplete.
+            words: See `xai_notebook.history`.
             n: Maximum number of images.
 
         Raises:

@@ -41,7 +41,7 @@ _LINGER: Final = 0.01
 _SETTLE_SECONDS: Final = 0.5
 """Seconds after the last reply until saved originals are synced and removed from the spool."""
 _MAX_UNSETTLED: Final = 512
-"""Number of saved replies from which they are synced and removed without this pause."""
+"""Number of saved replies that ends this pause early."""
 _MAX_UNSAVED: Final = 64 << 20
 """Maximum bytes of images being saved; above this, no more images are requested."""
 _ROOM_INTERVAL: Final = 0.05
@@ -142,11 +142,7 @@ class Ingest:
         """
         if self.refusal is not None:
             raise self.refusal
-        if (
-            self.storage.spool.failed
-            and not self.storage.database.read_only
-            and not self.backend.free
-        ):
+        if self.storage.spool.failed and not (self.storage.database.read_only or self.backend.free):
             raise NotKeptError(
                 f"The last reply could not be written to {self.storage.home}, so nothing more was "
                 "sent. Free some space, or set XAI_NOTEBOOK_HOME to a folder on another disk.",

@@ -219,14 +219,13 @@ class Session:
         """
         async with self._opening:
             route, configuration, options = call.route, call.configuration, call.options
-            unchecked_library = self.backends.unchecked_library
-            library = await asyncio.to_thread(unchecked_library, configuration)
+            library = await asyncio.to_thread(self.backends.unchecked_library, configuration)
             if library.failure is not None and options.replay:
                 raise library.failure
             if (backend := self.backends.connected.get(route)) is None:
                 backend = await self.backends.connect(route)
             if (generator := self._generators.get((route, library))) is None:
-                generator = Generator(backend, library, unchecked_library)
+                generator = Generator(backend, library, self.backends.unchecked_library)
                 self._generators[route, library] = generator
             call.limits = Limits(())
             if spends:

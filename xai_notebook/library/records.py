@@ -236,8 +236,7 @@ def find_saved_ids(
         if row is not None:
             requests[index] = row[0]
     query = "SELECT position, id FROM images WHERE request_id = ? ORDER BY id DESC"
-    images = ((index, connection.execute(query, (row,))) for index, row in requests.items())
-    return {index: dict(rows.fetchall()) for index, rows in images}
+    return {i: dict(connection.execute(query, (row,)).fetchall()) for i, row in requests.items()}
 
 
 class PictureReader:
