@@ -145,7 +145,7 @@ _LOCK_INTERVAL: Final = 0.05
 
 @dataclass(eq=False)  # without slots, to allow weak references
 class Flight:
-    """Work that equal requests share; the task that holds the lock does it.
+    """Work that is done once for equal requests, by the task that holds the lock.
 
     Attributes:
         lock: Held by the task that does the work.
@@ -222,7 +222,7 @@ class InputUploads:
     _known: dict[str, CachedUpload] = field(default_factory=dict)
     """Uploads that this kernel has made or checked, by the image's digest."""
     _refused: set[str] = field(default_factory=set)
-    """Digests of images that the store refused; they are always sent inline."""
+    """Digests of images that the store refused; these images are always sent inline."""
     _uploading: SingleFlight = field(default_factory=SingleFlight)
 
     async def send(
@@ -231,7 +231,7 @@ class InputUploads:
         send: Callable[[ImageRequest], Awaitable[Sequence[ImageResponse]]],
         uploads: UploadCache,
     ) -> Sequence[ImageResponse]:
-        """Upload the input images and send a request; if the store refuses, send them inline.
+        """Upload the input images and send a request; if an upload fails, send all images inline.
 
         If the store has lost an image, the server refuses the request. The image is then uploaded
         again and the request is sent once more.
@@ -358,7 +358,7 @@ class PromptRewriter:
     Attributes:
         backend: The server of the chat model.
         model: The chat model.
-        library: Stores rewrites for later kernels; None: they are kept for this kernel only.
+        library: Stores rewrites for later kernels; None: only this kernel keeps the rewrites.
         progress: Receives notes for the user.
         timeout: Deadline of a rewrite in seconds.
     """
@@ -503,7 +503,7 @@ class Backend:
             its replies are stored.
         prices: Prices of images and rewrites.
         inputs: Uploads of input images to the server's file store.
-        flights: Locks for equal requests, so that `--reuse` and `--rewrite` run them once.
+        flights: Locks for equal requests: `--reuse` sends and `--rewrite` rewrites them once.
     """
 
     client: AsyncClient

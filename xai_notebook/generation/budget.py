@@ -105,8 +105,8 @@ class Reservation:
         limits: The limits of the call.
         charged: The final cost in ticks. Until the server reports a cost, or it is certain that no
             image was made, this is the expected cost, because a lost reply may have been billed.
-        reply_id: The reply that reported the cost. Once it is in the library, its row counts
-            instead.
+        reply_id: The reply that reported the cost. Once the reply is in the library, its row counts
+            instead of the charge.
         in_ledger: Whether a row of the library already counts the cost.
     """
 
@@ -286,7 +286,7 @@ class SharedBudget:
         loop.call_later(_RETRY_SECONDS, lambda: loop.create_task(settle()))
 
     def _settle_each(self, ended: Sequence[tuple[int, int, str | None]]) -> list[None]:
-        """Write the costs of ended calls, and earlier ones that could not be written."""
+        """Write the costs of ended calls, and earlier costs that could not be written."""
         with self._writing:
             self._unwritten.update((settlement[0], settlement) for settlement in ended)
             if self._unwritten:

@@ -172,7 +172,7 @@ class Generator:
         """
         concurrency = call.configuration.concurrency
         pace = call.pace = Pace.of(call.configuration)
-        # Twice as many workers: while one saves its reply, another can send a request.
+        # Twice as many workers: while one worker saves a reply, another can send a request.
         workers = [asyncio.ensure_future(self._work(call, pace)) for _ in range(2 * concurrency)]
         try:
             await asyncio.gather(*workers)
@@ -361,7 +361,7 @@ class Generator:
     async def _look_up(
         self, call: Call, request: ImageRequest, former: _Lookup | None = None
     ) -> _Lookup:
-        """Look up a request and its rewritten prompt, without sending it to a chat model.
+        """Look up a request and its rewritten prompt; no chat model is called.
 
         The rewritten prompt of a bundle or of an untrusted library is never sent, because its
         author is unknown. Its pictures can still answer the request as the user wrote it.

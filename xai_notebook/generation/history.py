@@ -1,6 +1,6 @@
 """Past images: search, ids, annotations, bundles and costs.
 
-Separate because it only needs the library, whereas the session runs calls.
+Separate because the history only needs the library, whereas the session runs calls.
 """
 
 from __future__ import annotations

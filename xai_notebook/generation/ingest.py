@@ -51,7 +51,7 @@ _LIFETIME: Final = timedelta(hours=1)
 _MAX_SHOWN: Final = 1_000
 """Maximum shown pictures that are recorded in one transaction."""
 _SHOWN_SECONDS: Final = 1.0
-"""Maximum seconds that a call waits for this transaction; a locked library can delay it."""
+"""Maximum seconds that a call waits for this transaction, which a locked library can delay."""
 
 
 @dataclass(slots=True)
@@ -156,7 +156,7 @@ class Ingest:
         return self._newest or 0
 
     async def find(self, wanted: SlotQuery, request: ImageRequest) -> StoredImages:
-        """Return the stored images of a request; download those that are still at a URL.
+        """Return the stored images of a request; download images that are still at a URL.
 
         Args:
             wanted: The query.

@@ -26,7 +26,7 @@ class Progress:
         failed: Number of requests that failed.
         unsent: Number of requests not sent because of a limit or the disk.
         unsent_because: Short reason for `unsent`.
-        unsent_cure: Short advice on how to send them.
+        unsent_cure: Short advice on how to send these requests.
         replayed: Number of requests answered by stored images only.
         retries: Number of failed attempts that were retried.
         cost_usd: Costs reported by the server so far, in US dollars.

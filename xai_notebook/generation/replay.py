@@ -79,7 +79,7 @@ class Claim:
         slot: The slot.
         number: Number of equal requests that the run made before.
         n: Number of requested images.
-        needs_new: Whether new images are needed, so that stored ones do not answer.
+        needs_new: Whether the request needs new images; stored images then do not answer.
         after: Only images with a larger `id` in the library can answer.
         before: The previous owner of the slot.
         keep: Whether stored images answer in this run and the next.
@@ -118,7 +118,7 @@ class _SlotTable:
         """Count the images of a run as seen; if the run failed, release its slots."""
         with self.lock:
             run.over = True
-            # In reverse order: if two calls had the same slot, the later one owns it.
+            # In reverse order: if two calls had the same slot, the later call owns it.
             for claims in reversed(run.returned):
                 kept = claims.complete or run.cell is not None
                 self.transfer_all(claims, seen=succeeded and kept and not claims.unshown)

@@ -94,7 +94,7 @@ class Library:
     """
 
     def __init__(self, home: Path) -> None:
-        """Prepare a library without opening it; use `Library.open` instead."""
+        """Prepare a library without opening it; `connect` and `Library.open` open it."""
         self.home = home
         self.database = Database(home)
         self.blobs = BlobStore(home / "images")

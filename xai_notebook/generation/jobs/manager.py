@@ -5,7 +5,7 @@ images that answer them, and records the remaining requests as a new job. The jo
 submits it (see `submitter`), polls it and stores its results (see `poller`) until it has ended or
 expired.
 
-Separate because it owns all jobs of a kernel, whereas a poller owns one job.
+Separate because the manager owns all jobs of a kernel, whereas a poller owns one job.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class JobManager:
     _pollers: dict[tuple[Library, str], JobPoller] = field(default_factory=dict)
 
     async def newest(self, library: Library, n: int) -> JobList:
-        """Return the `n` newest jobs, after polling those that are running."""
+        """Return the `n` newest jobs, after polling the running jobs."""
         jobs = await asyncio.to_thread(self._newest, library, n)
         pollers = chain.from_iterable(job.pollers for job in jobs)
         polls = (poller.poll_once() for poller in pollers if poller.job.state == "running")

@@ -364,7 +364,7 @@ class JobPoller:
         self.notify()
 
     async def _download(self, replies: Sequence[Reply], backend: Backend) -> None:
-        """Download images that came as URLs, although base64 was requested; they expire soon."""
+        """Download images that came as URLs, which expire soon, although base64 was requested."""
         ingest = Ingest(self.library, backend, Progress(), DEFAULT_TIMEOUT, self.job.notebook)
         queries = [(SlotQuery(each.fingerprint, each.place), each.request) for each in replies]
         await asyncio.gather(*(ingest.find(*query) for query in queries))

@@ -213,7 +213,7 @@ class JobSubmitter:
         raise failure
 
     async def _look_for_batch(self) -> wire.Batch | None:
-        """Return the batch of a create call without an answer; it may be listed late."""
+        """Return the batch of a create call without an answer; the service may list it late."""
         self.on_progress(0, _UNCONFIRMED)
         for pause in (0.0, *self._pauses):
             await asyncio.sleep(pause)

@@ -256,7 +256,7 @@ class Database:
             return
         self._forking = threading.get_ident()
         connection = self._connection
-        if connection is not None and not connection.in_transaction:  # else this thread is using it
+        if connection is not None and not connection.in_transaction:  # else in use by this thread
             connection.close()
             self._connection = None
 
