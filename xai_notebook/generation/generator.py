@@ -311,7 +311,7 @@ class Generator:
             claim = written.claim
         elif options.reuse:  # any stored image of an equal request can answer
             slot = Slot(bytes.fromhex(fingerprint)[:16], 0)
-            claim = Claim(slot, 0, n, needs_new=False, after=0, before=None)
+            claim = Claim(slot, 0, n, needs_new=False, after=0, former_owner=None)
         else:
             fresh = call.fresh and not options.replay
             claim = call.claims.claim(fingerprint, n, fresh=fresh, keep=bool(options.redo))
@@ -730,7 +730,7 @@ class Generator:
         group = sorted(group, key=lambda redo: redo.slot.position)
         slot, request = group[0].slot, group[0].picture.request
         key = Slot(bytes.fromhex(slot.fingerprint)[:16], slot.place)
-        claim = Claim(key, 0, request.n, needs_new=True, after=0, before=None)
+        claim = Claim(key, 0, request.n, needs_new=True, after=0, former_owner=None)
         claimed = ClaimedRequest(request, slot.fingerprint, claim)
         pictures = await self._make(
             call, claimed, [redo.slot.position for redo in group], redo=True

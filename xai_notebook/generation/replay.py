@@ -81,7 +81,7 @@ class Claim:
         n: Number of requested images.
         needs_new: Whether the request needs new images; stored images then do not answer.
         after: Only images with a larger `id` in the library can answer.
-        before: The previous owner of the slot.
+        former_owner: The previous owner of the slot.
         keep: Whether stored images answer in this run and the next.
     """
 
@@ -90,7 +90,7 @@ class Claim:
     n: int
     needs_new: bool
     after: int
-    before: CellRun | None
+    former_owner: CellRun | None
     keep: bool = False
 
 
@@ -153,7 +153,7 @@ class _SlotTable:
                     before = (counts + (0,) * number)[:number]
                     of_cell[slot.key] = (*before, claim.n, *counts[number + 1 :])
             if not seen or not run.lasting:
-                self._transfer(slot, run, claim.before)
+                self._transfer(slot, run, claim.former_owner)
             elif run.cell is None:
                 self._transfer(slot, run, _NO_CELL)
             else:
@@ -207,12 +207,12 @@ class SlotClaims(AbstractContextManager["SlotClaims"]):
             if place == len(owners):
                 owners.append(None)
             slot = Slot(key, place)
-            before, owners[place] = owners[place], run
+            former_owner, owners[place] = owners[place], run
             spare.discard(place)
             seen = table.seen.get(run.cell, {}).get(key, ())
             again = number < len(seen) and n <= seen[number]
             needs_new = (fresh or again) and slot not in table.unseen and not keep
-            claim = Claim(slot, number, n, needs_new, table.after.get(slot, 0), before, keep)
+            claim = Claim(slot, number, n, needs_new, table.after.get(slot, 0), former_owner, keep)
         self.claims.append(claim)
         return claim
 
