@@ -175,7 +175,7 @@ def generate_in_panel() -> str | None:
     """Request a fox as a panel does; return its digest."""
     session = current_session()
     call = session.prepare("a fox", {})
-    with session.cells.ask("a panel") as claims:
+    with session.cells.claims_for_call("a panel") as claims:
         session.loop.run(session.run(call, claims))
         return session.finish(call)[0].sha256
 

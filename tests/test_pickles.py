@@ -259,8 +259,8 @@ print(own[0].starred, len(xai.history()))
     )
     printed = run(code, file, home, tmp_path / "exported", home=home).splitlines()
     marked = (
-        "Image 0 is not in the library in use. If another library has it, "
-        "set XAI_NOTEBOOK_HOME to that one."
+        "Image 0 is not in the library in use. If another library has the image, "
+        "set XAI_NOTEBOOK_HOME to the folder of that library."
     )
     redone = (
         "Image 0 is not in the library, so it cannot be regenerated. Run its cell again to "

@@ -84,7 +84,7 @@ def test_memory_stays_flat(session: Session, quick: Served) -> None:
     finally:
         tracemalloc.stop()
     assert memory[60] - memory[30] < 4_000_000
-    assert all(image.cached is None for image in call.progress.collected())
+    assert all(image.cached is None for image in call.progress.collect_pictures())
 
 
 def test_10_000_prompts_fit_in_a_notebook(session: Session, quick: Served, tmp_path: Path) -> None:

@@ -430,7 +430,7 @@ def test_an_unexpected_error_is_raised(
     async def fail(_: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(poller.JobPoller, "look", fail)
+    monkeypatch.setattr(poller.JobPoller, "poll_once", fail)
     with pytest.raises(ZeroDivisionError):
         job.wait(30)
 

@@ -309,7 +309,7 @@ def test_all_bundles_of_a_folder_share_a_budget_of_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A message names the bundle that exceeds the budget; it is used once there is room."""
-    monkeypatch.setattr(bundles_module, "TOGETHER", ReadBudget(1_000_000, 5))
+    monkeypatch.setattr(bundles_module, "FOLDER_BUDGET", ReadBudget(1_000_000, 5))
     for name in ("a", "b", "c"):
         (tmp_path / f"{name}.xai").write_bytes(bundle(record(), record(place=1)))
     bundles = BundleFolder()
@@ -326,7 +326,7 @@ def test_all_bundles_of_a_folder_share_a_budget_of_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sizes are checked before a list is read."""
-    monkeypatch.setattr(bundles_module, "TOGETHER", ReadBudget(150_000, 100))
+    monkeypatch.setattr(bundles_module, "FOLDER_BUDGET", ReadBudget(150_000, 100))
     for name in ("a", "b"):
         (tmp_path / f"{name}.xai").write_bytes(bundle(record(prompt="x" * 100_000)))
     read, sentences = BundleFolder().read(tmp_path, None)

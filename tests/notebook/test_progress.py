@@ -33,7 +33,7 @@ def test_the_line_of_one_image() -> None:
 def test_the_line_of_many_prompts() -> None:
     state = progress(expected=1000, images=1000, cost_usd=1.5)
     for number in range(100):
-        state.answered(number, card(), failed=number < 3)
+        state.record_answer(number, card(), failed=number < 3)
     assert describe(state) == (
         "Making images: 100 of 1,000 prompts, 1 min 15 s, about 11 min 15 s left, $1.50, 3 failed"
     )
@@ -42,14 +42,14 @@ def test_the_line_of_many_prompts() -> None:
 def test_replayed_prompts_do_not_shorten_the_time_left() -> None:
     state = progress(expected=200)
     for number in range(100):
-        state.answered(number, card(replayed=number < 90))
+        state.record_answer(number, card(replayed=number < 90))
     assert state.replayed == 90
     assert state.eta == pytest.approx(750, rel=0.01)
 
 
 def test_the_line_of_a_generator_has_no_total() -> None:
     state = progress(expected=None)
-    state.answered(0, card())
+    state.record_answer(0, card())
     assert describe(state) == "Making an image: 1 of ? prompts, 1 min 15 s"
 
 
@@ -57,7 +57,7 @@ def test_the_line_mentions_failed_attempts() -> None:
     state = progress()
     state.on_attempt(_attempt())
     assert "unavailable, attempt 2 of 5 in " in describe(state)
-    state.answered(0, card())
+    state.record_answer(0, card())
     assert describe(state).endswith("1 tried again")
 
 

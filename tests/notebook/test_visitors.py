@@ -146,7 +146,7 @@ def test_code_of_the_app_finds_only_the_visitors_pictures(app: App) -> None:
     card = app.panel().make(prompt="an owl")
     assert [image.id for image in xai.history()] == [card["picture"]]
     assert len(xai.history("fox")) == 0
-    assert session.history.named((hidden.sha256 or "")[:8]) == {}
+    assert session.history.find_by_digest((hidden.sha256 or "")[:8]) == {}
     with pytest.raises(InputImageError):
         session.prepare("x", {"image": [f"@{(hidden.sha256 or '')[:8]}"]})
 

@@ -1,6 +1,6 @@
 """The functions of `import xai_notebook as xai`.
 
-Separate because it holds the public signatures, overloads and docstrings.
+Separate because these signatures, overloads and docstrings are for users; `session` has the code.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def generate(prompt: str | None = None, **options: Any) -> ImageBatch | BatchJob
     Args:
         prompt: Description of the images, sent unchanged. Only cells fill in `{{ … }}`.
         **options: The options of `%%xai_image` by their long names, with `_` for `-`; switches are
-            True or False. Where the magic expects the name of a variable, pass the object itself:
-            `n` (1 to 10), `image` (one or a list), `each` (prompts, one request per prompt),
-            `export` (True or a folder), `rewrite` (True or a chat model), `max_cost` (US dollars),
-            `timeout` (seconds).
+            True or False. Where the magic expects the name of a variable, pass the object itself.
+            Some values: `n` (1 to 10), `image` (an image or a list), `each` (prompts, one request
+            per prompt), `export` (True or a folder), `rewrite` (True or a chat model), `max_cost`
+            (US dollars), `timeout` (seconds).
 
     Returns:
         The images in the order of the requests, with a card in place of each missing image. With
@@ -126,9 +126,9 @@ def configure(**defaults: Unpack[Defaults]) -> None:
         **defaults: `budget` (US dollars: `5` for this process; `"5/day"`, `"50/month"` or
             `"100/total"` for all processes that use the library), `rate` (requests of `each` per
             second; 0: no limit), `concurrency` (concurrent requests of `each`), `home`, `backend`,
-            `api_host`, `engine`, `replay`, `patience`, and the options of `%%xai_image` that can
-            have a default, such as `model` and `max_cost`. None restores the value of the
-            environment variable or the built-in default.
+            `api_host`, `engine`, `replay`, `patience`, `visitors`, and the options of
+            `%%xai_image` that can have a default, such as `model` and `max_cost`. None restores
+            the value of the environment variable or the built-in default.
 
     Raises:
         OptionError: An option does not exist or a value is invalid; no default is changed.
@@ -140,7 +140,8 @@ def history(words: str = "", n: int = 24) -> ImageBatch:
     """Return past images from the library, newest first.
 
     Args:
-        words: Words that the prompt of each image must contain.
+        words: Words that must all occur in an image's prompts, in a model's name or in the
+            notebook's name; the last word may be incomplete.
         n: Maximum number of images.
 
     Raises:
@@ -203,13 +204,13 @@ def jobs(n: int = 24) -> JobList:
 def pack(path: str | Path | None = None) -> Path:
     """Write the images of this notebook to a bundle: one file, to share with the notebook.
 
-    If the file is in the notebook's folder, cells use its images when the library lacks them, for
-    any server and without a key. A colleague or a CI job that runs the notebook sees the same
-    images and captions; with `--replay`, no others. The file contains the original images, prompts,
-    options, models, costs and dates. It contains no user ids, no paths, and no input images from
-    other sources.
+    If the file is in the notebook's folder, cells show its images wherever the notebook has none of
+    its own, for any server and without a key. A colleague or a CI job that runs the notebook sees
+    the same images and captions; with `--replay`, no others. The file contains the original images,
+    prompts, options, models, costs and dates. It contains no user ids, no paths, and no input
+    images from other sources.
 
-    Packing again adds new images and keeps the existing ones; delete the file to start over. The
+    Packing again adds new images and keeps the existing images; delete the file to start over. The
     same images always produce the same file.
 
     Args:

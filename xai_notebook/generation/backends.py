@@ -108,9 +108,9 @@ def choose_route(configuration: Configuration, *, local: bool) -> Route:
     Raises:
         ConfigurationError: The server needs a key, and no key is set.
     """
-    own_host = configuration.api_host != DEFAULT_API_HOST
+    other_host = configuration.api_host != DEFAULT_API_HOST
     backend = "local" if local else configuration.backend
-    automatic = backend == "auto" and configuration.api_key is None and not own_host
+    automatic = backend == "auto" and configuration.api_key is None and not other_host
     if backend == "local" or automatic:
         engine = configuration.engine.strip()
         engine = "" if engine == _PAINTING else engine
@@ -137,7 +137,7 @@ def _engine_host(engine: str) -> str:
 
 # Equal requests at the same time
 
-_MAX_UNKEPT: Final = 256
+_MAX_UNSAVED: Final = 256
 """Maximum flights that keep pictures in memory because the library could not store them."""
 _LOCK_INTERVAL: Final = 0.05
 """Seconds between two attempts to acquire a lock that another process holds."""
@@ -145,16 +145,16 @@ _LOCK_INTERVAL: Final = 0.05
 
 @dataclass(eq=False)  # without slots, to allow weak references
 class Flight:
-    """Work that equal requests share; the task that holds the lock does it.
+    """Work that is done once for equal requests, by the task that holds the lock.
 
     Attributes:
         lock: Held by the task that does the work.
-        unkept: Pictures that could not be stored, for waiting tasks.
+        unsaved: Pictures that could not be stored, for tasks that wait for the lock.
         inherited: Whether the previous owner process died before it finished.
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    unkept: list[Picture] = field(default_factory=list)
+    unsaved: list[Picture] = field(default_factory=list)
     inherited: bool = False
 
 
@@ -163,7 +163,7 @@ class SingleFlight:
     """Locks by key, in this process and across processes. Use from one event loop only."""
 
     _flights: WeakValueDictionary[str, Flight] = field(default_factory=WeakValueDictionary)
-    _unkept: dict[str, Flight] = field(default_factory=dict)
+    _unsaved: dict[str, Flight] = field(default_factory=dict)
 
     @asynccontextmanager
     async def hold(self, key: str, folder: Path | None = None) -> AsyncIterator[Flight]:
@@ -188,10 +188,10 @@ class SingleFlight:
             finally:
                 if lock is not None:
                     lock.release(remove=acquired)
-                if flight.unkept:  # keep it alive: its pictures answer equal requests
-                    self._unkept[key] = flight
-                    if len(self._unkept) > _MAX_UNKEPT:
-                        del self._unkept[next(iter(self._unkept))]
+                if flight.unsaved:  # keep the flight alive: its pictures answer equal requests
+                    self._unsaved[key] = flight
+                    if len(self._unsaved) > _MAX_UNSAVED:
+                        del self._unsaved[next(iter(self._unsaved))]
 
 
 async def acquire(lock: FileLock) -> None:
@@ -222,7 +222,7 @@ class InputUploads:
     _known: dict[str, CachedUpload] = field(default_factory=dict)
     """Uploads that this kernel has made or checked, by the image's digest."""
     _refused: set[str] = field(default_factory=set)
-    """Digests of images that the store refused; they are always sent inline."""
+    """Digests of images that the store refused; these images are always sent inline."""
     _uploading: SingleFlight = field(default_factory=SingleFlight)
 
     async def send(
@@ -231,7 +231,7 @@ class InputUploads:
         send: Callable[[ImageRequest], Awaitable[Sequence[ImageResponse]]],
         uploads: UploadCache,
     ) -> Sequence[ImageResponse]:
-        """Upload the input images and send a request; if the store refuses, send them inline.
+        """Upload the input images and send a request; if an upload fails, send all images inline.
 
         If the store has lost an image, the server refuses the request. The image is then uploaded
         again and the request is sent once more.
@@ -358,7 +358,7 @@ class PromptRewriter:
     Attributes:
         backend: The server of the chat model.
         model: The chat model.
-        library: Stores rewrites for later kernels; None: they are kept for this kernel only.
+        library: Stores rewrites for later kernels; None: only this kernel keeps the rewrites.
         progress: Receives notes for the user.
         timeout: Deadline of a rewrite in seconds.
     """
@@ -442,7 +442,7 @@ class PromptRewriter:
         return (with_prompt(request, text, self.model) if text else request), cost
 
     def _keys(self, request: ImageRequest) -> list[str]:
-        r"""Return the keys of a request's rewritten prompt; new ones are stored under the first.
+        r"""Return the keys of a request's rewritten prompt; the first is used for storing.
 
         The second finds prompts stored by earlier versions, which distinguished `\r\n` from `\n`.
         """
@@ -497,13 +497,13 @@ class Backend:
         client: Client connected to `host`.
         kind: `"xai"` or `"local"`.
         host: Identifies the server in fingerprints and in the library.
-        free: Whether a list price of 0 means free; servers that list no price send 0, too.
+        free: Whether a list price of 0 means free. On other servers it means: no price is listed.
         rewrites: Prompts rewritten in this kernel, by key.
-        saving: Tasks that are storing replies, by slot. An interrupted cell may
-            run again before its replies are stored.
+        saving: Tasks that are storing replies, by slot. An interrupted cell may run again before
+            its replies are stored.
         prices: Prices of images and rewrites.
         inputs: Uploads of input images to the server's file store.
-        flights: Locks for equal requests, so that `--reuse` and `--rewrite` run them once.
+        flights: Locks for equal requests: `--reuse` sends and `--rewrite` rewrites them once.
     """
 
     client: AsyncClient
@@ -576,13 +576,13 @@ class Backends:
         Raises:
             LibraryError: The library cannot be opened.
         """
-        library = self.home(configuration)
+        library = self.unchecked_library(configuration)
         if library.failure is not None:
             raise library.failure
         return library
 
-    def home(self, configuration: Configuration) -> Library:
-        """Return the library; its `failure` is set if the database cannot be opened."""
+    def unchecked_library(self, configuration: Configuration) -> Library:
+        """Return the library, even if its database cannot be opened: `failure` then says why."""
         with interruptible(), self._library_lock:
             if self._library is None or self._library.home != configuration.home:
                 self._library = Library(configuration.home)

@@ -73,7 +73,7 @@ def total(amounts: Sequence[Amount | None]) -> Amount | None:
 
 
 def _fits(limit: int, totals: Totals, amounts: Sequence[Amount]) -> bool:
-    """Tell whether calls fit now, even if the calls in flight cost `MARGIN` times as expected."""
+    """Tell whether calls fit now, even if calls in flight cost `MARGIN` times what is expected."""
     wanted = sum(amount.ticks for amount in amounts)
     if totals.unconfirmed and wanted:
         return False
@@ -81,7 +81,7 @@ def _fits(limit: int, totals: Totals, amounts: Sequence[Amount]) -> bool:
 
 
 def _check(name: str, limit: int, totals: Totals, amounts: Sequence[Amount]) -> None:
-    """Check that calls can fit after the calls in flight have ended; `name` has the amount.
+    """Check that calls can fit after calls in flight have ended; `name` includes the amount.
 
     Raises:
         BudgetError: They cost more than is left, even if the calls in flight cost nothing.
@@ -105,8 +105,8 @@ class Reservation:
         limits: The limits of the call.
         charged: The final cost in ticks. Until the server reports a cost, or it is certain that no
             image was made, this is the expected cost, because a lost reply may have been billed.
-        reply_id: The reply that reported the cost. Once it is in the library, its row counts
-            instead.
+        reply_id: The reply that reported the cost. Once the reply is in the library, its row counts
+            instead of the charge.
         in_ledger: Whether a row of the library already counts the cost.
     """
 
@@ -184,7 +184,7 @@ class Counter:
             if not future.done():
                 future.set_result(None)
 
-    async def changed(self) -> None:
+    async def wait_for_release(self) -> None:
         """Wait until reserved money is released."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
@@ -214,7 +214,7 @@ class SharedBudget:
         self._writing = threading.Lock()
 
     async def open(self, reservations: Sequence[Reservation]) -> bool:
-        """Reserve money; False: it may fit when calls in flight have ended.
+        """Reserve money; False: nothing is reserved until other calls in flight have ended.
 
         Raises:
             BudgetError: The cost is more than is left, or the library cannot be used.
@@ -286,7 +286,7 @@ class SharedBudget:
         loop.call_later(_RETRY_SECONDS, lambda: loop.create_task(settle()))
 
     def _settle_each(self, ended: Sequence[tuple[int, int, str | None]]) -> list[None]:
-        """Write the costs of ended calls, and earlier ones that could not be written."""
+        """Write the costs of ended calls, and earlier costs that could not be written."""
         with self._writing:
             self._unwritten.update((settlement[0], settlement) for settlement in ended)
             if self._unwritten:
@@ -294,7 +294,7 @@ class SharedBudget:
                 self._unwritten.clear()
         return [None] * len(ended)
 
-    async def changed(self) -> None:
+    async def wait_for_release(self) -> None:
         """Wait until a call of this process has ended, but at most `_POLL_SECONDS`."""
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._settled.wait(), _POLL_SECONDS)
@@ -346,7 +346,7 @@ class Limits:
             limited = [counter for counter in self.counters if counter.limit_usd is not None]
             full = next((counter for counter in limited if not counter.allows(known)), None)
             if full is not None:
-                await full.changed()
+                await full.wait_for_release()
                 continue
             reservations = [Reservation(amount, self, amount.ticks) for amount in known]
             for counter in limited:
@@ -362,7 +362,7 @@ class Limits:
                         counter.release(reservations)
             if opened:
                 return reservations
-            await self.shared.changed()
+            await self.shared.wait_for_release()
 
     @asynccontextmanager
     async def reserved(self, estimate: Estimate) -> AsyncIterator[list[Reservation]]:
@@ -379,7 +379,7 @@ class Limits:
 
         Args:
             amount: Expected cost of the remaining requests; None: the server lists no price. A
-                shared budget already counts it.
+                shared budget already counts the recorded price.
             job_id: The job's row in the library.
 
         Raises:
@@ -451,7 +451,7 @@ class Prices:
         client: Client of the server.
         backend: `"xai"` or `"local"`.
         host: Identifies the server in the library.
-        free: Whether a list price of 0 means free; servers that list no price send 0, too.
+        free: Whether a list price of 0 means free. On other servers it means: no price is listed.
     """
 
     client: AsyncClient

@@ -48,7 +48,7 @@ class BundleLookup:
     """Finds images for calls in the bundles of a notebook's folder."""
 
     def __init__(self, bundles: BundleFolder) -> None:
-        """Prepare the lookup for the running notebook. The bundle with its name answers first."""
+        """Prepare the lookup for the running notebook; the bundle of the same name comes first."""
         file = frontend.notebook_file()
         try:
             folder = frontend.notebook_folder()
@@ -71,7 +71,7 @@ class BundleLookup:
         Args:
             found: Pictures from the library.
             request: The request.
-            place: Place of the request; None: any.
+            place: Place of the request; None: any place.
             progress: Receives notes about refused bundles and pictures.
             rewrite_model: Look for pictures whose prompt this chat model has rewritten for another
                 user; `request` has the prompt as written.
@@ -103,7 +103,7 @@ class BundleLookup:
         """Return one sentence for each bundle that was refused, with the reason."""
         return self._read()[1]
 
-    def named(self, digits: str, limit: int = 2) -> dict[str, Picture]:
+    def find_by_digest(self, digits: str, limit: int = 2) -> dict[str, Picture]:
         """Return pictures whose digest starts with `digits`, by digest.
 
         Args:

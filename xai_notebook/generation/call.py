@@ -49,13 +49,13 @@ if TYPE_CHECKING:
 
 _READ_AHEAD: Final = 10_000
 """Prompts of a list or a file that are read before anything is sent."""
-_MOST_PLANNED: Final = 100_000
+_MAX_PLANNED: Final = 100_000
 """Maximum requests that a dry run reads."""
-_MOST_PLANNED_LAZY: Final = 100
+_MAX_PLANNED_LAZY: Final = 100
 """The same limit for a generator, which may be slow."""
 _FIRST_PAUSE: Final = 1.0
+"""Seconds that all requests wait after the server first answers "too many requests"."""
 _LONGEST_PAUSE: Final = 30.0
-"""Seconds that all requests wait after the server answers "too many requests"."""
 
 
 @dataclass(slots=True)
@@ -63,24 +63,24 @@ class Pace:
     """Decides when the next of many requests is sent: concurrency, user's rate, server's limit.
 
     Attributes:
-        under_way: Semaphore for the number of concurrent requests at the server.
+        semaphore: Semaphore for the number of concurrent requests at the server.
         limiter: Limiter for the user's rate; None: no limit.
         pause: Seconds of the last pause; 0 after a request has succeeded.
         resume: End of the pause on the monotonic clock.
         succeeded: Number of requests that succeeded.
         failure: Error that would also fail every further request.
-        refused: First error that kept a request from being sent: a limit, or no disk space.
-        unread: Error that stopped the reading of requests. Requests in flight are completed.
+        first_refusal: First error that kept a request from being sent: a limit, or no disk space.
+        read_error: Error in a prompt that ended the reading; requests in flight are completed.
     """
 
-    under_way: asyncio.Semaphore
+    semaphore: asyncio.Semaphore
     limiter: AsyncLimiter | None
     pause: float = 0.0
     resume: float = 0.0
     succeeded: int = 0
     failure: XaiError | None = None
-    refused: BudgetError | NotKeptError | None = None
-    unread: OptionError | None = None
+    first_refusal: BudgetError | NotKeptError | None = None
+    read_error: OptionError | None = None
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _numbers: Iterator[int] = field(default_factory=count)
 
@@ -103,7 +103,7 @@ class Pace:
             else:
                 request = next(call.requests, None)
         except OptionError as error:
-            self.unread = error
+            self.read_error = error
             return None
         return None if request is None else (next(self._numbers), request)
 
@@ -151,12 +151,12 @@ class Call:
         progress: Counters and results.
         fresh: Whether to generate new images; stored ones then only complete an earlier call.
         lazy: Whether `requests` runs user code, such as a generator, which may never end.
-        many: Whether the call has many prompts or a matrix; failures are then shown as cards
-            instead of raised.
+        many: Whether the call has several requests; failures are then shown as cards instead of
+            raised.
         interrupted: Whether the user interrupted the call. Images that have arrived are kept.
         chosen: For each request of a comparison, its value on every axis.
         announced: Notes that are shown once per kernel.
-        spoil: Called when the images cannot be shown.
+        mark_unshown: Function to call if the images cannot be shown.
         claims: Claims the slots of the call.
         limits: Spending limits of the call.
         bundles: The bundles in the notebook's folder, which are searched after the library.
@@ -176,7 +176,7 @@ class Call:
     interrupted: bool = False
     chosen: tuple[tuple[str, ...], ...] = ()
     announced: list[str] = field(default_factory=list)
-    spoil: Callable[[], None] | None = None
+    mark_unshown: Callable[[], None] | None = None
     claims: SlotClaims = field(init=False, repr=False)
     limits: Limits = field(init=False, repr=False)
     bundles: BundleLookup = field(init=False, repr=False)
@@ -200,7 +200,7 @@ class Call:
         Raises:
             OptionError: A request is invalid.
         """
-        most = _MOST_PLANNED_LAZY if self.lazy else _MOST_PLANNED
+        most = _MAX_PLANNED_LAZY if self.lazy else _MAX_PLANNED
         requests = self.peek(most + 1)
         if self.lazy:
             self.progress.note("The plan has read the generator: create it again before a run.")
@@ -243,14 +243,14 @@ class Call:
             maker,
             notes=[*self.announced, *progress.notes],
             summary=summary,
-            undrawn=self.spoil,
+            undrawn=self.mark_unshown,
         )
 
     def _summary(self) -> str:
         """Return the last line of a grid with many prompts: counts and the cost."""
         progress = self.progress
-        what = "requests" if self.chosen else "prompts"
-        parts = [f"{progress.done} of {progress.expected or progress.done} {what}"]
+        noun = "requests" if self.chosen else "prompts"
+        parts = [f"{progress.done} of {progress.expected or progress.done} {noun}"]
         if progress.replayed:
             parts.append(f"{progress.replayed} from your library")
         if progress.cost_usd:
@@ -314,9 +314,9 @@ def prepare_call(
     defaults: Mapping[str, Any],
     namespace: Mapping[str, Any],
     *,
-    typed: bool = False,
+    template: bool = False,
     settings: Configuration | None = None,
-    named: PictureFinder | None = None,
+    find_by_id: PictureFinder | None = None,
 ) -> Call:
     """Check options, prompt and input images.
 
@@ -325,10 +325,9 @@ def prepare_call(
         given: Options by their names in the option table.
         defaults: Values of `%config XaiImage`.
         namespace: Variables for `{{ … }}`, `--image` and `--each`.
-        typed: Whether the user typed the prompt in a cell, so that it is a template. Otherwise it
-            is sent unchanged.
+        template: Whether the prompt is a template with `{{ … }}`. Otherwise it is sent unchanged.
         settings: Configuration; default: the environment.
-        named: Finds images of the library by their ids.
+        find_by_id: Finds images of the library by their ids.
 
     Raises:
         OptionError: An option, the prompt or an input image is invalid.
@@ -342,11 +341,11 @@ def prepare_call(
     route = choose_route(configuration, local=options.local)  # raises now if the key is missing
     fresh = (options.fresh or not configuration.replay) and not options.redo
     make = partial(Call, options, configuration, route, fresh=fresh)
-    inputs = load_inputs(options.image, namespace, named) if options.image else Inputs()
+    inputs = load_inputs(options.image, namespace, find_by_id) if options.image else Inputs()
     if options.each is not None and options.each is not False:
-        call = _prepare_each(make, prompt, options, inputs, namespace, typed=typed)
+        call = _prepare_each(make, prompt, options, inputs, namespace, template=template)
     else:
-        call = _prepare_one(make, prompt, options, inputs, namespace if typed else None)
+        call = _prepare_one(make, prompt, options, inputs, namespace if template else None)
     for note in inputs.notes:
         call.progress.note(note)
     if options.redo and call.progress.expected is not None:
@@ -371,7 +370,7 @@ def check_redo(indices: Sequence[int], total: int) -> None:
 
 
 def _request(prompt: str, model: str, options: Options, inputs: Inputs) -> ImageRequest:
-    """Return the request for a prompt, without leading and trailing white space."""
+    """Return the request for a prompt, after removing the white space around the prompt."""
     prompt = prompt.strip()
     if is_blank(prompt):
         raise OptionError("The prompt is empty. Write what the image should show.")
@@ -426,14 +425,14 @@ def _prepare_each(
     inputs: Inputs,
     namespace: Mapping[str, Any],
     *,
-    typed: bool,
+    template: bool,
 ) -> Call:
-    """Return the call for `--each`; the prompts come from its source or the lines of the body.
+    """Return the call for `--each`; the prompts are in its value, or are the lines of the body.
 
-    Only the lines of a body are templates; the prompts of a source are data.
+    Only the lines of a body are templates; the prompts of a variable or a file are data.
     """
     source = options.each
-    templates = typed and source is True
+    templates = template and source is True
     if source is True:
         if prompt is None or is_blank(prompt):
             raise OptionError(

@@ -34,7 +34,7 @@ _Result = TypeVar("_Result")
 
 _INTERRUPTED: Final = "the call was cancelled at the server; what had arrived is in the library."
 _WAIT_STEP: Final = 0.2
-"""Seconds between checks for an interrupt, because on Windows waiting for a lock ignores it."""
+"""Seconds between checks for an interrupt; on Windows, a wait for a lock ignores interrupts."""
 _ASYNC_STEP: Final = 0.1
 """Seconds between checks for an interrupt in a loop that waits for ours."""
 _CANCEL_SECONDS: Final = 0.2
@@ -63,7 +63,7 @@ class BackgroundLoop:
         """Start a coroutine and return its future.
 
         Raises:
-            ForkedProcessError: This process is a fork of the one that uses the loop.
+            ForkedProcessError: This process is a fork of the process that uses the loop.
         """
         return self._submit(_Work(coroutine, self._tasks))
 

@@ -51,9 +51,9 @@ if TYPE_CHECKING:
 
 _ROUNDS: Final = 8
 """Maximum attempts for a prompt when the server answers "too many requests"."""
-_HOPELESS: Final = (AuthenticationError, PermissionDeniedError)
+_FATAL: Final = (AuthenticationError, PermissionDeniedError)
 """Errors that would also fail every further prompt."""
-_MOST_LOOKED_UP: Final = 2_000
+_MAX_LOOKED_UP: Final = 2_000
 """Maximum requests of a plan that are looked up in the library; takes about a second."""
 
 
@@ -65,7 +65,7 @@ class ClaimedRequest:
         request: The request as it will be sent.
         fingerprint: Fingerprint of the request.
         claim: Slot of the request.
-        extra_usd: Cost of rewriting the prompt in this call, in US dollars; None: not reported.
+        rewrite_usd: Cost of rewriting the prompt in this call, in US dollars; None: not reported.
         reserved: Money reserved for the images before the prompt was rewritten.
         packed: Pictures from bundles and from an untrusted library, if the prompt was rewritten
             elsewhere. None: bundles are searched after the library.
@@ -74,7 +74,7 @@ class ClaimedRequest:
     request: ImageRequest
     fingerprint: str
     claim: Claim
-    extra_usd: float | None = 0.0
+    rewrite_usd: float | None = 0.0
     reserved: list[Reservation] = field(default_factory=list)
     packed: list[Picture] | None = None
 
@@ -129,13 +129,12 @@ class Generator:
 
     Attributes:
         backend: The server.
-        home: The library; it saves replies even if its database cannot be opened.
-        reopen: Blocking function that imports replies which another process received before it
-            died.
+        storage: The library, even if its database cannot be opened; see `Ingest.storage`.
+        reopen: Blocking function that imports the replies which a process received before it died.
     """
 
     backend: Backend
-    home: Library
+    storage: Library
     reopen: Callable[[Configuration], object]
 
     async def answer(self, call: Call) -> None:
@@ -153,7 +152,7 @@ class Generator:
                 await self._answer_each(call)
             else:
                 claimed = await self._claim(call, next(call.requests))
-                call.progress.answered(0, await self._answer(call, claimed))
+                call.progress.record_answer(0, await self._answer(call, claimed))
             if call.options.redo:
                 await self._redo_answered(call)
         finally:
@@ -173,7 +172,7 @@ class Generator:
         """
         concurrency = call.configuration.concurrency
         pace = call.pace = Pace.of(call.configuration)
-        # Twice as many workers: while one saves its reply, another can send a request.
+        # Twice as many workers: while one worker saves a reply, another can send a request.
         workers = [asyncio.ensure_future(self._work(call, pace)) for _ in range(2 * concurrency)]
         try:
             await asyncio.gather(*workers)
@@ -182,10 +181,10 @@ class Generator:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
             call.pace = None
-        if pace.unread is not None:
-            raise XaiError(f"{pace.unread} Earlier prompts keep their pictures.") from pace.unread
-        if pace.refused is not None and not call.progress.done:
-            raise pace.refused
+        if (error := pace.read_error) is not None:
+            raise XaiError(f"{error} Earlier prompts keep their pictures.") from error
+        if pace.first_refusal is not None and not call.progress.done:
+            raise pace.first_refusal
 
     async def _work(self, call: Call, pace: Pace) -> None:
         """Run requests one after the other until the last, or until a limit is reached."""
@@ -197,12 +196,12 @@ class Generator:
             try:
                 images, failed = await self._answer_one(call, request, pace)
             except (BudgetError, NotKeptError) as error:
-                pace.refused = pace.refused or error
+                pace.first_refusal = pace.first_refusal or error
                 if isinstance(error, NotKeptError):
                     progress.unsent_cure = error.cure
-                progress.refused(number, [_card(request, error, "unsent")], error.reason)
+                progress.record_refusal(number, [_card(request, error, "unsent")], error.reason)
             else:
-                progress.answered(number, images, failed=failed)
+                progress.record_answer(number, images, failed=failed)
 
     async def _answer_one(
         self, call: Call, request: ImageRequest, pace: Pace
@@ -219,7 +218,7 @@ class Generator:
                 pace.slow_down()
                 if error.maybe_billed:  # must not be sent again
                     return [_card(request, failure)], True
-            except _HOPELESS as error:
+            except _FATAL as error:
                 pace.failure = error
                 raise
             except (BudgetError, NotKeptError):
@@ -238,7 +237,7 @@ class Generator:
     # Slots
 
     async def _claim(
-        self, call: Call, request: ImageRequest, rest: Estimate | None = None,
+        self, call: Call, request: ImageRequest, other_costs: Estimate | None = None,
         lookup: _Lookup | None = None,
     ) -> ClaimedRequest:  # fmt: skip
         """Return a request with its slot. Equal requests get slots in the order of the calls.
@@ -253,9 +252,9 @@ class Generator:
         Args:
             call: The call of the request.
             request: The request as the user wrote it.
-            rest: Returns the expected cost of everything but the rewrite; default: the cost of the
+            other_costs: Returns the expected cost of everything but the rewrite; default: of the
                 images.
-            lookup: The result of an earlier `_look`.
+            lookup: The result of an earlier `_look_up`.
 
         Raises:
             BudgetError: Rewriting the prompt and making the images would exceed a limit.
@@ -263,7 +262,7 @@ class Generator:
         if (rewriter := call.rewriter) is None:
             return self._claimed(call, request)
         fingerprint = request.fingerprint(self.backend.kind, self.backend.host)
-        images_cost = rest or partial(self._images_cost, call, request, request.n)
+        images_cost = other_costs or partial(self._images_cost, call, request, request.n)
 
         async def whole_cost() -> list[Amount | None]:
             if call.limits.name is None:
@@ -275,27 +274,27 @@ class Generator:
             if call.options.reuse and await rewriter.recall(request) is None:
                 # Only one of the processes that share a home rewrites the prompt.
                 await stack.enter_async_context(self._once(call, f"rewrite-{fingerprint}"))
-            lookup = await self._look(call, request, lookup)
+            lookup = await self._look_up(call, request, lookup)
             if lookup.claimed is not None:
                 return lookup.claimed
             rewrite, images = await call.limits.reserve(whole_cost)
             try:
-                rewritten, extra = await rewriter.rewrite(request, rewrite)
-                self.backend.prices.note_rewrite(rewriter.model, extra)
-                call.progress.charged(extra)
+                rewritten, rewrite_usd = await rewriter.rewrite(request, rewrite)
+                self.backend.prices.note_rewrite(rewriter.model, rewrite_usd)
+                call.progress.add_cost(rewrite_usd)
             except BaseException:
                 images.waive()
                 await images.close()
                 raise
             finally:
                 await rewrite.close()
-            return self._claimed(call, rewritten, extra, [images], written=lookup.written)
+            return self._claimed(call, rewritten, rewrite_usd, [images], written=lookup.written)
 
     def _claimed(
         self,
         call: Call,
         request: ImageRequest,
-        extra_usd: float | None = 0.0,
+        rewrite_usd: float | None = 0.0,
         reserved: Sequence[Reservation] = (),
         *,
         key: str | None = None,
@@ -312,12 +311,12 @@ class Generator:
             claim = written.claim
         elif options.reuse:  # any stored image of an equal request can answer
             slot = Slot(bytes.fromhex(fingerprint)[:16], 0)
-            claim = Claim(slot, 0, n, needs_new=False, after=0, before=None)
+            claim = Claim(slot, 0, n, needs_new=False, after=0, former_owner=None)
         else:
             fresh = call.fresh and not options.replay
             claim = call.claims.claim(fingerprint, n, fresh=fresh, keep=bool(options.redo))
         packed = None if written is None else written.packed
-        return ClaimedRequest(request, fingerprint, claim, extra_usd, [*reserved], packed)
+        return ClaimedRequest(request, fingerprint, claim, rewrite_usd, [*reserved], packed)
 
     async def claim_all(self, call: Call, requests: Sequence[ImageRequest]) -> list[ClaimedRequest]:
         """Return the requests of a job with their slots.
@@ -335,7 +334,7 @@ class Generator:
         prompts: dict[str, int] = {}  # prompts to rewrite; equal prompts are rewritten once
         lookups: list[_Lookup] = []
         for number, request in enumerate(requests):
-            lookup = await self._look(call, request)
+            lookup = await self._look_up(call, request)
             lookups.append(lookup)
             if lookup.claimed is None:
                 prompts.setdefault(request.prompt, number)
@@ -345,7 +344,7 @@ class Generator:
             stored = [] if known.claim.needs_new and call.fresh else await self.recall(call, known)
             to_make.append((known.request, request.n - len(stored)))
 
-        async def rest() -> list[Amount | None]:
+        async def other_costs() -> list[Amount | None]:
             left = sum(first > number for first in prompts.values())
             rewrites = await self._rewrites_cost(call, rewriter, left)
             images = await self.backend.prices.images(to_make, call.ingest.library)
@@ -353,16 +352,16 @@ class Generator:
 
         for number, request in enumerate(requests):
             if number not in claimed:
-                claimed[number] = await self._claim(call, request, rest, lookups[number])
-                await self._free(claimed[number])  # the money is reserved again with the job
+                claimed[number] = await self._claim(call, request, other_costs, lookups[number])
+                await self._release(claimed[number])  # the money is reserved again with the job
         return [claimed[number] for number in range(len(requests))]
 
     # Prompts that are rewritten first
 
-    async def _look(
+    async def _look_up(
         self, call: Call, request: ImageRequest, former: _Lookup | None = None
     ) -> _Lookup:
-        """Look up a request and its rewritten prompt, without sending it to a chat model.
+        """Look up a request and its rewritten prompt; no chat model is called.
 
         The rewritten prompt of a bundle or of an untrusted library is never sent, because its
         author is unknown. Its pictures can still answer the request as the user wrote it.
@@ -394,8 +393,8 @@ class Generator:
     ) -> ClaimedRequest | None:
         """Return a request with its slot and the pictures whose prompt was rewritten elsewhere.
 
-        The pictures come from bundles and from an untrusted library; None: they have none. `known`
-        is the request with this library's own rewritten prompt.
+        The pictures come from bundles and from an untrusted library; None if there are none.
+        `known` is the request with this library's own rewritten prompt.
         """
         options, model, n = call.options, rewriter.model, request.n
         texts = await asyncio.to_thread(call.bundles.rewrites_of, request, model)
@@ -450,18 +449,18 @@ class Generator:
         request, claim, options = claimed.request, claimed.claim, call.options
         async with contextlib.AsyncExitStack() as stack:
             if claimed.reserved:
-                stack.push_async_callback(self._free, claimed)  # stored images cost nothing
+                stack.push_async_callback(self._release, claimed)  # stored images cost nothing
             if (task := self.backend.saving.get(claim.slot)) is not None:
                 await asyncio.wait({task})
             stored: list[Picture] = []
             if claim.needs_new and not options.replay:
-                call.claims.begin(claim, await call.ingest.newest())
+                call.claims.ignore_stored(claim, await call.ingest.newest())
             else:
                 stored = await self.recall(call, claimed)
             flight: Flight | None = None
             if options.reuse and len(stored) < request.n:
                 # The task or process that makes these images may wait for this money.
-                await self._free(claimed)
+                await self._release(claimed)
                 flight = await stack.enter_async_context(self._once(call, claimed.fingerprint))
                 stored = await self.recall(call, claimed)
                 stored = _with_unsaved(call, stored, flight, request.n)
@@ -471,15 +470,15 @@ class Generator:
                 stored = [*await asyncio.gather(*sharing)]
             if missing:
                 new = await self._make(call, claimed, missing)
-                if (extra := claimed.extra_usd) != 0:
-                    new = _with_rewrite_cost(new, extra)
+                if claimed.rewrite_usd != 0:
+                    new = _with_rewrite_cost(new, claimed.rewrite_usd)
                 stored = sorted([*stored, *new], key=lambda picture: picture.position)
             if flight is not None:
-                flight.unkept += [image for image in stored if image.id is None and image.settled]
+                flight.unsaved += [image for image in stored if image.id is None and image.settled]
             return stored
 
-    async def _free(self, claimed: ClaimedRequest) -> None:
-        """Free the money reserved for images that have not been sent."""
+    async def _release(self, claimed: ClaimedRequest) -> None:
+        """Release the money reserved for images that have not been sent."""
         while claimed.reserved:
             reservation = claimed.reserved.pop()
             reservation.waive()
@@ -487,12 +486,12 @@ class Generator:
 
     @contextlib.asynccontextmanager
     async def _once(self, call: Call, key: str) -> AsyncIterator[Flight]:
-        """Wait until no other task or process with the same home works on a key."""
+        """Hold the lock of a key, which all tasks and processes with the same library share."""
         library = call.ingest.library
         folder = None if library is None or library.database.read_only else library.home / "locks"
         async with self.backend.flights.hold(key, folder) as flight:
             if flight.inherited:  # the former owner died, perhaps with a reply in the spool
-                self.home.overdue = True
+                self.storage.overdue = True
                 with contextlib.suppress(LibraryError):
                     await asyncio.to_thread(self.reopen, call.configuration)
             yield flight
@@ -500,14 +499,14 @@ class Generator:
     # From the library and bundles
 
     async def recall(self, call: Call, claimed: ClaimedRequest) -> list[Picture]:
-        """Return the stored images of a request, whether its cell has shown them or not.
+        """Return the stored images of a request, even if its cell has shown them before.
 
         Raises:
             LibraryError: The call has `replay`, and images are missing.
         """
         claim, n = claimed.claim, claimed.request.n
         if call.options.replay:
-            for place in (claim.slot.place, None):  # if its own slot is incomplete, use any slot
+            for place in (claim.slot.place, None):  # any place, if the request's own is incomplete
                 pictures = await self._find(call, claimed, place)
                 if len(pictures) == n:
                     return pictures
@@ -564,10 +563,10 @@ class Generator:
     async def _make(
         self, call: Call, claimed: ClaimedRequest, missing: Sequence[int], *, redo: bool = False
     ) -> list[Picture]:
-        """Generate the images at some positions and save them; `redo`: they replace others."""
+        """Generate and save the images at some positions; `redo`: they replace other images."""
         request, slot, count = claimed.request, claimed.claim.slot, len(missing)
-        place = {"fingerprint": claimed.fingerprint, "place": slot.place, "redo": redo}
-        writer = call.ingest.expect(request, missing, place)
+        fields = {"fingerprint": claimed.fingerprint, "place": slot.place, "redo": redo}
+        writer = call.ingest.expect(request, missing, fields)
         try:
             sent, cost = await self._buy(call, claimed, count, writer)
         except BaseException:
@@ -575,7 +574,7 @@ class Generator:
             raise
         if not self.backend.free:
             self.backend.prices.note_image(request, count, cost)
-        call.progress.charged(cost)
+        call.progress.add_cost(cost)
         responses = sent
         if len(sent) > count:
             responses = drop_excess(sent, count)
@@ -631,7 +630,7 @@ class Generator:
                 pace.on_attempt(attempt)
 
         # Hold the semaphore only while the server works, not while files are saved.
-        async with pace.under_way if pace is not None else contextlib.nullcontext():
+        async with pace.semaphore if pace is not None else contextlib.nullcontext():
             if pace is not None:
                 await pace.wait()
                 call.ingest.check_kept()
@@ -666,7 +665,7 @@ class Generator:
             results[number] = [*results[number][:i], picture, *results[number][i + 1 :]]
 
     async def redo(self, call: Call, pictures: Mapping[int, Picture]) -> dict[int, Picture]:
-        """Return regenerated pictures; those that an earlier pass regenerated are replayed.
+        """Return regenerated pictures; pictures that an earlier pass regenerated are replayed.
 
         Args:
             call: The call of the pictures.
@@ -719,7 +718,7 @@ class Generator:
         fingerprint = hashlib.sha256(key.encode()).hexdigest()
         claim = call.claims.claim(fingerprint, 1, fresh=False)
         if claim.needs_new:
-            call.claims.begin(claim, await asyncio.to_thread(library.newest))
+            call.claims.ignore_stored(claim, await asyncio.to_thread(library.newest))
             return True
         earlier = await asyncio.to_thread(
             library.find_redone, slot, notebook=call.ingest.notebook, image_id=redo.picture.id or 0
@@ -731,7 +730,7 @@ class Generator:
         group = sorted(group, key=lambda redo: redo.slot.position)
         slot, request = group[0].slot, group[0].picture.request
         key = Slot(bytes.fromhex(slot.fingerprint)[:16], slot.place)
-        claim = Claim(key, 0, request.n, needs_new=True, after=0, before=None)
+        claim = Claim(key, 0, request.n, needs_new=True, after=0, former_owner=None)
         claimed = ClaimedRequest(request, slot.fingerprint, claim)
         pictures = await self._make(
             call, claimed, [redo.slot.position for redo in group], redo=True
@@ -766,10 +765,10 @@ class Generator:
             XaiError: The prices cannot be read from the server.
         """
         options, prices = call.options, self.backend.prices
-        if (failure := self.home.failure) is not None:
+        if (failure := self.storage.failure) is not None:
             call.progress.note(f"Stored images are not looked up: {failure}")
         found: list[_Availability] | None = None
-        if not more and len(requests) <= _MOST_LOOKED_UP:
+        if not more and len(requests) <= _MAX_LOOKED_UP:
             found = await self._count_available(call, requests, count_ordered)
         costs: list[float | None] = [0.0] * len(requests)
         if not options.replay:
@@ -805,7 +804,7 @@ class Generator:
     ) -> list[_Availability]:
         """Return how many images of each request exist."""
         options = call.options
-        all_claimed = [(await self._look(call, request)).claimed for request in requests]
+        all_claimed = [(await self._look_up(call, request)).claimed for request in requests]
         counts = await self._count_stored(call, all_claimed)
         width = requests[0].n if requests else 1
         for index in options.redo:
@@ -814,7 +813,7 @@ class Generator:
         if count_ordered is not None:
             ordered = await count_ordered(all_claimed)
             if any(count < request.n for count, request in zip(counts, requests, strict=True)):
-                self.home.check_own()
+                self.storage.check_own()
         each = zip(requests, all_claimed, counts, ordered, strict=True)
         return [
             _Availability(count, claimed, min(in_jobs, request.n - count))
@@ -829,16 +828,16 @@ class Generator:
         if (library := call.ingest.library) is None:
             return counts
         queries: dict[int, tuple[ClaimedRequest, SlotQuery]] = {}
-        by_then: dict[str, int] = {}
+        from_earlier: dict[str, int] = {}  # images that earlier requests of the call will store
         # Running the cell of a job again makes new images only with `fresh`.
         stored_answers = options.replay or (options.batch and not call.fresh)
         for number, claimed in enumerate(all_claimed):
             if claimed is None or (claimed.claim.needs_new and not stored_answers):
                 continue
             fingerprint, claim, n = claimed.fingerprint, claimed.claim, claimed.request.n
-            if options.reuse:  # an earlier equal request will have stored its images by then
-                counts[number] = min(by_then.get(fingerprint, 0), n)
-                by_then[fingerprint] = max(by_then.get(fingerprint, 0), n)
+            if options.reuse:
+                counts[number] = min(from_earlier.get(fingerprint, 0), n)
+                from_earlier[fingerprint] = max(from_earlier.get(fingerprint, 0), n)
             place = None if options.reuse or options.replay else claim.slot.place
             query = SlotQuery(fingerprint, place, n, claim.after, notebook=call.ingest.notebook)
             queries[number] = claimed, query
@@ -866,13 +865,13 @@ class Generator:
                 costs.append(0.0)
                 continue
             # A job sends a separate request for each image, with all input images.
-            together = 1 if call.options.batch else count
-            kind = PriceKey.of(request), together
-            if kind not in known:
-                known[kind] = await prices.image_usd(request, together, library)
-            cost = known[kind]
+            per_request = 1 if call.options.batch else count
+            key = PriceKey.of(request), per_request
+            if key not in known:
+                known[key] = await prices.image_usd(request, per_request, library)
+            cost = known[key]
             if cost is not None:
-                cost *= count // together
+                cost *= count // per_request
                 if rewrite is not None and not is_rewritten and request.prompt not in rewritten:
                     rewritten.add(request.prompt)  # equal prompts are rewritten once
                     cost += rewrite.ticks / TICKS
@@ -893,15 +892,15 @@ def _merged(pictures: Sequence[Picture], more: Sequence[Picture]) -> list[Pictur
     return sorted([*pictures, *missing], key=lambda picture: picture.position)
 
 
-def _with_rewrite_cost(pictures: Sequence[Picture], extra_usd: float | None) -> list[Picture]:
+def _with_rewrite_cost(pictures: Sequence[Picture], rewrite_usd: float | None) -> list[Picture]:
     """Add the cost of rewriting the prompt to the costs of its images, in equal parts."""
     costs = (each.cost_usd for each in pictures)
     return [
         replace(
             picture,
             cost_usd=None
-            if cost is None or extra_usd is None
-            else cost + extra_usd / len(pictures),
+            if cost is None or rewrite_usd is None
+            else cost + rewrite_usd / len(pictures),
         )
         for picture, cost in zip(pictures, costs, strict=True)
     ]
@@ -912,7 +911,7 @@ def _with_unsaved(call: Call, stored: list[Picture], flight: Flight, n: int) -> 
     missing = sorted({*range(n)} - {picture.position for picture in stored})
     unsaved = [
         replace(picture, position=position, replayed=True)
-        for picture, position in zip(flight.unkept, missing, strict=False)
+        for picture, position in zip(flight.unsaved, missing, strict=False)
     ]
     if unsaved:
         call.progress.note(
@@ -926,19 +925,19 @@ def _refusals(call: Call, plan: Plan) -> Iterator[str]:
     """Yield the reasons why the call would be refused or would stop early."""
     if call.options.replay and plan.stored is not None and plan.new:
         yield f"--replay would fail: {plan.new:,} of {plan.images:,} images are not stored."
-    counted = call.configuration.budget
-    if counted is not None and counted.shared and plan.budget is None and not call.route.painted:
-        yield f"The library that counts the budget {counted} cannot be used: nothing would be sent."
-    limit, budget, cost = call.options.max_cost, plan.budget, plan.cost_usd
+    limit = call.configuration.budget
+    if limit is not None and limit.shared and plan.budget is None and not call.route.painted:
+        yield f"The library that counts the budget {limit} cannot be used: nothing would be sent."
+    max_cost, budget, cost = call.options.max_cost, plan.budget, plan.cost_usd
     if cost is None:
-        if limit is not None or budget is not None:
+        if max_cost is not None or budget is not None:
             yield (
                 "The server has no list price, so no limit can be enforced: nothing would be sent."
             )
         return
-    together = call.options.batch or len(plan.requests) == 1
-    outcome = "nothing would be sent" if together else "it would stop when the limit is reached"
-    if limit is not None and to_ticks(cost) > to_ticks(limit):
-        yield f"The expected cost exceeds --max-cost {dollars(limit)}: {outcome}."
+    at_once = call.options.batch or len(plan.requests) == 1
+    outcome = "nothing would be sent" if at_once else "it would stop when the limit is reached"
+    if max_cost is not None and to_ticks(cost) > to_ticks(max_cost):
+        yield f"The expected cost exceeds --max-cost {dollars(max_cost)}: {outcome}."
     if budget is not None and to_ticks(cost) > to_ticks(budget.left_usd):
         yield f"The expected cost exceeds the budget ({budget}): {outcome}."

@@ -1,6 +1,6 @@
 """Past images: search, ids, annotations, bundles and costs.
 
-Separate because it only needs the library, whereas the session runs calls.
+Separate because the history only needs the library, whereas the session runs calls.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.picture import Picture
 
 _ID_LENGTHS: Final = (8, 12, 16, 32)
-"""Numbers of digits of a digest that are tried for an id."""
+"""Lengths that are tried for an id, which is the beginning of a digest."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -44,7 +44,7 @@ class History:
     maker: Any
 
     def visible(self, ids: Sequence[int]) -> Sequence[int]:
-        """Return the visible rows of the library: all, or for visitors this kernel's own."""
+        """Return the ids that the user may see: all, or for visitors those in `shown`."""
         if not is_for_visitors():
             return ids
         own = self.shown.get(self.library().home, ())
@@ -59,7 +59,7 @@ class History:
         """Return past images, newest first.
 
         Args:
-            words: Words that the prompt of each image must contain.
+            words: See `xai_notebook.history`.
             n: Maximum number of images.
 
         Raises:
@@ -89,10 +89,10 @@ class History:
         """
         if image.sha256 is None:
             return ImageBatch([image])
-        line = self._visible(self.library().catalog.lineage(image.sha256))
-        return self.as_batch(line) or ImageBatch([image])
+        pictures = self._visible(self.library().catalog.lineage(image.sha256))
+        return self.as_batch(pictures) or ImageBatch([image])
 
-    def named(self, digits: str) -> dict[str, GeneratedImage | Path]:
+    def find_by_digest(self, digits: str) -> dict[str, GeneratedImage | Path]:
         """Return images and files whose digest starts with `digits`, by digest.
 
         Searches the images in the library and the input files of panels; if none matches, the
@@ -110,7 +110,7 @@ class History:
             return {image.sha256 or "": image for image in self.as_batch(made)}
         found |= library.input_files.find(digits)
         if not (found or made):
-            made = list(BundleLookup(self.bundles).named(digits).values())
+            made = list(BundleLookup(self.bundles).find_by_digest(digits).values())
         return found | {image.sha256 or "": image for image in self.as_batch(made)}
 
     def id_of(self, sha256: str) -> str:
@@ -122,7 +122,7 @@ class History:
         Raises:
             LibraryError: The library cannot be opened.
         """
-        lengths = (n for n in _ID_LENGTHS if len(self.named(sha256[:n])) <= 1)
+        lengths = (n for n in _ID_LENGTHS if len(self.find_by_digest(sha256[:n])) <= 1)
         return f"@{sha256[: next(lengths, len(sha256))]}"
 
     def mark(
@@ -170,7 +170,7 @@ class History:
         if len(found) < len(rows):
             raise LibraryError(
                 f"Image {images[rows.index(None)].index} is not in the library in use. If another "
-                "library has it, set XAI_NOTEBOOK_HOME to that one."
+                "library has the image, set XAI_NOTEBOOK_HOME to the folder of that library."
             )
         return found
 

@@ -41,7 +41,7 @@ _LINGER: Final = 0.01
 _SETTLE_SECONDS: Final = 0.5
 """Seconds after the last reply until saved originals are synced and removed from the spool."""
 _MAX_UNSETTLED: Final = 512
-"""Number of saved replies that are synced and removed at once."""
+"""Number of saved replies that ends this pause early."""
 _MAX_UNSAVED: Final = 64 << 20
 """Maximum bytes of images being saved; above this, no more images are requested."""
 _ROOM_INTERVAL: Final = 0.05
@@ -51,7 +51,7 @@ _LIFETIME: Final = timedelta(hours=1)
 _MAX_SHOWN: Final = 1_000
 """Maximum shown pictures that are recorded in one transaction."""
 _SHOWN_SECONDS: Final = 1.0
-"""Maximum seconds that a call waits for this transaction; a locked library can delay it."""
+"""Maximum seconds that a call waits for this transaction, which a locked library can delay."""
 
 
 @dataclass(slots=True)
@@ -59,17 +59,17 @@ class Ingest:
     """Saves and loads the images of one call.
 
     Attributes:
-        home: The library. If its database cannot be opened, replies and originals are saved in its
-            folder and imported into the database later.
+        storage: The library, even if its database cannot be opened. Replies and originals are then
+            saved in its folder, and imported into the database later.
         backend: The server that generates the images.
         progress: Receives notes for the user.
         timeout: Deadline of a download in seconds.
         notebook: Name of the notebook; None: unknown.
         refusal: Error to raise before further requests, set when a reply could not be saved.
-        shown: Pictures of other notebooks that this call shows, until they are stored.
+        shown: Pictures of other notebooks that this call shows; emptied when this is recorded.
     """
 
-    home: Library
+    storage: Library
     backend: Backend
     progress: Progress
     timeout: float
@@ -87,14 +87,14 @@ class Ingest:
 
     def __post_init__(self) -> None:
         """Batch concurrent accesses to the library."""
-        self._look_up = Batched(self.home.look_up, linger=_LINGER)
-        self._save = Batched(self.home.add_replies, linger=_LINGER)
-        self._sync = Batched(self.home.spool.sync)
+        self._look_up = Batched(self.storage.look_up, linger=_LINGER)
+        self._save = Batched(self.storage.add_replies, linger=_LINGER)
+        self._sync = Batched(self.storage.spool.sync)
 
     @property
     def library(self) -> Library | None:
         """The library, or None if its database cannot be opened."""
-        return self.home if self.home.failure is None else None
+        return self.storage if self.storage.failure is None else None
 
     async def check_room(self, writer: ReplyWriter) -> None:
         """Reserve disk space for a reply, unless its images are free of charge.
@@ -108,29 +108,28 @@ class Ingest:
             return
         if self.refusal is not None:
             raise self.refusal
-        if self.home.database.read_only:
+        if self.storage.database.read_only:
             raise NotKeptError(
-                f"The library in {self.home.home} is read-only, so images could not be stored. "
+                f"The library in {self.storage.home} is read-only, so images could not be stored. "
                 "Nothing was sent. Set XAI_NOTEBOOK_HOME to a folder you can write to.",
                 reason="the library is read-only",
             )
-        room, request = self.home.disk_space, writer.request
+        room, request = self.storage.disk_space, writer.request
         while writer.reservation is None:
-            under_way = room.reserved
+            in_flight = room.reserved
             try:
                 writer.reservation = room.reserve(request.resolution, len(writer.missing))
             except NotKeptError:
-                if not under_way:
+                if not in_flight:
                     raise
-                await asyncio.sleep(
-                    _ROOM_INTERVAL
-                )  # replies in flight may be smaller than reserved
-        if not self._checked or self.home.spool.failed:
+                # Replies in flight may be smaller than reserved, and then leave more room.
+                await asyncio.sleep(_ROOM_INTERVAL)
+        if not self._checked or self.storage.spool.failed:
             try:
-                await asyncio.to_thread(self.home.spool.check, writer.reservation.size)
+                await asyncio.to_thread(self.storage.spool.check, writer.reservation.size)
             except OSError as error:
                 raise NotKeptError(
-                    f"{self.home.database.explain(error)} Nothing was sent.",
+                    f"{self.storage.database.explain(error)} Nothing was sent.",
                     reason="the library's folder cannot be written to",
                 ) from error
             self._checked = True
@@ -143,9 +142,9 @@ class Ingest:
         """
         if self.refusal is not None:
             raise self.refusal
-        if self.home.spool.failed and not self.home.database.read_only and not self.backend.free:
+        if self.storage.spool.failed and not (self.storage.database.read_only or self.backend.free):
             raise NotKeptError(
-                f"The last reply could not be written to {self.home.home}, so nothing more was "
+                f"The last reply could not be written to {self.storage.home}, so nothing more was "
                 "sent. Free some space, or set XAI_NOTEBOOK_HOME to a folder on another disk.",
                 reason="the last reply could not be written",
             )
@@ -157,13 +156,13 @@ class Ingest:
         return self._newest or 0
 
     async def find(self, wanted: SlotQuery, request: ImageRequest) -> StoredImages:
-        """Return the stored images of a request; download those that are still at a URL.
+        """Return the stored images of a request; download images that are still at a URL.
 
         Args:
             wanted: The query.
             request: The request that the images answer.
         """
-        if self.home.failure is not None:
+        if self.storage.failure is not None:
             return StoredImages([])
         for _ in range(2):  # another kernel may download an image at the same time
             found = await self._look_up(wanted)
@@ -209,7 +208,7 @@ class Ingest:
             await self.remember_shown()
 
     async def remember_shown(self) -> None:
-        """Store the pictures in `shown`; skip them if the library is not writable now."""
+        """Record the pictures in `shown`, unless the library cannot be written to now."""
         shown, self.shown = self.shown, []
         if self.library is None:
             return
@@ -250,18 +249,18 @@ class Ingest:
         return shared
 
     def expect(
-        self, request: ImageRequest, missing: Sequence[int], place: Mapping[str, Any]
+        self, request: ImageRequest, missing: Sequence[int], slot: Mapping[str, Any]
     ) -> ReplyWriter:
         """Return a writer that saves the reply to a request as it arrives.
 
         Args:
             request: The request as it will be sent.
             missing: Positions of the requested images.
-            place: Fingerprint and place of the request, and whether the images replace others.
+            slot: The fields `fingerprint`, `place` and `redo` of the `Reply`.
         """
         kind, host = self.backend.kind, self.backend.host
-        answer = {"backend": kind, "host": host, "notebook": self.notebook, **place}
-        return ReplyWriter(self.home, request, missing, answer, self._begin_sync)
+        answer = {"backend": kind, "host": host, "notebook": self.notebook, **slot}
+        return ReplyWriter(self.storage, request, missing, answer, self._begin_sync)
 
     def _begin_sync(self, spooled: SpooledReply) -> None:
         """Sync a reply to disk, unless the library is about to do so."""
@@ -293,9 +292,9 @@ class Ingest:
         """Save a reply in the library, the spool or memory, and return its pictures."""
         if not reply.pictures and not reply.cost_usd:
             if reply.spooled is not None:
-                self.home.spool.remove(reply.spooled)
+                self.storage.spool.remove(reply.spooled)
             return []
-        error = self.home.failure
+        error = self.storage.failure
         if error is None:
             saving = self._save(reply)
             payloads = (payload for payload in reply.payloads if isinstance(payload, bytes))
@@ -306,17 +305,17 @@ class Ingest:
                 error = failure
             else:
                 if not isinstance(saved, LibraryError):
-                    if self.home.unsettled:
+                    if self.storage.unsettled:
                         self._settle_soon()
                     return saved
                 error = saved
             finally:
                 del self._saving[saving]
         if writer.in_spool:
-            self.home.overdue = True
+            self.storage.overdue = True
             self._note_unsaved(error)
             with suppress(LibraryError):  # the spool has the originals
-                return await asyncio.to_thread(self.home.keep_originals, reply)
+                return await asyncio.to_thread(self.storage.keep_originals, reply)
         else:
             self._refuse(error)
         return [
@@ -332,7 +331,7 @@ class Ingest:
 
     def _refuse(self, error: LibraryError) -> None:
         """Note that images could not be saved, and stop further requests."""
-        self.progress.note(f"Not stored anywhere: {error} Until then, --export saves pictures.")
+        self.progress.note(f"Not stored anywhere: {error} Meanwhile, --export saves pictures.")
         if not self.backend.free:
             self.refusal = NotKeptError(
                 f"{error} The last images could not be stored, so nothing more was sent.",
@@ -343,15 +342,15 @@ class Ingest:
         """Clear the spool of saved replies after a pause, or now if there are many."""
         loop = asyncio.get_running_loop()
         if self._settling is not None:
-            if len(self.home.unsettled) < _MAX_UNSETTLED and loop.time() < self._settling.when():
+            if len(self.storage.unsettled) < _MAX_UNSETTLED and loop.time() < self._settling.when():
                 return
             self._settling.cancel()
-        pause = 0.0 if len(self.home.unsettled) >= _MAX_UNSETTLED else _SETTLE_SECONDS
+        pause = 0.0 if len(self.storage.unsettled) >= _MAX_UNSETTLED else _SETTLE_SECONDS
 
         def settle() -> None:
             self._settling = None
             with suppress(RuntimeError):  # the loop is closing; closing the library settles too
-                loop.run_in_executor(None, self.home.settle)
+                loop.run_in_executor(None, self.storage.settle)
 
         self._settling = loop.call_later(pause, settle)
 
@@ -383,10 +382,10 @@ class Ingest:
             data = await download
         except ReplyError as error:
             return await self._pending_or_failed(picture, error)
-        cause = self.home.failure
+        cause = self.storage.failure
         if cause is None and picture.id is not None:
             try:
-                return await asyncio.to_thread(self.home.complete, picture, data)
+                return await asyncio.to_thread(self.storage.complete, picture, data)
             except LibraryError as failure:
                 cause = failure
         if cause is not None:
@@ -397,7 +396,7 @@ class Ingest:
         return replace(picture, status="ok", cached=data)
 
     async def _pending_or_failed(self, picture: Picture, error: ReplyError) -> Picture:
-        """Return a picture whose download failed: pending for an hour, then failed."""
+        """Return a picture whose download failed: pending until its URL expires, then failed."""
         failed = replace(picture, status="failed", error=str(error))
         if self.library is None or picture.id is None:
             return failed

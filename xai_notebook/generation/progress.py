@@ -1,6 +1,6 @@
 """Counters and results of one call, for progress displays.
 
-Separate because displays and jobs use it without `Call`.
+Separate because displays and jobs use the counters without a `Call`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Progress:
         failed: Number of requests that failed.
         unsent: Number of requests not sent because of a limit or the disk.
         unsent_because: Short reason for `unsent`.
-        unsent_cure: Short advice on how to send them.
+        unsent_cure: Short advice on how to send these requests.
         replayed: Number of requests answered by stored images only.
         retries: Number of failed attempts that were retried.
         cost_usd: Costs reported by the server so far, in US dollars.
@@ -80,7 +80,7 @@ class Progress:
         self.attempt = attempt
         self.attempted = time.monotonic()
 
-    def answered(self, number: int, images: list[Picture], *, failed: bool = False) -> None:
+    def record_answer(self, number: int, images: list[Picture], *, failed: bool = False) -> None:
         """Record the images of request `number`, or the cards with the cause of its failure."""
         self.results[number] = images
         self.done += 1
@@ -88,7 +88,7 @@ class Progress:
         self.attempt = None
         self.replayed += bool(images) and all(image.replayed for image in images)
 
-    def refused(self, number: int, images: list[Picture], reason: str) -> None:
+    def record_refusal(self, number: int, images: list[Picture], reason: str) -> None:
         """Record that request `number` was not sent because of a limit or the disk."""
         self.results[number] = images
         self.unsent += 1
@@ -106,13 +106,13 @@ class Progress:
         if line not in self.notes:
             self.notes.append(line)
 
-    def charged(self, cost_usd: float | None) -> None:
+    def add_cost(self, cost_usd: float | None) -> None:
         """Add the cost of a request; None: not reported."""
         if cost_usd is None:
             self.unpriced += 1
         else:
             self.cost_usd += cost_usd
 
-    def collected(self) -> list[Picture]:
+    def collect_pictures(self) -> list[Picture]:
         """Return the pictures that have arrived, in the order of the requests."""
         return [image for number in sorted(self.results) for image in self.results[number]]

@@ -13,9 +13,9 @@ same line), its requests get the same slots. The user has already seen the image
 new images are made for the same slots. Without cell ids (nbclient, papermill) or without cells (a
 program), no cell counts as run again, and all requests belong to one pass.
 
-A request counts as seen once its call has all images and its run has succeeded. Until then, the
-next run replays the images that have arrived, for example after an interrupt, a failed export or an
-error further down in the cell. A failed run gives its slots back. An incomplete call is completed
+Images count as seen once their call has all images and its run has succeeded. Until then, the next
+run replays the images that have arrived, for example after an interrupt, a failed export or an
+error further down in the cell. A failed run releases its slots. An incomplete call is completed
 in its own slots, by the next run of the cell or, without cell ids, by the next equal call.
 """
 
@@ -52,10 +52,10 @@ class CellRun:
 
     Attributes:
         cell: Identity of the cell, equal for all its runs; None: the cell cannot run again.
-        over: Whether the run has ended. Calls still in flight then count when they return.
+        over: Whether the run has ended. The images of a call that returns later count as seen then.
         lasting: Whether the cell keeps the slots until it runs without these requests.
         slots: Slots of the run, once it has succeeded.
-        spare: Slots of incomplete calls, which the next equal request completes; places by key.
+        spare: Places of incomplete calls, by key; the next equal request completes them.
         returned: Claims of the calls that have succeeded so far.
     """
 
@@ -79,9 +79,9 @@ class Claim:
         slot: The slot.
         number: Number of equal requests that the run made before.
         n: Number of requested images.
-        needs_new: Whether new images are needed, so that stored ones do not answer.
+        needs_new: Whether the request needs new images; stored images then do not answer.
         after: Only images with a larger `id` in the library can answer.
-        before: The previous owner of the slot.
+        former_owner: The previous owner of the slot.
         keep: Whether stored images answer in this run and the next.
     """
 
@@ -90,7 +90,7 @@ class Claim:
     n: int
     needs_new: bool
     after: int
-    before: CellRun | None
+    former_owner: CellRun | None
     keep: bool = False
 
 
@@ -104,7 +104,7 @@ class _SlotTable:
         last: The last run of each cell that has succeeded.
         seen: For each cell and key, the number of images that each of its requests has shown.
         after: For each slot, the `id` of the newest image that does not answer any more.
-        unseen: Slots whose newer images have not been seen.
+        unseen: Slots whose newest images have not been seen.
     """
 
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -115,13 +115,13 @@ class _SlotTable:
     unseen: set[Slot] = field(default_factory=set)
 
     def end(self, run: CellRun, *, succeeded: bool) -> None:
-        """Count the requests of a run as seen; if the run failed, release its slots."""
+        """Count the images of a run as seen; if the run failed, release its slots."""
         with self.lock:
             run.over = True
-            # In reverse order: if two calls had the same slot, the later one owns it.
+            # In reverse order: if two calls had the same slot, the later call owns it.
             for claims in reversed(run.returned):
-                lasts = claims.complete or run.cell is not None
-                self.settle(claims, seen=succeeded and lasts and not claims.spoiled)
+                kept = claims.complete or run.cell is not None
+                self.transfer_all(claims, seen=succeeded and kept and not claims.unshown)
             run.returned.clear()
             run.spare.clear()
             if not succeeded or run.cell is None:
@@ -131,11 +131,11 @@ class _SlotTable:
                     self._transfer(slot, former, None)
             self.last[run.cell] = run
 
-    def settle(self, claims: SlotClaims, *, seen: bool) -> None:
-        """Give the slots of a call their next owner.
+    def transfer_all(self, claims: SlotClaims, *, seen: bool) -> None:
+        """Transfer the slots of a call to their next owners, and remove its claims.
 
         Args:
-            claims: The slots.
+            claims: The claims of the call.
             seen: Whether the user has seen the images; the next run of the cell then needs new
                 ones, if the call is complete.
         """
@@ -153,7 +153,7 @@ class _SlotTable:
                     before = (counts + (0,) * number)[:number]
                     of_cell[slot.key] = (*before, claim.n, *counts[number + 1 :])
             if not seen or not run.lasting:
-                self._transfer(slot, run, claim.before)
+                self._transfer(slot, run, claim.former_owner)
             elif run.cell is None:
                 self._transfer(slot, run, _NO_CELL)
             else:
@@ -171,21 +171,21 @@ class _SlotTable:
 
 @dataclass(slots=True, eq=False)
 class SlotClaims(AbstractContextManager["SlotClaims"]):
-    """The slots of one call, as a context manager; if the block fails, it releases them.
+    """The claims of one call, as a context manager that closes them; see `close`.
 
     Attributes:
         table: The slots of the kernel.
         run: The run that makes the call.
         claims: Claims in the order of the call's requests.
         complete: Whether the call has all images.
-        spoiled: Whether the images could not be shown.
+        unshown: Whether the images could not be shown.
     """
 
     table: _SlotTable = field(repr=False)
     run: CellRun = field(repr=False)
     claims: list[Claim] = field(default_factory=list)
     complete: bool = False
-    spoiled: bool = False
+    unshown: bool = False
 
     def claim(self, fingerprint: str, n: int, *, fresh: bool, keep: bool = False) -> Claim:
         """Claim the slot of the call's next request: a slot of the same cell, or a free one.
@@ -207,16 +207,16 @@ class SlotClaims(AbstractContextManager["SlotClaims"]):
             if place == len(owners):
                 owners.append(None)
             slot = Slot(key, place)
-            before, owners[place] = owners[place], run
+            former_owner, owners[place] = owners[place], run
             spare.discard(place)
             seen = table.seen.get(run.cell, {}).get(key, ())
             again = number < len(seen) and n <= seen[number]
             needs_new = (fresh or again) and slot not in table.unseen and not keep
-            claim = Claim(slot, number, n, needs_new, table.after.get(slot, 0), before, keep)
+            claim = Claim(slot, number, n, needs_new, table.after.get(slot, 0), former_owner, keep)
         self.claims.append(claim)
         return claim
 
-    def begin(self, claim: Claim, newest: int) -> None:
+    def ignore_stored(self, claim: Claim, newest: int) -> None:
         """Ignore images that are already stored in a slot; only later ones can answer.
 
         Args:
@@ -228,9 +228,9 @@ class SlotClaims(AbstractContextManager["SlotClaims"]):
             self.table.after[claim.slot] = claim.after = newest
             claim.needs_new = False
 
-    def spoil(self) -> None:
+    def mark_unshown(self) -> None:
         """Note that the images could not be shown; the next run of the cell replays them."""
-        self.spoiled = True
+        self.unshown = True
 
     def __exit__(
         self,
@@ -241,7 +241,7 @@ class SlotClaims(AbstractContextManager["SlotClaims"]):
         self.close(succeeded=kind is None)
 
     def close(self, *, succeeded: bool) -> None:
-        """Count the requests of the call as seen, now or when its run has succeeded.
+        """Count the images of the call as seen, now or when its run has succeeded.
 
         If the call failed, its slots are released.
         """
@@ -249,7 +249,7 @@ class SlotClaims(AbstractContextManager["SlotClaims"]):
         with self.table.lock:
             if not succeeded or run.over:
                 seen = succeeded and (self.complete or run.cell is not None)
-                self.table.settle(self, seen=seen)
+                self.table.transfer_all(self, seen=seen)
                 return
             run.returned.append(self)
             if not self.complete:
@@ -295,16 +295,16 @@ class CellTracker:
         self._lock = threading.RLock()
         self._shell: Any = None
 
-    def ask(self, apart: Hashable = None) -> SlotClaims:
+    def claims_for_call(self, instead_of_cell: Hashable = None) -> SlotClaims:
         """Return the claims for a call made now in the current cell.
 
         Args:
-            apart: If given, the call does not belong to the notebook's pass. Calls with the same
-                value count as runs of one cell. Their images go to the first free slot, where the
-                next equal request of a cell finds them.
+            instead_of_cell: Identifies the caller in place of a cell; the call is then outside of
+                the notebook's pass. Calls with the same value count as runs of one cell. Their
+                images go to the first free slot, where the next equal request of a cell finds them.
         """
-        if apart is not None:
-            return SlotClaims(self._table, CellRun(apart, over=True, lasting=False))
+        if instead_of_cell is not None:
+            return SlotClaims(self._table, CellRun(instead_of_cell, over=True, lasting=False))
         with self._lock:
             shell = running_shell()
             if shell is not None and shell is not self._shell:

@@ -69,7 +69,7 @@ class Session:
         loop: The background event loop, on which calls run.
         configured: Returns the defaults of `%config XaiImage` or `xai.configure`.
         backends: The servers and the library.
-        cells: Tracks the running cell and the slots of its calls.
+        cells: Tracks the running cells and the slots of their calls; see `replay`.
         history: Past images from the library.
     """
 
@@ -91,9 +91,9 @@ class Session:
         self._manager: JobManager | None = None
         self._bundles = BundleFolder()
         self._shown: dict[Path, set[int]] = {}
-        self._prepared: set[str] = set()
+        self._own_job_names: set[str] = set()
         # Calls must claim their slots in the order in which they were made. Therefore these locks
-        # serialize the steps before: per loop of the callers, and on the background loop.
+        # serialize the steps before the first claim: in each caller's loop, in the background loop.
         self._preparing = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]()
         self._opening = asyncio.Lock()
         self.history = History(self.library, self._shown, self._bundles, maker=self)
@@ -102,20 +102,20 @@ class Session:
 
     def generate(self, prompt: str | None = None, **given: Any) -> Any:
         """Generate images and wait for them; see `xai_notebook.generate`."""
-        with self.cells.ask() as claims:
+        with self.cells.claims_for_call() as claims:
             call = self.prepare(prompt, given)
             if call.options.dry_run:
                 return self.plan(call)
             if call.options.batch:
                 job = self.loop.run(self.prepare_job(call, claims))
                 self.loop.run(job.submit())
-                return job.concluded()
+                return job.finish_if_done()
             self.loop.run(self.run(call, claims))
             return self.finish(call)
 
     async def agenerate(self, prompt: str | None = None, **given: Any) -> Any:
         """Generate images without blocking the caller's loop; see `xai_notebook.agenerate`."""
-        with self.cells.ask() as claims:
+        with self.cells.claims_for_call() as claims:
             loop = asyncio.get_running_loop()
             async with self._preparing.setdefault(loop, asyncio.Lock()):
                 call = await asyncio.to_thread(self.prepare, prompt, given)
@@ -124,7 +124,7 @@ class Session:
             if call.options.batch:
                 job = await self.loop.wait(self.prepare_job(call, claims))
                 await self.loop.wait(job.submit())
-                return await asyncio.to_thread(job.concluded)
+                return await asyncio.to_thread(job.finish_if_done)
             await self.loop.wait(self.run(call, claims))
             return await asyncio.to_thread(self.finish, call)
 
@@ -141,7 +141,7 @@ class Session:
         found = self.loop.run(self._jobs().newest(library, n))
         if not frontend.is_for_visitors():
             return found
-        return JobList([job for job in found if job.name in self._prepared])
+        return JobList([job for job in found if job.name in self._own_job_names])
 
     def pollers_of(self, names: Sequence[str]) -> list[JobPoller]:
         """Return the pollers of jobs by name; an empty list if the library lacks one of them.
@@ -184,29 +184,30 @@ class Session:
         given: Mapping[str, Any],
         namespace: Mapping[str, Any] | None = None,
         *,
-        typed: bool = False,
+        template: bool = False,
     ) -> Call:
         """Check options, prompt and input images without sending; see `prepare_call`."""
         return prepare_call(
-            prompt, given, self.configured(), namespace or {}, typed=typed, settings=self._settings,
-            named=self.history.named,
+            prompt, given, self.configured(), namespace or {}, template=template,
+            settings=self._settings, find_by_id=self.history.find_by_digest,
         )  # fmt: skip
 
     async def run(self, call: Call, claims: SlotClaims | None = None) -> None:
         """Run a prepared call on the background loop. Results are in `call.progress`.
 
-        `claims` come from `cells.ask`; without them, the images count as seen when the call ends.
+        `claims` come from `cells.claims_for_call`, and the caller closes them when it has shown the
+        images. Without `claims`, this method claims the slots and closes the claims at its end.
         """
-        with self.cells.ask() if claims is None else nullcontext(claims) as slots:
+        with self.cells.claims_for_call() if claims is None else nullcontext(claims) as slots:
             generator = await self._open(call, slots)
             try:
                 await generator.answer(call)
             finally:
-                pictures = call.progress.collected()
+                pictures = call.progress.collect_pictures()
                 shown = self._shown.setdefault(call.configuration.home, set())
                 shown.update(picture.id for picture in pictures if picture.id is not None)
                 new = any(picture.bundle is None for picture in pictures)
-                await self._announce(call, generator.home, new=new)
+                await self._announce(call, generator.storage, new=new)
 
     async def _open(self, call: Call, claims: SlotClaims, *, spends: bool = True) -> Generator:
         """Connect to the server of a call, open its library, and return the generator for both.
@@ -218,36 +219,33 @@ class Session:
         """
         async with self._opening:
             route, configuration, options = call.route, call.configuration, call.options
-            home = await asyncio.to_thread(self.backends.home, configuration)
-            if home.failure is not None and options.replay:
-                raise home.failure
+            library = await asyncio.to_thread(self.backends.unchecked_library, configuration)
+            if library.failure is not None and options.replay:
+                raise library.failure
             if (backend := self.backends.connected.get(route)) is None:
                 backend = await self.backends.connect(route)
-            if (generator := self._generators.get((route, home))) is None:
-                generator = Generator(backend, home, self.backends.home)
-                self._generators[route, home] = generator
+            if (generator := self._generators.get((route, library))) is None:
+                generator = Generator(backend, library, self.backends.unchecked_library)
+                self._generators[route, library] = generator
             call.limits = Limits(())
             if spends:
                 free = route.painted
-                call.limits = self._limits(configuration, home, options.max_cost, free=free)
+                call.limits = self._limits(configuration, library, options.max_cost, free=free)
             progress, timeout = call.progress, options.timeout
-            call.ingest = Ingest(home, backend, progress, timeout, frontend.notebook_name())
+            call.ingest = Ingest(library, backend, progress, timeout, frontend.notebook_name())
             if (model := options.rewrite) is not None:
-                library = call.ingest.library
-                call.rewriter = PromptRewriter(backend, model, library, progress, timeout)
-            call.claims, call.spoil, call.bundles = (
-                claims,
-                claims.spoil,
-                BundleLookup(self._bundles),
-            )
+                rewrites = call.ingest.library
+                call.rewriter = PromptRewriter(backend, model, rewrites, progress, timeout)
+            call.claims, call.mark_unshown = claims, claims.mark_unshown
+            call.bundles = BundleLookup(self._bundles)
             return generator
 
-    async def _announce(self, call: Call, home: Library, *, new: bool) -> None:
+    async def _announce(self, call: Call, library: Library, *, new: bool) -> None:
         """Add notes about the library and the server to a call, each once per kernel.
 
         The server is named if no key is set and the call has `new` images.
         """
-        lines, route = home.notices, call.route
+        lines, route = library.notices, call.route
         if new and route.automatic:
             source = NOTICE
             if not route.painted:
@@ -267,9 +265,9 @@ class Session:
             LibraryError: The job cannot be recorded.
         """
         generator = await self._open(call, claims)
-        await self._announce(call, generator.home, new=True)
+        await self._announce(call, generator.storage, new=True)
         job = await self._jobs().prepare(call, generator)
-        self._prepared.add(job.name)
+        self._own_job_names.add(job.name)
         return job
 
     def budget(self, configuration: Configuration | None = None) -> BudgetState | None:
@@ -331,7 +329,7 @@ class Session:
         configuration = Configuration.for_call(self._settings, defaults)
         route = choose_route(configuration, local=local)
         call = Call(options, configuration, route, iter(()), Progress(images=len(batch)))
-        with self.cells.ask() as claims:
+        with self.cells.claims_for_call() as claims:
             regenerated = self.loop.run(self._redo(call, claims, chosen))
         return batch.shown(
             GeneratedImage(regenerated[index], index=index, chosen=image.chosen, maker=self)
@@ -354,7 +352,7 @@ class Session:
         Raises:
             XaiError: The prices cannot be read from the server.
         """
-        claims = self.cells.ask()  # must be called in the thread of the cell
+        claims = self.cells.claims_for_call()  # must be called in the thread of the cell
         try:
             requests, more = call.peek_planned()
             return self.loop.run(self._plan(call, claims, requests, more=more))
@@ -378,7 +376,7 @@ class Session:
     def _limits(
         self,
         configuration: Configuration,
-        home: Library,
+        library: Library,
         max_cost: float | None = None,
         *,
         free: bool = False,
@@ -389,15 +387,15 @@ class Session:
         counters = (Counter(max_cost, "--max-cost"), self._kernel)
         if limit is None or not limit.shared or free:
             return Limits(counters)
-        if self._shared is None or self._shared[:2] != (limit, home):
-            self._shared = limit, home, SharedBudget(limit, _BUDGET, home.spending)
+        if self._shared is None or self._shared[:2] != (limit, library):
+            self._shared = limit, library, SharedBudget(limit, _BUDGET, library.spending)
         return Limits(counters, self._shared[2])
 
     def ask_price(self, call: Call) -> None:
         """Look up the price of a call with one request in the background, for its progress."""
         (request,) = call.peek(1)
 
-        async def ask() -> None:
+        async def look_up() -> None:
             with suppress(XaiError):
                 backend = await self.backends.connect(call.route)
                 library = await asyncio.to_thread(self.backends.library_or_none, call.configuration)
@@ -407,7 +405,7 @@ class Session:
                         call.progress.expected_usd[count] = usd
                 call.progress.budget = await asyncio.to_thread(self.budget, call.configuration)
 
-        self.loop.submit(ask())
+        self.loop.submit(look_up())
 
     async def expected_usd(self, options: Options, inputs: int) -> list[float | None]:
         """Return the expected costs of 1, 2, … 10 new images in US dollars, on the background loop.
@@ -460,7 +458,7 @@ def current_session() -> Session:
 
 def close_session() -> None:
     """Close the kernel's session; the next call starts a new one."""
-    global _session  # the other half of current_session
+    global _session  # set by current_session
     with _session_lock:
         session, _session = _session, None
     if session is not None:

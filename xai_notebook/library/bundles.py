@@ -54,9 +54,9 @@ VERSION: Final = 1
 HEADER: Final = {"format": "xai-notebook bundle", "version": VERSION}
 """The first line of `REQUESTS`; each line after it is a request."""
 MAX_PICTURES: Final = 20_000
-"""Maximum number of pictures, of requests and of originals in a bundle, applied separately."""
+"""Maximum number of pictures in a bundle; also the maximum of requests, and of originals."""
 MAX_BUNDLE_BYTES: Final = 4096 * MIB - 1
-"""Maximum size of a zip file without zip64, which is rejected."""
+"""Maximum size of a zip file without zip64; bundles with zip64 are rejected."""
 MAX_LIST_BYTES: Final = 64 * MIB
 MAX_LINE_BYTES: Final = MIB
 _MAX_DIRECTORY_BYTES: Final = 8 * MIB
@@ -84,7 +84,7 @@ _HOSTILE: Final = (
     ArithmeticError, LookupError, RecursionError, TypeError, ValueError, NotImplementedError,
     struct.error, zipfile.BadZipFile,
 )  # fmt: skip
-"""Errors that reading a file that is not a bundle can raise."""
+"""Errors that can be raised by reading a file that is not a bundle."""
 
 
 class TooLargeError(LibraryError):
@@ -112,7 +112,7 @@ class ReadBudget(NamedTuple):
     pictures: int = MAX_PICTURES
 
 
-TOGETHER: Final = ReadBudget(MAX_LIST_BYTES, 2 * MAX_PICTURES)
+FOLDER_BUDGET: Final = ReadBudget(MAX_LIST_BYTES, 2 * MAX_PICTURES)
 """Budget for all bundles in a folder: a few seconds and 100 MB of memory."""
 
 
@@ -478,7 +478,7 @@ class BundleFolder:
         """
         bundles: list[Bundle] = []
         rejections: list[str] = []
-        left = TOGETHER
+        left = FOLDER_BUDGET
         with self._lock, suppress(OSError):
             state = (folder, stem, folder.stat().st_mtime_ns)
             if state != self._listed:
@@ -534,9 +534,9 @@ def _open(file: Path, left: ReadBudget) -> Bundle | LibraryError:
     except TooLargeError:
         return TooLargeError(
             f"{name} was not used: the bundles of this folder list more than "
-            f"{TOGETHER.pictures:,} pictures or {TOGETHER.bytes // MIB} MiB together, or it alone "
-            f"more than {most.pictures:,}. Move some to another folder, or take them into your "
-            f'library with xai.unpack("{name}").'
+            f"{FOLDER_BUDGET.pictures:,} pictures or {FOLDER_BUDGET.bytes // MIB} MiB together, "
+            f"or this one lists more than {most.pictures:,}. Move bundles to another folder, or "
+            f'copy the pictures into your library with xai.unpack("{name}").'
         )
     except LibraryError as error:
         return LibraryError(str(error))  # without the traceback, which keeps the bytes in memory

@@ -154,12 +154,12 @@ class Annotations:
             Number of erased pictures.
         """
         query = "SELECT id FROM images WHERE deleted > 0 AND deleted <= ? ORDER BY id"
-        before = (time.time() - older_than,)
+        parameters = (time.time() - older_than,)
         with self._database.reading() as connection:
-            if connection.execute(query, before).fetchone() is None:
+            if connection.execute(query, parameters).fetchone() is None:
                 return 0
         with self._database.writing() as connection:
-            ids = [i for (i,) in connection.execute(query, before)]
+            ids = [i for (i,) in connection.execute(query, parameters)]
             for image_id in ids:
                 self._erase(connection, image_id)
         _notify(ids)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class InputFiles:
-    """A folder of pictures named by their digests; created with the first picture."""
+    """A folder of pictures named by their digests. The first picture creates the folder."""
 
     def __init__(self, folder: Path) -> None:
         """Use `folder`, which must not hold other files."""
@@ -65,7 +65,7 @@ class CachedUpload(NamedTuple):
 
     Attributes:
         file_id: The server's id of the file.
-        expires: When the server deletes it, in seconds since 1970, UTC.
+        expires: When the server deletes the file, in seconds since 1970, UTC.
     """
 
     file_id: str

@@ -1,8 +1,9 @@
 """Batch jobs and their requests, as stored in the library.
 
-A job and all its requests are stored before anything is sent. Each call that creates the batch or
-adds requests to it is recorded before it is sent, too, so the next kernel always knows which
-requests the service may have received. The key of a request is derived from its content and slot.
+A job and all its requests are stored before anything is sent. Before a call that creates the batch
+or adds requests to it, the library records that the call is about to be sent. If the kernel is
+killed, another one therefore knows which requests the service may have received. The key of a
+request is derived from its content and slot.
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ class JobRequest:
         place: As in `request_key`.
         position: Position of the image among those of its request.
         request: The request; the data of its input images is not stored.
-        after: Only stored images with a larger `id` answer the request; None if the user requests a
-            new image. This field is not stored.
+        after: Only stored images with a larger `id` answer the request. None: no stored image does,
+            because the user wants a new one. This field is not stored.
         id: Row id.
         answer: Row id of the reply in `requests`; None if no reply has arrived.
         error: Why the image is missing. With an `answer` as well, the request was still paid for.
@@ -219,8 +220,8 @@ class JobStore:
     def find_open(self, requests: Sequence[JobRequest]) -> dict[str, JobRecord]:
         """Return the open jobs that contain some of these requests, keyed by request key.
 
-        An answered request counts only if `after` is None, because the open job then makes the
-        requested new image. A foreign library returns no jobs.
+        A request that the job has already answered is included only if its `after` is None: the
+        answer is then the new image that the user wants. A foreign library returns no jobs.
         """
         with self._database.reading() as connection:
             if self._database.foreign:
@@ -232,14 +233,15 @@ class JobStore:
     def _find_open(
         self, connection: sqlite3.Connection, requests: Sequence[JobRequest]
     ) -> dict[str, int]:
+        """Return the row ids of the newest such jobs; see `find_open`."""
         states = ", ".join(f"'{state}'" for state in OPEN)
         query = f"""SELECT key, max(job_id) FROM job_requests JOIN jobs ON jobs.id = job_id
             WHERE state IN ({states}) AND error IS NULL
             AND (answer IS NULL OR ?) AND key IN ({{}}) GROUP BY key"""  # noqa: S608  # ours
         ids: dict[str, int] = {}
-        for fresh in (False, True):
-            keys = [request.key for request in requests if (request.after is None) is fresh]
-            ids.update(rows_in(connection, query, keys, fresh))
+        for answered_too in (False, True):
+            keys = [each.key for each in requests if (each.after is None) is answered_too]
+            ids.update(rows_in(connection, query, keys, answered_too))
         return ids
 
     def _any_stored(self, requests: Sequence[JobRequest]) -> bool:
@@ -417,7 +419,7 @@ class JobStore:
         Args:
             job: The job.
             error: The reason, in one line.
-            keys: Keys of the requests; None for all requests that are not settled.
+            keys: Keys of the requests; None for all. Requests with a result are left out.
         """
         with self._writing(job) as connection:
             self._fail(connection, job.id, error, keys)

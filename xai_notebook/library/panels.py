@@ -118,17 +118,15 @@ def _keep(connection: sqlite3.Connection, location: PanelLocation, state: Mappin
 
     A new panel gets the pictures of the panel that `_find` returns.
     """
-    before, values = (
-        _find(connection, location),
-        {"state": json.dumps(state), "changed": time.time()},
-    )
-    if before is not None and before["notebook"] == storable(location.notebook):
+    found = _find(connection, location)
+    values = {"state": json.dumps(state), "changed": time.time()}
+    if found is not None and found["notebook"] == storable(location.notebook):
         statement = "UPDATE panels SET state = ?, changed = ? WHERE id = ?"
-        connection.execute(statement, (*values.values(), before["id"]))
-        return int(before["id"])
+        connection.execute(statement, (*values.values(), found["id"]))
+        return int(found["id"])
     panel = insert(connection, "panels", location._asdict() | values)
-    if before is not None:
+    if found is not None:
         copy = """INSERT INTO panel_images
             SELECT ?, batch, image_id FROM panel_images WHERE panel_id = ?"""
-        connection.execute(copy, (panel, before["id"]))
+        connection.execute(copy, (panel, found["id"]))
     return panel

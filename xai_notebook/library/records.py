@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 DAMAGE: Final = (
     ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
-"""Errors that reading a damaged row can raise."""
+"""Errors that can be raised by reading a damaged row."""
 _REQUEST_COLUMNS: Final = {
     name: kind for name, kind in get_type_hints(ImageRequest).items() if name != "inputs"
 }
@@ -63,7 +63,7 @@ class Reply:
         created: Creation time in seconds since 1970; None for the time of arrival.
         item: Row id of the job request that this reply answers. A request is answered once.
         error: Why the job request gets no image, for a reply with a cost but without pictures.
-        redo: Whether its pictures replace others one by one.
+        redo: Whether each picture replaces the earlier picture at its position.
     """
 
     request: ImageRequest
@@ -217,26 +217,26 @@ def find_saved_ids(
     Returns:
         For each stored reply, keyed by its index, the ids of its images, keyed by position.
     """
-    indices = {reply.spooled.id: at for at, reply in enumerate(replies) if reply.spooled}
+    indices = {reply.spooled.id: index for index, reply in enumerate(replies) if reply.spooled}
     query = "SELECT reply_id, id FROM requests WHERE reply_id IN ({})"
     requests: dict[int, int] = {
         indices[reply_id]: row_id for reply_id, row_id in rows_in(connection, query, [*indices])
     }
-    for at, reply in enumerate(replies):
+    for index, reply in enumerate(replies):
         row = None
         if reply.item is not None:
             query = "SELECT answer FROM job_requests WHERE id = ? AND answer IS NOT NULL"
             row = connection.execute(query, (reply.item,)).fetchone()
-        elif at not in requests and reply.spooled and isinstance(reply.spooled.source, Path):
+        elif index not in requests and reply.spooled and isinstance(reply.spooled.source, Path):
             # Earlier versions identified replies by the request and the time of arrival.
             query = """SELECT id FROM requests
                 WHERE fingerprint = ? AND created = ? AND reply_id IS NULL"""
             key = (reply.fingerprint, reply.spooled.received)
             row = connection.execute(query, key).fetchone()
         if row is not None:
-            requests[at] = row[0]
+            requests[index] = row[0]
     query = "SELECT position, id FROM images WHERE request_id = ? ORDER BY id DESC"
-    return {at: dict(connection.execute(query, (row,)).fetchall()) for at, row in requests.items()}
+    return {i: dict(connection.execute(query, (row,)).fetchall()) for i, row in requests.items()}
 
 
 class PictureReader:

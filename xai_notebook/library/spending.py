@@ -2,7 +2,8 @@
 
 The tables `requests` and `rewrites` hold the costs that servers reported. The table `charges` holds
 the other costs: calls in progress, calls that may have been billed although the reply was lost, and
-replies without a reported cost. Missing results of open jobs count at the list price.
+replies without a reported cost. Missing results of open jobs count at the list price, except for
+jobs without a batch that were recorded more than a day ago.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ reported before; it is in progress, at an uncertain price."""
 _LATEST: Final = 2_000
 """Number of newest requests that are searched for prices."""
 _MAX_PROCESSES: Final = 1_000
-"""Maximum number of processes to check for being alive, the latest first."""
+"""Maximum number of processes whose locks are checked; older processes count as dead."""
 _TOKEN: Final = re.compile("[0-9a-f]{16}")
 
 _SPENT: Final = """
@@ -144,13 +145,13 @@ class Spending:
         """Reserve amounts in one transaction, so that all processes share the budget.
 
         Args:
-            wanted: Expected costs of the calls of each request.
+            wanted: Groups of amounts; each group is reserved completely or not at all.
             since: Start of the period, in seconds since 1970.
-            allows: Returns whether the budget allows a request with these amounts.
+            allows: Returns whether the budget allows a group.
 
         Returns:
-            For each request, the ids of its charges (one per amount); or, if the budget does not
-            allow the request, the totals without it.
+            For each group, the ids of its charges (one per amount); or, if the budget does not
+            allow the group, the totals without it.
         """
         results: list[list[int] | Totals] = []
         with self._database.writing() as connection:

@@ -51,11 +51,11 @@ if TYPE_CHECKING:
 _ANSWERS: Final = frozenset({"ok", "moderated", "pending"})
 """Statuses of images that answer their request again, because they were paid for."""
 _NO_LOCKS: Final = (
-    "The file system of the library has no locks, so one kernel at a time can use it: restart or "
-    "shut down this one before another makes pictures."
+    "The file system of the library has no locks, so one kernel at a time can use the library: "
+    "restart or shut down this kernel before another kernel makes pictures."
 )
 _SETTLED_AT_ONCE: Final = 4
-"""Maximum number of replies that `add_replies` settles; syncing more files would take too long."""
+"""Maximum number of replies after which `add_replies` calls `settle`; more would take too long."""
 _ANYWHERE: Final = "SELECT * FROM requests WHERE fingerprint = :fingerprint ORDER BY id DESC"
 _AT_PLACE: Final = _ANYWHERE.replace("ORDER", "AND place = :place ORDER")
 _SHOWN: Final = """SELECT image_id, request_id FROM shown JOIN images ON images.id = image_id
@@ -94,7 +94,7 @@ class Library:
     """
 
     def __init__(self, home: Path) -> None:
-        """Prepare a library without opening it; use `Library.open` instead."""
+        """Prepare a library without opening it; `connect` and `Library.open` open it."""
         self.home = home
         self.database = Database(home)
         self.blobs = BlobStore(home / "images")
@@ -231,8 +231,8 @@ class Library:
             self.spool.sync(spooled)
             written = self._write(payloads, durable=durable)
             with self.database.writing(durable=durable) as connection:
-                # If the library has changed, another kernel may have deleted the same original
-                # from the trash.
+                # If another kernel has written to the library, it may have emptied the trash, and
+                # with it originals that were just written here: write them again.
                 if self._version != data_version(connection) and not all(
                     self.blobs.path(row["sha256"], row["media_type"]).exists()
                     for rows in written
@@ -456,9 +456,9 @@ class Library:
         image that any notebook last stored there. A newer reply with fewer images does not hide the
         remaining images of an older one. Positions without a stored image are left out.
 
-        Without a place, images of the newest place come first and replaced images come last;
-        `position` numbers the result. If there are fewer images than requested, the missing
-        positions are free at place 0, so that new images there replace nothing.
+        Without a place, the images of the place with the newest reply come first, and images that
+        newer ones replaced come last; all get new positions. If there are fewer images than
+        requested, the positions left out are free at place 0: new images there replace nothing.
 
         Moderated images are included because they were paid for, and pending images because their
         URL can still be fetched (see `url_of`). Missing and failed images are not. A row is skipped
@@ -535,7 +535,7 @@ class Library:
         return StoredImages(_arranged(images[: len(needed)], len(needed), places.get(0, {})))
 
     def remember_shown(self, shown: Sequence[ShownImage]) -> None:
-        """Store pictures of other notebooks that a notebook has shown, to show them again."""
+        """Record which pictures of other notebooks a notebook has shown, and in which slots."""
         rows = [(storable(slot.notebook), *slot[:3], image_id) for slot, image_id in shown]
         with self.database.writing() as connection:
             connection.executemany("INSERT OR REPLACE INTO shown VALUES (?, ?, ?, ?, ?)", rows)
@@ -665,17 +665,19 @@ def _check_files(folder: str) -> None:
                 )
 
 
-def _arranged(images: Sequence[Picture], count: int, first: Mapping[int, Picture]) -> list[Picture]:
-    """Give images positions below `count`; unused positions are free at place 0.
+def _arranged(
+    images: Sequence[Picture], count: int, at_place_0: Mapping[int, Picture]
+) -> list[Picture]:
+    """Return images with positions below `count`; positions left out are free at place 0.
 
     Args:
         images: The images, in order of replay.
         count: Number of requested images, at least the number of `images`.
-        first: The images at place 0, keyed by position.
+        at_place_0: The images at place 0, keyed by position.
     """
-    free = [position for position in range(count) if position not in first]
+    free = [position for position in range(count) if position not in at_place_0]
     left_out = {*free[: count - len(images)]}
-    unmoved = {at: image for at, image in first.items() if left_out and at < count}
+    unmoved = {at: image for at, image in at_place_0.items() if left_out and at < count}
     moved = (image for image in images if not any(image is other for other in unmoved.values()))
     return [
         replace(unmoved.get(position) or next(moved), position=position)

@@ -155,7 +155,7 @@ class XaiImage(Magics):
             return None
         prompt, given = read
         session = _session()
-        call = session.prepare(prompt, given, namespace, typed=True)
+        call = session.prepare(prompt, given, namespace, template=True)
         if call.options.dry_run:
             return _display_if_dropped(session.plan(call))
         value = self._submit_job(call) if call.options.batch else self._show(call)
@@ -182,7 +182,7 @@ class XaiImage(Magics):
                     display.announce(session.plan(call))
             elif not call.many and not call.route.painted:
                 session.ask_price(call)
-            with session.cells.ask() as claims:
+            with session.cells.claims_for_call() as claims:
                 session.loop.run(session.run(call, claims), tick=display.tick)
                 batch = session.finish(call)
         except BaseException as error:
@@ -195,12 +195,12 @@ class XaiImage(Magics):
     def _submit_job(self, call: Call) -> BatchJob:
         """Show the job of a call with its size and price, then submit it and return it."""
         session = _session()
-        with session.cells.ask() as claims:
+        with session.cells.claims_for_call() as claims:
             job = session.loop.run(session.prepare_job(call, claims))
             self._displayed = job if self.show_job(job) else None
             try:
                 session.loop.run(job.submit())
-                job.concluded()
+                job.finish_if_done()
             except BaseException:
                 self._displayed = None
                 raise

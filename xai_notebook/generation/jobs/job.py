@@ -311,7 +311,7 @@ class BatchJob:
         Raises:
             XaiError: The service cannot be reached, or the library cannot store the images.
         """
-        self._run_all(poller.look() for poller in self.pollers)
+        self._run_all(poller.poll_once() for poller in self.pollers)
         return self
 
     def wait(self, timeout: float | None = None) -> ImageBatch:
@@ -327,7 +327,7 @@ class BatchJob:
         """
         tick = frontend.follow_job(self)
         try:
-            self._maker.loop.run(self._ended(timeout), tick=tick, interrupted=_INTERRUPTED)
+            self._maker.loop.run(self._wait_until_end(timeout), tick=tick, interrupted=_INTERRUPTED)
         finally:
             if tick is not None:
                 tick.end()
@@ -335,12 +335,12 @@ class BatchJob:
 
     def __await__(self) -> Generator[Any, Any, ImageBatch]:
         async def wait() -> ImageBatch:
-            await self._maker.loop.wait(self._ended(None), interrupted=_INTERRUPTED)
+            await self._maker.loop.wait(self._wait_until_end(None), interrupted=_INTERRUPTED)
             return await asyncio.to_thread(self._conclude)
 
         return wait().__await__()
 
-    def concluded(self) -> BatchJob:
+    def finish_if_done(self) -> BatchJob:
         """Return the job; if it is done already, call `JobView.finish`, for example to export."""
         if self.done and self.counts.succeeded:
             self._conclude()
@@ -369,14 +369,14 @@ class BatchJob:
         keys = {slot.key for slot in self._slots}
         return all(each.key in keys for each in poller.library.jobs.requests(poller.job))
 
-    async def _ended(self, timeout: float | None) -> None:
+    async def _wait_until_end(self, timeout: float | None) -> None:
         """Wait until all parts have ended."""
         tasks = [poller.start() for poller in self.pollers if poller.job.open]
         if not tasks:
             return
         ended, pending = await asyncio.wait(tasks, timeout=timeout)
         for task in ended:
-            if not task.cancelled():  # closing the session cancels it
+            if not task.cancelled():  # closing the session cancels the task
                 task.result()
         if pending:
             counts = self.counts

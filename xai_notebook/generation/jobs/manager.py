@@ -1,11 +1,11 @@
 """All batch jobs of a kernel: find the job of a call or record a new one; one poller per job.
 
-Life cycle of a job: `prepare` assigns slots to the call's requests, looks for open jobs and stored
+Life cycle of a job: `prepare` assigns slots to the call's requests, polls for open jobs and stored
 images that answer them, and records the remaining requests as a new job. The job's poller then
 submits it (see `submitter`), polls it and stores its results (see `poller`) until it has ended or
 expired.
 
-Separate because it owns all jobs of a kernel, whereas a poller owns one job.
+Separate because the manager owns all jobs of a kernel, whereas a poller owns one job.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class JobManager:
     Attributes:
         connect: Returns the server for `"xai"` or `"local"`.
         maker: The session, for methods of the images such as `edit`.
-        limits: Returns the limits for jobs of a library that no call submits.
+        limits: Returns the limits, in this library, for jobs that are resumed without a call.
     """
 
     connect: Callable[[str], Awaitable[Backend]]
@@ -64,12 +64,12 @@ class JobManager:
     _pollers: dict[tuple[Library, str], JobPoller] = field(default_factory=dict)
 
     async def newest(self, library: Library, n: int) -> JobList:
-        """Return the `n` newest jobs, after polling those that are running."""
+        """Return the `n` newest jobs, after polling the running jobs."""
         jobs = await asyncio.to_thread(self._newest, library, n)
         pollers = chain.from_iterable(job.pollers for job in jobs)
-        looks = (poller.look() for poller in pollers if poller.job.state == "running")
+        polls = (poller.poll_once() for poller in pollers if poller.job.state == "running")
         with suppress(asyncio.TimeoutError):  # jobs that cannot be polled keep their state
-            await asyncio.wait_for(asyncio.gather(*looks, return_exceptions=True), _LIST_SECONDS)
+            await asyncio.wait_for(asyncio.gather(*polls, return_exceptions=True), _LIST_SECONDS)
         return jobs
 
     def _newest(self, library: Library, n: int) -> JobList:
@@ -101,7 +101,7 @@ class JobManager:
         """
         library = call.ingest.library
         if library is None:
-            failure = generator.home.failure
+            failure = generator.storage.failure
             raise LibraryError(f"Jobs are recorded in the library. {failure} Or omit --batch.")
         if library.database.read_only:
             raise LibraryError(
@@ -197,10 +197,10 @@ class JobManager:
         # With --reuse, equal requests have the same keys.
         by_request = (_job_requests(call, request) for request in claimed)
         requests = {each.key: each for each in chain.from_iterable(by_request)}
-        held = [] if call.options.replay else [*requests.values()]
+        wanted = [] if call.options.replay else [*requests.values()]
         while True:
-            open_jobs = await asyncio.to_thread(library.jobs.find_open, held)
-            stored = await _stored(call, generator, claimed)
+            open_jobs = await asyncio.to_thread(library.jobs.find_open, wanted)
+            stored = await _recall_all(call, generator, claimed)
             jobs = {job.id: job for key, job in open_jobs.items() if key not in stored}
             pollers = [self._poller(library, jobs[job_id]) for job_id in sorted(jobs)]
             if [each for each in pollers if await each.is_gone(fresh=call.options.fresh)]:
@@ -258,7 +258,7 @@ class JobManager:
         for each in claimed:
             is_ordered = (each.fingerprint, each.claim.slot.place) in ordered
             if each.claim.needs_new and call.fresh and is_ordered:
-                call.claims.begin(each.claim, newest)
+                call.claims.ignore_stored(each.claim, newest)
         poller = self._poller(library, recorded)
         poller.resumed, poller.budget = False, call.limits.kernel
         poller.tally = RequestCounts(total=len(new))
@@ -316,7 +316,7 @@ def _wants_new(call: Call, claimed: ClaimedRequest) -> bool:
     return claimed.claim.needs_new and call.fresh and not call.options.replay
 
 
-async def _stored(
+async def _recall_all(
     call: Call, generator: Generator, claimed: Sequence[ClaimedRequest]
 ) -> dict[str, Picture]:
     """Return the stored images of requests, by key."""

@@ -78,7 +78,7 @@ class JobPoller:
         library: Where the job is recorded.
         job: The job's record in the library.
         connect: Returns the server of a job.
-        limits: Returns the limits for jobs of a library that no call submits.
+        limits: Returns the limits, in this library, for jobs that are resumed without a call.
         tally: Counts of the job's requests.
         finished: Number of requests that the service has finished, stored or not.
         submitted: Number of requests that the service has, while the job is being submitted.
@@ -128,7 +128,7 @@ class JobPoller:
     def start(self) -> asyncio.Task[None]:
         """Return the task that polls until the job has ended or a failure is permanent."""
         if self._task is None or self._task.done():
-            self._task = asyncio.ensure_future(self._poll())
+            self._task = asyncio.ensure_future(self._poll_until_end())
         return self._task
 
     async def stop(self) -> None:
@@ -137,27 +137,27 @@ class JobPoller:
             self._task.cancel()
             await asyncio.wait({self._task})
 
-    async def _poll(self) -> None:
+    async def _poll_until_end(self) -> None:
         self.failure, self._incomplete = None, 0
         unchanged, last_success = 0, time.monotonic()
         while True:
             before = (self.tally, self.finished)
             try:
                 await self.submit()
-                await self.look()
+                await self.poll_once()
             except XaiError as error:
                 self.trouble = str(error)
                 if isinstance(error, _PERMANENT) or time.monotonic() - last_success > _PATIENCE:
                     self.failure = error
             else:
                 self.trouble, last_success = None, time.monotonic()
-            self.changed()
+            self.notify()
             if not self.job.open or self.failure is not None:
                 return
             unchanged = unchanged + 1 if before == (self.tally, self.finished) else 1
             await asyncio.sleep(_BACKOFF.wait(unchanged))
 
-    def changed(self) -> None:
+    def notify(self) -> None:
         """Call the listeners."""
         for listener in list(self.listeners):
             listener()
@@ -212,7 +212,7 @@ class JobPoller:
 
         def on_progress(submitted: int, reason: str | None) -> None:
             self.submitted, self.trouble = submitted, reason
-            self.changed()
+            self.notify()
 
         submitter = JobSubmitter(self.library, backend, self.job, self.inputs, on_progress)
         try:
@@ -222,11 +222,11 @@ class JobPoller:
             await self._count()
             if not self.job.open:
                 self._charge([0.0] * self.tally.failed)
-            self.changed()
+            self.notify()
 
     # Poll
 
-    async def look(self) -> None:
+    async def poll_once(self) -> None:
         """Poll the service once and store new results.
 
         Raises:
@@ -236,10 +236,10 @@ class JobPoller:
             await self._reload()
             self.failure = self.trouble = None
             if self.job.state == "running":
-                await self._look(await self.connect(self.job))
-        self.changed()
+                await self._poll_service(await self.connect(self.job))
+        self.notify()
 
-    async def _look(self, backend: Backend) -> None:
+    async def _poll_service(self, backend: Backend) -> None:
         batch = await self._get(backend)
         if batch is None:
             return
@@ -250,7 +250,7 @@ class JobPoller:
         complete = counted and not state.num_pending and state.num_requests > 0
         over = complete or end is not None
         # If our clock says that the job has expired, ask the service whether results are readable.
-        if not counted or done > self._settled or end is not None or self._seems_expired:
+        if not counted or done > self._result_count or end is not None or self._seems_expired:
             await self._collect(backend, over=over)
         if self.job.open and self.tally.left and over:
             self._token = None  # results may come in any order: read all pages again
@@ -259,7 +259,7 @@ class JobPoller:
             return
         if not self.tally.left:
             await self._close("done")
-        elif end is not None and done <= self._settled:
+        elif end is not None and done <= self._result_count:
             await self._close(*end)
         elif over:
             self._incomplete += 1
@@ -291,7 +291,7 @@ class JobPoller:
         return batch
 
     @property
-    def _settled(self) -> int:
+    def _result_count(self) -> int:
         return self.tally.answered + self.tally.failed
 
     @property
@@ -325,7 +325,7 @@ class JobPoller:
             async for token, page in pages(list_page, self._token):
                 if storing is not None:
                     await storing
-                storing = asyncio.ensure_future(self._store(page, backend))  # beside the next page
+                storing = asyncio.ensure_future(self._store(page, backend))  # while reading on
                 self._token, self._repeated = token, page.pagination_token is not None
         finally:
             if storing is not None:
@@ -361,16 +361,16 @@ class JobPoller:
         free = sum(map(len, failed.values()))
         self._charge([*(reply.cost_usd for reply in replies), *[0.0] * free])
         self.tally = _add_replies(self.tally, replies, free)
-        self.changed()
+        self.notify()
 
     async def _download(self, replies: Sequence[Reply], backend: Backend) -> None:
-        """Download images that came as URLs, although base64 was requested; they expire soon."""
+        """Download images that came as URLs, which expire soon, although base64 was requested."""
         ingest = Ingest(self.library, backend, Progress(), DEFAULT_TIMEOUT, self.job.notebook)
         queries = [(SlotQuery(each.fingerprint, each.place), each.request) for each in replies]
         await asyncio.gather(*(ingest.find(*query) for query in queries))
 
     async def _reply(self, request: JobRequest, result: BatchResult) -> Reply:
-        """Return a result for the library, also if it has a cost but no image.
+        """Return a result as a reply for the library, also if it has a cost but no image.
 
         Raises:
             MissingImageError: The result has neither an image nor a cost.
@@ -408,8 +408,8 @@ class JobPoller:
             backend = await self.connect(self.job)
             await self._run_submitter(backend, JobSubmitter.cancel)
             if self.job.open:
-                await self._look(backend)
-        self.changed()
+                await self._poll_service(backend)
+        self.notify()
 
     async def is_gone(self, *, fresh: bool) -> bool:
         """Tell whether the service has lost the job, so that it may be submitted again.
@@ -421,7 +421,7 @@ class JobPoller:
         if self.polling or (self.job.backend != "local" and not fresh):
             return False
         try:
-            await self.look()
+            await self.poll_once()
         except JobError:
             if fresh:
                 await self._close("gone", "The service no longer knows the job.")

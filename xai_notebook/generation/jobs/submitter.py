@@ -61,7 +61,7 @@ _CALL_BYTES: Final = 3_500_000
 _CALL_REQUESTS: Final = 1_000
 """Maximum requests in one such call; small enough for visible progress."""
 _CALL_RATE: Final = (900, 30.0)
-"""Maximum such calls in a number of seconds; the service accepts a thousand."""
+"""Maximum number of such calls, per number of seconds; the service accepts 1,000."""
 _ATTEMPTS: Final = 5
 """Maximum attempts for a call, if earlier attempts turned out to have changed nothing."""
 LOOK_PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
@@ -92,7 +92,7 @@ class JobSubmitter:
         library: Where the job is recorded.
         backend: The service.
         job: The job's record in the library.
-        inputs: The input images of the requests, if the cell is running.
+        inputs: The input images of the requests, if the cell ran in this kernel.
         on_progress: Called with the number of requests that the service has, and the reason for a
             delay or None.
     """
@@ -142,7 +142,7 @@ class JobSubmitter:
                 if batch is not None:
                     await self._bind(batch)
             if self.job.batch_id is None:
-                cause = "It was cancelled before it was submitted."
+                cause = "The job was cancelled before it was submitted."
                 await self._update(jobs.close, "cancelled", cause)
                 return
             await self.backend.client.batch.cancel(self.job.batch_id, timeout=ANSWER_SECONDS)
@@ -213,7 +213,7 @@ class JobSubmitter:
         raise failure
 
     async def _look_for_batch(self) -> wire.Batch | None:
-        """Return the batch of a create call without an answer; it may be listed late."""
+        """Return the batch of a create call without an answer; the service may list it late."""
         self.on_progress(0, _UNCONFIRMED)
         for pause in (0.0, *self._pauses):
             await asyncio.sleep(pause)
@@ -224,8 +224,8 @@ class JobSubmitter:
     async def _listed_batch(self) -> wire.Batch | None:
         """Return the batch with the job's name, if the service lists it.
 
-        Of two batches with that name, the one with requests is returned, or else the older one. It
-        is recorded before requests are added, so the other batch never gets requests.
+        If two batches have that name, the batch with requests is returned, or else the older batch.
+        The caller records this batch before requests are added, so the other never gets requests.
         """
         list_page = partial(self.backend.client.batch.list, _PAGE, timeout=ANSWER_SECONDS)
         async for _, page in pages(list_page):
@@ -267,7 +267,7 @@ class JobSubmitter:
     async def _add(self, chunk: Sequence[wire.BatchRequest]) -> None:
         """Add requests that the service does not seem to have."""
         requests = {message.batch_request_id: message for message in chunk}
-        # A call with some of them may have been applied without being listed.
+        # The service may have applied an earlier call with some of these, and not list them yet.
         uncertain = not self._unconfirmed().isdisjoint(requests)
         for _ in range(_ATTEMPTS):
             await self._mark(requests.keys(), SubmissionState.UNKNOWN)
@@ -374,7 +374,7 @@ class JobSubmitter:
                 continue
             present.add(recorded.key)
             request, sources = recorded.request, self.job.inputs
-            inputs = tuple(_stored(image, sources[image.sha256]) for image in request.inputs)
+            inputs = tuple(_with_source(image, sources[image.sha256]) for image in request.inputs)
             # A result URL would expire one hour after its image was made.
             single = replace(request, inputs=inputs, n=1, image_format="base64")
             yield wire.BatchRequest(batch_request_id=recorded.key, image_request=encode(single))
@@ -419,7 +419,7 @@ def unknown_job(job: JobRecord) -> JobError:
     )
 
 
-def _stored(image: InputImage, source: str) -> InputImage:
+def _with_source(image: InputImage, source: str) -> InputImage:
     """Return an input image with its source: a URL, or the id of a stored file."""
     if source.startswith(("https:", "http:", "data:")):
         return replace(image, url=source)

@@ -222,7 +222,7 @@ class SpaceReservation:
         space.reserved += size
 
     def release(self) -> None:
-        """Release the space, once the reply is on disk or if it will not arrive."""
+        """Release the space, because the reply is on disk or will not arrive."""
         self._space.reserved -= self.size
         self.size = 0
 

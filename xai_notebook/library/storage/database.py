@@ -24,11 +24,11 @@ from xai_notebook.library.storage.blobs import sync_file
 from xai_notebook.library.storage.fulltext import has_index, prepare_index
 from xai_notebook.library.storage.lock import is_alive
 from xai_notebook.library.storage.ownership import (
-    claim,
     is_own,
     is_remembered,
     make_folder,
     mark_as_own,
+    mark_folder,
     open_private,
 )
 from xai_notebook.library.storage.schema import (
@@ -87,7 +87,7 @@ class Database:
         self.remembered = True
         self._id: str | None = None
         self._own = False
-        self._before = 0
+        self._newest_at_opening = 0
         self._logged = False
         self._synchronous = "FULL"
         self._owner = Owner(home / OWNER)
@@ -162,13 +162,13 @@ class Database:
     @property
     def foreign(self) -> bool:
         """Whether the library may be another person's; False until it has been opened."""
-        if not self._own and self._id is not None:  # another kernel may have marked it by now
+        if not self._own and self._id is not None:  # another kernel may have marked the library
             self._own = is_own(self._id, self.home)
         return not self._own and self._id is not None
 
     def is_foreign_row(self, request_id: int) -> bool:
         """Tell whether a request may be another person's: this kernel did not store it."""
-        return self.foreign and request_id <= self._before
+        return self.foreign and request_id <= self._newest_at_opening
 
     def mark_as_own(self) -> None:
         """Remember that the library is the user's own."""
@@ -199,7 +199,7 @@ class Database:
                     self._own = False
                     self.remembered = is_remembered(self._id, self.home)
                     query = "SELECT max(id) FROM requests"
-                    self._before = connection.execute(query).fetchone()[0] or 0
+                    self._newest_at_opening = connection.execute(query).fetchone()[0] or 0
                 yield connection
         except (OSError, OverflowError, sqlite3.Error) as error:  # overflow: a value is too large
             raise self.explain(error) from error
@@ -215,7 +215,7 @@ class Database:
             self.indexed = has_index(connection)
             return connection
         make_folder(self.home)
-        claim(self.home)
+        mark_folder(self.home)
         try:
             connection = connect(self._file)
             self.without_locks = False
@@ -256,7 +256,7 @@ class Database:
             return
         self._forking = threading.get_ident()
         connection = self._connection
-        if connection is not None and not connection.in_transaction:  # else this thread is using it
+        if connection is not None and not connection.in_transaction:  # else in use by this thread
             connection.close()
             self._connection = None
 

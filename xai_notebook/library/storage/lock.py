@@ -101,7 +101,7 @@ class FileLock:
             self._remove()  # Windows cannot remove an open file
 
     def is_in_place(self) -> bool:
-        """Tell whether the locked file still has its name; if not, others can lock a new file."""
+        """Tell whether the locked file still has its name; if not, another lock is possible."""
         try:
             return self._descriptor is not None and os.path.samestat(
                 self._file.lstat(), os.fstat(self._descriptor)

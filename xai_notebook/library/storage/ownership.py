@@ -77,8 +77,8 @@ def is_remembered(library_id: str, home: Path) -> bool:
     return bool(trusted) and os.path.realpath(home_folder(trusted)) == os.path.realpath(home)
 
 
-def claim(home: Path) -> None:
-    """Mark a folder without library files, so that a library created there is the user's own.
+def mark_folder(home: Path) -> None:
+    """Mark a folder, unless it has library files: a library created there is the user's own.
 
     Raises:
         OSError: The folder does not exist or cannot be listed.
@@ -88,8 +88,8 @@ def claim(home: Path) -> None:
         mark_as_own(_folder_id(home), home)
 
 
-def is_claimed(home: Path) -> bool:
-    """Tell whether `claim` has marked this folder."""
+def is_marked_folder(home: Path) -> bool:
+    """Tell whether `mark_folder` has marked this folder."""
     return is_own(_folder_id(home), home)
 
 

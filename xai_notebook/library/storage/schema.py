@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from xai_notebook.client import bounds
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import LibraryError
-from xai_notebook.library.storage.ownership import is_claimed, mark_as_own, open_private
+from xai_notebook.library.storage.ownership import is_marked_folder, mark_as_own, open_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -315,7 +315,7 @@ _Entry: TypeAlias = tuple[str, str, str, str]
 _MAX_ROW: Final = 1 << 53
 """Upper bound of row ids: larger integers are not exact in JavaScript."""
 _JOURNAL_MAGIC: Final = bytes.fromhex("d9d505f920a163d7")
-"""Last bytes of a rollback journal that names another file; SQLite would read and delete it."""
+"""Last bytes of a rollback journal that names another file, which SQLite would read and delete."""
 
 
 class NoLocksError(Exception):
@@ -383,7 +383,7 @@ def connect(file: Path, *, locks: bool = True) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys = ON")
         if _number(connection, "user_version") < len(MIGRATIONS):
             _migrate(connection, file)
-        return _prepared(connection, file)
+        return _finish_opening(connection, file)
     except BaseException:
         connection.close()
         raise
@@ -495,13 +495,13 @@ def connect_to_read(file: Path) -> sqlite3.Connection:
                 old.backup(connection)
             _migrate(connection, file)
         connection.execute("PRAGMA query_only = ON")
-        return _prepared(connection, file)
+        return _finish_opening(connection, file)
     except BaseException:
         connection.close()
         raise
 
 
-def _prepared(connection: sqlite3.Connection, file: Path) -> sqlite3.Connection:
+def _finish_opening(connection: sqlite3.Connection, file: Path) -> sqlite3.Connection:
     """Check that row ids are in range, set the row factory, and return the connection."""
     for table in ("requests", "images"):
         (newest,) = connection.execute(f"SELECT max(id) FROM {table}").fetchone()  # noqa: S608  # ours
@@ -716,7 +716,7 @@ def _migrate(connection: sqlite3.Connection, file: Path) -> None:
         _take_steps(connection, version, len(MIGRATIONS))
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-        if version == 0 and is_claimed(file.parent):
+        if version == 0 and is_marked_folder(file.parent):
             mark_as_own(library_id(connection), file.parent)
 
 

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.client import bounds
 from xai_notebook.library.storage.lock import is_alive, lock, unlock
-from xai_notebook.library.storage.ownership import claim, make_folder, open_private
+from xai_notebook.library.storage.ownership import make_folder, mark_folder, open_private
 from xai_notebook.pictures.files import read_bounded, sync_folder, write_all
 from xai_notebook.settings import MAX_RECEIVE_BYTES, MIB
 
@@ -344,7 +344,7 @@ class Spool:
                 descriptor = open_private(file, _CREATE)
             except FileNotFoundError:
                 make_folder(self.folder.parent)
-                claim(self.folder.parent)
+                mark_folder(self.folder.parent)
                 make_folder(self.folder)
                 descriptor = open_private(file, _CREATE)
             journal = Journal(file, descriptor)

@@ -228,13 +228,13 @@ class Tray:
             if source.sha256 and image.sha256 == source.sha256:
                 return image
         with suppress(XaiError):
-            if source.sha256 and source.sha256 in session.history.named(source.sha256):
+            if source.sha256 and source.sha256 in session.history.find_by_digest(source.sha256):
                 (image,) = from_values([session.history.id_of(source.sha256)], self._namespace)
                 return replace(image, name=source.label or image.name)
         if trusted and not is_for_visitors():
             with suppress(XaiError):
                 (loaded,) = load_inputs(
-                    [source.label], self._namespace, session.history.named
+                    [source.label], self._namespace, session.history.find_by_digest
                 ).images
                 if loaded.sha256 == source.sha256:
                     (image,) = from_values([source.label], self._namespace)
@@ -277,7 +277,8 @@ def from_values(values: Sequence[Any], namespace: Any, *, named: bool = True) ->
     """
     images = []
     for position, value in enumerate(values, 1):
-        for loaded in load_inputs([value], namespace, current_session().history.named).images:
+        find = current_session().history.find_by_digest
+        for loaded in load_inputs([value], namespace, find).images:
             name = loaded.label if named and isinstance(value, str) else f"image {position}"
             source = value if isinstance(value, (GeneratedImage, str)) else loaded.url
             label, data = loaded.label if named else name, _preview_bytes(value, loaded.url)

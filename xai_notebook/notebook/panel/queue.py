@@ -130,7 +130,7 @@ class Queue:
             if generation.state == "queued" and free and not equal:
                 running.append(generation)
                 loop, generation.state = asyncio.get_running_loop(), "running"
-                claims = generation.session.cells.ask(self)
+                claims = generation.session.cells.claims_for_call(self)
                 generation.task = loop.create_task(generation.session.run(generation.call, claims))
                 task = loop.create_task(self._follow(generation, generation.task, claims))
                 self._tasks.add(task)

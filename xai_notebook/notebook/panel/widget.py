@@ -412,13 +412,13 @@ class Panel(PictureWidget):
         self._take_form(message)
         call = await asyncio.to_thread(self._prepare, dict(self.form), batch=True)
         session = current_session()
-        with session.cells.ask(self._queue) as claims:
+        with session.cells.claims_for_call(self._queue) as claims:
             job = await session.prepare_job(call, claims)
             JobDisplay(self._publisher, job)
             self._stored.jobs.append(job.name)
             await self._save_state()
             await job.submit()
-            await asyncio.to_thread(job.concluded)
+            await asyncio.to_thread(job.finish_if_done)
         self._say(f"Submitted as {job.name}. The job continues without this kernel: see %xai_jobs.")
 
     def _prepare(self, values: Mapping[str, Any], **more: Any) -> Call:
@@ -433,8 +433,8 @@ class Panel(PictureWidget):
         # No reuse: a user who presses Generate again wants a new picture.
         given = self._form.options(values) | inputs | {"reuse": False} | more
         prompt = str(values.get("prompt") or "")
-        typed = not is_for_visitors()
-        call = current_session().prepare(prompt, given, self._namespace, typed=typed)
+        template = not is_for_visitors()
+        call = current_session().prepare(prompt, given, self._namespace, template=template)
         return relabel(call, [image.label for image in images])
 
     def _show_jobs(self) -> None:
