@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -320,6 +321,40 @@ def test_a_full_journal_is_replaced(tmp_path: Path) -> None:
     spool.remove(second, third)
     assert spool.is_empty()
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2 * start
+
+
+def test_a_kill_during_the_check_of_the_disk_leaves_only_the_replies(
+    tmp_path: Path, victims: Victims
+) -> None:
+    """The zeros that the check wrote are not kept as an unreadable reply."""
+    victims.start(f"""
+from xai_notebook.library.storage.spool import Spool
+spool = Spool(Path({str(tmp_path)!r}))
+spool.write({{}}, b"paid for")
+spool.failed = True
+os.ftruncate = lambda *_: os._exit(9)
+spool.check(100_000)
+""").wait()
+    assert max(path.stat().st_size for path in tmp_path.iterdir()) > 100_000
+    spool = Spool(tmp_path)
+    assert [body for _, _, body in spool.waiting()] == [b"paid for"]
+    assert [path.suffix for path in tmp_path.iterdir()] == [".journal"]
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO])
+def test_a_spool_that_cannot_be_listed_is_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The folder may be on a network share that is out of order."""
+
+    def fail(*_: object) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "scandir", fail)
+    monkeypatch.setattr(os, "listdir", fail)
+    spool = Spool(tmp_path)
+    assert spool.is_empty()
+    assert list(spool.waiting()) == []
 
 
 def test_a_journal_is_inherited_when_its_process_dies(tmp_path: Path, victims: Victims) -> None:

@@ -135,6 +135,19 @@ class Journal:
         self.size = begin + len(head) + len(body)
         return begin, len(head) + len(body)
 
+    def probe(self, size: int) -> None:
+        """Write `size` zeros and remove them again; if a kill leaves them, readers skip zeros.
+
+        Raises:
+            OSError: The disk is full, or cannot be written to.
+        """
+        try:
+            write_all(self.descriptor, bytes(size))
+        finally:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self.descriptor, self.size)
+            self.size = os.fstat(self.descriptor).st_size
+
     def read(self, begin: int, length: int) -> bytes:
         """Return a part of the file."""
         if not hasattr(os, "pread"):  # Windows
@@ -216,9 +229,7 @@ class Spool:
         with self._lock:
             journal = self._journal_for(0)
             if self.failed:
-                begin, _ = journal.append({}, bytes(size))
-                os.ftruncate(journal.descriptor, begin)
-                journal.size = begin
+                journal.probe(size)
                 self.failed = False
 
     def sync(self, replies: Sequence[SpooledReply]) -> list[None]:
@@ -264,14 +275,11 @@ class Spool:
         self.adopt()
         with self._lock:
             waits = any(journal.entries for journal in self.journals)
-        return not waits and not any(self.folder.glob(f"*{_OLD_SUFFIX}"))
+        return not waits and not self._list_files(_OLD_SUFFIX)
 
     def adopt(self) -> bool:
         """Take over the journals of dead processes; tell whether they contain replies."""
-        try:
-            files = sorted(file for file in self.folder.iterdir() if file.suffix == _SUFFIX)
-        except OSError:
-            files = []
+        files = self._list_files(_SUFFIX)
         with self._lock:
             # Some locks do not exclude threads: leave the journals of this process's other spools.
             held = {journal.file for spool in list(_SPOOLS) for journal in [*spool.journals]}
@@ -424,7 +432,7 @@ class Spool:
 
     def _waiting_files(self) -> Iterator[tuple[SpooledReply, dict[str, Any], bytes]]:
         """Yield replies of earlier versions, which wrote one file per reply."""
-        for file in sorted(self.folder.glob(f"*{_OLD_SUFFIX}")):
+        for file in self._list_files(_OLD_SUFFIX):
             try:
                 data = read_bounded(file, _OLD_LIMIT, links=False)
             except OSError:
@@ -438,6 +446,13 @@ class Spool:
             else:
                 reply_id = hashlib.sha256(file.name.encode()).hexdigest()[:32]
                 yield SpooledReply(reply_id, about["received"], file), about, body
+
+    def _list_files(self, suffix: str) -> list[Path]:
+        """Return the files with a suffix, sorted; empty if the folder cannot be listed."""
+        try:
+            return sorted(file for file in self.folder.iterdir() if file.suffix == suffix)
+        except OSError:
+            return []
 
 
 def _entries(
