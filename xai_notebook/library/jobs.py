@@ -237,7 +237,7 @@ class JobStore:
         states = ", ".join(f"'{state}'" for state in OPEN)
         query = f"""SELECT key, max(job_id) FROM job_requests JOIN jobs ON jobs.id = job_id
             WHERE state IN ({states}) AND error IS NULL
-            AND (answer IS NULL OR ?) AND key IN ({{}}) GROUP BY key"""  # noqa: S608  # ours
+            AND (answer IS NULL OR ?) AND key IN ({{}}) GROUP BY key"""  # noqa: S608  # no user's text
         ids: dict[str, int] = {}
         for answered_too in (False, True):
             keys = [each.key for each in requests if (each.after is None) is answered_too]

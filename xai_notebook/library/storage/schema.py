@@ -504,7 +504,7 @@ def connect_to_read(file: Path) -> sqlite3.Connection:
 def _finish_opening(connection: sqlite3.Connection, file: Path) -> sqlite3.Connection:
     """Check that row ids are in range, set the row factory, and return the connection."""
     for table in ("requests", "images"):
-        (newest,) = connection.execute(f"SELECT max(id) FROM {table}").fetchone()  # noqa: S608  # ours
+        (newest,) = connection.execute(f"SELECT max(id) FROM {table}").fetchone()  # noqa: S608  # no user's text
         if newest is not None and not 0 <= newest < _MAX_ROW:
             raise LibraryError(
                 f"The library {file} is damaged (a row of {table} has the id {newest}), and was "
