@@ -220,7 +220,7 @@ def test_a_call_of_a_killed_kernel_is_not_repeated(
 # The same cell again while its results come in
 
 
-def test_a_rerun_in_fresh_kernels_orders_nothing(kernels: Any, service: BatchService) -> None:
+def test_a_rerun_in_fresh_kernels_submits_nothing(kernels: Any, service: BatchService) -> None:
     """Twelve kernels find the same job, with n = 2 and a repeated prompt."""
     service.rate = 60
     prompts = [*MANY[:99], MANY[0]]
@@ -248,7 +248,7 @@ def cell(shell: InteractiveShell, service: BatchService) -> Callable[..., BatchJ
     return run
 
 
-def test_a_rerun_in_one_kernel_orders_nothing(cell: Any, service: BatchService) -> None:
+def test_a_rerun_in_one_kernel_submits_nothing(cell: Any, service: BatchService) -> None:
     service.rate = 60
     for _ in range(12):
         job = cell(MANY)
@@ -256,7 +256,7 @@ def test_a_rerun_in_one_kernel_orders_nothing(cell: Any, service: BatchService) 
     assert sum(service.submitted.values()) == 200
 
 
-def test_fresh_orders_once_while_its_job_runs(kernels: Any, service: BatchService) -> None:
+def test_fresh_submits_once_while_its_job_runs(kernels: Any, service: BatchService) -> None:
     run_cell(kernels()).wait()
     service.ready = 0
     run_cell(kernels(), fresh=True)
@@ -270,7 +270,7 @@ def test_fresh_orders_once_while_its_job_runs(kernels: Any, service: BatchServic
     assert service.submitted == Counter(dict.fromkeys(PROMPTS, 2))
 
 
-def test_five_processes_order_each_image_once(
+def test_five_processes_submit_each_image_once(
     kernels: Any, service: BatchService, victims: Victims
 ) -> None:
     """The images are submitted once, even if the chat model answers differently each time."""
@@ -330,7 +330,7 @@ def test_an_unknown_batch_has_not_expired(kernels: Any, service: BatchService) -
 
 
 def test_a_dry_run_counts_the_images_of_a_running_job(kernels: Any, service: BatchService) -> None:
-    """Running the cell again orders nothing, and a longer cell only what is new."""
+    """Running the cell again submits nothing, and a longer cell only what is new."""
     service.ready = 0
     run_cell(kernels())
     plan: Any = run_cell(kernels(), dry_run=True)
@@ -370,7 +370,7 @@ def test_a_dry_run_in_the_jobs_kernel_agrees_with_a_run(cell: Any, service: Batc
 def test_a_library_that_disappears_is_an_error(
     kernels: Any, cell: Any, service: BatchService, tmp_path: Path, how: str
 ) -> None:
-    """The error names the batch; only `fresh` orders the images again."""
+    """The error names the batch; only `fresh` submits the images again."""
     home, aside = tmp_path / "home", tmp_path / "aside"
     if how == "replace":
         with pytest.MonkeyPatch.context() as patch:
@@ -427,7 +427,7 @@ def test_a_restored_library_still_has_its_job(
 
 
 def test_a_result_without_an_image_is_in_the_ledger(kernels: Any, service: BatchService) -> None:
-    """Two kernels read the result, which counts once; the next run orders the image again."""
+    """Two kernels read the result, which counts once; the next run submits the image again."""
     service.imageless = frozenset(PROMPTS[:2])
     jobs = [run_cell(kernels()) for _ in range(2)]
     with ThreadPoolExecutor() as pool:

@@ -341,7 +341,7 @@ def test_the_rate_is_limited(session: Session, server: Served) -> None:
 
 
 def test_a_failed_prompt_stops_no_other(session: Session, server: Served) -> None:
-    """A card shows the cause of the failure."""
+    """The image has the cause of the failure."""
     session.configured = lambda: NO_LIMIT
     server.faults.fail_when = lambda request, _: (
         (grpc.StatusCode.INVALID_ARGUMENT, "no owls") if "owl" in request.prompt else None

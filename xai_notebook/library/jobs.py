@@ -325,7 +325,7 @@ class JobStore:
         if "inputs" in values:
             values["inputs"] = json.dumps(values["inputs"])
         columns = ", ".join(f"{name} = ?" for name in values)
-        statement = f"UPDATE jobs SET {columns} WHERE id = ?"  # noqa: S608  # names are ours
+        statement = f"UPDATE jobs SET {columns} WHERE id = ?"  # noqa: S608  # no user's text
         with self._writing(job) as connection:
             connection.execute(statement, (*map(storable, values.values()), job.id))
             return self._get(connection, job)

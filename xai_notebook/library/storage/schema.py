@@ -572,7 +572,7 @@ def insert(connection: sqlite3.Connection, table: str, *rows: dict[str, Any]) ->
         part = rows[start : start + count]
         values = [storable(row[name]) for row in part for name in names]
         parameters = ", ".join([row_parameters] * len(part))
-        statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES {parameters}"  # noqa: S608  # names are ours
+        statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES {parameters}"  # noqa: S608  # no user's text
         last = connection.execute(statement, values).lastrowid or 0
     return last
 
