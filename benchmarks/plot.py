@@ -32,7 +32,7 @@ Points = dict[str, list[tuple[float, float]]]
 
 
 def draw(rows: Sequence[Row], file: Path) -> None:
-    """Draw the points among `rows` into a PNG."""
+    """Draw the rows that belong to a curve into a PNG; without such rows, write no file."""
     diagrams: dict[str, Points] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row.curve:
@@ -112,6 +112,6 @@ class _Diagram:
 
 
 def _step(high: float) -> float:
-    """Return a round distance of at most six lines between 0 and `high`."""
+    """Return a round step between grid lines; at most six lines fit from 0 to `high`."""
     power = 10.0 ** math.floor(math.log10(high))
     return next(power * part for part in (0.2, 0.5, 1, 2) if high / (power * part) < 6)

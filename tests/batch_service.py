@@ -84,7 +84,8 @@ class BatchService(
         batches: Batches by id.
         creates: Failures of the next calls that create a batch; None: success.
         adds: Failures of the next calls that add requests; None: success.
-        late: Number of looks (listings of all requests) until a new batch or request is listed.
+        late: Number of `ListBatches` calls that do not list a new batch yet, and of looks (listings
+            of all requests) that do not list new requests yet.
         step: Number of further requests that each later look lists; None: all.
         counts: Whether `num_requests` counts all requests, or only those that are listed.
         lists: Whether requests are listed.
@@ -119,15 +120,15 @@ class BatchService(
         return f"localhost:{self.port}"
 
     @property
-    def ordered(self) -> Counter[str]:
-        """Number of orders of each prompt, over all batches."""
+    def submitted(self) -> Counter[str]:
+        """How often each prompt was submitted, over all batches."""
         sent = (request for batch in self.batches.values() for request in batch.requests)
         return Counter(request.image_request.prompt for request in sent)
 
     @property
     def cost_usd(self) -> float:
         """Cost of all requests, in US dollars."""
-        return sum(self.ordered.values()) / 100
+        return sum(self.submitted.values()) / 100
 
     # Writing calls
 

@@ -74,5 +74,5 @@ def test_a_job_survives_every_kill(monkeypatch: pytest.MonkeyPatch, victims: Vic
                 assert [image.prompt for image in job.wait().ok] == each
             assert len(session.history.search(n=len(prompts) + 1)) == len(prompts)
             spent = sum(row.cost_usd for row in session.history.costs())
-        assert service.ordered == Counter(prompts)
+        assert service.submitted == Counter(prompts)
         assert spent == pytest.approx(service.cost_usd)

@@ -185,8 +185,8 @@ def test_a_silent_server_exceeds_the_deadline(web: Any) -> None:
     [
         (b"<!doctype html><title>Sign in</title>", "text/html; charset=utf-8", "a web page"),
         (b"\n <html>", "image/jpeg", "a web page"),
-        (b'{"error": "expired"}', "application/json", "no image"),
-        (b"", "image/jpeg", "no image"),
+        (b'{"error": "expired"}', "application/json", "not an image"),
+        (b"", "image/jpeg", "not an image"),
     ],
 )
 def test_the_error_tells_a_web_page_from_other_content(

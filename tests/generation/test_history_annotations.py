@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def test_an_image_and_a_batch_are_annotated(session: Session, quick: Served) -> None:
-    """Every object of an image shows its star and tags."""
+    """A change through one object is visible in all other objects of the same image."""
     batch = session.generate("a fox", n=3)
     batch[0].star()
     batch[1:].tag("noir")

@@ -61,9 +61,9 @@ def run_cell(session: Session, prompts: list[str] = PROMPTS, **options: Any) -> 
 
 
 def check(session: Session, service: BatchService) -> None:
-    """Run the cell; check that each prompt was ordered once, and that the ledger is right."""
+    """Run the cell; check that each prompt was submitted once, and that the ledger is right."""
     assert len(run_cell(session).wait().ok) == 12
-    assert service.ordered == Counter(PROMPTS)
+    assert service.submitted == Counter(PROMPTS)
     assert spent(session) == pytest.approx(service.cost_usd)
 
 
@@ -153,7 +153,7 @@ def test_a_confirmed_request_is_not_added_again(
         patch.setattr(submitter, "_CALL_REQUESTS", 4)
         with pytest.raises(errors.AuthenticationError):
             run_cell(kernels())
-    assert sum(service.ordered.values()) == 4
+    assert sum(service.submitted.values()) == 4
     check(kernels(), service)
 
 
@@ -220,14 +220,14 @@ def test_a_call_of_a_killed_kernel_is_not_repeated(
 # The same cell again while its results come in
 
 
-def test_a_rerun_in_fresh_kernels_orders_nothing(kernels: Any, service: BatchService) -> None:
+def test_a_rerun_in_fresh_kernels_submits_nothing(kernels: Any, service: BatchService) -> None:
     """Twelve kernels find the same job, with n = 2 and a repeated prompt."""
     service.rate = 60
     prompts = [*MANY[:99], MANY[0]]
     assert len({run_cell(kernels(), prompts, n=2).name for _ in range(12)}) == 1
     last = kernels()
     assert len(run_cell(last, prompts, n=2).wait().ok) == 200
-    assert sum(service.ordered.values()) == 200
+    assert sum(service.submitted.values()) == 200
     assert spent(last) == pytest.approx(service.cost_usd)
 
 
@@ -248,15 +248,15 @@ def cell(shell: InteractiveShell, service: BatchService) -> Callable[..., BatchJ
     return run
 
 
-def test_a_rerun_in_one_kernel_orders_nothing(cell: Any, service: BatchService) -> None:
+def test_a_rerun_in_one_kernel_submits_nothing(cell: Any, service: BatchService) -> None:
     service.rate = 60
     for _ in range(12):
         job = cell(MANY)
     assert len(job.wait().ok) == 200
-    assert sum(service.ordered.values()) == 200
+    assert sum(service.submitted.values()) == 200
 
 
-def test_fresh_orders_once_while_its_job_runs(kernels: Any, service: BatchService) -> None:
+def test_fresh_submits_once_while_its_job_runs(kernels: Any, service: BatchService) -> None:
     run_cell(kernels()).wait()
     service.ready = 0
     run_cell(kernels(), fresh=True)
@@ -267,13 +267,13 @@ def test_fresh_orders_once_while_its_job_runs(kernels: Any, service: BatchServic
             job.refresh()
     service.ready = None
     assert len(job.wait().ok) == 12
-    assert service.ordered == Counter(dict.fromkeys(PROMPTS, 2))
+    assert service.submitted == Counter(dict.fromkeys(PROMPTS, 2))
 
 
-def test_five_processes_order_each_image_once(
+def test_five_processes_submit_each_image_once(
     kernels: Any, service: BatchService, victims: Victims
 ) -> None:
-    """The images are ordered once, even if the chat model answers differently each time."""
+    """The images are submitted once, even if the chat model answers differently each time."""
     service.rate = 60
     prompts, options = MANY[:40], {"rewrite": "chat", "n": 2}
     code = KERNEL.format(prompts=prompts, options=options)
@@ -281,7 +281,7 @@ def test_five_processes_order_each_image_once(
     assert [process.wait() for process in processes] == [""] * 5
     last = kernels()
     assert len(run_cell(last, prompts, **options).wait().ok) == 80
-    assert sum(service.ordered.values()) == 80
+    assert sum(service.submitted.values()) == 80
     assert spent(last) == pytest.approx(service.cost_usd)
 
 
@@ -305,7 +305,7 @@ def test_a_fast_clock_ends_no_job(
 def test_a_job_with_deleted_results_has_expired(
     kernels: Any, service: BatchService, monkeypatch: pytest.MonkeyPatch, ahead: int
 ) -> None:
-    """The service reports it, whatever the clock says; the images are ordered again."""
+    """The service reports it, whatever the clock says; the images are submitted again."""
     service.ready = 0
     job = run_cell(kernels())
     monkeypatch.setattr(time, "time", lambda: REAL_TIME() + ahead)
@@ -315,11 +315,11 @@ def test_a_job_with_deleted_results_has_expired(
     assert job.state == "expired"
     service.expired, service.ready = False, None
     assert len(run_cell(kernels()).wait().ok) == 12
-    assert service.ordered == Counter(dict.fromkeys(PROMPTS, 2))
+    assert service.submitted == Counter(dict.fromkeys(PROMPTS, 2))
 
 
 def test_an_unknown_batch_has_not_expired(kernels: Any, service: BatchService) -> None:
-    """The batch may belong to another key than this kernel's, so nothing is ordered again."""
+    """The batch may belong to another key than this kernel's, so nothing is submitted again."""
     service.ready = 0
     job = run_cell(kernels())
     service.forgotten = True
@@ -330,7 +330,7 @@ def test_an_unknown_batch_has_not_expired(kernels: Any, service: BatchService) -
 
 
 def test_a_dry_run_counts_the_images_of_a_running_job(kernels: Any, service: BatchService) -> None:
-    """Running the cell again orders nothing, and a longer cell only what is new."""
+    """Running the cell again submits nothing, and a longer cell only what is new."""
     service.ready = 0
     run_cell(kernels())
     plan: Any = run_cell(kernels(), dry_run=True)
@@ -342,7 +342,7 @@ def test_a_dry_run_counts_the_images_of_a_running_job(kernels: Any, service: Bat
     assert (fresh.ordered, fresh.new) == (12, 0)
     single: Any = kernels().generate(each=PROMPTS, dry_run=True)
     assert (single.ordered, single.new) == (0, 12)
-    assert sum(service.ordered.values()) == 12
+    assert sum(service.submitted.values()) == 12
 
 
 def test_a_dry_run_in_the_jobs_kernel_agrees_with_a_run(cell: Any, service: BatchService) -> None:
@@ -370,7 +370,7 @@ def test_a_dry_run_in_the_jobs_kernel_agrees_with_a_run(cell: Any, service: Batc
 def test_a_library_that_disappears_is_an_error(
     kernels: Any, cell: Any, service: BatchService, tmp_path: Path, how: str
 ) -> None:
-    """The error names the batch; only `fresh` orders the images again."""
+    """The error names the batch; only `fresh` submits the images again."""
     home, aside = tmp_path / "home", tmp_path / "aside"
     if how == "replace":
         with pytest.MonkeyPatch.context() as patch:
@@ -397,12 +397,12 @@ def test_a_library_that_disappears_is_an_error(
             use()
     assert job._repr_mimebundle_()
     assert "12 images" in repr(job)
-    assert {service.ordered[prompt] for prompt in PROMPTS} == {1}
+    assert {service.submitted[prompt] for prompt in PROMPTS} == {1}
     service.ready = None
     if how == "replace":  # the new library was made in another folder, so it is foreign
         xai.trust_library()
     assert len(cell(PROMPTS, fresh=True).wait().ok) == 12
-    assert {service.ordered[prompt] for prompt in PROMPTS} == {2}
+    assert {service.submitted[prompt] for prompt in PROMPTS} == {2}
 
 
 def test_a_restored_library_still_has_its_job(
@@ -427,7 +427,7 @@ def test_a_restored_library_still_has_its_job(
 
 
 def test_a_result_without_an_image_is_in_the_ledger(kernels: Any, service: BatchService) -> None:
-    """Two kernels read the result, which counts once; the next run orders the image again."""
+    """Two kernels read the result, which counts once; the next run submits the image again."""
     service.imageless = frozenset(PROMPTS[:2])
     jobs = [run_cell(kernels()) for _ in range(2)]
     with ThreadPoolExecutor() as pool:
@@ -441,5 +441,5 @@ def test_a_result_without_an_image_is_in_the_ledger(kernels: Any, service: Batch
     assert len(session.history.search(n=100)) == 10
     service.imageless = frozenset()
     assert len(run_cell(session).wait().ok) == 12
-    assert service.ordered == Counter(PROMPTS) + Counter(PROMPTS[:2])
+    assert service.submitted == Counter(PROMPTS) + Counter(PROMPTS[:2])
     assert spent(session) == pytest.approx(0.14)

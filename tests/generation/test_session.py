@@ -75,8 +75,8 @@ def test_without_a_key_the_embedded_server_draws(new_session: Kernels) -> None:
     assert second.notes == ()
 
 
-def test_local_needs_no_key_and_no_notice(session: Session, server: Served) -> None:
-    """The embedded server is used, although there is a key."""
+def test_local_uses_the_embedded_server_despite_a_key(session: Session, server: Served) -> None:
+    """There is no notice, because the user asked for this server."""
     batch = session.generate("a red fox", local=True)
     assert (batch[0].model, batch.notes) == ("local-preview", ())
     assert server.calls == []
@@ -132,15 +132,14 @@ def test_the_caption_without_a_rewrite_is_the_prompt(session: Session, server: S
     assert (image.caption, image.rewritten_prompt) == ("Prompt: a red fox", None)
 
 
-def test_moderated_images_are_cards(session: Session) -> None:
-    """The other images are shown; reading the data of a moderated one is an error."""
+def test_a_moderated_image_is_reported_beside_the_others(session: Session) -> None:
     first, second = session.generate("a red fox [moderated:2]", n=2)
     assert (first.status, second.status) == ("ok", "moderated")
     with pytest.raises(errors.ModeratedError):
         _ = second.data
 
 
-def test_missing_images_are_cards(session: Session, server: Served) -> None:
+def test_missing_images_have_the_status_missing(session: Session, server: Served) -> None:
     server.faults.short = 2
     assert [image.status for image in session.generate("a fox", n=2)] == ["missing"] * 2
     server.faults.short = 1
@@ -151,15 +150,15 @@ def test_missing_images_are_cards(session: Session, server: Served) -> None:
         _ = second.data
 
 
-def test_an_empty_image_is_a_card(session: Session, server: Served) -> None:
-    """It has neither base64 nor a URL."""
+def test_an_empty_image_is_missing(session: Session, server: Served) -> None:
+    """The reply has neither base64 nor a URL."""
     server.faults.empty = True
     (image,) = session.generate("a red fox")
     assert image.status == "missing"
 
 
 def test_bytes_that_are_no_image_are_kept(session: Session, server: Served) -> None:
-    """They were paid for; a card says why there is no picture."""
+    """The image was paid for; its error says why there is no picture."""
     server.faults.garbage = b"not an image"
     (image,) = session.generate("a red fox")
     assert image.status == "failed"
@@ -203,8 +202,9 @@ def test_collecting_does_not_export(session: Session, tmp_path: Path) -> None:
 # Limits
 
 
-def test_max_cost_is_refused_before_anything_is_sent(session: Session, server: Served) -> None:
-    """The message has both amounts."""
+def test_a_call_above_max_cost_is_refused_before_anything_is_sent(
+    session: Session, server: Served
+) -> None:
     server.faults.image_price = 7 * CENT
     with pytest.raises(errors.BudgetError, match=r"cost \$0.28, and \$0.20 of --max-cost \$0.20"):
         session.generate("a red fox", n=4, max_cost=0.2)
@@ -275,10 +275,10 @@ class Endless:
 @pytest.mark.parametrize(
     ("each", "least"), [(Endless(), 100), (repeat("a fox"), 100), (["a fox"] * 150_000, 100_000)]
 )
-def test_a_dry_run_of_prompts_without_end_ends(
+def test_a_dry_run_reads_only_the_first_of_very_many_prompts(
     session: Session, server: Served, each: Any, least: int
 ) -> None:
-    """The plan reads only the first prompts, and says "at least"; the call can still be run."""
+    """The plan says "at least"; the call can still be run."""
     server.faults.image_price = 7
     call = session.prepare(None, {"each": each, "n": 2, "dry_run": True})
     plan = session.plan(call)
@@ -304,7 +304,7 @@ def test_a_dry_run_of_a_short_generator_is_exact(session: Session, server: Serve
 
 
 def test_the_summary_counts_the_prompts_of_a_generator(session: Session) -> None:
-    """Blank prompts of a list do not count."""
+    """Blank prompts do not count, neither from a generator nor in a list."""
     session.configured = lambda: NO_LIMIT
     batch = session.generate(each=(prompt for prompt in ("a", "", "b")))
     assert batch.summary == "2 of 2 prompts."
@@ -341,7 +341,7 @@ def test_the_rate_is_limited(session: Session, server: Served) -> None:
 
 
 def test_a_failed_prompt_stops_no_other(session: Session, server: Served) -> None:
-    """A card shows the cause of the failure."""
+    """The image has the cause of the failure."""
     session.configured = lambda: NO_LIMIT
     server.faults.fail_when = lambda request, _: (
         (grpc.StatusCode.INVALID_ARGUMENT, "no owls") if "owl" in request.prompt else None

@@ -180,8 +180,8 @@ def test_edits_of_a_picture_are_found(library: Library, save: Save, picture: New
         InputImage(url="", sha256=fox.sha256, label="fox", parent=fox.sha256),
     )
     (edit,) = save("in snow", [picture()], inputs=inputs)
-    assert library.catalog.descendants(fox.sha256) == [edit.id]
-    assert library.catalog.descendants(edit.sha256) == []
+    assert library.catalog.edits_of(fox.sha256) == [edit.id]
+    assert library.catalog.edits_of(edit.sha256) == []
 
 
 def test_missing_sizes_are_measured(home: Path, picture: NewJpeg, make_old: MakeOld) -> None:

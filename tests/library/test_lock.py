@@ -36,7 +36,7 @@ def test_a_killed_process_releases_the_lock(tmp_path: Path, victims: Victims) ->
     assert lock_.inherited
 
 
-def test_the_next_holder_removes_the_file(tmp_path: Path) -> None:
+def test_a_lock_can_be_taken_and_removed_again_after_its_removal(tmp_path: Path) -> None:
     file = tmp_path / "1.turn"
     first, second = FileLock(file), FileLock(file)
     assert first.acquire()
@@ -70,7 +70,7 @@ def test_an_unwritable_folder_is_a_library_error(tmp_path: Path) -> None:
         tmp_path.chmod(0o755)
 
 
-def test_locks_exclude_threads_without_file_locks(
+def test_locks_still_exclude_threads_if_the_file_system_has_no_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "lock", lambda _: None)

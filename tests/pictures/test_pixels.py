@@ -113,8 +113,8 @@ HUGE = {
 
 @pytest.mark.parametrize("name", HUGE)
 def test_endless_padding_is_refused(name: str) -> None:
-    head, nothing, times, rest = HUGE[name]
-    data = head + nothing * times + rest
+    head, filler, times, rest = HUGE[name]
+    data = head + filler * times + rest
     with pytest.raises(ReplyError, match="not a readable image"):
         open_image(data)
     assert dimensions(data) == (SIZE if name == "chunks" else None)
@@ -147,7 +147,7 @@ def commented(kind: str, size: int) -> bytes:
 
 
 def test_a_png_with_long_texts_is_opened() -> None:
-    """Pillow refuses more than a megabyte of compressed text."""
+    """Pillow refuses text of more than a megabyte after decompression."""
     chunk = b"zTXtprompt\0\0" + zlib.compress(bytes(4_000_000))
     text = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
     data = PNG[:33] + text + PNG[33:]

@@ -31,8 +31,8 @@ def test_a_batch_is_immutable(name: str) -> None:
     batch = ImageBatch([GeneratedImage(Picture(request=REQUEST))])
     with pytest.raises(FrozenInstanceError):
         setattr(batch, name, ())
-    wide = batch.shown(columns=1)
-    assert (wide.columns, batch.columns, wide.images) == (1, None, batch.images)
+    one_column = batch.shown(columns=1)
+    assert (one_column.columns, batch.columns, one_column.images) == (1, None, batch.images)
 
 
 def test_an_image_has_the_attributes_of_its_picture() -> None:

@@ -193,9 +193,9 @@ def _image(answer: HttpResponse, host: str) -> tuple[bytes, str]:
     markup = data.lstrip()[:1] == b"<"
     if declared.startswith("image/") and data and not markup:
         return data, declared
-    content = "a web page" if markup or declared == "text/html" else "no image"
+    content = "a web page" if markup or declared == "text/html" else "not an image"
     raise DownloadError(
-        f"The address at {host} holds {content}. A proxy or login page may be in the way."
+        f"The download from {host} is {content}. A proxy or login page may be in the way."
     )
 
 

@@ -327,10 +327,10 @@ def _without(data: bytes, dropped: list[Part]) -> bytes:
 
 
 def check_tiff_tags(data: bytes) -> dict[int, int]:
-    """Reject a TIFF with so many tags, perhaps all with the same data, that reading takes minutes.
+    """Reject a TIFF whose tags are so many or so long that reading takes minutes.
 
     Args:
-        data: A TIFF, or Exif data, which has the same structure.
+        data: A TIFF, or Exif data, which has the same structure. Many tags can share bytes.
 
     Returns:
         The tags of the first picture, each with its first number or the offset of its value.

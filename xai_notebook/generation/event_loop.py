@@ -36,7 +36,7 @@ _INTERRUPTED: Final = "the call was cancelled at the server; what had arrived is
 _WAIT_STEP: Final = 0.2
 """Seconds between checks for an interrupt; on Windows, a wait for a lock ignores interrupts."""
 _ASYNC_STEP: Final = 0.1
-"""Seconds between checks for an interrupt in a loop that waits for ours."""
+"""Seconds between checks for an interrupt while another loop awaits the background loop."""
 _CANCEL_SECONDS: Final = 0.2
 """Seconds for a cancelled coroutine to store images that have arrived."""
 _CLOSE_SECONDS: Final = 5.0
@@ -101,7 +101,7 @@ class BackgroundLoop:
 
         async def cancel() -> None:
             if (own := asyncio.current_task()) is not None:
-                self._tasks.discard(own)  # another thread may call this at the same time
+                self._tasks.discard(own)  # or `cancel` in another thread would cancel this
             tasks = [*self._tasks]
             for task in tasks:
                 task.cancel()
@@ -285,7 +285,7 @@ class Batched(Generic[_Item, _Result]):
     def __call__(self, item: _Item) -> asyncio.Future[_Result]:
         """Return a future of the function's result for one item.
 
-        If no other items are waiting or being processed, a thread starts immediately.
+        If no batch is being processed, a thread gets the item immediately, or after `linger`.
         """
         future: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))

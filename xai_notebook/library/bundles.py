@@ -64,7 +64,7 @@ _MAX_HEADER_BYTES: Final = 300
 """Maximum bytes that a zip file adds to each original."""
 _MAX_QUOTES: Final = 10_000
 _MAX_OUTSIDE: Final = 50_000
-"""Maximum bytes of a line outside its strings; a request with 100 pictures has a fifth of that."""
+"""Maximum bytes of a line outside its strings; a request with 100 pictures has about 10,000."""
 _MAX_PLACE: Final = 1_000_000
 _MAX_DIGITS: Final = 18
 _MAX_POSITION: Final = 100
@@ -95,7 +95,7 @@ class _TooMuchError(Exception):
     """A bundle exceeds its read budget; raised where its name is not known."""
 
 
-def _check(count: int, most: int) -> None:
+def _check_budget(count: int, most: int) -> None:
     if count > most:
         raise _TooMuchError
 
@@ -170,7 +170,7 @@ class Bundle:
                 if requests[1] > MAX_LIST_BYTES:
                     raise ValueError(requests)
                 size += requests[1]
-                _check(size, budget.bytes)
+                _check_budget(size, budget.bytes)
                 lines = io.BytesIO(_read(stream, requests))
             self.entries = tuple(self._entries(lines, budget.pictures))
             pictures = sum(len(entry.images) for entry in self.entries)
@@ -212,7 +212,7 @@ class Bundle:
             pictures += len(entry.images)
             originals = (self._members.get(image.sha256 or "", (0, 0)) for image in entry.images)
             total += sum(size for _, size in originals)
-            _check(max(requests, pictures), most)
+            _check_budget(max(requests, pictures), most)
             if total > MAX_BUNDLE_BYTES:  # the same original is listed many times
                 raise ValueError(total)
             yield entry
@@ -275,8 +275,8 @@ def _check_directory(stream: BinaryIO, budget: ReadBudget) -> int:
         raise ValueError(end)
     if tail.startswith(b"PK\6\7"):  # zip64 has another directory, which may be larger
         raise ValueError(tail)
-    _check(end[5], budget.bytes)
-    _check(end[4], budget.pictures + 1)
+    _check_budget(end[5], budget.bytes)
+    _check_budget(end[4], budget.pictures + 1)
     return int(end[5])
 
 
@@ -304,10 +304,10 @@ def _read(stream: BinaryIO, member: tuple[int, int]) -> bytes:
     if size > max(MAX_DOWNLOAD_BYTES, MAX_LIST_BYTES):
         raise ValueError(size)
     stream.seek(offset)
-    magic, name, extra = _LOCAL.unpack(stream.read(_LOCAL.size))
+    magic, name_length, extra_length = _LOCAL.unpack(stream.read(_LOCAL.size))
     if magic != b"PK\3\4":
         raise ValueError(magic)
-    stream.seek(name + extra, 1)
+    stream.seek(name_length + extra_length, 1)
     data = stream.read(size)
     if len(data) != size:
         raise ValueError(size)
@@ -598,7 +598,7 @@ def open_picture(bundle: Bundle, image: Picture, request: ImageRequest) -> Pictu
 
 
 def _read_again(bundle: Bundle, sha256: str) -> bytes:
-    """Return an original that was checked before, so that it need not stay in memory."""
+    """Read a checked original from the bundle again, instead of keeping it in memory."""
     try:
         return bundle.read(sha256)
     except LibraryError as error:
@@ -721,7 +721,7 @@ def _entry_from(row: sqlite3.Row, pictures: list[Picture]) -> BundleEntry:
 
 
 def _printable(text: str) -> str:
-    """Replace characters in a server's name that a bundle does not accept."""
+    """Replace the characters of a model's name that a bundle does not accept."""
     return "".join(char if char.isprintable() else "?" for char in bounds.line(str(text)))
 
 
@@ -743,7 +743,7 @@ def _write(file: Path, entries: list[BundleEntry], originals: _Originals) -> Non
     digests = sorted({image.sha256 for entry in entries for image in entry.images if image.sha256})
     count = max(len(entries), sum(len(entry.images) for entry in entries))
     if count > MAX_PICTURES or len(lines) > MAX_LIST_BYTES:
-        raise ExportError(f"A bundle holds {MAX_PICTURES:,} pictures at most.")
+        raise ExportError(f"A bundle has {MAX_PICTURES:,} pictures and 64 MiB of requests at most.")
 
     limit = MAX_BUNDLE_BYTES - _MAX_HEADER_BYTES * len(digests)
     try:

@@ -417,7 +417,7 @@ class Catalog:
                 f"WHERE {STATUSES['all']} GROUP BY tag"
             )
             counts = ", ".join(f"total({sql})" for sql in STATUSES.values())
-            (statuses,) = connection.execute(f"SELECT {counts} FROM images")  # noqa: S608  # ours
+            (statuses,) = connection.execute(f"SELECT {counts} FROM images")  # noqa: S608  # no user's text
             facets = Facets(
                 _counted(connection, models),
                 _counted(connection, tags),
@@ -521,8 +521,8 @@ class Catalog:
         row = connection.execute(query, (sha256,)).fetchone()
         return None if row is None else self._reader.of_image(connection, row)
 
-    def descendants(self, sha256: str, limit: int = 24) -> list[int]:
-        """Return the row ids of pictures that were made from an image, the oldest first.
+    def edits_of(self, sha256: str, limit: int = 24) -> list[int]:
+        """Return the row ids of pictures made directly from an image, the oldest first.
 
         Args:
             sha256: Digest of the image's original bytes.
@@ -580,12 +580,12 @@ def _columns(
 ) -> list[list[int]]:
     """Return columns of a query, read as JSON, which halves the time for 100,000 rows."""
     arrays = ", ".join(f"json_group_array({name})" for name in names)
-    row = connection.execute(f"SELECT {arrays} FROM ({statement})", parameters).fetchone()  # noqa: S608  # ours
+    row = connection.execute(f"SELECT {arrays} FROM ({statement})", parameters).fetchone()  # noqa: S608  # no user's text
     return [json.loads(column) for column in row]
 
 
 def _row(connection: sqlite3.Connection, table: str, row_id: int) -> Any:
-    return connection.execute(f"SELECT * FROM {table} WHERE id = ?", (row_id,)).fetchone()  # noqa: S608  # ours
+    return connection.execute(f"SELECT * FROM {table} WHERE id = ?", (row_id,)).fetchone()  # noqa: S608  # no user's text
 
 
 def _counted(connection: sqlite3.Connection, query: str) -> dict[str, int]:

@@ -237,7 +237,7 @@ class JobStore:
         states = ", ".join(f"'{state}'" for state in OPEN)
         query = f"""SELECT key, max(job_id) FROM job_requests JOIN jobs ON jobs.id = job_id
             WHERE state IN ({states}) AND error IS NULL
-            AND (answer IS NULL OR ?) AND key IN ({{}}) GROUP BY key"""  # noqa: S608  # ours
+            AND (answer IS NULL OR ?) AND key IN ({{}}) GROUP BY key"""  # noqa: S608  # no user's text
         ids: dict[str, int] = {}
         for answered_too in (False, True):
             keys = [each.key for each in requests if (each.after is None) is answered_too]
@@ -325,7 +325,7 @@ class JobStore:
         if "inputs" in values:
             values["inputs"] = json.dumps(values["inputs"])
         columns = ", ".join(f"{name} = ?" for name in values)
-        statement = f"UPDATE jobs SET {columns} WHERE id = ?"  # noqa: S608  # names are ours
+        statement = f"UPDATE jobs SET {columns} WHERE id = ?"  # noqa: S608  # no user's text
         with self._writing(job) as connection:
             connection.execute(statement, (*map(storable, values.values()), job.id))
             return self._get(connection, job)

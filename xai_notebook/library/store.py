@@ -398,7 +398,7 @@ class Library:
             raise written
         (values,) = written
         columns = ", ".join(f"{name} = :{name}" for name in values)
-        statement = f"UPDATE images SET {columns} WHERE id = :id"  # noqa: S608  # names are ours
+        statement = f"UPDATE images SET {columns} WHERE id = :id"  # noqa: S608  # no user's text
         with self.database.writing() as connection:
             connection.execute(statement, {**values, "id": image_id})
         return values

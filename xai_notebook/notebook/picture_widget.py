@@ -400,7 +400,7 @@ class PictureWidget(anywidget.AnyWidget):
             catalog = current_session().library().catalog
             visible = current_session().history.visible
             ids = [each.id for each in catalog.lineage(sha256)[:-1] if each.id is not None]
-            ancestors, descendants = list(visible(ids)), list(visible(catalog.descendants(sha256)))
+            ancestors, descendants = list(visible(ids)), list(visible(catalog.edits_of(sha256)))
         data, media_type = entry.picture.data, entry.picture.media_type
         if media_type not in _BROWSER_TYPES or len(data) > _MAX_ORIGINAL:
             data, media_type = preview(data, side=2048, limit=2_000_000).data, "image/jpeg"

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES: Final = 3 * settings.MIB
 _MAX_NAME: Final = 255
 _CANCEL_DELAY: Final = 0.01
-"""Seconds to wait after an upload: if the client left, grpc.aio ends the stream, then cancels."""
+"""Seconds to wait: if a client leaves an upload, its stream ends before the call is cancelled."""
 _SORTS: Final[dict[int, str]] = {
     wire.FilesSortBy.FILES_SORT_BY_CREATED_AT: "created_at",
     wire.FilesSortBy.FILES_SORT_BY_FILENAME: "name",
@@ -78,7 +78,7 @@ class FileStore:
         self._keep_bytes = keep_bytes
         self._clock = clock
         self._files: dict[str, _StoredFile] = {}
-        web.find_shared = self._find_published
+        web.find_public = self._find_public
 
     # gRPC methods
 
@@ -258,7 +258,7 @@ class FileStore:
             file.link = None
         return None if file.link is None else self._web.base + file.link
 
-    def _find_published(self, name: str) -> tuple[bytes, str] | None:
+    def _find_public(self, name: str) -> tuple[bytes, str] | None:
         """Return bytes and media type of the file with this public link, or None."""
         for file in self._unexpired().values():
             link = (file.link or "").encode()
@@ -402,9 +402,9 @@ class FileServer:
     """HTTP server on loopback. Each file has an unguessable URL that expires.
 
     Attributes:
-        base: Start of all URLs, which a file's name follows; `""` before the start.
+        base: URL without a file's name; `""` before the server is started.
         served: Number of files served.
-        find_shared: Returns bytes and media type of another file to serve, by its name, or None.
+        find_public: Returns bytes and media type of another file to serve, by its name, or None.
     """
 
     def __init__(self, *, host: str, faults: Faults, keep_seconds: float, keep_bytes: int) -> None:
@@ -421,7 +421,7 @@ class FileServer:
         self._server: asyncio.Server | None = None
         self.base = ""
         self._names: frozenset[str] = frozenset()
-        self.find_shared: Callable[[str], tuple[bytes, str] | None] = lambda _: None
+        self.find_public: Callable[[str], tuple[bytes, str] | None] = lambda _: None
 
     async def start(self) -> None:
         """Bind a free port of the host."""
@@ -456,12 +456,12 @@ class FileServer:
 
     def _lookup(self, name: str) -> _File | None:
         self._drop_old()
-        if name not in self._files and (shared := self.find_shared(name)):
-            return _File(*shared, time.monotonic())  # no caching: the link can be revoked
+        if name not in self._files and (public := self.find_public(name)):
+            return _File(*public, time.monotonic())  # no caching: the link can be revoked
         return self._files.get(name)
 
     def _drop_old(self) -> None:
-        """Drop expired files, then the oldest files above the limit. The newest file is kept."""
+        """Drop expired files, then the oldest files above the limit, but not the newest file."""
         now = time.monotonic()
         while self._files:
             name, oldest = next(iter(self._files.items()))

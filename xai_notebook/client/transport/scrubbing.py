@@ -5,9 +5,9 @@ an error, a model's name or a rewritten prompt. The key would then get into outp
 and the library. Therefore every string from a server is scrubbed before it is used.
 
 Hardly any string contains a key, so a fast check comes first. A "clue" is a sequence of
-`PIECE` / 2 bytes from a form of the key. If a string contains `PIECE` bytes of a form, one of the
-sampled offsets is the start of a complete clue, so one look-up for every seven bytes is enough. The
-bytes of images are skipped.
+`PIECE` / 2 bytes from a form of the key. The check looks only at every seventh offset: any `PIECE`
+bytes of a form contain a complete clue that starts at one of these offsets. The bytes of images are
+skipped.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ASCII_GAPS: Final = bytes([*range(0x21), 0x7F])
 _GAPS: Final = re.compile(
     rb"\xc2[\x80-\xa0\xad]|\xe2\x80[\x80-\x8f\xa8-\xaf]|\xe2\x81[\x9f-\xaf]|\xe3\x80\x80|\xef\xbb\xbf"
 )
-"""Matches invisible characters and spaces, between which a key is still readable."""
+"""Matches invisible characters and spaces; a key with these between its characters is readable."""
 IMAGE_FIELD: Final = "base64"
 """Field with the bytes of an image; in a small message, it may contain other text."""
 SMALL_BYTES: Final = 10_000

@@ -461,7 +461,7 @@ class BatchJob:
             return lost
         pollers = self.pollers
         job, counts, state = self._job, self.counts, self.state
-        stopped = state == "new" and not any(poller.submitting for poller in pollers)
+        stopped = state == "new" and not any(poller.active for poller in pollers)
         prices = [
             None if poller.job.price_usd is None else poller.job.price_usd * poller.tally.total
             for poller in pollers

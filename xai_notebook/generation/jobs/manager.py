@@ -54,7 +54,7 @@ class JobManager:
     Attributes:
         connect: Returns the server for `"xai"` or `"local"`.
         maker: The session, for methods of the images such as `edit`.
-        limits: Returns the limits, in this library, for jobs that are resumed without a call.
+        limits: Returns the limits, counted in this library, for a job resumed outside of a call.
     """
 
     connect: Callable[[str], Awaitable[Backend]]
@@ -206,7 +206,7 @@ class JobManager:
             if [each for each in pollers if await each.is_gone(fresh=call.options.fresh)]:
                 continue  # the requests of these jobs must be submitted again
             for poller in pollers:
-                if poller.job.state == "new" and not poller.submitting and poller.budget is None:
+                if poller.job.state == "new" and not poller.active and poller.budget is None:
                     await poller.check_limits(generator.backend, call.limits)
             known = stored.keys() | open_jobs.keys()
             new = [request for key, request in requests.items() if key not in known]

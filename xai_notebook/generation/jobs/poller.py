@@ -78,7 +78,7 @@ class JobPoller:
         library: Where the job is recorded.
         job: The job's record in the library.
         connect: Returns the server of a job.
-        limits: Returns the limits, in this library, for jobs that are resumed without a call.
+        limits: Returns the limits, counted in this library, for a job resumed outside of a call.
         tally: Counts of the job's requests.
         finished: Number of requests that the service has finished, stored or not.
         submitted: Number of requests that the service has, while the job is being submitted.
@@ -88,7 +88,7 @@ class JobPoller:
         budget: Counter for the cost of the images, if this kernel submitted the job.
         resumed: Whether the job was found in the library or has been submitted already. False for
             a job that this kernel has just recorded.
-        keys: Keys of the job's requests that belong to cells of this kernel.
+        keys: Keys of those of the job's requests that calls in this kernel asked for.
         listeners: Functions called on the loop after each change.
     """
 
@@ -121,8 +121,8 @@ class JobPoller:
         return self._task is not None and not self._task.done()
 
     @property
-    def submitting(self) -> bool:
-        """Whether this kernel is submitting the job, or is about to."""
+    def active(self) -> bool:
+        """Whether this kernel submits or polls the job, or is about to."""
         return self.polling or self._lock.locked() or not self.resumed
 
     def start(self) -> asyncio.Task[None]:

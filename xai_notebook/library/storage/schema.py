@@ -504,7 +504,7 @@ def connect_to_read(file: Path) -> sqlite3.Connection:
 def _finish_opening(connection: sqlite3.Connection, file: Path) -> sqlite3.Connection:
     """Check that row ids are in range, set the row factory, and return the connection."""
     for table in ("requests", "images"):
-        (newest,) = connection.execute(f"SELECT max(id) FROM {table}").fetchone()  # noqa: S608  # ours
+        (newest,) = connection.execute(f"SELECT max(id) FROM {table}").fetchone()  # noqa: S608  # no user's text
         if newest is not None and not 0 <= newest < _MAX_ROW:
             raise LibraryError(
                 f"The library {file} is damaged (a row of {table} has the id {newest}), and was "
@@ -572,7 +572,7 @@ def insert(connection: sqlite3.Connection, table: str, *rows: dict[str, Any]) ->
         part = rows[start : start + count]
         values = [storable(row[name]) for row in part for name in names]
         parameters = ", ".join([row_parameters] * len(part))
-        statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES {parameters}"  # noqa: S608  # names are ours
+        statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES {parameters}"  # noqa: S608  # no user's text
         last = connection.execute(statement, values).lastrowid or 0
     return last
 

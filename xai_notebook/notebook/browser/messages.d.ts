@@ -40,6 +40,7 @@ export interface Card extends GridPicture {
   label: string;
   asked: string;
   prompt: string;
+  /** Whether `prompt` is a rewritten prompt; `asked` is always the user's. */
   written: boolean;
   facts: string[];
   replayed: boolean;

@@ -1,6 +1,6 @@
 """Input images of a panel: uploads, generated pictures, and input images of past requests.
 
-Separate because uploads and input images are independent of the form.
+Separate because input images and uploads are independent of the widget's other parts.
 """
 
 from __future__ import annotations

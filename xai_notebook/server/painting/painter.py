@@ -109,7 +109,7 @@ def _relight(image: Image.Image, scene: Scene) -> Image.Image:
 
 def _weathered(image: Image.Image, scene: Scene) -> Image.Image:
     if scene.weather == "snow":
-        # Snow: brighten light parts, cool the rest.
+        # Snow: whiten the light parts; make the other colours paler.
         pale = saturation(image, 0.45)
         mask = image.convert("L").point(levels(lambda v: min(200, (v - 70) * 2)))
         veil(pale, (240, 246, 255), mask)

@@ -1,6 +1,6 @@
 """Paints subjects: draws figures from their records and adds them to a scene.
 
-Separate because backgrounds and subjects are painted independently of each other.
+Separate because drawing a figure is independent of the painter's backgrounds and edits.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def _moved(
     return [(right + x * width, up + y * height) for x, y in shape]
 
 
-_DARK: Final = TONES["ink"]
+_INK: Final = TONES["ink"]
 
 # Outlines are easier to read in rows than with one number per line.
 # fmt: off
@@ -269,7 +269,7 @@ def draw_quadruped(text: str, coat: Colour) -> tuple[list[Part], tuple[float, fl
         parts.append((light, [blob((chest + 0.06, middle + 0.14), (chest + 0.07, middle - 0.02),
                                    (chest - 0.02, middle - 0.1), (chest - 0.03, middle + 0.04))]))
     if build.socks:
-        parts.append((_DARK, [_sock(rear - 0.05, build), _sock(front + 0.02, build)]))
+        parts.append((_INK, [_sock(rear - 0.05, build), _sock(front + 0.02, build)]))
     return parts + _head(build, coat, light, (x, y)), (x + 0.03, y + 0.02, build.head)
 
 
@@ -300,7 +300,7 @@ def _markings(build: _Build, coat: Colour, neck: tuple[Point, Point]) -> list[Pa
             at, low = build.body * (-0.85 + 0.27 * step), build.girth * (0.2 + 0.3 * (step % 2))
             high = middle + build.girth * 0.8
             bars.append([(at - 0.025, high), (at + 0.03, high), (at + 0.005, middle - low)])
-        return [(_DARK, bars)]
+        return [(_INK, bars)]
     if build.pattern == "patches":
         spots = [(build.body * a, middle + build.girth * b) for a, b in (
             (-0.75, 0.3), (-0.4, 0.45), (0.0, 0.3), (0.4, 0.5), (-0.6, -0.3), (-0.15, -0.3),
@@ -348,7 +348,7 @@ def _head(build: _Build, coat: Colour, light: Colour, at: Point) -> list[Part]:
         parts.append((light, [stroke([(x + r * 0.1, y - r * 0.66), lip], r * 0.7, r * 0.4)]))
     near = {"colour": mix(coat, light, 0.12)}
     parts += draw(ear, near, change=f"at {x - r * 0.35},{y},{r}")
-    parts.append((_DARK, dots))
+    parts.append((_INK, dots))
     return parts
 
 
@@ -367,8 +367,8 @@ def paint_subjects(canvas: Canvas, scene: Scene, palette: Palette, *, scenery: b
         canvas: Canvas with the background.
         scene: The scene.
         palette: Colours of the scene.
-        scenery: Whether the background is painted, so that its ground can be changed. False if it
-            consists of input images.
+        scenery: Whether the background is painted, so that shores and flowers can be added. False
+            if it consists of input images.
     """
     named = scene.subjects or (_still_life(scene) if scenery else ())
     figures = known_figures()

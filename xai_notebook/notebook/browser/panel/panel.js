@@ -357,8 +357,8 @@ export class View {
     this.gallery.show(cards, jobs);
     this.gallery.mark(this.#compared, this.compareHint);
     const earlier = this.model.get("earlier");
-    const older = `${earlier} older ones are in the library: %xai_library shows them.`;
-    setText(this.older, earlier ? ` ${older}` : "");
+    const older = earlier === 1 ? "1 older picture is" : `${earlier} older pictures are`;
+    setText(this.older, earlier ? ` ${older} in the library; see %xai_library.` : "");
     this.saveAll.hidden = this.visitors || cards.filter((card) => card.ok).length < 2;
     this.outputsNote.hidden = cards.length === 0;
     this.galleryHead.hidden =

@@ -5,7 +5,7 @@ import { Kernel } from "../shared/kernel.js";
 export const CARD = "application/x-xai-card"; // type of a drag; its data is the id of a card
 /** Types of files that every browser shows; the kernel makes previews of others. */
 const BROWSER_TYPES = new Set(["image/png", "image/jpeg", "image/webp", "image/gif"]);
-const PART = 1 << 20; // bytes; a Jupyter server cuts messages of more than 10 MB
+const PART = 1 << 20; // bytes; a Jupyter server accepts messages of at most 10 MB
 
 export class Store extends Kernel {
   /** URLs of previews by the ids of cards and inputs. @type {Map<string, string>} */

@@ -1,4 +1,4 @@
-// One picture in full, or two under a slider, in a modal dialog, which restores the focus.
+// A modal dialog with one picture in full, or with two pictures that a slider compares.
 
 import { about, lineageOf } from "./about.js";
 import { h, setText, unique } from "./elements.js";
@@ -10,7 +10,7 @@ import { Tools } from "./tools.js";
  * @typedef {Partial<Picture> & { prompt: string, url?: string }} Glance  what is known without asking the kernel
  *
  * Where the viewer gets pictures, by a key of any type, and the actions on a picture. The viewer does
- * not offer actions that are left out. Sources and edits are named by their ids in the library.
+ * not offer missing actions. The keys of sources and edits are their ids in the library.
  * @typedef {object} Source
  * @property {(key: any) => Glance | undefined} glance
  * @property {(key: any) => Promise<Picture & { url: string }>} load  the viewer revokes the URL
@@ -55,13 +55,13 @@ export class Viewer {
     this.title = h("h2", { class: "xai-title", id: unique("title") });
     this.note = h("p", { class: "xai-hint", role: "status", hidden: true });
     this.about = h("div", { class: "xai-about" });
-    const kin = {
+    const properties = {
       class: "xai-strip",
       role: "list",
       "aria-label": "Sources and edits",
       hidden: true,
     };
-    this.strip = h("ul", kin);
+    this.strip = h("ul", properties);
     const { before, after, zooms, acts, close } = this.tools;
     const steps = h("div", { class: "xai-row xai-steps" }, before, this.title, after);
     const { element, slider } = this.stage;
@@ -190,10 +190,10 @@ export class Viewer {
       return picture ? about(picture, { say, side, tag: change }) : [];
     });
     this.about.replaceChildren(...texts.flat());
-    const show = (/** @type {number} */ kin) => this.open(kin);
-    const kin = shown && thumbnail ? lineageOf(shown, { show, thumbnail }) : [];
-    this.strip.replaceChildren(...kin);
-    this.strip.hidden = kin.length === 0;
+    const show = (/** @type {number} */ id) => this.open(id);
+    const lineage = shown && thumbnail ? lineageOf(shown, { show, thumbnail }) : [];
+    this.strip.replaceChildren(...lineage);
+    this.strip.hidden = lineage.length === 0;
     if (shown) this.tools.update(shown);
   }
 
