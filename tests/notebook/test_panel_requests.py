@@ -183,8 +183,9 @@ def test_generations_run_concurrently_but_equal_prompts_in_turn(
 ) -> None:
     panel = opened.widget
     keyed.faults.delay = lambda request: 30.0 if "slow" in request.prompt else 0.0
-    for prompt in ("slow one", "slow one", "slow two"):
+    for number, prompt in enumerate(("slow one", "slow one", "slow two"), 1):
         opened.tell("generate", form={**panel.form, "prompt": prompt})
+        until(lambda: len(panel.jobs) == number)  # noqa: B023  # called in the same round
     until(lambda: [job["state"] for job in panel.jobs] == ["running", "queued", "running"])
     until(lambda: len(keyed.calls) == 2)
     for job in panel.jobs:

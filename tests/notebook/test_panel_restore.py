@@ -192,7 +192,7 @@ def test_jobs_and_input_images_are_restored(story: Path) -> None:
         "while edited not in panel._tray.images: time.sleep(0.02)\n"
         "form = {**panel.form, 'n': 2, 'inputs': [{'id': edited, 'name': 'it'}]}\n"
         "panel._receive(None, {'kind': 'submit', 'form': form}, [])\n"
-        "while not panel.said.get('text', '').startswith('Submitted as'): time.sleep(0.02)\n"
+        "while not xai.jobs() or xai.jobs()[0].state == 'new': time.sleep(0.02)\n"
         "xai.jobs()[0].wait()"
     )
     with open_notebook(story) as notebook:
