@@ -273,7 +273,7 @@ def environment_key(name: str) -> ApiKey | None:
     return ApiKey(variable(name)) if variable(name) else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)  # fewer methods: `%load_ext` is quicker
 class Configuration:
     """The checked settings of a call: the environment, overridden by `%config XaiImage`.
 

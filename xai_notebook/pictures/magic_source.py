@@ -29,17 +29,17 @@ DASHES: Final = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
 """The hyphen-minus, and the dashes that editors and web pages replace it with."""
 INVISIBLE: Final = "\u200b\u200c\u200d\u2060\ufeff"
 """Zero-width characters, common in text copied from web pages."""
-_UNQUOTED: Final = re.compile(r"[\w./:@%+,=~^\[\]()*?!#&|<>\\-]+", re.ASCII)
-"""Pattern of values that need no quotes."""
-_LOOKS_LIKE_VARIABLE: Final = re.compile(r"^\$|\{+")
 _MAX_EXPRESSION: Final = 10_000
-_TOKEN: Final = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[\[({\])}]", re.DOTALL)
 _UNSAFE: Final = (
     r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff"
 )
 """Characters that cells, form fields or clipboards change, lose or display differently. Tab and
 newline are safe."""
 # Compiled at first use, because `%load_ext` does not need them.
+_UNQUOTED: Final = r"(?a)[\w./:@%+,=~^\[\]()*?!#&|<>\\-]+"
+"""Pattern of values that need no quotes."""
+_LOOKS_LIKE_VARIABLE: Final = r"^\$|\{+"
+_QUOTE_OR_BRACKET: Final = r"(?s)'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[\[({\])}]"
 _SPECIAL: Final = rf"\{{{{2,}}|\{{(?=[{_UNSAFE}])|[{_UNSAFE}]"
 _CHANGED_BY_IPYTHON: Final = (
     r"(?m)^(?P<blank>[^\S\n])(?=[^\S\n]*$)"
@@ -89,8 +89,8 @@ def _quote(value: str | float) -> str:
     if not isinstance(value, str):
         return f"{value:g}"
     # Braces and a `$` at the start would be read as a variable.
-    value = _LOOKS_LIKE_VARIABLE.sub(lambda match: _as_template(match[0]), value)
-    if _UNQUOTED.fullmatch(value):
+    value = re.sub(_LOOKS_LIKE_VARIABLE, lambda match: _as_template(match[0]), value)
+    if re.fullmatch(_UNQUOTED, value):
         return value
     if value.isprintable() and not set(value) & set("“”‘’„"):  # noqa: RUF001
         for quote in ('"', "'"):
@@ -164,7 +164,7 @@ def expression_end(text: str, start: int) -> int:
         OpenExpressionError: The expression is not closed.
     """
     depth = 0
-    for match in _TOKEN.finditer(text, start, start + _MAX_EXPRESSION):
+    for match in re.compile(_QUOTE_OR_BRACKET).finditer(text, start, start + _MAX_EXPRESSION):
         if depth <= 0 and text.startswith("}}", match.start()):
             return match.start()
         depth += match[0] in "([{"
