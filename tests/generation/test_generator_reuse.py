@@ -136,6 +136,18 @@ def release_the_first_call(image_server: NumberingServer) -> None:
     image_server.replies_left = None
 
 
+def generate_together(image_server: NumberingServer, count: int) -> list[Any]:
+    """Make the same call in `count` tasks; the server replies once the first call has arrived."""
+    image_server.replies_left = 0
+
+    async def generate() -> list[Any]:
+        batches = asyncio.gather(*(xai.agenerate("a fox", reuse=True) for _ in range(count)))
+        await asyncio.to_thread(release_the_first_call, image_server)
+        return list(await batches)
+
+    return asyncio.run(generate())
+
+
 def test_threads_share_an_image(image_server: NumberingServer) -> None:
     image_server.replies_left = 0
     with ThreadPoolExecutor(8) as pool:
@@ -147,14 +159,7 @@ def test_threads_share_an_image(image_server: NumberingServer) -> None:
 
 def test_tasks_share_an_image(image_server: NumberingServer) -> None:
     """Tasks that waited for the image get it marked as replayed."""
-    image_server.replies_left = 0
-
-    async def generate() -> list[Any]:
-        batches = asyncio.gather(*(xai.agenerate("a fox", reuse=True) for _ in range(20)))
-        await asyncio.to_thread(release_the_first_call, image_server)
-        return list(await batches)
-
-    batches = asyncio.run(generate())
+    batches = generate_together(image_server, 20)
     assert len({batch[0].sha256 for batch in batches}) == 1
     assert sum(batch[0].replayed for batch in batches) == 19
     assert image_server.image_counts == [1]
@@ -266,14 +271,7 @@ def test_tasks_share_an_image_without_a_library(
 
         monkeypatch.setattr(Library, "add_replies", fail)
         monkeypatch.setattr(Library, "look_up", fail)
-    image_server.replies_left = 0
-
-    async def generate() -> list[Any]:
-        batches = asyncio.gather(*(xai.agenerate("a fox", reuse=True) for _ in range(5)))
-        await asyncio.to_thread(release_the_first_call, image_server)
-        return list(await batches)
-
-    batches = asyncio.run(generate())
+    batches = generate_together(image_server, 5)
     assert len({batch[0].data for batch in batches}) == 1
     notes = [" ".join(batch.notes) for batch in batches]
     assert sum("equal request" in note for note in notes) == 4

@@ -894,15 +894,12 @@ def _merged(pictures: Sequence[Picture], more: Sequence[Picture]) -> list[Pictur
 
 def _with_rewrite_cost(pictures: Sequence[Picture], rewrite_usd: float | None) -> list[Picture]:
     """Add the cost of rewriting the prompt to the costs of its images, in equal parts."""
-    costs = (each.cost_usd for each in pictures)
+    if rewrite_usd is None:
+        return [replace(picture, cost_usd=None) for picture in pictures]
+    part = rewrite_usd / len(pictures) if pictures else 0.0
     return [
-        replace(
-            picture,
-            cost_usd=None
-            if cost is None or rewrite_usd is None
-            else cost + rewrite_usd / len(pictures),
-        )
-        for picture, cost in zip(pictures, costs, strict=True)
+        picture if picture.cost_usd is None else replace(picture, cost_usd=picture.cost_usd + part)
+        for picture in pictures
     ]
 
 
