@@ -397,7 +397,6 @@ MAX_PACKET: Final = 4 << 20
 _JPEG_HEADER: Final = b"http://ns.adobe.com/xap/1.0/\0"
 MAX_JPEG_PACKET: Final = 0xFFFF - 2 - len(_JPEG_HEADER)
 """Maximum bytes of a packet in a JPEG segment, whose length field has 16 bits."""
-_PNG_START: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_KEYWORD: Final = b"XML:com.adobe.xmp\0"
 _MARKER: Final = 0xFF
 _APP0, _APP1, _APP11 = b"\xff\xe0", b"\xff\xe1", b"\xff\xeb"
