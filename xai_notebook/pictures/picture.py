@@ -10,7 +10,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from xai_notebook.errors import MissingImageError, ModeratedError, ReplyError
 from xai_notebook.pictures.files import read_bounded
@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Status = Literal["ok", "moderated", "missing", "failed", "pending", "unsent", "damaged"]
+Status = Literal[
+    "ok", "moderated", "missing", "failed", "pending", "unsent", "skipped", "damaged"
+]
 """Outcome of one image. `pending`: recorded in the library, but not downloaded yet. `unsent`: never
-requested, because of a budget. `damaged`: the row in the library cannot be read."""
+requested, because of a limit or an interrupt. `skipped`: the row of the table is blank. `damaged`:
+the row in the library cannot be read."""
 SHOWN: Final = 24
 """Default number of cards in a grid."""
 WITHHELD: Final = "The image was withheld by moderation. Change the prompt."
@@ -174,6 +177,8 @@ class Card:
         picture: The image, from a reply or from the library.
         index: Index among the images of the same request in this batch.
         chosen: The value of each axis of a comparison for this image.
+        row: With `each`, the label of the row in the index of its table, or its position from 0.
+        key: With `key`, the row's value in that column.
         exported: The file that the last export wrote.
     """
 
@@ -181,6 +186,8 @@ class Card:
     _: KW_ONLY
     index: int = 0
     chosen: tuple[str, ...] = ()
+    row: Any = None
+    key: Any = None
     exported: Path | None = None
 
     request = _FromPicture["ImageRequest"]()

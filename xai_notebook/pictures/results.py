@@ -132,6 +132,8 @@ class GeneratedImage(Annotatable, Card):
         picture: Data of the image, from a reply or from the library.
         index: Index among the images of the same request in this batch.
         chosen: The value of each axis of a comparison for this image.
+        row: With `each`, the label of the row in the index of its table, or its position from 0.
+        key: With `key`, the row's value in that column.
         exported: The file that the last export wrote.
         maker: The session that made or loaded the image; `edit` and `lineage` use it.
     """
@@ -487,7 +489,7 @@ _TIMES: Final = ("created", "public_url_expires")
 _FILES: Final = ("file", "exported")
 _IN_PROCESS: Final = ("cached", "held")
 """Fields with which this process finds the original; a pickle contains the bytes instead."""
-_ON_CARD: Final = ("index", "chosen", "exported")
+_ON_CARD: Final = ("index", "chosen", "row", "key", "exported")
 
 
 class _Original:
@@ -525,7 +527,7 @@ def open_image(version: int, values: Mapping[str, Any], maker: Maker | None) -> 
     for name in _FILES:  # paths from another computer are dropped
         exists = opened[name] and os.path.isfile(opened[name])  # noqa: PTH113  # raises nothing
         opened[name] = Path(opened[name]) if exists else None
-    on_card = {name: opened[name] for name in _ON_CARD}
+    on_card = {name: opened[name] for name in _ON_CARD if name in opened}
     return GeneratedImage(Picture(**_known(Picture, opened)), **on_card, maker=maker)
 
 
