@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from xai_notebook.arguments.tables import read_prompts
+from xai_notebook.arguments.tables import read_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -212,9 +212,9 @@ def test_a_data_set_is_a_table(kind: str) -> None:
         "formatted": found.with_format("numpy"),
     }
     name = "rows[train][PROMPT]" if kind == "split" else "rows"
-    prompts = read_prompts(name, {"rows": sources[kind]})
+    prompts = read_rows(name, {"rows": sources[kind]})
     assert prompts.lazy == (kind == "stream")
-    assert list(prompts) == ["a fox", "an owl"]
+    assert [row.prompt for row in prompts] == ["a fox", None, "an owl"]
 
 
 @needs("sqlalchemy")
@@ -226,5 +226,10 @@ def test_rows_of_sqlalchemy_are_records() -> None:
         values = "(SELECT 1 AS id, 'a fox' AS Prompt UNION SELECT 2, NULL UNION SELECT 3, 'an owl')"
         for columns in ("*", "Prompt AS x"):
             query = text(f"SELECT {columns} FROM {values} ORDER BY id")
-            assert list(read_prompts(base.execute(query), {})) == ["a fox", "an owl"]
-            assert list(read_prompts(base.execute(query).all(), {})) == ["a fox", "an owl"]
+            assert [row.prompt for row in read_rows(base.execute(query), {}) if row.prompt] == [
+                "a fox",
+                "an owl",
+            ]
+            assert [
+                row.prompt for row in read_rows(base.execute(query).all(), {}) if row.prompt
+            ] == ["a fox", "an owl"]

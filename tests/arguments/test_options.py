@@ -118,7 +118,7 @@ def fields_of(typed: type) -> set[str]:
 def test_keywords_and_signature_match_the_option_table() -> None:
     names = [option.name for option in OPTIONS if option.name != "help"]
     assert fields_of(Keywords) == {*names} - {"dry_run", "batch"}
-    assert [*signature().parameters] == ["prompt", *names]
+    assert [*signature().parameters] == ["prompt", *names, "template"]
     assert inspect.signature(generate) == inspect.signature(agenerate) == signature()
 
 

@@ -161,6 +161,9 @@ class Options:
         'file NAME; rows.csv["text"] names a column',
         lambda value: value, "NAME", bare=True, configurable=False, in_panel=False,
         variables=convert.is_list, suffixes=convert.TABLES))
+    key: str | None = field(default=None, metadata=row(
+        "", "the column that names the rows of --each, in results and names of files",
+        convert.nonempty, "COLUMN", configurable=False, in_panel=False))
     rewrite: str | None = field(default=None, metadata=row(
         "", "have a chat model rewrite the prompt first", convert.chat_model, "MODEL",
         (settings.DEFAULT_CHAT_MODEL,), bare="", begins="grok", label="Rewrite the prompt first"))
@@ -285,6 +288,7 @@ class Keywords(_Common, total=False):
     compare: bool | None
     matrix: bool | str | Sequence[str] | Mapping[str, str | Sequence[str]] | None
     each: Any
+    key: str | None
     fresh: bool | None
     redo: int | str | Sequence[int] | None
     local: bool | None
@@ -366,6 +370,7 @@ def signature() -> Signature:
             for option in OPTIONS
             if option.name != "help"
         ]
+        + [Parameter("template", Parameter.KEYWORD_ONLY, default=False)]
     )
 
 

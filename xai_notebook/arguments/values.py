@@ -217,6 +217,19 @@ def is_missing(value: Any) -> bool:
     return (isinstance(value, Number) or kind == "datetime64") and bool(value != value)  # noqa: PLR0124
 
 
+def shorten(text: Any, limit: int = 60) -> str:
+    """Return a value as one line of at most `limit` characters, for messages."""
+    text = " ".join(str(text).split())
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def list_names(names: Iterable[Any], limit: int = 20) -> str:
+    """Return the names of columns or fields for a message."""
+    shown = [shorten(name) for name in names if str(name).strip()]
+    more = f" and {len(shown) - limit:,} more" if len(shown) > limit else ""
+    return (", ".join(shown[:limit]) or "none with a name") + more
+
+
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Return " Did you mean …?" with the most similar known word; "" if no word is similar."""
     near = nearest(word, known, cutoff)

@@ -28,6 +28,7 @@ def generate(
     *,
     dry_run: Literal[False] | None = None,
     batch: Literal[False] | None = None,
+    template: bool = False,
     **options: Unpack[Keywords],
 ) -> ImageBatch: ...
 
@@ -38,6 +39,7 @@ def generate(
     *,
     batch: Literal[True],
     dry_run: Literal[False] | None = None,
+    template: bool = False,
     **options: Unpack[Keywords],
 ) -> BatchJob: ...
 
@@ -48,6 +50,7 @@ def generate(
     *,
     dry_run: Literal[True],
     batch: bool | None = None,
+    template: bool = False,
     **options: Unpack[Keywords],
 ) -> Plan: ...
 
@@ -56,12 +59,14 @@ def generate(prompt: str | None = None, **options: Any) -> ImageBatch | BatchJob
     """Generate images and wait for them. An interrupt cancels the call at the server.
 
     Args:
-        prompt: Description of the images, sent unchanged. Only cells fill in `{{ … }}`.
+        prompt: Description of the images, sent unchanged, unless it is a template.
+        template: Whether the prompt is a template, such as `"a {{ row.fruit }} on a table"`, which
+            is filled in for each row of `each`; options such as `image="{{ row.photo }}"`, too.
         **options: The options of `%%xai_image` by their long names, with `_` for `-`; switches are
             True or False. Where the magic expects the name of a variable, pass the object itself.
-            Some values: `n` (1 to 10), `image` (an image or a list), `each` (prompts, one request
-            per prompt), `export` (True or a folder), `rewrite` (True or a chat model), `max_cost`
-            (US dollars), `timeout` (seconds).
+            Some values: `n` (1 to 10), `image` (an image or a list), `each` (a table or a list, one
+            request per row), `key` (the column that names the rows), `export` (True or a folder),
+            `rewrite` (True or a chat model), `max_cost` (US dollars), `timeout` (seconds).
 
     Returns:
         The images in the order of the requests, with a card in place of each missing image. With
@@ -82,6 +87,7 @@ async def agenerate(
     *,
     dry_run: Literal[False] | None = None,
     batch: Literal[False] | None = None,
+    template: bool = False,
     **options: Unpack[Keywords],
 ) -> ImageBatch: ...
 
@@ -92,6 +98,7 @@ async def agenerate(
     *,
     batch: Literal[True],
     dry_run: Literal[False] | None = None,
+    template: bool = False,
     **options: Unpack[Keywords],
 ) -> BatchJob: ...
 
@@ -102,6 +109,7 @@ async def agenerate(
     *,
     dry_run: Literal[True],
     batch: bool | None = None,
+    template: bool = False,
     **options: Unpack[Keywords],
 ) -> Plan: ...
 

@@ -18,11 +18,11 @@ from weakref import WeakKeyDictionary
 from xai_notebook import frontend
 from xai_notebook.arguments.options import resolve
 from xai_notebook.client.request import InputImage
-from xai_notebook.errors import LibraryError, XaiError
+from xai_notebook.errors import LibraryError, OptionError, XaiError
 from xai_notebook.generation.backends import Backends, PromptRewriter, choose_route
 from xai_notebook.generation.budget import Counter, Limits, SharedBudget
 from xai_notebook.generation.bundles import BundleLookup
-from xai_notebook.generation.call import Call, check_redo, prepare_call
+from xai_notebook.generation.call import Call, Item, check_redo, prepare_call
 from xai_notebook.generation.current import CurrentSession
 from xai_notebook.generation.event_loop import BackgroundLoop
 from xai_notebook.generation.generator import Generator
@@ -100,10 +100,10 @@ class Session:
 
     # For users; the overloads are in `api`
 
-    def generate(self, prompt: str | None = None, **given: Any) -> Any:
+    def generate(self, prompt: str | None = None, *, template: bool = False, **given: Any) -> Any:
         """Generate images and wait for them; see `xai_notebook.generate`."""
         with self.cells.claims_for_call() as claims:
-            call = self.prepare(prompt, given)
+            call = self.prepare(prompt, _filled(given, template=template), template=template)
             if call.options.dry_run:
                 return self.plan(call)
             if call.options.batch:
@@ -113,12 +113,16 @@ class Session:
             self.loop.run(self.run(call, claims))
             return self.finish(call)
 
-    async def agenerate(self, prompt: str | None = None, **given: Any) -> Any:
+    async def agenerate(
+        self, prompt: str | None = None, *, template: bool = False, **given: Any
+    ) -> Any:
         """Generate images without blocking the caller's loop; see `xai_notebook.agenerate`."""
         with self.cells.claims_for_call() as claims:
             loop = asyncio.get_running_loop()
             async with self._preparing.setdefault(loop, asyncio.Lock()):
-                call = await asyncio.to_thread(self.prepare, prompt, given)
+                call = await asyncio.to_thread(
+                    self.prepare, prompt, _filled(given, template=template), template=template
+                )
             if call.options.dry_run:
                 return await asyncio.to_thread(self.plan, call)
             if call.options.batch:
@@ -338,6 +342,40 @@ class Session:
             for index, image in enumerate(batch)
         )
 
+    def retry(self, batch: ImageBatch) -> ImageBatch:
+        """Return a batch with its failed images requested again; see `ImageBatch.retry`."""
+        items: dict[int, Item] = {}
+        for image in batch.failed:
+            if not isinstance(image.item, Item):
+                raise OptionError(
+                    "These images cannot be requested again: they come from a pickle, a job or the "
+                    "library. Call generate() again, with reuse=True to keep the stored images."
+                )
+            items[id(image.item)] = image.item
+        first = next(iter(items.values())).options
+        options = replace(first, each=None, export=None, redo=(), fresh=False)
+        configuration = Configuration.for_call(self._settings, self.configured())
+        route = choose_route(configuration, local=options.local)
+        images = sum(item.request.n for item in items.values())
+        progress = Progress(expected=len(items), images=images)
+        call = Call(
+            options, configuration, route, iter(items.values()), progress, many=True,
+            loads=any(item.load is not None for item in items.values()), ahead=len(items),
+        )  # fmt: skip
+        with self.cells.claims_for_call() as claims:
+            self.loop.run(self.run(call, claims))
+        made = call.collect(self)
+        by_item: dict[int, list[GeneratedImage]] = {}
+        for image in made:
+            by_item.setdefault(id(image.item), []).append(image)
+        merged: list[GeneratedImage] = []
+        for image in batch:
+            if id(image.item) not in items:
+                merged.append(image)
+            else:
+                merged += by_item.pop(id(image.item), [])
+        return batch.shown(merged, notes=made.notes, name=batch.name)
+
     async def _redo(
         self, call: Call, claims: SlotClaims, chosen: Mapping[int, Picture]
     ) -> dict[int, Picture]:
@@ -393,7 +431,7 @@ class Session:
 
     def ask_price(self, call: Call) -> None:
         """Look up the price of a call with one request in the background, for its progress."""
-        (request,) = call.peek(1)
+        request = call.peek(1)[0].request
 
         async def look_up() -> None:
             with suppress(XaiError):
@@ -441,6 +479,23 @@ class Session:
 
     def _configuration(self) -> Configuration:
         return Configuration.for_call(self._settings, self.configured(), spends=False)
+
+
+def _filled(given: Mapping[str, Any], *, template: bool) -> Mapping[str, Any]:
+    """Return the options of `generate`, of which those that read `row` are marked as templates.
+
+    Raises:
+        OptionError: There is no table, or a template is invalid.
+    """
+    if not template:
+        return given
+    if given.get("each") is None or isinstance(given["each"], bool):
+        raise OptionError(
+            "template=True fills in the prompt for each row of a table. Give the table: each=df."
+        )
+    from xai_notebook.arguments.templates import fill_options  # noqa: PLC0415  # not at load time
+
+    return fill_options(given, {})
 
 
 _session: Session | None = None
