@@ -327,6 +327,21 @@ def _is_file(name: str) -> bool:
 # Columns of tables
 
 
+class Levels(tuple[Any, ...]):  # noqa: SLOT001  # a tuple cannot have slots
+    """Label of a row in an index with several levels; has the `names` of the levels."""
+
+    names: Sequence[Any]
+
+    def __new__(cls, label: Iterable[Any], names: Sequence[Any]) -> Levels:  # noqa: PYI034
+        """Create the label from its values."""
+        levels = super().__new__(cls, label)
+        levels.names = list(names)
+        return levels
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return tuple(self), self.names
+
+
 class _Picked(NamedTuple):
     """Positions of the columns that a call reads.
 
@@ -418,7 +433,10 @@ def _columns_at(
 ) -> tuple[list[Any], Any]:
     """Return columns of a table, and its index; None: its rows have no labels."""
     if hasattr(type(table), "iloc"):
-        return [table.iloc[:, position] for position in positions], table.index
+        labels = table.index
+        if len(getattr(labels, "names", ())) > 1:
+            labels = [Levels(label, labels.names) for label in labels]
+        return [table.iloc[:, position] for position in positions], labels
     columns, labels = [table[names[position]] for position in positions], None
     if isinstance(table, Mapping):
         if any(isinstance(column, str) or not isinstance(column, Iterable) for column in columns):
@@ -901,7 +919,7 @@ def _read_json(source: _Source) -> _Source:
             f"{source.where}: the file holds a value of type {type(value).__name__}. "
             "Write a list of strings, or of objects with a field 'prompt'."
         )
-    return _Source(value, source.name, source.column)
+    return replace(source, value=value)
 
 
 # CSV

@@ -236,7 +236,7 @@ def _whole_values(source: str, names: Mapping[str, Any], row: Option) -> list[An
         if not takes_names or isinstance(error, _MissingError):
             raise
         raise _TemplateError(f"{error}. To name a variable, write {row.flag} {name}") from error
-    if value is None and row.name not in _NEEDED:
+    if is_missing(value) and row.name not in _NEEDED:
         return []
     if is_missing(value):
         raise _MissingValueError(f"the value of {name} is missing")

@@ -52,11 +52,10 @@ if TYPE_CHECKING:
     from xai_notebook.arguments.options import Options
     from xai_notebook.client.transport.retry import Attempt
     from xai_notebook.generation.backends import PromptRewriter, Route
-    from xai_notebook.generation.budget import Limits
+    from xai_notebook.generation.budget import Limits, Reservation
     from xai_notebook.generation.bundles import BundleLookup
-    from xai_notebook.generation.generator import ClaimedRequest
     from xai_notebook.generation.ingest import Ingest
-    from xai_notebook.generation.replay import SlotClaims
+    from xai_notebook.generation.replay import Claim, SlotClaims
     from xai_notebook.pictures.results import Maker
 
     _Make = Callable[..., "Call"]
@@ -164,6 +163,28 @@ class Pace:
         """Count a request that succeeded."""
         self.pause = 0.0
         self.succeeded += 1
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedRequest:
+    """A request and its slot in this pass through the notebook; see `replay`.
+
+    Attributes:
+        request: The request as it will be sent.
+        fingerprint: Fingerprint of the request.
+        claim: Slot of the request.
+        rewrite_usd: Cost of rewriting the prompt in this call, in US dollars; None: not reported.
+        reserved: Money reserved for the images before the prompt was rewritten.
+        packed: Pictures from bundles and from an untrusted library, if the prompt was rewritten
+            elsewhere. None: bundles are searched after the library.
+    """
+
+    request: ImageRequest
+    fingerprint: str
+    claim: Claim
+    rewrite_usd: float | None = 0.0
+    reserved: list[Reservation] = field(default_factory=list)
+    packed: list[Picture] | None = None
 
 
 @dataclass(slots=True, eq=False)

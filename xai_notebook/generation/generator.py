@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -21,7 +21,7 @@ from xai_notebook.errors import (
     XaiError,
 )
 from xai_notebook.generation.budget import FREE, PriceKey, to_ticks, total
-from xai_notebook.generation.call import MAX_LOOKED_UP, Pace, check_redo
+from xai_notebook.generation.call import MAX_LOOKED_UP, ClaimedRequest, Pace, check_redo
 from xai_notebook.generation.replay import Claim, Slot
 from xai_notebook.library import SlotQuery
 from xai_notebook.library.replies import drop_excess
@@ -53,28 +53,6 @@ _ROUNDS: Final = 8
 """Maximum attempts for a prompt when the server answers "too many requests"."""
 _FATAL: Final = (AuthenticationError, PermissionDeniedError)
 """Errors that would also fail every further prompt."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimedRequest:
-    """A request and its slot in this pass through the notebook; see `replay`.
-
-    Attributes:
-        request: The request as it will be sent.
-        fingerprint: Fingerprint of the request.
-        claim: Slot of the request.
-        rewrite_usd: Cost of rewriting the prompt in this call, in US dollars; None: not reported.
-        reserved: Money reserved for the images before the prompt was rewritten.
-        packed: Pictures from bundles and from an untrusted library, if the prompt was rewritten
-            elsewhere. None: bundles are searched after the library.
-    """
-
-    request: ImageRequest
-    fingerprint: str
-    claim: Claim
-    rewrite_usd: float | None = 0.0
-    reserved: list[Reservation] = field(default_factory=list)
-    packed: list[Picture] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -820,6 +798,7 @@ class Generator:
             budget=budget,
             notes=tuple(call.progress.notes),
             more=more,
+            rate=call.configuration.rate if call.many and not options.batch else 0.0,
         )
         return replace(plan, notes=(*plan.notes, *_refusals(call, plan)))
 

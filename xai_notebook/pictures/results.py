@@ -490,7 +490,7 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         """Return the values of `to_records` as a DataFrame.
 
         With `each=table`, the index of the pandas DataFrame consists of the labels of the table's
-        rows, so that `table.join(batch.to_frame(), rsuffix="_image")` puts every image to its row.
+        rows, so that `table.join(batch.to_frame()[["status", "path"]])` adds the images to them.
 
         Args:
             kind: `"pandas"` or `"polars"`.
@@ -500,7 +500,12 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
             XaiError: The library is not installed.
         """
         rows = [image.row for image in self.images]
-        index = None if any(row is None for row in rows) else rows
+        index: Any = None if any(row is None for row in rows) else rows
+        names = {tuple(getattr(row, "names", ())) for row in rows}
+        if kind == "pandas" and index and len(names) == 1 and names != {()}:
+            import pandas as pd  # noqa: PLC0415  # optional; the table came from it
+
+            index = pd.MultiIndex.from_tuples(rows, names=names.pop())
         records = self.to_records()
         if kind == "polars" or any(isinstance(row, tuple) for row in rows):
             for record in records:
@@ -569,6 +574,7 @@ def _record(image: GeneratedImage) -> dict[str, Any]:
         "path": None if image.file is None else str(image.file),
         "exported": None if image.exported is None else str(image.exported),
         "id": None if image.sha256 is None else f"@{image.sha256[:8]}",
+        "created": image.created if image.settled else None,
     }
 
 

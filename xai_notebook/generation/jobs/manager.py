@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from xai_notebook.generation.backends import Backend
     from xai_notebook.generation.budget import Limits
-    from xai_notebook.generation.call import Call, Item
-    from xai_notebook.generation.generator import ClaimedRequest, Generator
+    from xai_notebook.generation.call import Call, ClaimedRequest, Item
+    from xai_notebook.generation.generator import Generator
     from xai_notebook.library import Library
     from xai_notebook.pictures.picture import Picture
 

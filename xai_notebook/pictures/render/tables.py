@@ -62,6 +62,7 @@ class Plan:
         budget: The budget that applies, if one is set.
         notes: Notes for the user, one line each.
         more: Whether there are more requests: a possibly endless source was not read to its end.
+        rate: Requests that start each second, at most; 0: no limit, or the call has one request.
     """
 
     requests: tuple[ImageRequest, ...]
@@ -75,6 +76,7 @@ class Plan:
     budget: BudgetState | None = None
     notes: tuple[str, ...] = ()
     more: bool = False
+    rate: float = 0.0
 
     @property
     def images(self) -> int:
@@ -102,10 +104,7 @@ class Plan:
         server = "the embedded server" if self.backend == "local" else self.host
         models = dict.fromkeys(request.model for request in self.requests)
         rows = [("server", server), ("model", ", ".join(models))]
-        prompts = list(dict.fromkeys(request.prompt for request in self.requests))
-        rows += [("prompt", prompt) for prompt in prompts[:_LISTED]]
-        if (more := len(prompts) - _LISTED) > 0:
-            rows.append(("", f"… and {self._at_least}{more:,} more prompts"))
+        rows += self._prompts()
         if self.rewriter:
             rows.append(("rewritten by", self.rewriter))
         rows.append(("images", self._images))
@@ -123,9 +122,54 @@ class Plan:
                 of_model = f" of {model}" if len(self.prices) > 1 else ""
                 rows.append(("price", f"{dollars(price)} an image{of_model}"))
         rows.append(("expected cost", self._cost))
+        if self.seconds:
+            pace = f"at {self.rate:g} requests per second"
+            rows.append(("time", f"{self._at_least}{duration(self.seconds)}, {pace}"))
         if self.budget is not None:
             rows.append(("budget", str(self.budget)))
         return rows + [("note", note) for note in self.notes]
+
+    def _prompts(self) -> list[tuple[str, str]]:
+        """Return the rows that list prompts; with differing options, the first three and the last.
+
+        Options that differ between the requests follow the prompt.
+        """
+        differing = [
+            name
+            for name in ("model", "n", "aspect_ratio", "resolution", "quality", "user", "inputs")
+            if len({getattr(request, name) for request in self.requests}) > 1
+        ]
+        if len(self.prices) > 1 or not differing:
+            prompts = list(dict.fromkeys(request.prompt for request in self.requests))
+            rows = [("prompt", prompt) for prompt in prompts[:_LISTED]]
+            if (more := len(prompts) - _LISTED) > 0:
+                rows.append(("", f"… and {self._at_least}{more:,} more prompts"))
+                if not self.more:
+                    rows.append(("last prompt", prompts[-1]))
+            return rows
+        total = len(self.requests)
+        rows = []
+        for number in dict.fromkeys([*range(min(3, total)), total - 1]):
+            if number > 3:  # noqa: PLR2004  # after the first three
+                rows.append(("", f"… {number - 3:,} more"))
+            request = self.requests[number]
+            values = [
+                f"{name.replace('_', ' ')} {value}"
+                for name in differing
+                if (value := _value(request, name)) is not None
+            ]
+            options = f"  ({', '.join(values)})" if values else ""
+            rows.append((f"request {number + 1:,}", f"{request.prompt}{options}"))
+        return rows
+
+    @property
+    def seconds(self) -> float:
+        """Seconds until the last new request starts, at `rate`; 0 without a rate."""
+        new = sum(usd != 0 for usd in self.expected) if self.cost_usd else len(self.requests)
+        if self.stored is not None:
+            pairs = zip(self.requests, self.stored, strict=True)
+            new = sum(count < request.n for request, count in pairs)
+        return (new - 1) / self.rate if self.rate and new > 1 else 0.0
 
     @property
     def _at_least(self) -> str:
@@ -162,6 +206,23 @@ class Plan:
 
     def _repr_html_(self) -> str:
         return f"<div>Dry run, nothing was sent.</div>{_table(None, self.rows())}"
+
+
+def _value(request: ImageRequest, name: str) -> str | None:
+    """Return an option of a request as text; None if it is not set."""
+    value = getattr(request, name)
+    if name == "inputs":
+        return ", ".join(image.label for image in value) or None
+    return None if value is None else str(value)
+
+
+def duration(seconds: float) -> str:
+    """Return a time such as `"about 33 min"`."""
+    minutes = round(seconds / 60)
+    if minutes < 2:  # noqa: PLR2004  # shown in seconds
+        return f"about {seconds:.0f} s"
+    hours, rest = divmod(minutes, 60)
+    return f"about {minutes} min" if not hours else f"about {hours} h {rest} min"
 
 
 def to_make(images: str, cost: str, stored: int | None, budget: BudgetState | None = None) -> str:
