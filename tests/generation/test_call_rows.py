@@ -102,7 +102,7 @@ def test_a_template_is_filled_in_from_the_rows_of_every_source(
         ("C-3", 0, "skipped"),
         ("D-4", 0, "ok"),
     ]
-    labels = [10, 20, 20, 30, 40] if name in {"pandas", "to_dict"} else [0, 1, 1, 2, 3]
+    labels: list[Any] = [10, 20, 20, 30, 40] if name in {"pandas", "to_dict"} else [0, 1, 1, 2, 3]
     if name == "a.json":  # the index in the file
         labels = ["10", "20", "20", "30", "40"]
     assert [image.row for image in batch] == labels
@@ -172,7 +172,7 @@ def test_a_photo_that_is_broken_fails_its_row_only(
 
 REFUSED: Final[list[tuple[str, dict[str, Any], str]]] = [
     ("a {{ row.frut }}", {}, "no column 'frut' for row.frut. Did you mean Fruit? There are: id, "),
-    ("a {{ row['no'] }}", {}, "no column 'no' for row.no. Did you mean n? There are: id, Fruit, ta"),
+    ("a {{ row['no'] }}", {}, "no column 'no' for row.no. Did you mean n? There are: id, Fruit, "),
     ("a {{ row.Fruit }}", {"key": "sku"}, "no column 'sku' for --key sku. There are: id, "),
     ("a {{ row.Fruit }}", {"key": "n"}, "row 3: the key '1' is also that of row 1."),
     ("a {{ row.Fruit }}", {"n": "{{ row.table }}"}, "row 1: -n/--count: 'oak' is not a whole"),

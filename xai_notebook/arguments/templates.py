@@ -236,7 +236,8 @@ def _whole_values(source: str, names: Mapping[str, Any], row: Option) -> list[An
         if not takes_names or isinstance(error, _MissingError):
             raise
         raise _TemplateError(f"{error}. To name a variable, write {row.flag} {name}") from error
-    if is_missing(value) and row.name not in _NEEDED:
+    in_row = isinstance(names.get(ROW), RowFields)  # a blank cell is NaN or None
+    if row.name not in _NEEDED and (value is None or (in_row and is_missing(value))):
         return []
     if is_missing(value):
         raise _MissingValueError(f"the value of {name} is missing")

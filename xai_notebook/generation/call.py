@@ -363,7 +363,7 @@ class Call:
         elif progress.cost_usd and progress.images > 1:
             summary = f"{dollars(progress.cost_usd)} spent."
         results, items = dict(progress.results), dict(self.taken)
-        if self.many and not self.chosen:
+        if self.many and not self.chosen and self.options.each is not True:  # rows of a table
             if not self.lazy:
                 items |= enumerate(self._unread(), len(items))
             for number in items.keys() - results.keys():
@@ -508,7 +508,8 @@ def prepare_call(
     for note in inputs.notes:
         call.progress.note(note)
     if options.redo and call.progress.expected is not None:
-        check_redo(options.redo, call.progress.images)
+        items = call.peek(call.ahead or 1)
+        check_redo(options.redo, sum(1 if item.blank else item.request.n for item in items))
     return call
 
 
