@@ -5,15 +5,46 @@ Separate because neither library is required, and results, costs and jobs share 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from datetime import date, datetime, timezone
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, overload
 
 from xai_notebook.errors import OptionError, XaiError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import pandas as pd
+    import polars as pl
+
 _MAX_INT: Final = 2**63
+
+
+class Tabular(ABC):
+    """A result that converts to records and DataFrames, one row per item."""
+
+    _schema: ClassVar[Mapping[str, type]]
+    """The columns in order, and the type of their values; see `to_frame`."""
+
+    @abstractmethod
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return one dict per row, without pandas or polars."""
+
+    @overload
+    def to_frame(self, kind: Literal["pandas"] = "pandas") -> pd.DataFrame: ...
+    @overload
+    def to_frame(self, kind: Literal["polars"]) -> pl.DataFrame: ...
+    def to_frame(self, kind: Literal["pandas", "polars"] = "pandas") -> Any:
+        """Return a DataFrame with the columns of `to_records`.
+
+        Args:
+            kind: `"pandas"` or `"polars"`.
+
+        Raises:
+            OptionError: The kind is unknown.
+            XaiError: The library is not installed.
+        """
+        return to_frame(self.to_records(), self._schema, kind)
 
 
 def to_frame(
