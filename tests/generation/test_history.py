@@ -126,11 +126,11 @@ def test_a_number_can_come_from_numpy(session: Session, quick: Served) -> None:
 
 
 def test_a_history_of_thousands_can_be_shown(session: Session) -> None:
-    """A grid has at most 240 cards; a larger one would not fit into a notebook or a JPEG."""
+    """A grid has at most 100 cards; thousands would not fit into a notebook or a JPEG."""
     fill(session.library().home, 5_000)
     batch = session.history.search(n=5_000)
     assert len(batch) == 5_000
     bundle: Any = batch._repr_mimebundle_()
-    assert bundle["text/html"].count("<img") == 240
-    assert "… and 4,760 more: _[240:] shows them." in bundle["text/plain"]
+    assert bundle["text/html"].count("<img") == 100
+    assert "… and 4,900 more: _[100:] shows them." in bundle["text/plain"]
     assert batch.shown(limit=5_000)._repr_mimebundle_()["image/jpeg"]

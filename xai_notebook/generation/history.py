@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _ID_LENGTHS: Final = (8, 12, 16, 32)
 """Lengths that are tried for an id, which is the beginning of a digest."""
-_MAX_CARDS: Final = 240
+_MAX_CARDS: Final = 100
 """Maximum number of cards in the grid of a history, whose previews are part of the notebook."""
 
 
