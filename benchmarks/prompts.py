@@ -78,7 +78,7 @@ def overhead(plan: Plan) -> list[Row]:
     the server. The loop does not make its files durable.
     """
     count = plan.size(2000)
-    ours, theirs = _alternate(3, count, delay=0)
+    ours, theirs = _alternate(plan.at_most(7), count, delay=0)
     work = f"{count:,} prompts, 32 at once, the server answers immediately"
     rows = [
         versus(
