@@ -581,9 +581,7 @@ class Library:
 
     # History
 
-    def history(
-        self, words: str = "", limit: int | None = 24, offset: int = 0
-    ) -> list[Picture]:
+    def history(self, words: str = "", limit: int | None = 24, offset: int = 0) -> list[Picture]:
         """Return stored pictures, newest request first; pictures of a request are in order.
 
         Args:
