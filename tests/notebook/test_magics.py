@@ -306,6 +306,9 @@ def test_history_takes_a_number_and_words(run: Run) -> None:
     assert [image.prompt for image in run("%xai_history -n 1")] == ["an owl"]
     assert [image.prompt for image in run("%xai_history red fox")] == ["a red fox"]
     assert len(run("%xai_history -n 100")) == 2
+    assert len(run("%xai_history -n all")) == 2
+    cut = run("%xai_history -n 1 a")
+    assert "The newest 1 of 2 matching pictures; %xai_history -n all a returns all." in repr(cut)
 
 
 @pytest.mark.parametrize(

@@ -144,22 +144,27 @@ def configure(**defaults: Unpack[Defaults]) -> None:
     frontend.configure(resolve_defaults(defaults))
 
 
-def history(words: str = "", n: int = 24) -> ImageBatch:
+def history(words: str = "", n: int | None = 24) -> ImageBatch:
     """Return past images from the library, newest first.
 
     Args:
         words: Words that must all occur in an image's prompts, in a model's name or in the
             notebook's name; the last word may be incomplete.
-        n: Maximum number of images.
+        n: Maximum number of images; None returns all. A line below the grid says how many images
+            are left out.
 
     Raises:
+        OptionError: `n` is not a positive integer.
         LibraryError: The library cannot be opened.
     """
     return current_session().history.search(words, n)
 
 
 def costs() -> CostTable:
-    """Return the costs by day and model in US dollars, as a table.
+    """Return the costs by day, model and backend in US dollars, as a table.
+
+    `to_frame()` returns them as a pandas DataFrame, `to_frame("polars")` as a polars DataFrame, and
+    `to_records()` as a list of dicts.
 
     Raises:
         LibraryError: The library cannot be opened.
@@ -198,7 +203,8 @@ def trust_library() -> str:
 def jobs(n: int = 24) -> JobList:
     """Return the jobs of all kernels from the library, newest first, as a table.
 
-    Updates the state of running jobs and fetches their finished images.
+    Updates the state of running jobs and fetches their finished images. `to_frame()` and
+    `to_records()` return the table as data.
 
     Args:
         n: Maximum number of jobs.

@@ -44,7 +44,11 @@ class Tabular(ABC):
             OptionError: The kind is unknown.
             XaiError: The library is not installed.
         """
-        return to_frame(self.to_records(), self._schema, kind)
+        return to_frame(self.to_records(), self._schema, kind, self._labels())
+
+    def _labels(self) -> Any:
+        """Return the index of the pandas DataFrame; None: the positions."""
+        return None
 
 
 def to_frame(
@@ -142,6 +146,8 @@ def _common_type(of: type, values: list[Any]) -> tuple[type, list[Any]]:
     if of is not object:
         return of, values
     plain = [_plain(value) for value in values]
+    if any(isinstance(value, tuple) for value in plain):  # Parquet files cannot store them
+        return str, [_CONVERTED[str](value) for value in plain]
     types = {_type_of(value) for value in plain if value is not None}
     common = float if types == {int, float} else types.pop() if len(types) == 1 else object
     if common is object:

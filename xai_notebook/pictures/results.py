@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, overload
+from typing import TYPE_CHECKING, Any, Final, Protocol, overload
 from weakref import WeakValueDictionary
 
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import ReplyError, XaiError
 from xai_notebook.pictures.export import export_bytes, export_image
-from xai_notebook.pictures.frames import to_frame
+from xai_notebook.pictures.frames import Tabular
 from xai_notebook.pictures.picture import Card, Grid, Picture
 from xai_notebook.pictures.render.grid import mimebundle, plain_text
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     import numpy as np
-    import pandas as pd
-    import polars as pl
     from PIL import Image
 
     from xai_notebook.pictures.render.previews import Previews
@@ -265,10 +263,19 @@ class GeneratedImage(Annotatable, Card):
         return ImageBatch([self])._repr_mimebundle_(include, exclude)
 
 
-class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
+_COLUMNS: Final[Mapping[str, type]] = {
+    "row": object, "key": object, "image": int, "prompt": str, "rewritten_prompt": str,
+    "status": str, "error": str, "path": str, "exported": str, "id": str, "created": datetime,
+    "sha256": str, "model": str, "cost_usd": float, "spent_usd": float, "replayed": bool,
+}  # fmt: skip
+"""The columns of `ImageBatch.to_frame`, and the types of their values."""
+
+
+class ImageBatch(Annotatable, Grid, Tabular, Sequence[GeneratedImage]):
     """The images of one cell, in order; immutable. Notebooks show a grid with captions."""
 
     images: tuple[GeneratedImage, ...]
+    _schema = _COLUMNS
 
     def __init__(
         self,
@@ -463,6 +470,9 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
     def to_records(self) -> list[dict[str, Any]]:
         """Return one dict per image, and one per row of a table that has no image.
 
+        `to_frame` returns the same as a DataFrame. With `each=table`, its pandas index consists of
+        the labels of the table's rows: `table.join(batch.to_frame()[["status", "path"]])`.
+
         The keys are:
 
         - `row`: label of the row in the index of the table of `each`, or its position from 0; None
@@ -482,36 +492,16 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         """
         return [_record(image) for image in self.images]
 
-    @overload
-    def to_frame(self, kind: Literal["pandas"] = "pandas") -> pd.DataFrame: ...
-    @overload
-    def to_frame(self, kind: Literal["polars"]) -> pl.DataFrame: ...
-    def to_frame(self, kind: Literal["pandas", "polars"] = "pandas") -> Any:
-        """Return the values of `to_records` as a DataFrame.
-
-        With `each=table`, the index of the pandas DataFrame consists of the labels of the table's
-        rows, so that `table.join(batch.to_frame()[["status", "path"]])` adds the images to them.
-
-        Args:
-            kind: `"pandas"` or `"polars"`.
-
-        Raises:
-            OptionError: The kind is unknown.
-            XaiError: The library is not installed.
-        """
+    def _labels(self) -> Any:
         rows = [image.row for image in self.images]
-        index: Any = None if any(row is None for row in rows) else rows
+        if not rows or any(row is None for row in rows):
+            return None
         names = {tuple(getattr(row, "names", ())) for row in rows}
-        if kind == "pandas" and index and len(names) == 1 and names != {()}:
-            import pandas as pd  # noqa: PLC0415  # optional; the table came from it
+        if len(names) > 1 or names == {()}:
+            return rows
+        import pandas as pd  # noqa: PLC0415  # optional; the table came from it
 
-            index = pd.MultiIndex.from_tuples(rows, names=names.pop())
-        records = self.to_records()
-        if kind == "polars" or any(isinstance(row, tuple) for row in rows):
-            for record in records:
-                if isinstance(record["row"], tuple):
-                    record["row"] = str(record["row"])
-        return to_frame(records, _COLUMNS, kind, index)
+        return pd.MultiIndex.from_tuples(rows, names=names.pop())
 
     def shown(self, images: Iterable[GeneratedImage] | None = None, **changes: Any) -> ImageBatch:
         """Return the batch with other display settings, such as `columns`, `full` or `limit`.
@@ -558,12 +548,6 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
 
 RETRIED: Final = frozenset({"failed", "missing", "unsent"})
 """Statuses of images that `ImageBatch.retry` requests again."""
-_COLUMNS: Final[Mapping[str, type]] = {
-    "row": object, "key": object, "image": int, "prompt": str, "rewritten_prompt": str,
-    "status": str, "error": str, "path": str, "exported": str, "id": str, "created": datetime,
-    "sha256": str, "model": str, "cost_usd": float, "spent_usd": float, "replayed": bool,
-}  # fmt: skip
-"""The columns of `ImageBatch.to_frame`, and the types of their values."""
 
 
 def _record(image: GeneratedImage) -> dict[str, Any]:

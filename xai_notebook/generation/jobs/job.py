@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from xai_notebook import frontend
 from xai_notebook.client import bounds
 from xai_notebook.errors import JobError, JobTimeoutError, LibraryError
+from xai_notebook.pictures.frames import Tabular
 from xai_notebook.pictures.picture import Picture, blank_card
 from xai_notebook.pictures.render.job_card import (
     JobCard,
@@ -548,8 +549,14 @@ def open_job(version: int, values: Mapping[str, Any], maker: Any) -> BatchJob:
     return BatchJob(pickled, slots, maker, view)
 
 
-class JobList(Sequence[BatchJob]):
+class JobList(Tabular, Sequence[BatchJob]):
     """A sequence of `BatchJob`, newest first, displayed as a table."""
+
+    _schema: ClassVar[Mapping[str, type]] = {
+        "name": str, "id": str, "state": str, "created": datetime, "expires": datetime,
+        "total": int, "pending": int, "succeeded": int, "failed": int, "cancelled": int,
+        "price_usd": float, "cost_usd": float, "prompt": str, "cause": str,
+    }  # fmt: skip
 
     def __init__(self, jobs: Sequence[BatchJob]) -> None:
         """Create a list of jobs."""
@@ -560,6 +567,15 @@ class JobList(Sequence[BatchJob]):
 
     def __getitem__(self, index: Any) -> Any:
         return self._jobs[index]
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return one dict per job: its name, id, state, times, counts, costs, prompt and cause."""
+        records = []
+        for job in self:
+            card = job.card
+            values = {name: getattr(card, name, None) for name in self._schema}
+            records.append(values | {"id": job.id} | asdict(card.counts))
+        return records
 
     def __repr__(self) -> str:
         return table_text([job.card for job in self]) if self._jobs else _NO_JOBS

@@ -41,6 +41,8 @@ _HEAD: Final = "text-align:left;vertical-align:top;font-weight:bold;padding:8px 
 _NAME: Final = "min-width:56px;max-width:150px;overflow-wrap:break-word"
 _CELL: Final = "text-align:left;vertical-align:top;padding:8px 0 0"
 _DAMAGED: Final = "The data of this picture is damaged. The other pictures are not affected."
+_MAX_ON_SHEET: Final = 240
+"""Maximum number of pictures on the sheet that replaces a grid in print."""
 _SECTION: Final = "margin:4px 0 8px;font-size:1.08em"
 
 
@@ -148,9 +150,10 @@ def _sheet(batch: Grid, pictures: Sequence[Shown]) -> str:
     from xai_notebook.pictures.render.contact_sheet import small_sheet  # noqa: PLC0415  # PIL
 
     shown, columns, matrix = _layout(batch)
+    shown = shown if matrix else shown[:_MAX_ON_SHEET]  # a JPEG has at most 65,535 lines
     whole = [
         (image, pybase64.b64decode(source.uri.partition(",")[2]))
-        for image, source in zip(shown, pictures, strict=True)
+        for image, source in zip(shown, pictures, strict=False)
         if isinstance(source, PreviewSource) and source.whole
     ]
     if not whole:

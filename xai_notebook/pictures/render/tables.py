@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from datetime import date
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from xai_notebook.client.bounds import clean
+from xai_notebook.pictures.frames import Tabular
 from xai_notebook.pictures.render.text import dollars, text, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import date
 
     from xai_notebook.client.request import ImageRequest
 
 _LISTED: Final = 10
 """Maximum number of prompts listed in a plan."""
 _NOTHING: Final = "No costs: the library has no requests."
-_COLUMNS: Final = ("day", "model", "requests", "images", "cost")
+_COLUMNS: Final = ("day", "model", "backend", "requests", "images", "cost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +243,7 @@ class CostRow:
     Attributes:
         day: The day in the local time zone; None if unknown, because rows are damaged.
         model: The model as the server named it, or the chat model that rewrote prompts.
-        backend: `"xai"` or `"local"`.
+        backend: `"xai"`, or `"local"` for the free previews of the embedded server.
         requests: Number of answered requests.
         images: Number of images received.
         cost_usd: Sum of the reported costs in US dollars.
@@ -258,8 +259,13 @@ class CostRow:
     unknown: int
 
 
-class CostTable(Sequence[CostRow]):
-    """Costs by day and model: a sequence of `CostRow`, shown as a table."""
+class CostTable(Tabular, Sequence[CostRow]):
+    """Costs by day, model and backend: a sequence of `CostRow`, shown as a table."""
+
+    _schema: ClassVar[Mapping[str, type]] = {
+        "day": date, "model": str, "backend": str, "requests": int, "images": int,
+        "cost_usd": float, "unknown": int,
+    }  # fmt: skip
 
     def __init__(self, rows: Sequence[CostRow]) -> None:
         """Create the table from rows in the library's order."""
@@ -281,11 +287,16 @@ class CostTable(Sequence[CostRow]):
         """Number of requests without a reported cost, not included in the total."""
         return sum(row.unknown for row in self._rows)
 
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return one dict per row, with the attributes of `CostRow`."""
+        return [{name: getattr(row, name) for name in self._schema} for row in self._rows]
+
     def _cells(self) -> list[tuple[str, ...]]:
         cells: list[tuple[str, ...]] = [
             (
                 str(row.day or "unknown"),
                 row.model,
+                row.backend,
                 str(row.requests),
                 str(row.images),
                 _with_unknown(row.cost_usd, row.unknown),
@@ -295,7 +306,7 @@ class CostTable(Sequence[CostRow]):
         requests = str(sum(row.requests for row in self._rows))
         images = str(sum(row.images for row in self._rows))
         total = _with_unknown(self.total_usd, self.unknown)
-        return [*cells, ("total", "", requests, images, total)]
+        return [*cells, ("total", "", "", requests, images, total)]
 
     def __repr__(self) -> str:
         return text_table([_COLUMNS, *self._cells()]) if self._rows else _NOTHING
