@@ -146,8 +146,6 @@ def _common_type(of: type, values: list[Any]) -> tuple[type, list[Any]]:
     if of is not object:
         return of, values
     plain = [_plain(value) for value in values]
-    if any(isinstance(value, tuple) for value in plain):  # Parquet files cannot store them
-        return str, [_CONVERTED[str](value) for value in plain]
     types = {_type_of(value) for value in plain if value is not None}
     common = float if types == {int, float} else types.pop() if len(types) == 1 else object
     if common is object:

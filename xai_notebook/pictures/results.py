@@ -475,8 +475,8 @@ class ImageBatch(Annotatable, Grid, Tabular, Sequence[GeneratedImage]):
 
         The keys are:
 
-        - `row`: label of the row in the index of the table of `each`, or its position from 0; None
-          without a table
+        - `row`: label of the row in the index of the table of `each`, or its position from 0; text
+          if the index has several levels; None without a table
         - `key`: the row's value in the column `key`
         - `image`: index of the image among those of its request
         - `prompt`, `rewritten_prompt`, `model`
@@ -553,7 +553,10 @@ RETRIED: Final = frozenset({"failed", "missing", "unsent"})
 def _record(image: GeneratedImage) -> dict[str, Any]:
     """Return the values of `ImageBatch.to_records` for one image."""
     values: dict[str, Any] = {name: getattr(image, name, None) for name in _COLUMNS}
+    row = image.row
     return values | {
+        # Parquet files cannot store the tuples of an index with several levels.
+        "row": ", ".join(map(str, row)) if isinstance(row, tuple) else row,
         "image": image.index,
         "path": None if image.file is None else str(image.file),
         "exported": None if image.exported is None else str(image.exported),
