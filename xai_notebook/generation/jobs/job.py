@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from xai_notebook import frontend
 from xai_notebook.client import bounds
 from xai_notebook.errors import JobError, JobTimeoutError, LibraryError
+from xai_notebook.generation.backends import refuse_blocked_server
 from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.render.job_card import (
     JobCard,
@@ -371,6 +372,9 @@ class BatchJob:
 
     async def _wait_until_end(self, timeout: float | None) -> None:
         """Wait until all parts have ended."""
+        for poller in self.pollers:
+            if poller.job.open:
+                refuse_blocked_server(poller.job.backend, poller.job.host)
         tasks = [poller.start() for poller in self.pollers if poller.job.open]
         if not tasks:
             return
