@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import nbformat
 import pytest
+import yaml
 
 import xai_notebook as xai
 from harness import without_xai
 from xai_notebook.generation.session import close_session
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numbering_server import NumberingServer
 
 CELLS = ("%load_ext xai_notebook", "%xai_image --replay a red fox")
@@ -27,6 +30,7 @@ papermill.execute_notebook("notebooks/story.ipynb", "out.ipynb", progress_bar=Fa
 INPUT_PATH = ", parameters={'PAPERMILL_INPUT_PATH': 'notebooks/story.ipynb'}"
 PROGRAM = str(Path(sys.executable).with_name("papermill"))
 MODULE = (sys.executable, "-W", "ignore", "-m", "papermill")
+PAGE = Path(__file__).resolve().parents[2] / "docs/howto/ci.md"
 PATHS = ("notebooks/story.ipynb", "out.ipynb", "--no-progress-bar")
 
 
@@ -36,14 +40,21 @@ def root(image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_pat
     root = tmp_path / "repository"
     for name in ("notebooks", "work"):
         (root / name).mkdir(parents=True)
-    kernel = {"name": "python3", "display_name": "Python", "language": "python"}
-    cells = [nbformat.v4.new_code_cell(cell) for cell in CELLS]
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-    nbformat.write(notebook, root / "notebooks" / "story.ipynb")
+    write(root / "notebooks" / "story.ipynb", CELLS)
     xai.generate("a red fox")
     xai.pack(root / "notebooks" / "story.xai")
     close_session()
     return root
+
+
+def write(file: Path, cells: Sequence[str]) -> None:
+    """Write a notebook; the cell that defines `fruits` has the tag of parameters."""
+    kernel = {"name": "python3", "display_name": "Python", "language": "python"}
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+    for cell in cells:
+        tags = ["parameters"] if cell.startswith("fruits =") else []
+        notebook.cells.append(nbformat.v4.new_code_cell(cell, metadata={"tags": tags}))
+    nbformat.write(notebook, file)
 
 
 def run(folder: Path, *command: str, **variables: str) -> Any:
@@ -81,18 +92,6 @@ def test_the_bundle_beside_the_notebook_is_found(root: Path, command: tuple[str,
     assert "story.xai" in output(root / "out.ipynb")
 
 
-@pytest.mark.parametrize("folder", [".", "notebooks"], ids=["working directory", "own folder"])
-def test_the_bundle_with_the_notebooks_name_answers_first(root: Path, folder: str) -> None:
-    """In the working directory too; then come the others of the notebook's own folder."""
-    shutil.copy(root / "notebooks" / "story.xai", root / folder / "a.xai")
-    shutil.copy(root / "notebooks" / "story.xai", root / "b.xai")
-    (root / "notebooks" / "story.xai").rename(root / "story.xai")
-    for name in ("story.xai", "a.xai", "b.xai"):
-        assert run(root, PROGRAM, *PATHS).returncode == 0
-        assert name in output(root / "out.ipynb")
-        next(root.rglob(name)).unlink()
-
-
 def test_an_unknown_notebook_is_run_in_the_bundles_folder(root: Path) -> None:
     """The message names the folder that was searched, and how to search another one."""
     run(root, sys.executable, "-c", SCRIPT.format(""))
@@ -115,26 +114,9 @@ def test_a_missing_bundle_is_named(root: Path) -> None:
         "The library has 0 of the 1 images, and --replay generates none. No bundle was found in "
         "the folder notebooks and the working directory. Put story.xai into the folder notebooks."
     )
+    assert text in " ".join(PAGE.read_text(encoding="utf-8").split())
     saved = (root / "out.ipynb").read_text(encoding="utf-8")
     assert re.sub(r'"(?:in|out)put_path": .*', "", saved).count(str(root)) == 0
-
-
-def test_a_bundle_without_the_picture_is_named(root: Path) -> None:
-    notebook = nbformat.read(root / "notebooks" / "story.ipynb", as_version=4)
-    notebook.cells[-1].source = "%xai_image --replay an owl"
-    nbformat.write(notebook, root / "notebooks" / "story.ipynb")
-    run(root, PROGRAM, *PATHS)
-    assert output(root / "out.ipynb").endswith(
-        "The rest is not in story.xai (searched: the folder notebooks and the working directory). "
-        "Pack the notebook again where it shows its pictures: xai.pack()."
-    )
-
-
-def test_a_damaged_bundle_is_named(root: Path) -> None:
-    (root / "notebooks" / "story.xai").write_bytes(b"PK" + bytes(100))
-    run(root, PROGRAM, *PATHS)
-    assert "No usable bundle was found in the folder notebooks" in output(root / "out.ipynb")
-    assert "story.xai is damaged" in output(root / "out.ipynb")
 
 
 def test_a_notebook_from_a_pipe_has_no_folder(root: Path) -> None:
@@ -161,3 +143,49 @@ def test_a_program_that_a_notebook_starts_does_not_use_its_bundle(root: Path) ->
     nbformat.write(notebook, root / "notebooks" / "story.ipynb")
     run(root, PROGRAM, *PATHS)
     assert output(root / "out.ipynb") == "None\nnotebooks/story.ipynb"
+
+
+def blocks(language: str) -> list[str]:
+    """Return the blocks of the page in a language."""
+    text = PAGE.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An author packs a notebook; a computer without key and library runs the page's commands."""
+    root, author = tmp_path / "repository", tmp_path / "author"
+    (root / "notebooks").mkdir(parents=True)
+    first, *cells = blocks("ipython3")
+    load, ordinary, replaying = first.strip().split("\n")
+    write(root / "notebooks" / "story.ipynb", (load, replaying))
+    fruits = [cell.strip() for cell in cells if "fruits" in cell]
+    write(root / "notebooks" / "fruits.ipynb", (load, *fruits))
+    monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(author))
+    monkeypatch.setenv("JPY_SESSION_NAME", str(root / "notebooks" / "story.ipynb"))
+    xai.generate(ordinary.removeprefix("%xai_image "))
+    close_session()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    pack, *commands = blocks("sh")
+    packed = run(root, "bash", "-ec", pack, PATH=path, XAI_NOTEBOOK_HOME=str(author))
+    assert (root / "notebooks" / "story.xai").exists(), packed.stdout
+    pages = [root / "out.ipynb", root / "notebooks" / "story.html"]
+    for command in (*commands, f"python {write_script(root)}"):
+        for page in pages:
+            page.unlink(missing_ok=True)
+        done = run(root, "bash", "-ec", command, PATH=path)
+        assert done.returncode == 0, done.stdout[-2000:]
+        shown = output(pages[0])
+        words = ("a pear", "a plum") if "-y" in command else ("an apple",)
+        assert all(word in shown for word in (words if "fruits" in command else ("story.xai",)))
+        assert ("nbconvert" in command) == pages[1].exists()
+    (workflow,) = blocks("yaml")
+    steps = yaml.safe_load(workflow)["jobs"]["run"]["steps"]
+    assert steps[-1]["run"] in commands[0].splitlines()
+
+
+def write_script(root: Path) -> str:
+    """Write the page's script; return its name."""
+    (script,) = blocks("python")
+    name = script.splitlines()[0].removeprefix("# ")
+    (root / name).write_text(script, encoding="utf-8")
+    return name

@@ -133,7 +133,7 @@ class BundleLookup:
                 "Put the notebook's bundle there, or run the notebook in the bundle's folder: "
                 "papermill --cwd FOLDER."
             )
-        if not found and not self._unattended:
+        if not found and not refusals and not self._unattended:
             sentences.append("Without --replay, or with --reuse instead, the rest is generated.")
         return " ".join([*sentences, *refusals])
 

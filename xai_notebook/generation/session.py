@@ -462,6 +462,18 @@ def current_session() -> Session:
         return _session
 
 
+def replace_session(session: Session | None) -> Session | None:
+    """Make another session the kernel's, and return the former one, which stays open.
+
+    Args:
+        session: The new session; None: the next call starts one.
+    """
+    global _session  # set by current_session, too
+    with _session_lock:
+        _session, former = session, _session
+    return former
+
+
 def close_session() -> None:
     """Close the kernel's session; the next call starts a new one."""
     global _session  # set by current_session

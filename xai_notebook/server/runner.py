@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import socket
@@ -16,7 +17,7 @@ from xai_notebook.errors import ConfigurationError
 from xai_notebook.server import loops
 from xai_notebook.server.dispatch import AuthInterceptor, CallLog, SeenCall
 from xai_notebook.server.engine import Engine, PaintingEngine
-from xai_notebook.server.faults import Faults
+from xai_notebook.server.faults import Faults, Refusal
 from xai_notebook.server.file_store import FileServer
 from xai_notebook.server.service import Service
 
@@ -181,6 +182,16 @@ class EmbeddedServer:
     def downloads(self) -> int:
         """Number of pictures served over HTTP."""
         return self._files.served
+
+    def read_file(self, file_id: str) -> bytes | None:
+        """Return the content of a file in the file store, such as an uploaded input image.
+
+        Returns:
+            None if the server has no such file.
+        """
+        with contextlib.suppress(Refusal):
+            return None if self._service is None else self._service.files.find(file_id).data
+        return None
 
     async def start(self) -> int:
         """Bind the gRPC and HTTP ports and start serving.
