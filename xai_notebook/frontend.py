@@ -253,16 +253,20 @@ def _papermill_notebook(launcher: int, _pid: int, injected: str | None) -> Path 
             if arguments is None and injected is None:
                 return None
             path, moved_to = _parse_papermill(arguments or [])
+            name = injected or path
+            if name in {None, "", "-"}:
+                return None
             folders = [Path(process.cwd())]
-            folders.append(folders[0] / process.environ().get("PWD", ""))
+            folders.append(Path(os.path.realpath(process.environ().get("PWD") or folders[0])))
             if moved_to is not None and _is_same(folders[1] / moved_to, folders[0]):
                 folders.reverse()  # the path of the notebook is relative to the former folder
-            files = (Path(os.path.abspath(each / (injected or path or "-"))) for each in folders)  # noqa: PTH100  # does not follow links
-            return next((file for file in files if file.is_file()), None)
+            files = (os.path.normpath(folder / str(name)) for folder in folders)
+            return next((Path(file) for file in files if os.path.isfile(file)), None)  # noqa: PTH113
     return None
 
 
 def _is_same(folder: Path, other: Path) -> bool:
+    """Tell whether two paths are the same existing folder."""
     with suppress(OSError):
         return folder.samefile(other)
     return False

@@ -68,20 +68,22 @@ _SIDE: Final = 16
 
 
 class XaiServer:
-    """An image server for tests, which all calls of this process use while it runs.
+    """An image server for tests. While it runs, all calls of this process use it.
 
-    The server listens on loopback. Calls use an empty library in `home`, whatever the environment
-    or `xai_notebook.configure` name: no test can reach the real key, the real library or the
-    network. Environment variables lead processes that a test starts, such as kernels of notebooks,
-    to the same server and library. The end of the block restores everything.
+    The server listens on loopback, and its library in `home` starts empty. They are used even if
+    the environment or `xai_notebook.configure` names others, so a test cannot reach the real key,
+    the real library or the network. Environment variables direct processes that a test starts, such
+    as the kernels of notebooks, to the same server and library. The other variables of this package
+    are unset: set limits with `xai_notebook.configure`. `close` restores the variables, the
+    defaults of `configure`, and the former session.
 
-    The server answers in a thread of its own, so `generate` and `await agenerate` both work. Of
-    several running servers, the newest is used.
+    The server runs in a thread of its own, so both `generate` and `await agenerate` work. If
+    several servers run, the newest one is used.
 
     Args:
-        home: Folder of the library; None: a temporary folder, which is removed at the end.
-        paint: Paint the prompts like the local previews, about 30 ms a picture. False: plain
-            pictures, each of another colour, for tests of thousands.
+        home: Folder of the library; None: a temporary folder, which `close` removes.
+        paint: Paint the words of the prompt, like the local previews. False makes small pictures of
+            one colour each, all different, which is faster.
         price_usd: Price of an image in US dollars, which the server lists and reports.
 
     Attributes:
@@ -118,14 +120,14 @@ class XaiServer:
         self._stack = ExitStack()
         self.price_usd = price_usd
 
-    # What the code under test has done
+    # Recorded requests
 
     @property
     def requests(self) -> list[ImageRequest]:
-        """The requests for images so far, in order of arrival, also those that failed.
+        """The requests for images in order of arrival, including failed ones and each retry.
 
-        Each has `prompt`, `model`, `n`, `aspect_ratio`, `resolution`, `quality`, `inputs` (with
-        `sha256`) and `user`. Every attempt counts. The requests of a job are listed one by one.
+        A request has `prompt`, `model`, `n`, `aspect_ratio`, `resolution`, `quality`, `user` and
+        `inputs` (each with `sha256`). The requests of a job are listed one by one.
         """
         found = []
         for call in self.embedded.requests:
@@ -144,13 +146,13 @@ class XaiServer:
 
     @property
     def images(self) -> int:
-        """Number of pictures that the server has made; those withheld do not count."""
+        """Number of pictures that the server has made, without withheld ones."""
         return self._engine.made
 
-    # What the server does next
+    # Replies
 
     def reply(self, *pictures: bytes | str | Path | Image.Image | None) -> None:
-        """Set the next pictures, one for each requested image; then the server paints again.
+        """Set the next pictures, one for each requested image. After them, the server paints again.
 
         Args:
             *pictures: Bytes or a file of a PNG, JPEG or WebP image, a PIL image, or None for a
@@ -170,8 +172,9 @@ class XaiServer:
     ) -> None:
         """Let the next image calls fail.
 
-        The client retries UNAVAILABLE, and RESOURCE_EXHAUSTED without a quota, several times within
-        a call, so one such failure is not an error for the caller.
+        The client retries after UNAVAILABLE and RESOURCE_EXHAUSTED: the caller gets an error only
+        if `times` is larger than the number of attempts. The requests of jobs do not fail; see
+        `faults.batches`.
 
         Args:
             status: Status of gRPC, such as `"INVALID_ARGUMENT"`.
@@ -198,13 +201,13 @@ class XaiServer:
         self.faults.image_price = self.faults.cost_ticks = round(usd * wire.TICKS_PER_USD)
 
     def reset(self) -> None:
-        """Forget `requests`, `images` and what `reply` and `fail` have set; the library stays."""
+        """Clear `requests`, `images`, and what `reply` and `fail` have set. The library stays."""
         self._engine.queue.clear()
         self._engine.made = 0
         self.faults.failures = []  # a new object, which replaces what is queued
         self._reset_at = time.monotonic()
 
-    # Where it is
+    # Start and end
 
     @property
     def address(self) -> str:
@@ -213,7 +216,7 @@ class XaiServer:
 
     @property
     def variables(self) -> dict[str, str]:
-        """Environment variables that lead other processes to this server and library."""
+        """Environment variables that direct another process to this server and library."""
         return {
             "XAI_API_HOST": self.address,
             "XAI_API_KEY": self._key,
@@ -247,7 +250,7 @@ class XaiServer:
         return self
 
     def close(self) -> None:
-        """Stop the server and restore what was there before. Does nothing if it is not running."""
+        """Stop the server and restore the former state. Does nothing if it is not running."""
         if self not in _running:
             return
         newest = _running[-1] is self
@@ -324,7 +327,7 @@ _running: Final[list[XaiServer]] = []
 
 
 class _Outside(NamedTuple):
-    """What a server replaces in this process."""
+    """The state of this process that a server replaces."""
 
     session: Session | None
     environment: dict[str, str]
@@ -443,7 +446,8 @@ def _serve_test(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[XaiServer]:
     """A running `XaiServer` for one test."""
-    # Record the variables first: what the test itself changes is undone before or after this.
+    # `monkeypatch` may end after the server. As it has recorded the variables before, it then
+    # restores their values from before the test, also if the test has changed them.
     for name in {*_environment(), "XAI_API_HOST", "XAI_API_KEY", "XAI_NOTEBOOK_HOME"}:
         monkeypatch.setenv(name, os.environ.get(name, ""))
     with XaiServer(home=tmp_path_factory.mktemp("xai-home")) as server:

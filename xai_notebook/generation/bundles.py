@@ -60,7 +60,7 @@ class BundleLookup:
             self._folders = [Path("/nowhere")]
         # Frontends for people name their notebook; papermill and nbclient do not.
         self._unattended = file is None and frontend.in_kernel(frontend.running_shell())
-        if file is None and (file := frontend.papermill_notebook()) is not None:
+        if self._unattended and (file := frontend.papermill_notebook()) is not None:
             self._folders = [*dict.fromkeys([file.parent, *self._folders])]
         self._file = file
         stem = None if file is None else file.stem
