@@ -58,7 +58,7 @@ class Wait:
 
     thread: int
     loop: asyncio.AbstractEventLoop | None
-    active: bool = True
+    active: bool = False
 
 
 _wait: Final[ContextVar[Wait | None]] = ContextVar("_wait", default=None)
@@ -162,6 +162,7 @@ class BackgroundLoop:
         token = _wait.set(wait)
         with _default_interrupts():
             try:
+                wait.active = True
                 future = self._submit(work)
                 while not future.done():
                     concurrent.futures.wait([future], timeout=_WAIT_STEP)
@@ -175,7 +176,7 @@ class BackgroundLoop:
                     work.finished.wait(_CANCEL_SECONDS)
                 raise
             finally:
-                wait.active = False
+                wait.active, wait.loop = False, None  # tasks that go on running keep the object
                 _wait.reset(token)
         return _result(future)
 
