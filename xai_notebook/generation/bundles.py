@@ -1,8 +1,8 @@
 """Bundles beside the notebook: replay, pack and unpack.
 
 `BundleLookup` finds images for calls in the `.xai` files of the notebook's folder, and of the
-working directory if papermill runs the notebook from there. `pack` writes
-such a file from the library; `unpack` imports a file into the library.
+working directory if papermill runs the notebook from there. `pack` writes such a file from the
+library; `unpack` imports a file into the library.
 """
 
 from __future__ import annotations
