@@ -514,8 +514,7 @@ class Generator:
                     return pictures
             raise LibraryError(
                 f"The library has {len(pictures)} of the {n} images, and --replay generates none. "
-                "Without --replay, or with --reuse instead, the rest is generated."
-                + "".join(f" {sentence}" for sentence in call.bundles.refusals())
+                f"{call.bundles.advice()}"
             )
         if call.options.reuse:
             try:

@@ -19,7 +19,12 @@ from xai_notebook import frontend
 from xai_notebook.arguments.options import resolve
 from xai_notebook.client.request import InputImage
 from xai_notebook.errors import LibraryError, OptionError, XaiError
-from xai_notebook.generation.backends import Backends, PromptRewriter, choose_route
+from xai_notebook.generation.backends import (
+    Backends,
+    PromptRewriter,
+    choose_route,
+    refuse_blocked_server,
+)
 from xai_notebook.generation.budget import Counter, Limits, SharedBudget
 from xai_notebook.generation.bundles import BundleLookup
 from xai_notebook.generation.call import Call, Item, check_redo, prepare_call
@@ -226,6 +231,7 @@ class Session:
             library = await asyncio.to_thread(self.backends.unchecked_library, configuration)
             if library.failure is not None and options.replay:
                 raise library.failure
+            refuse_blocked_server(route.backend, route.host)
             if (backend := self.backends.connected.get(route)) is None:
                 backend = await self.backends.connect(route)
             if (generator := self._generators.get((route, library))) is None:
@@ -509,6 +515,18 @@ def current_session() -> Session:
         if _session is None:
             _session = Session()
         return _session
+
+
+def replace_session(session: Session | None) -> Session | None:
+    """Make another session the kernel's, and return the former one, which stays open.
+
+    Args:
+        session: The new session; None: the next call starts one.
+    """
+    global _session  # set by current_session, too
+    with _session_lock:
+        _session, former = session, _session
+    return former
 
 
 def close_session() -> None:
