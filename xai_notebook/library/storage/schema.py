@@ -470,11 +470,15 @@ def _has_locks(folder: Path) -> bool:
     return True
 
 
-def connect_to_read(file: Path) -> sqlite3.Connection:
+def connect_to_read(file: Path, *, complete: bool = False) -> sqlite3.Connection:
     """Open a read-only library; a library of an older version is migrated in memory.
 
+    Args:
+        file: The database.
+        complete: Whether to refuse a library of which the newest rows cannot be read.
+
     Raises:
-        LibraryError: As for `connect`.
+        LibraryError: As for `connect`; or `complete` is true, and a journal cannot be read.
         sqlite3.Error: The file is damaged, or cannot be read.
     """
     _check_file(file)
@@ -482,10 +486,21 @@ def connect_to_read(file: Path) -> sqlite3.Connection:
     connection = _open(f"{address}?mode=ro", uri=True)
     try:
         _recognise(connection, file)
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if complete:
+            if "is locked" in str(error):
+                raise
+            for end in ("-wal", "-journal"):
+                journal = file.with_name(file.name + end)
+                if journal.is_file() and journal.stat().st_size:
+                    raise LibraryError(
+                        f"The newest rows of the library {file} are in {journal.name}, which "
+                        "cannot be read in this folder. Copy the folder to a disk that you can "
+                        "write to."
+                    ) from error
         # The write-ahead log needs another file in the folder, which cannot be created. Therefore,
         # no process can write, and the database can be opened as immutable.
-        connection.close()
         connection = _open(f"{address}?mode=ro&immutable=1", uri=True)
     try:
         _recognise(connection, file)
