@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xai_notebook.client import bounds
 from xai_notebook.client.request import ImageRequest
-from xai_notebook.errors import LibraryError, OptionError, ReplyError, XaiError
+from xai_notebook.errors import LibraryError, OptionError, ReplyError
 from xai_notebook.library.bundles import check_image
 from xai_notebook.library.catalog import Annotation, clean_tag, read_annotations
 from xai_notebook.library.records import (
@@ -287,7 +287,7 @@ class Merge:
                 stored = connection.execute(query, (spooled.id,)).fetchone() is not None
         except LibraryError:
             raise
-        except (*DAMAGE, XaiError):
+        except Exception:  # noqa: BLE001  # one bad reply must not block those after it
             self.result.damaged += 1
             return None
         kept = [
@@ -331,11 +331,13 @@ class Merge:
                 yield image
 
         pictures: dict[int, Picture] = {}
+        damaged: set[int | None] = set()
         for picture in self._reader.read(row, images()):
             if picture.status == "damaged":
-                self.result.damaged += 1
+                damaged.add(picture.id)
             else:
                 pictures.setdefault(picture.position, picture)
+        self.result.damaged += bool(damaged)
         try:
             answered_by, model = bounds.line(row["answered_by"]), bounds.line(row["model"])
             created = row["created"]
@@ -347,9 +349,9 @@ class Merge:
             checked = self._checked(row, request)
             reply_id = _reply_id(row)
         except DAMAGE:
-            self.result.damaged += 1
+            self.result.damaged += not damaged
             return None
-        read = {picture.id for picture in pictures.values()}
+        read = damaged.union(picture.id for picture in pictures.values())
         for image_id, fact in facts.items():
             if image_id not in read and fact.status == "ok" and isinstance(fact.sha256, str):
                 self._refuse(fact.sha256, request.original_prompt or request.prompt)
