@@ -34,6 +34,7 @@ class NumberingServer:
 
     Attributes:
         image_counts: Number of requested images of each answered call.
+        prompts: Prompts of the answered calls.
         waiting_calls: Number of calls that wait for a reply.
         replies_left: Number of calls that still get a reply; later calls wait. None: no limit.
         missing_images: Number of images missing from each reply.
@@ -45,6 +46,7 @@ class NumberingServer:
     def __init__(self) -> None:
         """Use `start_numbering_server` to start the server."""
         self.image_counts: list[int] = []
+        self.prompts: list[str] = []
         self.waiting_calls = 0
         self.replies_left: int | None = None
         self.missing_images = 0
@@ -77,6 +79,7 @@ class NumberingServer:
         if self.replies_left is not None:
             self.replies_left -= 1
         self.image_counts.append(request.n)
+        self.prompts.append(request.prompt)
         if self.fixed_reply is not None:
             return self.fixed_reply
         reply = wire.ImageResponse(model="grok-test")

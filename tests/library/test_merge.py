@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from harness import MakeOld, NewJpeg, Opens, Raw
+    from harness import MakeOld, NewJpeg, Opens, Raw, Victims
     from xai_notebook.library.merge import Merged
 
     Pay = Callable[..., Reply]
@@ -299,10 +299,10 @@ async def test_a_damaged_database_is_refused(library: Library, tmp_path: Path) -
         await take(library, tmp_path / "bad")
 
 
-async def test_rows_that_cannot_be_read_are_not_left_out(
+def test_rows_in_the_journal_of_a_read_only_copy_are_taken(
     library: Library, other: Library, pay: Pay, unprivileged_folder: Path
 ) -> None:
-    """A read-only copy made while the library was in use keeps its newest rows in a journal."""
+    """A copy made while the library was in use has its newest rows in a journal only."""
     other.add(pay())
     folder = unprivileged_folder / "copied"
     folder.mkdir()
@@ -310,10 +310,36 @@ async def test_rows_that_cannot_be_read_are_not_left_out(
         shutil.copy(other.home / f"{database.FILE}{end}", folder)
         (folder / f"{database.FILE}{end}").chmod(0o444)
     folder.chmod(0o555)
-    with unprivileged(), pytest.raises(LibraryError, match="Copy the folder to a disk"):
-        merge.Merge(library, folder, None)
+    with unprivileged():
+        merging = merge.Merge(library, folder, None)
+    assert [*merging.steps()]
+    merging.close()
     folder.chmod(0o755)
-    assert merge.Merge(library, folder, None)
+    assert len(merging.result.refused) == 1  # its original was not copied
+    assert costs(library) == 0.02
+
+
+async def test_a_transaction_that_a_kill_has_cut_off_is_undone(
+    library: Library, other: Library, pay: Pay, victims: Victims
+) -> None:
+    """Without a write-ahead log, as on some network file systems; the other library stays."""
+    other.add(pay())
+    other.close()
+    with sqlite3.connect(other.home / database.FILE) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    code = f"""if True:
+        import os, signal, sqlite3
+        connection = sqlite3.connect({str(other.home / database.FILE)!r})
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("UPDATE requests SET cost_usd = 500")
+        connection.execute("CREATE TABLE filler AS SELECT hex(zeroblob(9000)) FROM sqlite_master")
+        os.kill(os.getpid(), signal.SIGKILL)"""
+    victims.start(code).wait()
+    journal = other.home / f"{database.FILE}-journal"
+    assert journal.stat().st_size
+    (found,) = (await take(library, other.home)).pictures
+    assert (found.cost_usd, costs(library)) == (None, 0.02)
+    assert journal.stat().st_size
 
 
 # Libraries of other computers
