@@ -10,6 +10,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import nbformat
 from nbclient import NotebookClient
 
@@ -17,16 +18,20 @@ from harness import start_images, tiny
 from xai_notebook.client import wire
 from xai_notebook.generation.event_loop import BackgroundLoop
 from xai_notebook.generation.session import close_session, current_session
+from xai_notebook.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    import grpc
     from IPython.core.interactiveshell import InteractiveShell
 
     Notebooks = Callable[..., "Notebook"]
     """Makes a notebook of the given cells."""
+
+
+_PRICE = 200_000_000
+"""Price of a picture in ticks."""
 
 
 class NumberingServer:
@@ -41,6 +46,7 @@ class NumberingServer:
         url_status: HTTP status of every image's URL.
         failures: gRPC status codes with which the next calls fail.
         fixed_reply: The bytes of each reply; None: a reply with new pictures.
+        priced: Whether the default model is listed with the price that each picture costs.
     """
 
     def __init__(self) -> None:
@@ -53,6 +59,7 @@ class NumberingServer:
         self.url_status = 200
         self.failures: list[grpc.StatusCode] = []
         self.fixed_reply: bytes | None = None
+        self.priced = False
         self.loop = BackgroundLoop()
         self._numbers = itertools.count()
         self._web = _web(self)
@@ -83,7 +90,7 @@ class NumberingServer:
         if self.fixed_reply is not None:
             return self.fixed_reply
         reply = wire.ImageResponse(model="grok-test")
-        reply.usage.cost_in_usd_ticks = 200_000_000 * request.n
+        reply.usage.cost_in_usd_ticks = _PRICE * request.n
         for _ in range(request.n - self.missing_images):
             number = next(self._numbers)
             image = reply.images.add(respect_moderation=True)
@@ -93,8 +100,16 @@ class NumberingServer:
                 image.base64 = base64.b64encode(numbered(number)).decode()
         return bytes(reply.SerializeToString())
 
+    async def _list_models(self, message: bytes, context: Any) -> bytes:
+        if not self.priced:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+        reply = wire.ListImageGenerationModelsResponse()
+        reply.models.add(name=DEFAULT_MODEL, image_price=_PRICE)
+        return bytes(reply.SerializeToString())
+
     def _start(self) -> None:
-        self._server, self._port = self.loop.run(start_images(self._generate))
+        starting = start_images(self._generate, list_models=self._list_models)
+        self._server, self._port = self.loop.run(starting)
 
     def _stop(self) -> None:
         self._web.shutdown()

@@ -254,9 +254,13 @@ class Merge:
         yield from self._take(candidates)
         self.result.in_use = self._spool.in_use
         after = 0
-        while rows := self._read_requests(after):
-            after = rows[-1][0]
-            yield from self._take([each for _, each in rows if each is not None])
+        while (ids := self._read_ids(after)) is not None:
+            after, unknown = ids
+            while unknown:
+                count, found = self._read_requests(unknown)
+                yield from self._take(found)
+                del unknown[:count]
+            yield
         yield from self._take_rewrites()
 
     # Reading the other library
@@ -300,24 +304,56 @@ class Merge:
         )
         return _Candidate(reply, spooled.id, min(missing, default=0), spooled=not stored)
 
-    def _read_requests(self, after: int) -> list[tuple[int, _Candidate | None]]:
-        """Return the next requests by row id; None stands for a damaged row."""
-        found: list[tuple[int, _Candidate | None]] = []
-        query = "SELECT id FROM requests WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
-        size = 0
+    def _read_ids(self, after: int) -> tuple[int, list[int]] | None:
+        """Look at the next requests; count and skip those that this library holds completely.
+
+        Args:
+            after: Row id of the last request that was looked at.
+
+        Returns:
+            Row id of the last request, and of those with something to take; None at the end.
+        """
+        query = """SELECT id, substr(reply_id, 1, ?) AS reply_id,
+                (SELECT count(*) FROM images WHERE request_id = requests.id
+                    AND deleted IS NULL) AS images,
+                EXISTS (SELECT 1 FROM images LEFT JOIN tags ON image_id = images.id
+                    WHERE request_id = requests.id AND (starred OR tag NOTNULL)) AS marked
+            FROM requests WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"""
         with self._database.reading() as connection:
-            rows = connection.execute(query, (after, self._last_request, _MAX_REPLIES)).fetchall()
-            for (request_id,) in rows:
-                select = "SELECT * FROM requests WHERE id = ?"
-                row = connection.execute(select, (request_id,)).fetchone()
-                candidate = self._from_row(connection, row)
-                found.append((request_id, candidate))
+            values = (_MAX_TEXT, after, self._last_request, _MAX_REPLIES)
+            rows = connection.execute(query, values).fetchall()
+        if not rows:
+            return None
+        query = """SELECT reply_id, (SELECT count(*) FROM images WHERE request_id = requests.id
+                AND status <> 'pending') FROM requests WHERE reply_id IN ({})"""
+        names = [row["reply_id"] for row in rows if isinstance(row["reply_id"], str)]
+        with self._library.database.reading() as connection:
+            complete = dict(map(tuple, rows_in(connection, query, names)))
+        unknown = []
+        for row in rows:
+            if row["marked"] or complete.get(row["reply_id"], -1) < row["images"]:
+                unknown.append(row["id"])
+            elif row["reply_id"] not in self._taken:
+                self.result.present += row["images"]
+        return rows[-1]["id"], unknown
+
+    def _read_requests(self, ids: Sequence[int]) -> tuple[int, list[_Candidate]]:
+        """Return how many of the requests were read, at least one, and their replies."""
+        found: list[_Candidate] = []
+        count = size = 0
+        with self._database.reading() as connection:
+            for request_id in ids:
+                count += 1
+                query = "SELECT * FROM requests WHERE id = ?"
+                row = connection.execute(query, (request_id,)).fetchone()
+                candidate = None if row is None else self._from_row(connection, row)
                 if candidate is not None:
+                    found.append(candidate)
                     texts = (each.rewritten_prompt or "" for each in candidate.reply.pictures)
                     size += len(candidate.reply.request.prompt) + sum(map(len, texts))
                 if size >= _MAX_BYTES:
                     break
-        return found
+        return count, found
 
     def _from_row(self, connection: sqlite3.Connection, row: sqlite3.Row) -> _Candidate | None:
         """Return the reply of a row, with the images that are not in the trash."""
