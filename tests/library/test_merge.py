@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
@@ -364,6 +363,19 @@ async def test_a_foreign_library_determines_nothing_that_is_sent(
     assert costs(library) == 0.56
 
 
+def test_every_row_of_a_foreign_library_in_use_is_foreign(
+    other: Library, copied: Callable[[], Path], pay: Pay, opens: Opens
+) -> None:
+    """Another process may add rows after the library was opened."""
+    folder = copied()
+    reading = database.Database(folder, to_read=True)
+    with reading.reading():
+        pass
+    opens(folder).add(pay())
+    assert reading.is_foreign_row(1)
+    reading.close()
+
+
 async def test_a_trusted_copy_gives_its_rewritten_prompts_later(
     library: Library, other: Library, copied: Callable[[], Path], opens: Opens
 ) -> None:
@@ -501,12 +513,13 @@ async def test_a_journal_with_odd_entries_is_read(
     ):  # fmt: skip
         other.spool.write({**good, **change}, body)
     other.spool.write(good, b"\xff\xff\xff")
+    other.spool.write(good, _reply_with("http://169.254.169.254/"))
     other.spool.write({"fetched": {"reply": "x", "position": "y"}}, b"data")
     merged = await take(library, copied())
     (found,) = merged.pictures
     assert (found.prompt, merged.spooled, library.find("f" * 64)) == ("a fox", 1, [])
     assert merged.damaged >= 7
-    assert json.dumps(merged.notes("worker"))
+    assert "169.254" not in str(rows_of(library.home))
     assert (await take(library, other.home)).pictures == []
 
 
@@ -519,5 +532,8 @@ def _reply_with(*originals: Any) -> bytes:
     message = wire.ImageResponse(model="grok")
     for data in originals:
         image = message.images.add(respect_moderation=True)
-        image.base64 = base64.b64encode(data).decode()
+        if isinstance(data, str):
+            image.url = data
+        else:
+            image.base64 = base64.b64encode(data).decode()
     return bytes(message.SerializeToString())
