@@ -466,17 +466,25 @@ async def test_a_full_disk_leaves_whole_pictures_and_is_completed_later(
     assert costs(library) == 0.8
 
 
-async def test_many_pictures_are_copied_in_many_transactions(
+def test_a_merge_that_stops_halfway_has_stored_whole_transactions(
     library: Library, other: Library, pay: Pay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a step has stored is there before the next one begins."""
     monkeypatch.setattr(merge, "_MAX_REPLIES", 10)
+    monkeypatch.setattr(merge, "_MAX_SAVED", 5)
     other.add_replies([pay(f"fox {number}") for number in range(35)])
     merging = merge.Merge(library, other.home, None)
-    counts = [len(library.history(limit=100)) for _ in merging.steps()]
+    steps = merging.steps()
+    while not merging.result.pictures:
+        next(steps)
     merging.close()
-    assert counts[-1] == 35
-    assert all(later - earlier <= 10 for earlier, later in zip([0, *counts], counts, strict=False))
+    stored = len(library.history(limit=100))
+    assert stored == len(merging.result.pictures)
+    assert 5 <= stored <= 20
+    merging = merge.Merge(library, other.home, None)
+    assert [*merging.steps()]
+    merging.close()
+    assert len(merging.result.pictures) == 35 - stored
+    assert len(library.history(limit=100)) == 35
 
 
 async def test_memory_does_not_grow_with_the_originals(
@@ -515,12 +523,13 @@ async def test_a_journal_with_odd_entries_is_read(
     other.spool.write(good, b"\xff\xff\xff")
     other.spool.write(good, _reply_with("http://169.254.169.254/"))
     other.spool.write({"fetched": {"reply": "x", "position": "y"}}, b"data")
-    merged = await take(library, copied())
+    folder = copied()
+    merged = await take(library, folder)
     (found,) = merged.pictures
     assert (found.prompt, merged.spooled, library.find("f" * 64)) == ("a fox", 1, [])
     assert merged.damaged >= 7
     assert "169.254" not in str(rows_of(library.home))
-    assert (await take(library, other.home)).pictures == []
+    assert (await take(library, folder)).pictures == []
 
 
 def _reply_with(*originals: Any) -> bytes:

@@ -51,8 +51,10 @@ if TYPE_CHECKING:
 
 _MAX_BYTES: Final = 32 * MIB
 """Bytes of originals and texts at which the collected replies are saved."""
-_MAX_REPLIES: Final = 128
-"""Number of requests that are read together, and at most saved together."""
+_MAX_REPLIES: Final = 256
+"""Maximum number of requests that are read together."""
+_MAX_SAVED: Final = 1024
+"""Maximum number of replies that are saved together."""
 _MAX_SPOOLED: Final = 32
 """Number of replies from the spool that are saved together; their bytes are in memory."""
 _MAX_IMAGES: Final = 100
@@ -197,6 +199,8 @@ class Merge:
         self._library = library
         self._key = key
         self._taken: set[str] = set()
+        self._batch: list[tuple[_Candidate, Reply]] = []
+        self._size = 0
         self._name = bounds.line(home.name) or "the other library"
         library.database.check_writable()
         file = home / FILE
@@ -261,6 +265,7 @@ class Merge:
                 yield from self._take(found)
                 del unknown[:count]
             yield
+        self._save()
         yield from self._take_rewrites()
 
     # Reading the other library
@@ -460,29 +465,30 @@ class Merge:
 
     def _take(self, candidates: Sequence[_Candidate]) -> Iterator[None]:
         """Save the replies that this library lacks, and what it lacks of the others."""
+        if any(each.id in self._taken for each in candidates):
+            self._save()  # it may be one of the collected replies
         existing = self._find_existing(candidates)
         new = [each for each in candidates if each.id not in existing]
         first_places = self._find_free_places({each.reply.fingerprint for each in new})
         marks: dict[int, Annotation] = {}
-        batch: list[tuple[_Candidate, Reply]] = []
-        size = 0
         for candidate in candidates:
             reply, found = candidate.reply, existing.get(candidate.id)
-            if found is None:
+            if found is not None:
+                _add_marks(marks, candidate, {at: i for at, (i, _) in found.images.items()})
+                loaded = self._complete(candidate, found)
+            elif candidate.id in self._taken:  # only a damaged library has an id twice
+                continue
+            else:
                 shift = first_places.get((reply.fingerprint, reply.notebook), 0)
                 loaded = [self._load(reply, place=reply.place + shift)]
-            else:
-                self._add_marks(marks, candidate, {at: i for at, (i, _) in found.images.items()})
-                loaded = self._complete(candidate, found)
+                self._taken.add(candidate.id)
             for each in loaded:
                 if each is not None:
-                    batch.append((candidate, each))
-                    size += sum(len(payload or "") for payload in each.payloads)
-            if size >= _MAX_BYTES:
-                self._save(batch, marks)
-                batch, size = [], 0
+                    self._batch.append((candidate, each))
+                    self._size += sum(len(payload or "") for payload in each.payloads)
+            if self._size >= _MAX_BYTES or len(self._batch) >= _MAX_SAVED:
+                self._save()
                 yield
-        self._save(batch, marks)
         if marks:
             self._library.annotations.add(marks)
         yield
@@ -502,7 +508,7 @@ class Merge:
                     self._refuse(hashlib.sha256(payload).hexdigest(), picture.prompt)
                     payload = None
             if payload is not None or picture.status != "ok":
-                pictures.append(replace(picture, file=None, id=None))
+                pictures.append(picture)
                 payloads.append(payload)
         if pictures:
             return replace(reply, pictures=pictures, payloads=payloads, place=place)
@@ -540,17 +546,18 @@ class Merge:
                 self.result.present += 1
         return extra
 
-    def _save(
-        self, batch: Sequence[tuple[_Candidate, Reply]], marks: dict[int, Annotation]
-    ) -> None:
-        """Save replies in one transaction, and add the row ids of their marked images to `marks`.
+    def _save(self) -> None:
+        """Save the collected replies in one transaction, and then stars and tags of their images.
 
         Raises:
             LibraryError: Some of the replies cannot be saved.
         """
+        batch, self._batch, self._size = self._batch, [], 0
         if not batch:
             return
         failures: list[LibraryError] = []
+        marks: dict[int, Annotation] = {}
+        saved: Sequence[list[Picture] | LibraryError]
         try:
             saved = self._library.add_replies([reply for _, reply in batch])
             self._library.settle()
@@ -561,27 +568,20 @@ class Merge:
             if isinstance(pictures, LibraryError):
                 failures.append(pictures)
                 continue
-            kept = [picture for picture in pictures if picture.status in _SHOWN]
-            result.pictures += kept
+            result.pictures += [picture for picture in pictures if picture.status in _SHOWN]
             result.replies += 1
             result.size += sum(len(each) for each in reply.payloads if isinstance(each, bytes))
             result.cost_usd += reply.cost_usd or 0.0
             result.spooled += candidate.spooled
-            self._taken.add(candidate.id)
             ids = {picture.position: picture.id for picture in pictures if picture.id is not None}
-            self._add_marks(marks, candidate, ids)
+            _add_marks(marks, candidate, ids)
         if failures:
             raise LibraryError(
                 f"{failures[0]} {counted(len(result.pictures), 'new picture')} of {self._name} "
                 "are stored. Merge the folder again for the rest."
             ) from failures[0]
-
-    @staticmethod
-    def _add_marks(
-        marks: dict[int, Annotation], candidate: _Candidate, ids: Mapping[int, int]
-    ) -> None:
-        """Add the stars and tags of a reply's images, keyed by row id in this library."""
-        marks |= {ids[at]: mark for at, mark in candidate.marks.items() if at in ids}
+        if marks:
+            self._library.annotations.add(marks)
 
     def _find_existing(self, candidates: Sequence[_Candidate]) -> dict[str, _Existing]:
         """Find the replies that this library holds, keyed by id."""
@@ -715,6 +715,11 @@ class Merge:
                 "UPDATE rewrites SET original = ?, text = ? WHERE id = ?",
                 (rewrite["original"], text, existing["id"]),
             )
+
+
+def _add_marks(marks: dict[int, Annotation], candidate: _Candidate, ids: Mapping[int, int]) -> None:
+    """Add the stars and tags of a reply's images to `marks`, keyed by row id in this library."""
+    marks |= {ids[at]: mark for at, mark in candidate.marks.items() if at in ids}
 
 
 def _clean(mark: Annotation) -> Annotation:
