@@ -6,18 +6,25 @@ Tests of packages that are not installed are skipped; `.ci/services` installs al
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import sqlite3
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import xai_notebook as xai
+from harness import until
 from xai_notebook.arguments.tables import read_rows
+from xai_notebook.generation.session import close_session, current_session
+from xai_notebook.library.storage.lock import is_alive
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numbering_server import NumberingServer
 
 STREAMLIT = """
@@ -104,6 +111,39 @@ def main():
 if __name__ == "__main__":
     main()
 """
+MANY = """
+import json, os, signal, sys
+from distributed import Client, LocalCluster, WorkerPlugin
+import xai_notebook as xai
+import paint
+
+PROMPTS = [f"a fox {number}" for number in range(1000)]
+
+class Shared(WorkerPlugin):
+    def setup(self, worker):
+        xai.configure(budget="25/total", rate=0)
+
+def task(prompt):
+    first = not (paint.SHARED / "died").exists()
+    digest = paint.paint(prompt) if own else xai.generate(prompt, reuse=True)[0].sha256
+    if prompt == "a fox 250" and first:
+        (paint.SHARED / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)  # stored, and not yet returned to the scheduler
+    return digest
+
+own = sys.argv[1:] == ["own"]
+
+def main():
+    paint.SHARED.mkdir()
+    options = dict(n_workers=4, threads_per_worker=1, dashboard_address=None)
+    with LocalCluster(**options) as cluster, Client(cluster) as client:
+        client.register_plugin(paint.Setup() if own else Shared())
+        print(json.dumps([*client.run(os.getpid).values()]), flush=True)
+        print(json.dumps(client.gather(client.map(task, PROMPTS, batch_size=100))), flush=True)
+
+if __name__ == "__main__":
+    main()
+"""
 MARIMO = """
 import marimo
 app = marimo.App()
@@ -176,6 +216,83 @@ def test_tasks_of_dask_exchange_batches(image_server: NumberingServer, tmp_path:
     assert [prompt for prompt, _ in found] == ["a fox", "an owl"] * 2
     assert found[:2] == found[2:]
     assert image_server.image_counts == [1, 1]
+
+
+def write_page(folder: Path) -> None:
+    """Write the files that `docs/howto/machines.md` shows."""
+    page = Path(__file__).parents[1] / "docs/howto/machines.md"
+    block = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+    blocks = block.findall(page.read_text())
+    assert [name for name, _ in blocks] == ["paint.py", "run.py"]
+    for name, code in blocks:
+        (folder / name).write_text(code)
+
+
+@needs("distributed")
+def test_the_files_of_the_page_about_machines_run(
+    image_server: NumberingServer, tmp_path: Path
+) -> None:
+    write_page(tmp_path)
+    image_server.priced = True
+    assert "new pictures from" in run("run.py", folder=tmp_path)
+    assert len(set(image_server.prompts)) == len(image_server.prompts) == 40
+    assert len(xai.history(n=100)) == 40
+    close_session()
+
+
+@needs("distributed")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("libraries", ["one", "own"])
+def test_workers_of_dask_are_killed_and_each_prompt_is_ordered_once(
+    image_server: NumberingServer, tmp_path: Path, libraries: str
+) -> None:
+    """Four processes, 1,000 prompts, with one library and with a library for each process.
+
+    One process is killed after it has stored a picture, which the scheduler does not know yet.
+    Another one is killed while the server works on its request, and has not answered.
+    """
+    write_page(tmp_path)
+    (tmp_path / "many.py").write_text(MANY)
+    image_server.replies_left, image_server.priced = 500, True
+    process = subprocess.Popen(
+        [sys.executable, "many.py", libraries], cwd=tmp_path, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        first_workers = json.loads(process.stdout.readline())
+        until(lambda: image_server.waiting_calls == 4)
+        victim = next(pid for pid in first_workers if is_alive(pid))
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: image_server.waiting_calls == 3)
+        image_server.replies_left = None
+        output, errors = process.communicate(timeout=100)
+    finally:
+        process.terminate()  # its workers end with it
+        process.communicate()
+    assert process.returncode == 0, errors
+    digests = json.loads(output)
+    prompts = [f"a fox {number}" for number in range(1000)]
+    assert sorted(image_server.prompts) == sorted(prompts)
+    assert len(set(digests)) == 1000
+    homes = sorted((tmp_path / "shared").glob("homes/*"))
+    assert len(homes) > 4 if libraries == "own" else not homes
+    taken = [len(xai.merge(home)) for home in homes]
+    assert sum(taken) == (1000 if homes else 0)
+    assert [len(xai.merge(home)) for home in homes] == [0] * len(homes)
+    with sqlite3.connect(tmp_path / "home" / "library.sqlite3") as connection:
+        query = "SELECT count(*), count(DISTINCT fingerprint), total(cost_usd) FROM requests"
+        assert connection.execute(query).fetchone() == (1000, 1000, pytest.approx(20))
+        assert connection.execute("SELECT count(*) FROM images").fetchone() == (1000,)
+    batch = xai.generate(each=prompts, reuse=True)
+    assert [image.sha256 for image in batch] == digests
+    assert len(image_server.prompts) == 1000
+    xai.configure(budget="25/total")
+    state = current_session().budget()
+    assert state is not None
+    assert round(state.used_usd, 6) == 20
+    xai.configure(budget=None)
+    close_session()
 
 
 @needs("marimo")

@@ -254,3 +254,27 @@ def unpack(path: str | Path) -> ImageBatch:
         LibraryError: The file is damaged or not a bundle, or the library cannot be written to.
     """
     return current_session().history.unpack(path)
+
+
+def merge(home: str | Path) -> ImageBatch:
+    """Copy the images of another library into this one, and return those that are new.
+
+    Use it for the folders that workers on other machines used as `XAI_NOTEBOOK_HOME`. Originals are
+    copied after their digests have been checked. Requests, places, dates, models, notebooks,
+    parents, stars, tags and costs come along; the other library's trash and jobs do not. The other
+    library is only read: it may be in use, and what its processes have stored is taken.
+
+    Merging the same folder again copies only what is new. After an interrupt, or on a full disk,
+    what was copied stays, and merging again completes it. What cells show does not change.
+
+    Rewritten prompts are taken only from your own library on this computer; see `trust_library`.
+    `costs` and the budgets of this library count what the other library has paid.
+
+    Args:
+        home: Folder of the other library.
+
+    Raises:
+        LibraryError: The folder is not a library, is this library, was written by a newer version,
+            or one of the two libraries cannot be read or written.
+    """
+    return current_session().merge(home)

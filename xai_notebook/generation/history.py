@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from operator import index
 from typing import TYPE_CHECKING, Any, Final
 
+from xai_notebook.client import bounds
 from xai_notebook.errors import LibraryError, OptionError
 from xai_notebook.frontend import is_for_visitors
 from xai_notebook.generation.bundles import BundleLookup, pack, unpack
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from xai_notebook.library import Library
     from xai_notebook.library.bundles import BundleFolder
+    from xai_notebook.library.merge import Merged
     from xai_notebook.pictures.picture import Picture
 
 _ID_LENGTHS: Final = (8, 12, 16, 32)
@@ -211,6 +213,14 @@ class History:
         new, problems = unpack(self.library(), path)
         summary = None if new else "The library already has all pictures of this bundle."
         return ImageBatch(self.as_batch(new), cells=True, notes=problems, summary=summary)
+
+    def merged(self, merged: Merged, home: Path) -> ImageBatch:
+        """Return the new images of a merge with the library in `home`, and notes about it."""
+        name = bounds.line(home.name) or "the other library"
+        summary = None if merged.pictures else f"The library already has all pictures of {name}."
+        return ImageBatch(
+            self.as_batch(merged.pictures), cells=True, notes=merged.notes(name), summary=summary
+        )
 
     def costs(self) -> CostTable:
         """Return the costs in the library, by day and model.

@@ -38,10 +38,11 @@ from xai_notebook.generation.jobs.manager import JobManager
 from xai_notebook.generation.progress import Progress
 from xai_notebook.generation.replay import CellTracker
 from xai_notebook.library.bundles import BundleFolder
+from xai_notebook.library.merge import merge
 from xai_notebook.library.spending import TICKS, period_start
 from xai_notebook.pictures.render.tables import BudgetState
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
-from xai_notebook.settings import MAX_IMAGES, Configuration
+from xai_notebook.settings import MAX_IMAGES, Configuration, home_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -65,6 +66,7 @@ NOTICE: Final = (
 )
 ENGINE_NOTICE: Final = "No XAI_API_KEY is set: pictures come from {}."
 _BUDGET: Final = "XaiImage.budget"
+_MERGING: Final = "what was copied is in the library; merge the folder again for the rest."
 
 
 class Session:
@@ -151,6 +153,13 @@ class Session:
         if not frontend.is_for_visitors():
             return found
         return JobList([job for job in found if job.name in self._own_job_names])
+
+    def merge(self, home: str | Path) -> ImageBatch:
+        """Take the pictures of another library into this one; see `xai_notebook.merge`."""
+        configuration = self._configuration()
+        library, other = self.backends.library(configuration), home_folder(f"{home}" or ".")
+        merging = merge(library, other, configuration.api_key)
+        return self.history.merged(self.loop.run(merging, interrupted=_MERGING), other)
 
     def pollers_of(self, names: Sequence[str]) -> list[JobPoller]:
         """Return the pollers of jobs by name; an empty list if the library lacks one of them.

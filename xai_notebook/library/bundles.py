@@ -608,11 +608,25 @@ def open_picture(bundle: Bundle, image: Picture, request: ImageRequest) -> Pictu
     if image.sha256 is None:
         return picture
     data = bundle.read(image.sha256)
-    size = dimensions(data)
-    if media_type(data) is None or (size is not None and prod(size) > MAX_IMAGE_PIXELS):
-        raise LibraryError(f"A picture in {bundle.name} is not an image, and was not used.")
+    kind, size = check_image(data, bundle.name)
     held = partial(_read_again, bundle, image.sha256)
-    return replace(picture, media_type=media_type(data), size=size, held=held)
+    return replace(picture, media_type=kind, size=size, held=held)
+
+
+def check_image(data: bytes, source: str) -> tuple[str, tuple[int, int] | None]:
+    """Return media type and size of another person's original.
+
+    Args:
+        data: The bytes of the original.
+        source: Name of the bundle or folder that it comes from.
+
+    Raises:
+        LibraryError: The original is not an image, or has too many pixels.
+    """
+    kind, size = media_type(data), dimensions(data)
+    if kind is None or (size is not None and prod(size) > MAX_IMAGE_PIXELS):
+        raise LibraryError(f"A picture in {source} is not an image, and was not used.")
+    return kind, size
 
 
 def _read_again(bundle: Bundle, sha256: str) -> bytes:

@@ -139,7 +139,7 @@ class Library:
             with self.database.reading():
                 foreign = self.database.foreign
             if foreign:
-                _check_files(f"{self.home}")
+                check_files(f"{self.home}")
             if not self.database.read_only:
                 self.blobs.prepare()
                 if not foreign:
@@ -666,12 +666,12 @@ class Library:
         return text
 
 
-def _check_files(folder: str) -> None:
+def check_files(folder: str) -> None:
     """Raise `LibraryError` if a folder or its subfolders hold a link, a pipe or a device."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                _check_files(entry.path)
+                check_files(entry.path)
             elif not entry.is_file(follow_symlinks=False):
                 raise LibraryError(
                     f"{entry.path} is a link or a device, and this library was not made on this "
