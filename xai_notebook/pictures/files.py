@@ -1,7 +1,8 @@
 """Read files up to a size limit; write files atomically.
 
-Every atomic write of the package goes through `write_atomically` or `open_atomically`, except those
-of originals (`library/storage/blobs.py`), which are renamed first and then synced together.
+Every atomic write of the package goes through `write_atomically`, `open_atomically` or, for many
+files, `PendingFile`, except those of originals (`library/storage/blobs.py`), which are renamed first
+and then synced together.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 import time
 import uuid
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -17,18 +19,22 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from xai_notebook.settings import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 _UNSUPPORTED: Final = {
     errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL
 }  # fmt: skip
 """Error numbers of file systems without hard links, such as FAT and some network shares."""
+_UNLINKABLE: Final = _UNSUPPORTED | {errno.ENOENT, errno.EXDEV}
+"""Error numbers if an unnamed file cannot get a name."""
 _O_TMPFILE: Final[int] = getattr(os, "O_TMPFILE", 0)
 _TEMPORARY: Final = (".xai-notebook-", ".tmp")
 """Prefix and suffix of the names of unfinished files."""
 _STALE_AFTER: Final = 3600.0
 """Age in seconds at which an unfinished file is abandoned: a write takes about a second."""
+_MANY: Final = 8
+"""Number of files from which the file system is synced once instead of each file."""
 
 
 def read_bounded(path: Path, limit: int, *, links: bool = True) -> bytes:
@@ -100,8 +106,8 @@ def open_atomically(
         FileExistsError: The file already exists, and `overwrite` is false.
         OSError: The file cannot be written. No partial file remains.
     """
-    _remove_stale(path.parent)
-    temporary = path.parent / uuid.uuid4().hex.join(_TEMPORARY)
+    remove_stale(path.parent)
+    temporary = _temporary_name(path.parent)
     try:
         with temporary.open("xb") as stream:
             _restrict(stream.fileno(), private=private)
@@ -120,25 +126,167 @@ def open_atomically(
         sync_folder(path.parent)
 
 
+class PendingFile:
+    """A complete file that is not visible until `publish`.
+
+    To write many files, create them in threads, sync them with `sync_files`, publish them, and sync
+    their folders. On Linux the file has no name, so it disappears if the process is killed.
+    """
+
+    def __init__(self, folder: Path, data: bytes) -> None:
+        """Write `data` to a new file in an existing folder.
+
+        Raises:
+            OSError: The file cannot be written. No partial file remains.
+        """
+        self._data = data
+        self._temporary: Path | None = None
+        self._descriptor: int | None = _open_unnamed(folder)
+        if self._descriptor is None:
+            self._temporary = _temporary_name(folder)
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+            self._descriptor = os.open(self._temporary, flags, 0o666)
+        try:
+            write_all(self._descriptor, data)
+        except BaseException:
+            self.discard()
+            raise
+
+    def sync(self) -> None:
+        """Make the content durable.
+
+        Raises:
+            OSError: The disk fails.
+        """
+        if self._descriptor is not None:
+            os.fsync(self._descriptor)
+
+    def publish(self, path: Path, *, overwrite: bool = False) -> bool:
+        """Give the file its name; return False if the name exists and `overwrite` is false.
+
+        Raises:
+            OSError: The file cannot be renamed.
+        """
+        try:
+            if self._temporary is not None:
+                self._close()  # Windows cannot rename an open file
+                if overwrite:
+                    self._temporary.replace(path)
+                else:
+                    _rename(self._temporary, path)
+            elif overwrite:
+                self._replace(path)
+            else:
+                self._link(path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            # The file system refuses links to unnamed files.
+            if self._temporary is not None or error.errno not in _UNLINKABLE:
+                raise
+            return write_atomically(path, self._data, overwrite=overwrite)
+        self.discard()
+        return True
+
+    def discard(self) -> None:
+        """Remove the file, unless it is published. Never raises."""
+        with contextlib.suppress(OSError):
+            self._close()
+        if self._temporary is not None:
+            with contextlib.suppress(OSError):
+                self._temporary.unlink(missing_ok=True)
+        self._data = b""
+
+    def _link(self, path: Path) -> None:
+        if self._descriptor is not None:
+            _link_unnamed(self._descriptor, path)
+
+    def _replace(self, path: Path) -> None:
+        """Replace a file; only a named file can replace another."""
+        temporary = _temporary_name(path.parent)
+        try:
+            self._link(temporary)
+            temporary.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def sync_files(files: Sequence[PendingFile], folder: Path) -> None:
+    """Make the content of pending files in or below a folder durable.
+
+    Raises:
+        OSError: The disk fails.
+    """
+    if len(files) < _MANY or not sync_file_system(folder):
+        for file in files:
+            file.sync()
+
+
+def sync_file_system(folder: Path) -> bool:
+    """Make all files of a folder's file system durable; return False if not supported.
+
+    Raises:
+        OSError: The disk fails.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    import ctypes  # noqa: PLC0415  # only needed to write many files
+
+    try:
+        syncfs = ctypes.CDLL(None, use_errno=True).syncfs
+    except (AttributeError, OSError):
+        return False
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if syncfs(descriptor):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _temporary_name(folder: Path) -> Path:
+    return folder / uuid.uuid4().hex.join(_TEMPORARY)
+
+
+def _open_unnamed(folder: Path) -> int | None:
+    """Create a file without a name for writing; return None if not supported."""
+    if not _O_TMPFILE:
+        return None
+    try:
+        return os.open(folder, _O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno in _UNSUPPORTED | {errno.EISDIR}:
+            return None
+        if error.errno == errno.ENOENT and folder.is_dir():  # an old kernel
+            return None
+        raise
+
+
+def _link_unnamed(descriptor: int, path: Path) -> None:
+    # With `src_dir_fd`, Python calls linkat(), which follows the link in /proc.
+    os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor)
+
+
 def _write_unnamed(path: Path, data: bytes, *, private: bool, durable: bool) -> bool:
     """Write an unnamed file and name it when it is complete; return False if not supported."""
-    if not _O_TMPFILE:
+    descriptor = _open_unnamed(path.parent)
+    if descriptor is None:
         return False
-    try:
-        descriptor = os.open(path.parent, _O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        if error.errno in _UNSUPPORTED | {errno.EISDIR, errno.ENOENT}:
-            return False
-        raise
     try:
         _restrict(descriptor, private=private)
         write_all(descriptor, data)
         if durable:
             os.fsync(descriptor)
-        # With `src_dir_fd`, Python calls linkat(), which follows the link in /proc.
-        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor)
+        _link_unnamed(descriptor, path)
     except OSError as error:
-        if error.errno in _UNSUPPORTED | {errno.ENOENT, errno.EXDEV}:
+        if error.errno in _UNLINKABLE:
             return False
         raise
     finally:
@@ -148,7 +296,8 @@ def _write_unnamed(path: Path, data: bytes, *, private: bool, durable: bool) -> 
     return True
 
 
-def _remove_stale(folder: Path) -> None:
+def remove_stale(folder: Path) -> None:
+    """Remove temporary files of killed processes from a folder."""
     prefix, suffix = _TEMPORARY
     oldest = time.time() - _STALE_AFTER
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
