@@ -73,7 +73,7 @@ def test_the_name_has_day_prompt_and_digest(tmp_path: Path) -> None:
     path = fox.export(tmp_path / "new" / "folder", metadata=False)
     assert path == tmp_path / "new" / "folder" / "2026-11-22-a-red-fox-in-fresh-snow-1a2b3c4d.jpg"
     assert path.read_bytes() == fox.data
-    assert fox.exported == fox.path == path
+    assert fox.exported == path
     assert names(path.parent) == [path.name]
 
 

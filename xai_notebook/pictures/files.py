@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from xai_notebook.settings import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
 _UNSUPPORTED: Final = {
@@ -187,6 +187,10 @@ class PendingFile:
             return write_atomically(path, self._data, overwrite=overwrite)
         self.discard()
         return True
+
+    def equals(self, path: Path) -> bool:
+        """Tell whether another file has the same content."""
+        return has_content(path, self._data)
 
     def discard(self) -> None:
         """Remove the file, unless it is published. Never raises."""
@@ -358,3 +362,21 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def sync_folders(folders: Collection[Path]) -> None:
+    """Make the names in folders of one file system durable; see `sync_folder`."""
+    if len(folders) >= _MANY:
+        with contextlib.suppress(OSError):
+            if sync_file_system(next(iter(folders))):
+                return
+    for folder in folders:
+        sync_folder(folder)
+
+
+def has_content(path: Path, data: bytes) -> bool:
+    """Tell whether a file has exactly this content."""
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False

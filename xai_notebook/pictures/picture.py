@@ -225,8 +225,8 @@ class Card:
 
     @property
     def path(self) -> Path | None:
-        """The exported file, else the original in the library; None if neither exists."""
-        return self.exported or self.file
+        """The original in the library; None if no library stores it. See also `exported`."""
+        return self.file
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
