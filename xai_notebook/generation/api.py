@@ -60,8 +60,9 @@ def generate(prompt: str | None = None, **options: Any) -> ImageBatch | BatchJob
         **options: The options of `%%xai_image` by their long names, with `_` for `-`; switches are
             True or False. Where the magic expects the name of a variable, pass the object itself.
             Some values: `n` (1 to 10), `image` (an image or a list), `each` (prompts, one request
-            per prompt), `export` (True or a folder), `rewrite` (True or a chat model), `max_cost`
-            (US dollars), `timeout` (seconds).
+            per prompt), `export` (True or a folder), `name` (pattern of the exported files; see
+            `ImageBatch.export`), `rewrite` (True or a chat model), `max_cost` (US dollars),
+            `timeout` (seconds).
 
     Returns:
         The images in the order of the requests, with a card in place of each missing image. With

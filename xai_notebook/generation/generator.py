@@ -26,6 +26,7 @@ from xai_notebook.generation.replay import Claim, Slot
 from xai_notebook.library import SlotQuery
 from xai_notebook.library.replies import drop_excess
 from xai_notebook.library.spending import TICKS, Amount
+from xai_notebook.pictures.export import describe_export
 from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.render.tables import Plan
 from xai_notebook.pictures.render.text import dollars
@@ -796,6 +797,7 @@ class Generator:
             budget=budget,
             notes=tuple(call.progress.notes),
             more=more,
+            export=describe_export(options.export, options.name),
         )
         return replace(plan, notes=(*plan.notes, *_refusals(call, plan)))
 

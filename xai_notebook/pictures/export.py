@@ -17,26 +17,29 @@ import unicodedata
 from collections import Counter, deque
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
-from dataclasses import dataclass, field
-from itertools import chain
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from xai_notebook.client.media import EXTENSIONS, media_type
-from xai_notebook.errors import ExportError, OptionError, ReplyError
+from xai_notebook.errors import ExportError, MetadataError, OptionError, ReplyError
 from xai_notebook.frontend import resolve_folder
 from xai_notebook.pictures.files import (
     PendingFile,
+    fold,
     has_content,
+    name_problem,
     remove_stale,
     sync_files,
     sync_folders,
     write_atomically,
 )
+from xai_notebook.pictures.picture import is_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from concurrent.futures import Future
+    from concurrent.futures import Executor, Future
 
     from xai_notebook.pictures.manifest import Manifest
     from xai_notebook.pictures.picture import Card
@@ -52,8 +55,6 @@ _MAX_SLUG: Final = 60
 """Maximum characters of the prompt in a file name."""
 _MAX_SLUG_BYTES: Final = 120
 """Maximum UTF-8 bytes of the prompt in a file name; file systems allow 255 for the entire name."""
-_MAX_NAME_BYTES: Final = 240
-"""Maximum UTF-8 bytes of a file name made from a pattern, without number and extension."""
 _MAX_COPIES: Final = 1000
 _EXTENSIONS: Final = frozenset({*EXTENSIONS.values(), ".jpeg"})
 _NEVER_WRITTEN: Final = frozenset({
@@ -77,13 +78,6 @@ _POLL: Final = 0.2
 FIELDS: Final = ("key", "row", "n", "prompt", "id", "date")
 """Fields of a name pattern."""
 _TOKEN: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")
-_RESERVED: Final = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\..*)?")
-"""Names of devices on Windows, with any extension."""
-_INVALID: Final = frozenset('/\\<>:"|?*')
-"""Characters that Windows, macOS or Linux do not allow in a name."""
-_INVALID_CATEGORIES: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
-_BIDIRECTIONAL: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Invisible characters that change the order in which a name is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +168,8 @@ class NamePattern:
             name = unicodedata.normalize("NFC", name)
             if problem := name_problem(name, folder=position < len(self.parts)):
                 raise ExportError(
-                    f"{_capitalized(_where(image))} cannot have the file name {_shorten(name)}: it {problem}. "
-                    "Name the files by {row} or {n}, or change the value."
+                    f"{_capitalized(_where(image))} cannot have the file name {_shorten(name)}: "
+                    f"it {problem}. Name the files by {{row}} or {{n}}, or change the value."
                 )
             filled.append(name)
         return "/".join(filled)
@@ -204,47 +198,6 @@ class NamePattern:
         return text
 
 
-def name_problem(name: str, *, folder: bool = False) -> str | None:
-    """Return why a text cannot be the name of a file or folder, as the end of a sentence.
-
-    The rules are those of Windows, macOS and Linux together, so that a data set can be moved.
-    """
-    bad = next((char for char in name if _is_invalid(char)), None)
-    if bad is not None:
-        return f"has the character {bad if bad.isprintable() else ascii(bad)[1:-1]}"
-    if not name or not name.strip():
-        return "is empty"
-    if name.startswith("."):
-        return "begins with a dot"
-    if folder and name.endswith((".", " ")):  # Windows drops them
-        return "ends with a dot or a space"
-    if _RESERVED.fullmatch(name.lower()):
-        return "is reserved on Windows"
-    if len(name.encode()) > _MAX_NAME_BYTES:
-        return f"has more than {_MAX_NAME_BYTES} bytes"
-    return None
-
-
-def _is_invalid(char: str) -> bool:
-    return (
-        char in _INVALID
-        or char in _BIDIRECTIONAL
-        or unicodedata.category(char) in _INVALID_CATEGORIES
-    )
-
-
-def fold(name: str) -> str:
-    """Return a name so that names which a file system may not distinguish are equal."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
-def is_missing(value: object) -> bool:
-    """Tell whether a cell of a table is empty: None, NaN, or NA and NaT of pandas."""
-    if value is None or type(value).__name__ in {"NAType", "NaTType"}:
-        return True
-    return isinstance(value, float) and value != value  # noqa: PLR0124  # NaN
-
-
 def _where(image: Card) -> str:
     """Return how messages name an image."""
     return f"image {image.index + 1}" if image.row is None else f"row {image.row}"
@@ -263,9 +216,7 @@ def _row_id(image: Card) -> tuple[str, ...]:
     return (repr(image.row), repr(image.key))
 
 
-def plan_names(
-    images: Sequence[Card], pattern: NamePattern, *, every: Sequence[Card]
-) -> list[str]:
+def plan_names(images: Sequence[Card], pattern: NamePattern, *, every: Sequence[Card]) -> list[str]:
     """Return the path of each image below the folder, without its extension.
 
     Args:
@@ -336,6 +287,14 @@ def check_pattern(
             f"The name {pattern.text!r} and {folder} both name the file. Give a folder, or leave "
             "out the name."
         )
+
+
+def describe_export(folder: str | None, name: str | None) -> str | None:
+    """Return the folder and the names of exported files for a plan; None without an export."""
+    if folder is None:
+        return None
+    shown = folder or "the notebook's folder"
+    return shown if name is None else f"{shown}, named {name}"
 
 
 def split_folder(folder: str | Path | None) -> tuple[str | Path | None, str]:
@@ -426,10 +385,9 @@ def export_images(
     overwrite: bool = False,
     manifest: str | None = None,
     every: Sequence[Card] | None = None,
-    written: Callable[[Any, Path, tuple[str, ...]], None] | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[Path]:
-    """Write images into a folder and return the absolute paths.
+    """Write images into a folder and return the absolute paths; set `exported` of each image.
 
     An existing file with exactly this content is reused. Other files are never overwritten, unless
     `overwrite` is true: the new file gets the suffix `-2`, `-3` and so on.
@@ -444,7 +402,6 @@ def export_images(
         overwrite: Replace existing files of the same names, and the manifest.
         manifest: Name of a table of the files; see `ImageBatch.export`.
         every: All cards of the batch, with those that have no image.
-        written: Called for each file with the image, the path and the image's notes.
         progress: Called with the number of finished images and of all images; by default, long
             exports show their progress on standard error.
 
@@ -455,22 +412,16 @@ def export_images(
     """
     pattern = None if name is None else NamePattern.parse(name)
     folder, stem = split_folder(folder)
+    if pattern is not None and stem:
+        raise OptionError(
+            f"The name {pattern.text!r} and {stem} both name the file. Give a folder, or leave out "
+            "the name."
+        )
     target = resolve_folder(folder).absolute()
     if pattern is not None:
-        if stem:
-            raise OptionError(
-                f"The name {pattern.text!r} and {stem} both name the file. Give a folder, or leave "
-                "out the name."
-            )
         stems = plan_names(images, pattern, every=every or images)
     else:
-        # Without their originals, images of no library have no digest and no name.
-        # Without a library, the name needs the digest of the original, which a thread computes.
-        stems = [stem or ("" if image.sha256 is None else _stem(image)) for image in images]
-        if overwrite or manifest:
-            stems = _numbered(
-                each or _stem(image) for each, image in zip(stems, images, strict=True)
-            )
+        stems = _default_names(images, stem, unique=overwrite or manifest is not None)
     table = None
     if manifest is not None:
         from xai_notebook.pictures.manifest import Manifest  # noqa: PLC0415  # rarely needed
@@ -478,13 +429,9 @@ def export_images(
         table = Manifest.open(target, manifest, images, overwrite=overwrite)
     items = [_Item(image, each) for image, each in zip(images, stems, strict=True)]
     export = _Export(
-        target, metadata=metadata, overwrite=overwrite, named=bool(pattern or stem),
-        manifest=table, written=written,
-    )  # fmt: skip
-    if overwrite:
-        export.check_existing(items)
-    elif pattern:
-        export.check_links(items)
+        target, metadata=metadata, overwrite=overwrite, named=bool(pattern or stem), manifest=table
+    )
+    export.check(items)
     with _Reporter(len(items), progress) as report:
         try:
             export.run(items, report)
@@ -498,6 +445,27 @@ def export_images(
     if gone is not None:
         raise gone
     return [item.path for item in items]
+
+
+def _default_names(images: Sequence[Card], stem: str, *, unique: bool) -> list[str]:
+    """Return the names without a pattern: the given one, or day, prompt and digest.
+
+    Without a library, the name needs the digest of the original: a thread computes it later, and
+    the name is empty here.
+    """
+    if not unique:
+        return [stem or ("" if image.sha256 is None else _stem(image)) for image in images]
+    used: set[str] = set()
+    names = []
+    for image in images:
+        first = name = stem or _stem(image)
+        number = 1
+        while fold(name) in used:
+            number += 1
+            name = f"{first}-{number}"
+        used.add(fold(name))
+        names.append(name)
+    return names
 
 
 def export_bytes(data: bytes, name: str, folder: str | Path | None = None) -> Path:
@@ -527,7 +495,6 @@ class _Export:
         overwrite: bool,
         named: bool,
         manifest: Manifest | None,
-        written: Callable[[Any, Path, tuple[str, ...]], None] | None,
     ) -> None:
         """Prepare an export.
 
@@ -537,14 +504,12 @@ class _Export:
             overwrite: Replace existing files.
             named: Whether the user chose the names.
             manifest: The manifest, if one is written.
-            written: See `export_images`.
         """
         self.folder = folder
         self.metadata = metadata
         self.overwrite = overwrite
         self.named = named
         self.manifest = manifest
-        self.written = written
         self.done: list[_Item] = []
         self._existing: dict[str, list[Path]] = {}
         self._claimed: frozenset[str] = frozenset()
@@ -552,10 +517,18 @@ class _Export:
         self._folders: set[Path] = set()
         self._unsynced: set[Path] = set()
         self._lock = threading.Lock()
+        self._writing: deque[Future[_Item]] = deque()
+        self._group: list[_Item] = []
+        self._syncing: deque[tuple[Future[None], list[_Item]]] = deque()
 
-    def check_links(self, items: Iterable[_Item]) -> None:
-        """Refuse folders of a pattern that are links: they lead out of the folder."""
-        for below in {os.path.dirname(item.stem) for item in items} - {""}:  # noqa: PTH120
+    def check(self, items: Sequence[_Item]) -> None:
+        """Refuse names that lead out of the folder, or whose file must not be replaced.
+
+        Raises:
+            ExportError: A folder of a name is a link. Or a link, a folder or a file whose name
+                differs only in case would be replaced.
+        """
+        for below in {item.stem.rpartition("/")[0] for item in items} - {""}:
             path = self.folder
             for part in below.split("/"):
                 path /= part
@@ -563,14 +536,10 @@ class _Export:
                     raise ExportError(
                         f"{path} is a link. Remove it, or give the names another folder."
                     )
+        if self.overwrite:
+            self._check_existing(items)
 
-    def check_existing(self, items: Sequence[_Item]) -> None:
-        """Refuse to replace links, folders, and files whose names differ only in case.
-
-        Raises:
-            ExportError: A file exists that an image must not replace.
-        """
-        self.check_links(items)
+    def _check_existing(self, items: Sequence[_Item]) -> None:
         listings: dict[str, dict[str, list[os.DirEntry[str]]]] = {}
         for item in items:
             below, _, name = item.stem.rpartition("/")
@@ -606,20 +575,25 @@ class _Export:
                 old.unlink(missing_ok=True)
 
     def run(self, items: Sequence[_Item], report: Callable[[], None]) -> None:
-        """Write all items.
+        """Write all items, and call `report` after each.
 
         Raises:
             OSError: A file cannot be written; the files before it are complete.
         """
         self._claimed = frozenset(fold(item.stem) for item in items)
-        if len(items) == 1:
-            self._prepare(items[0])
-            if items[0].gone is None:
+        try:
+            if len(items) == 1:
+                self._prepare(items[0])
                 self._sync(items)
-                self._publish(items)
-            report()
-        else:
-            self._run_in_threads(items, report)
+                self._publish(items, report)
+            else:
+                self._run_in_threads(items, report)
+        except OSError:
+            self._sync_folders()
+            raise
+        self._sync_folders()
+
+    def _sync_folders(self) -> None:
         sync_folders({item.path.parent for item in self.done} | self._unsynced)
 
     def _run_in_threads(self, items: Iterable[_Item], report: Callable[[], None]) -> None:
@@ -627,60 +601,58 @@ class _Export:
         from xai_notebook.client.workers import FallbackThreadPool  # noqa: PLC0415
 
         source = iter(items)
-        writing: deque[Future[_Item]] = deque()
-        syncing: deque[tuple[Future[None], list[_Item]]] = deque()
-        group: list[_Item] = []
         writers = FallbackThreadPool(_THREADS, thread_name_prefix="xai-notebook-export")
         syncer = FallbackThreadPool(1, thread_name_prefix="xai-notebook-sync")
-        failure: OSError | None = None
-
-        def publish_first() -> None:
-            future, files = syncing.popleft()
-            try:
-                _result(future)
-                self._publish(files)
-            finally:
-                for each in files:
-                    _discard(each)
-            for _ in files:
-                report()
-
         try:
-            while failure is None:
-                while len(writing) < 2 * _THREADS and (item := next(source, None)) is not None:
-                    writing.append(writers.submit(self._prepare, item))
-                if not writing:
-                    break
-                try:
-                    item = _result(writing[0])
-                except OSError as error:  # such as a full disk; keep the files before this one
-                    failure = error
-                else:
-                    if item.gone is None:
-                        group.append(item)
-                    else:
-                        report()
-                writing.popleft()
-                if len(group) == _GROUP or sum(each.size for each in group) >= _GROUP_BYTES:
-                    syncing.append((syncer.submit(self._sync, group), group))
-                    group = []
-                    if len(syncing) > 1:
-                        publish_first()
-            if group:
-                syncing.append((syncer.submit(self._sync, group), group))
-                group = []
-            while syncing:
-                publish_first()
+            try:
+                while True:
+                    for item in islice(source, 2 * _THREADS - len(self._writing)):
+                        self._writing.append(writers.submit(self._prepare, item))
+                    if not self._writing:
+                        break
+                    self._group.append(_result(self._writing[0]))
+                    self._writing.popleft()
+                    if self._is_group_full():
+                        self._start_sync(syncer)
+                        if len(self._syncing) > 1:
+                            self._publish_first(report)
+            except OSError:  # such as a full disk: complete the files before this one
+                self._publish_all(syncer, report)
+                raise
+            self._publish_all(syncer, report)
         finally:
-            self._stopped.set()
-            for future in writing:
-                future.add_done_callback(_discard_result)
-            for each in chain(group, *(files for _, files in syncing)):
-                _discard(each)
+            self._stop()
             for pool in (writers, syncer):
                 pool.shutdown(wait=False, cancel_futures=True)
-        if failure is not None:
-            raise failure
+
+    def _is_group_full(self) -> bool:
+        size = sum(item.size for item in self._group)
+        return len(self._group) >= _GROUP or size >= _GROUP_BYTES
+
+    def _start_sync(self, syncer: Executor) -> None:
+        if self._group:
+            self._syncing.append((syncer.submit(self._sync, self._group), self._group))
+            self._group = []
+
+    def _publish_all(self, syncer: Executor, report: Callable[[], None]) -> None:
+        self._start_sync(syncer)
+        while self._syncing:
+            self._publish_first(report)
+
+    def _publish_first(self, report: Callable[[], None]) -> None:
+        """Wait for the first group, and publish it."""
+        synced, group = self._syncing[0]
+        _result(synced)
+        self._publish(group, report)
+        self._syncing.popleft()
+
+    def _stop(self) -> None:
+        """Remove all files that have no name yet, also those that threads are writing."""
+        self._stopped.set()
+        for future in self._writing:
+            future.add_done_callback(_discard_result)
+        for item in chain(self._group, *(group for _, group in self._syncing)):
+            _discard(item)
 
     def _prepare(self, item: _Item) -> _Item:
         """Write an image to a file without a name; runs in a thread."""
@@ -697,8 +669,8 @@ class _Export:
             # Imported here because it loads an XML parser.
             from xai_notebook.pictures.xmp import embed, has_credentials  # noqa: PLC0415
 
-            data = embed(image.picture, data)
-            if has_credentials(data) and UNTOUCHED not in item.notes:
+            original, data = data, embed(image.picture, data)
+            if data is original and has_credentials(data) and UNTOUCHED not in item.notes:
                 item.notes = (*item.notes, UNTOUCHED)
         item.path = self.folder / f"{item.stem or _stem(image)}{extension}"
         item.size = len(data)
@@ -723,15 +695,20 @@ class _Export:
         files = [item.pending for item in group if item.pending is not None]
         sync_files(files, self.folder)
 
-    def _publish(self, group: Sequence[_Item]) -> None:
+    def _publish(self, group: Sequence[_Item], report: Callable[[], None]) -> None:
         """Give files their names."""
         for item in group:
-            if item.pending is not None:
-                self._name(item, item.pending)
-            self._remove_old_formats(item)
-            self.done.append(item)
-            if self.written is not None:
-                self.written(item.image, item.path, item.notes)
+            if item.gone is None:
+                if item.pending is not None:
+                    self._name(item, item.pending)
+                self._remove_old_formats(item)
+                self.done.append(item)
+                # The card shows the last export. This is the only change to an image.
+                object.__setattr__(item.image, "exported", item.path)
+                if item.notes != item.image.notes:
+                    picture = replace(item.image.picture, notes=item.notes)
+                    object.__setattr__(item.image, "picture", picture)
+            report()
 
     def _name(self, item: _Item, pending: PendingFile) -> None:
         """Give a file the first free name, or use an existing file with this content."""
@@ -752,20 +729,6 @@ class _Export:
                 item.path = path
                 return
         raise _no_free_name(first.name)
-
-
-def _numbered(stems: Iterable[str]) -> list[str]:
-    """Return names with `-2`, `-3` … for names that occur several times."""
-    used: set[str] = set()
-    numbered = []
-    for stem in stems:
-        name, number = stem, 1
-        while fold(name) in used:
-            number += 1
-            name = f"{stem}-{number}"
-        used.add(fold(name))
-        numbered.append(name)
-    return numbered
 
 
 def _free_names(path: Path) -> Iterator[Path]:
@@ -796,7 +759,7 @@ def _pictures_in(folder: Path) -> dict[str, list[os.DirEntry[str]]]:
 
 def _is_export(path: Path) -> bool:
     """Tell whether a file has the metadata of an export."""
-    from xai_notebook.errors import MetadataError  # noqa: PLC0415
+    # Imported here because it loads an XML parser.
     from xai_notebook.pictures.xmp import read_metadata  # noqa: PLC0415
 
     try:

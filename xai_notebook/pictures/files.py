@@ -1,8 +1,8 @@
-"""Read files up to a size limit; write files atomically.
+"""Read files up to a size limit; write files atomically; check the names of files.
 
 Every atomic write of the package goes through `write_atomically`, `open_atomically` or, for many
-files, `PendingFile`, except those of originals (`library/storage/blobs.py`), which are renamed first
-and then synced together.
+files, `PendingFile`, except those of originals (`library/storage/blobs.py`), which are renamed
+first and then synced together.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 import sys
 import time
+import unicodedata
 import uuid
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -380,3 +382,51 @@ def has_content(path: Path, data: bytes) -> bool:
         return path.stat().st_size == len(data) and path.read_bytes() == data
     except OSError:
         return False
+
+
+# Names
+
+_MAX_NAME_BYTES: Final = 240
+"""Maximum UTF-8 bytes of a file name made from a pattern, without number and extension."""
+_RESERVED: Final = re.compile(
+    r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\..*)?"
+)
+"""Names of devices on Windows, with any extension."""
+_INVALID: Final = frozenset('/\\<>:"|?*')
+"""Characters that Windows, macOS or Linux do not allow in a name."""
+_INVALID_CATEGORIES: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_BIDIRECTIONAL: Final = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
+"""Invisible characters that change the order in which a name is shown."""
+
+
+def name_problem(name: str, *, folder: bool = False) -> str | None:
+    """Return why a text cannot be the name of a file or folder, as the end of a sentence.
+
+    The rules are those of Windows, macOS and Linux together, so that a data set can be moved.
+    """
+    bad = next((char for char in name if _is_invalid(char)), "")
+    problems = {
+        f"has the character {bad if bad.isprintable() else ascii(bad)[1:-1]}": bool(bad),
+        "is empty": not name.strip(),
+        "begins with a dot": name.startswith("."),
+        "ends with a dot or a space": folder and name.endswith((".", " ")),  # Windows drops them
+        "is reserved on Windows": _RESERVED.fullmatch(name.lower()) is not None,
+        f"has more than {_MAX_NAME_BYTES} bytes": len(name) * 4 > _MAX_NAME_BYTES
+        and len(name.encode(errors="replace")) > _MAX_NAME_BYTES,
+    }
+    return next((problem for problem, applies in problems.items() if applies), None)
+
+
+def _is_invalid(char: str) -> bool:
+    return (
+        char in _INVALID
+        or char in _BIDIRECTIONAL
+        or unicodedata.category(char) in _INVALID_CATEGORIES
+    )
+
+
+def fold(name: str) -> str:
+    """Return a name so that names which a file system may not distinguish are equal."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -1,4 +1,4 @@
-"""Manifests: tables of the files in a folder, as ImageFolder of Hugging Face's `datasets` reads them.
+"""Manifests: tables of the files in a folder, as ImageFolder of `datasets` reads them.
 
 Separate because the formats of tables have nothing to do with writing images.
 """
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.errors import ExportError
-from xai_notebook.pictures.export import fold, is_missing, name_problem
-from xai_notebook.pictures.files import read_bounded, write_atomically
+from xai_notebook.pictures.files import fold, name_problem, read_bounded, write_atomically
+from xai_notebook.pictures.picture import is_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -48,12 +48,14 @@ _CHUNK: Final = 200_000
 """Bytes of a CSV file from which pandas finds the types of each part of the file by itself."""
 _ROW_BYTES: Final = 250
 """Approximate bytes of a row without its prompts."""
+_SHOWN: Final = 40
+"""Maximum characters of a value in a message."""
 
 Row = dict[str, Any]
 
 
 class Manifest:
-    """A manifest that will be written: its name is valid, and its values are exact in its format."""
+    """A manifest that will be written, with a valid name and values that its format can hold."""
 
     def __init__(self, path: Path, rows: list[Row], *, overwrite: bool) -> None:
         """Use `rows` of an existing manifest; see `open`."""
@@ -63,9 +65,7 @@ class Manifest:
         self._listed = {fold(row["file_name"]) for row in rows if row["sha256"]}
 
     @classmethod
-    def open(
-        cls, folder: Path, name: str, images: Sequence[Card], *, overwrite: bool
-    ) -> Manifest:
+    def open(cls, folder: Path, name: str, images: Sequence[Card], *, overwrite: bool) -> Manifest:
         """Check a manifest before the first image is written.
 
         Args:
@@ -158,7 +158,7 @@ class Manifest:
             elif bad is None and kind == ".jsonl" and all(map(_DATE.fullmatch, texts)):
                 bad = texts[0]
             if bad is not None:
-                value = bad if len(bad) <= 40 else bad[:39] + "…"
+                value = bad if len(bad) <= _SHOWN else bad[: _SHOWN - 1] + "…"
                 cure = "a .parquet" if kind == ".jsonl" else "a .jsonl or .parquet"
                 raise ExportError(
                     f"{self._path.name} cannot hold the {column.replace('_', ' ')} {value!r}: "
@@ -318,8 +318,8 @@ def _load_parquet(data: bytes) -> list[Row]:
     package = _parquet_package()
     if package.__name__ == "polars":
         rows: list[Row] = package.read_parquet(io.BytesIO(data)).to_dicts()
-        return rows
-    rows = package.read_table(io.BytesIO(data)).to_pylist()
+    else:
+        rows = package.read_table(io.BytesIO(data)).to_pylist()
     return rows
 
 

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Status = Literal[
-    "ok", "moderated", "missing", "failed", "pending", "unsent", "skipped", "damaged"
-]
+Status = Literal["ok", "moderated", "missing", "failed", "pending", "unsent", "skipped", "damaged"]
 """Outcome of one image. `pending`: recorded in the library, but not downloaded yet. `unsent`: never
 requested, because of a limit or an interrupt. `skipped`: the row of the table is blank. `damaged`:
 the row in the library cannot be read."""
@@ -318,3 +316,10 @@ def first_cards(cards: Sequence[_Card], limit: int) -> Sequence[_Card]:
         return first
     cut_row = cards[limit].chosen[:-1]
     return [card for card in first if card.chosen[:-1] != cut_row] or first
+
+
+def is_missing(value: object) -> bool:
+    """Tell whether a label or key of a row is missing: None, NaN, or NA and NaT of pandas."""
+    if value is None or type(value).__name__ in {"NAType", "NaTType"}:
+        return True
+    return isinstance(value, float) and value != value  # noqa: PLR0124  # NaN

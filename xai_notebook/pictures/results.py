@@ -10,14 +10,14 @@ import os.path
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, overload
 from weakref import WeakValueDictionary
 
 from xai_notebook.client.request import ImageRequest, InputImage
-from xai_notebook.errors import ReplyError, XaiError
+from xai_notebook.errors import XaiError
 from xai_notebook.pictures.export import export_bytes, export_images
 from xai_notebook.pictures.picture import Card, Grid, Picture
 from xai_notebook.pictures.render.grid import mimebundle, plain_text
@@ -237,10 +237,7 @@ class GeneratedImage(Annotatable, Card):
         """
         if self.cached is None and self.picture.held is None and self.file is None:
             self.data  # noqa: B018  # raises the reason why there is no original
-        (path,) = export_images(
-            (self,), folder, metadata=metadata, name=name, overwrite=overwrite,
-            written=_note_export,
-        )  # fmt: skip
+        (path,) = export_images((self,), folder, metadata=metadata, name=name, overwrite=overwrite)
         return path
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -263,13 +260,6 @@ class GeneratedImage(Annotatable, Card):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return ImageBatch([self])._repr_mimebundle_(include, exclude)
-
-
-def _note_export(image: GeneratedImage, path: Path, notes: tuple[str, ...]) -> None:
-    """Record the last export, which the card shows. This is the only change to an image."""
-    object.__setattr__(image, "exported", path)
-    if notes != image.notes:
-        object.__setattr__(image, "picture", replace(image.picture, notes=notes))
 
 
 class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
@@ -429,7 +419,7 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         """
         return export_images(
             self.ok.images, folder, metadata=metadata, name=name, overwrite=overwrite,
-            manifest=manifest, every=self.images, written=_note_export, progress=progress,
+            manifest=manifest, every=self.images, progress=progress,
         )  # fmt: skip
 
     def contact_sheet(

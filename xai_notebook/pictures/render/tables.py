@@ -62,6 +62,8 @@ class Plan:
         budget: The budget that applies, if one is set.
         notes: Notes for the user, one line each.
         more: Whether there are more requests: a possibly endless source was not read to its end.
+        export: The folder of exported files and the pattern of their names, as text; None without
+            an export.
     """
 
     requests: tuple[ImageRequest, ...]
@@ -75,6 +77,7 @@ class Plan:
     budget: BudgetState | None = None
     notes: tuple[str, ...] = ()
     more: bool = False
+    export: str | None = None
 
     @property
     def images(self) -> int:
@@ -123,8 +126,8 @@ class Plan:
                 of_model = f" of {model}" if len(self.prices) > 1 else ""
                 rows.append(("price", f"{dollars(price)} an image{of_model}"))
         rows.append(("expected cost", self._cost))
-        if self.budget is not None:
-            rows.append(("budget", str(self.budget)))
+        further = (("budget", self.budget), ("export", self.export))
+        rows += [(name, str(value)) for name, value in further if value is not None]
         return rows + [("note", note) for note in self.notes]
 
     @property
