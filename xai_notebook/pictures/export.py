@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from xai_notebook.client.media import EXTENSIONS, media_type
 from xai_notebook.errors import ExportError, MetadataError, OptionError, ReplyError
-from xai_notebook.frontend import resolve_folder
+from xai_notebook.frontend import in_kernel, resolve_folder, running_shell
 from xai_notebook.pictures.files import (
     PendingFile,
     fold,
@@ -820,7 +820,7 @@ class _Reporter:
         self._callback = callback
         self._done = 0
         self._width = 0
-        self._live = sys.stderr is not None and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+        self._live = _is_live()
         self._quiet = threading.current_thread() is not threading.main_thread()
         self._due = time.monotonic() + (_FIRST_REPORT if self._live else _LOG_EVERY)
 
@@ -853,3 +853,14 @@ class _Reporter:
             with suppress(OSError, ValueError):  # a closed stream must not cost the export
                 sys.stderr.write(text)
                 sys.stderr.flush()
+
+
+def _is_live() -> bool:
+    """Tell whether somebody can see a line of standard error that is replaced.
+
+    Programs that run notebooks unattended, such as papermill, send requests that allow no input.
+    """
+    shell = running_shell()
+    if in_kernel(shell) and hasattr(shell, "get_parent"):
+        return bool((shell.get_parent().get("content") or {}).get("allow_stdin"))
+    return sys.stderr is not None and sys.stderr.isatty()

@@ -30,6 +30,8 @@ COLUMNS: Final = (
 """Columns of a manifest. ImageFolder needs `file_name`; `sha256` is the digest of the original."""
 _LABELS: Final = ("row", "key")
 """Columns whose values have the types of the user's table."""
+_CHECKED: Final = (*_LABELS, "prompt", "rewritten_prompt", "model")
+"""Columns with text that a reader could take for something else."""
 _MAX_BYTES: Final = 1 << 30
 _MAX_INTEGER: Final = 1 << 63
 _NOT_TEXT: Final = frozenset({
@@ -147,7 +149,7 @@ class Manifest:
             _ROW_BYTES + len(row["prompt"] or "") + len(row["rewritten_prompt"] or "")
             for row in self._kept + rows
         )
-        for column in COLUMNS[1:]:
+        for column in _CHECKED:
             texts = [row[column] for row in checked if isinstance(row[column], str)]
             if not texts:
                 continue
