@@ -229,6 +229,10 @@ NASTY = (
 
 
 @needs("datasets")
+@pytest.mark.filterwarnings(
+    "ignore:unclosed file:ResourceWarning"
+)  # datasets leaves CSV files open
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
 def test_an_exported_folder_is_a_data_set(tmp_path: Path, name: str) -> None:
     """Bytes, prompts, rows and keys of 200 pictures are equal, two per row."""
