@@ -8,21 +8,22 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from xai_notebook.arguments.options import OPTIONS
 from xai_notebook.arguments.tables import read_prompts
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numbering_server import NumberingServer
 
 STREAMLIT = """
@@ -265,6 +266,16 @@ def test_an_exported_folder_is_a_data_set(tmp_path: Path, name: str) -> None:
             assert stream.read() == image.data
         for column in ("row", "key", "prompt", "rewritten_prompt", "sha256", "cost_usd"):
             assert stored[column] == getattr(image, column)
+
+
+@needs("datasets")
+@pytest.mark.skipif("key" not in {option.name for option in OPTIONS}, reason="tables have no keys")
+def test_the_page_about_data_sets_is_right(image_server: NumberingServer, tmp_path: Path) -> None:
+    page = Path(__file__).parents[1] / "docs/howto/export_data_set.md"
+    cells = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    code = "".join(cells) + "print(len(fruit), fruit[5]['key'], fruit[5]['prompt'], sep='|')"
+    assert run("-c", code, folder=tmp_path).splitlines()[-1] == "6|P-3|a bowl of cherries"
+    assert (tmp_path / "fruit/P-2/2.jpg").is_file()
 
 
 @needs("sqlalchemy")
