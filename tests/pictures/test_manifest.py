@@ -216,7 +216,7 @@ def test_a_file_without_metadata_is_replaced_if_the_manifest_lists_it(
         ("metadata.csv", "prompt\na fox\n", "rows without a file_name"),
         ("metadata.csv", 'file_name\n"a', "cannot be read"),
         ("metadata.csv", "file_name\na,b\n", "cannot be read"),
-        ("metadata.jsonl", "[1]\n", "does not write"),
+        ("metadata.jsonl", "[1]\n", "cannot be read"),
         ("metadata.jsonl", "{", "cannot be read"),
         ("metadata.parquet", "PAR1", "cannot be read"),
     ],

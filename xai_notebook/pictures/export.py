@@ -422,21 +422,18 @@ def export_images(
         stems = plan_names(images, pattern, every=every or images)
     else:
         stems = _default_names(images, stem, unique=overwrite or manifest is not None)
-    table = None
-    if manifest is not None:
-        from xai_notebook.pictures.manifest import Manifest  # noqa: PLC0415  # rarely needed
-
-        table = Manifest.open(target, manifest, images, overwrite=overwrite)
     items = [_Item(image, each) for image, each in zip(images, stems, strict=True)]
-    export = _Export(
-        target, metadata=metadata, overwrite=overwrite, named=bool(pattern or stem), manifest=table
-    )
-    export.check(items)
+    named = bool(pattern or stem)
+    export = _Export(target, metadata=metadata, overwrite=overwrite, named=named)
     with _Reporter(len(items), progress) as report:
         try:
+            if manifest is not None:
+                # Imported here because most exports have no manifest.
+                from xai_notebook.pictures.manifest import Manifest  # noqa: PLC0415
+
+                export.manifest = Manifest.open(target, manifest, images, overwrite=overwrite)
+            export.check(items)
             export.run(items, report)
-            if table is not None:
-                table.write([(item.image, item.path) for item in export.done])
         except OSError as error:
             if isinstance(error, ExportError):
                 raise
@@ -487,15 +484,7 @@ def export_bytes(data: bytes, name: str, folder: str | Path | None = None) -> Pa
 class _Export:
     """Writes files in threads, syncs them in groups, and gives them their names in order."""
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        metadata: bool,
-        overwrite: bool,
-        named: bool,
-        manifest: Manifest | None,
-    ) -> None:
+    def __init__(self, folder: Path, *, metadata: bool, overwrite: bool, named: bool) -> None:
         """Prepare an export.
 
         Args:
@@ -503,13 +492,12 @@ class _Export:
             metadata: Add the provenance as XMP.
             overwrite: Replace existing files.
             named: Whether the user chose the names.
-            manifest: The manifest, if one is written.
         """
         self.folder = folder
         self.metadata = metadata
         self.overwrite = overwrite
         self.named = named
-        self.manifest = manifest
+        self.manifest: Manifest | None = None
         self.done: list[_Item] = []
         self._existing: dict[str, list[Path]] = {}
         self._claimed: frozenset[str] = frozenset()
@@ -575,7 +563,7 @@ class _Export:
                 old.unlink(missing_ok=True)
 
     def run(self, items: Sequence[_Item], report: Callable[[], None]) -> None:
-        """Write all items, and call `report` after each.
+        """Write all items, calling `report` after each, and then the manifest.
 
         Raises:
             OSError: A file cannot be written; the files before it are complete.
@@ -592,6 +580,8 @@ class _Export:
             self._sync_folders()
             raise
         self._sync_folders()
+        if self.manifest is not None:
+            self.manifest.write([(item.image, item.path) for item in self.done])
 
     def _sync_folders(self) -> None:
         sync_folders({item.path.parent for item in self.done} | self._unsynced)
