@@ -18,7 +18,7 @@ import stub
 from bench import Row, absolute, compare, versus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bench import Plan
     from xai_notebook.pictures.results import ImageBatch
@@ -171,7 +171,9 @@ def export(plan: Plan) -> list[Row]:
         def ours(**options: Any) -> None:
             batch.export(Path(folder, f"{next(numbers)}"), name="{key}", **options)
 
-        ways = [ours, functools.partial(ours, metadata=False, manifest="metadata.csv"), plain]
+        ways: list[Callable[[], None]] = [
+            ours, functools.partial(ours, metadata=False, manifest="metadata.csv"), plain,
+        ]  # fmt: skip
         times: list[list[float]] = [[] for _ in ways]
         for number in range(plan.at_most(5)):
             for index in (0, 1, 2)[:: 1 if number % 2 else -1]:

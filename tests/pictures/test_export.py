@@ -690,3 +690,14 @@ def test_a_long_export_shows_its_progress(
     monkeypatch.setattr(export, "_LOG_EVERY", 0.0)
     table("p", "q").export(tmp_path, name="{key}")
     assert capsys.readouterr().err == "Exporting images: 1 of 2\nExporting images: 2 of 2\n"
+
+
+def test_a_terminal_shows_one_line_of_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("_FIRST_REPORT", "_LINE_EVERY"):
+        monkeypatch.setattr(export, name, 0.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    table("p", "q").export(tmp_path, name="{key}")
+    lines = capsys.readouterr().err.split("\r")
+    assert lines == ["", "Exporting images: 1 of 2", "Exporting images: 2 of 2", " " * 24, ""]

@@ -231,6 +231,13 @@ def test_another_table_is_not_replaced(
     assert not (tmp_path / "p.jpg").exists()
 
 
+def test_a_folder_of_images_is_not_the_manifest(tmp_path: Path) -> None:
+    batch = ImageBatch([picture("a fox", row="SKU", key="Metadata.csv")])
+    with pytest.raises(ExportError, match="a folder of images and the manifest"):
+        batch.export(tmp_path, name="{key}/{n}", manifest="metadata.csv")
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("file_name\n")
     (tmp_path / "out").mkdir()

@@ -200,7 +200,9 @@ class NamePattern:
 
 def _where(image: Card) -> str:
     """Return how messages name an image."""
-    return f"image {image.index + 1}" if image.row is None else f"row {image.row}"
+    if image.row is None:
+        return f"image {image.index + 1}"
+    return f"row {_shorten(image.row) if isinstance(image.row, str) else image.row}"
 
 
 def _capitalized(text: str) -> str:
@@ -513,13 +515,18 @@ class _Export:
         """Refuse names that lead out of the folder, or whose file must not be replaced.
 
         Raises:
-            ExportError: A folder of a name is a link. Or a link, a folder or a file whose name
-                differs only in case would be replaced.
+            ExportError: A folder of a name is a link or the manifest. Or a link, a folder or a
+                file whose name differs only in case would be replaced.
         """
         for below in {item.stem.rpartition("/")[0] for item in items} - {""}:
             path = self.folder
             for part in below.split("/"):
                 path /= part
+                if self.manifest is not None and self.manifest.is_at(path):
+                    raise ExportError(
+                        f"{path} would be a folder of images and the manifest. Give the manifest "
+                        "another name."
+                    )
                 if path.is_symlink():
                     raise ExportError(
                         f"{path} is a link. Remove it, or give the names another folder."
@@ -558,8 +565,9 @@ class _Export:
         if not self.named:
             return
         for old in self._existing.get(item.stem, ()):
-            listed = self.manifest is not None and self.manifest.lists(old)
-            if old.suffix.lower() != item.path.suffix and (listed or _is_export(old)):
+            if old.suffix.lower() == item.path.suffix:
+                continue
+            if (self.manifest is not None and self.manifest.lists(old)) or _is_export(old):
                 old.unlink(missing_ok=True)
 
     def run(self, items: Sequence[_Item], report: Callable[[], None]) -> None:

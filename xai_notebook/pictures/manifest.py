@@ -112,6 +112,10 @@ class Manifest:
         manifest._check([_row(image, "") for image in images])
         return manifest
 
+    def is_at(self, path: Path) -> bool:
+        """Tell whether a path is that of the manifest, also on disks that ignore case."""
+        return path.parent == self._path.parent and fold(path.name) == fold(self._path.name)
+
     def lists(self, path: Path) -> bool:
         """Tell whether the existing manifest has a row of a file that an export wrote."""
         return fold(path.relative_to(self._path.parent).as_posix()) in self._listed
