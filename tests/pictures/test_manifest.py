@@ -32,6 +32,7 @@ NASTY: Final = (
     "nan and null",
     "ثعلب",
     "a\0b\tc",
+    "a\rb",
 )
 NUMPY: Final = pd.Series([7, 8]).to_numpy()
 
