@@ -48,6 +48,7 @@ PARTS: dict[str, Callable[[Plan], list[Row]]] = {
     "pixels": kernels.pixels,
     "interrupts": kernels.interrupts,
     "notebook": pictures.notebook,
+    "export": pictures.export,
     "memory": calls.memory,
     "durable": durable.durable,
     "library": catalog.measure_library,

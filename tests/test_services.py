@@ -5,6 +5,8 @@ Tests of packages that are not installed are skipped; `.ci/services` installs al
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import re
@@ -21,8 +23,11 @@ import pytest
 import xai_notebook as xai
 from harness import until
 from xai_notebook.arguments.tables import read_rows
+from xai_notebook.client.request import ImageRequest
 from xai_notebook.generation.session import close_session, current_session
 from xai_notebook.library.storage.lock import is_alive
+from xai_notebook.pictures.picture import Picture
+from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 if TYPE_CHECKING:
     from numbering_server import NumberingServer
@@ -332,6 +337,60 @@ def test_a_data_set_is_a_table(kind: str) -> None:
     prompts = read_rows(name, {"rows": sources[kind]})
     assert prompts.lazy == (kind == "stream")
     assert [row.prompt for row in prompts] == ["a fox", None, "an owl"]
+
+
+NASTY = (
+    'two "owls"; one, fox', "=SUM(A1:A9)", "a\nb\r\nc\rd", "🦊 ثعلب 雪", "\\n ' \t ", "{{ x }}",
+    "test", "train-1", "007", "a\0b", "x" * 9000,
+)  # fmt: skip
+
+
+@needs("datasets")
+@pytest.mark.filterwarnings(
+    "ignore:unclosed file:ResourceWarning"
+)  # datasets leaves CSV files open
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
+def test_an_exported_folder_is_a_data_set(tmp_path: Path, name: str) -> None:
+    """Bytes, prompts, rows and keys of 200 pictures are equal, two per row."""
+    import datasets
+    from PIL import Image
+
+    images = []
+    for number in range(200):
+        buffer = io.BytesIO()
+        Image.new("RGB", (8, 8), (number, 50, 90)).save(buffer, "PNG" if number % 3 else "JPEG")
+        data = buffer.getvalue()
+        row, index = divmod(number, 2)
+        picture = Picture(
+            request=ImageRequest(prompt=f"{NASTY[row % len(NASTY)]} {row}", model="m", n=2),
+            cached=data, sha256=hashlib.sha256(data).hexdigest(), cost_usd=0.07,
+            rewritten_prompt=f"{NASTY[-row % len(NASTY)]}!" if row % 2 else None,
+        )  # fmt: skip
+        images.append(GeneratedImage(picture, index=index, row=row, key=f"Schlüssel {row}"))
+    half = ImageBatch(images[:100])
+    half.export(tmp_path / "ds", name="{key}/{n}", manifest=name, metadata=False)
+    ImageBatch(images[100:]).export(
+        tmp_path / "ds", name="{key}/{n}", manifest=name, metadata=False, overwrite=True
+    )
+    found = datasets.load_dataset(
+        "imagefolder", data_dir=str(tmp_path / "ds"), split="train", cache_dir=str(tmp_path / "c")
+    ).cast_column("image", datasets.Image(decode=False))
+    assert len(found) == 200
+    for stored, image in zip(found, images, strict=True):
+        with open(stored["image"]["path"], "rb") as stream:  # noqa: PTH123
+            assert stream.read() == image.data
+        for column in ("row", "key", "prompt", "rewritten_prompt", "sha256", "cost_usd"):
+            assert stored[column] == getattr(image, column)
+
+
+@needs("datasets")
+def test_the_page_about_data_sets_is_right(image_server: NumberingServer, tmp_path: Path) -> None:
+    page = Path(__file__).parents[1] / "docs/howto/export_data_set.md"
+    cells = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    code = "".join(cells) + "print(len(fruit), fruit[5]['key'], fruit[5]['prompt'], sep='|')"
+    assert run("-c", code, folder=tmp_path).splitlines()[-1] == "6|P-3|a bowl of cherries"
+    assert (tmp_path / "fruit/P-2/2.jpg").is_file()
 
 
 @needs("sqlalchemy")

@@ -276,6 +276,8 @@ def _data(value: Any) -> Any:
 
 def _check_braces(typed: str, row: Option) -> None:
     """Raise an error for `{name}` and `$name`, the syntax of variables in other magics."""
+    if row.name == "name":  # a pattern such as {key}-{n}
+        return
     try:
         literal = "".join(text for text, _ in split(typed))
     except OpenExpressionError:

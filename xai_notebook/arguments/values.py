@@ -14,7 +14,7 @@ from numbers import Number
 from typing import Any, Final, NamedTuple
 
 from xai_notebook import settings
-from xai_notebook.errors import ExportError
+from xai_notebook.errors import ExportError, OptionError
 from xai_notebook.frontend import resolve_folder
 
 PICTURES: Final = frozenset({
@@ -113,11 +113,24 @@ def folder(value: Any) -> str | None:
         return ""
     if value is False:
         return None
+    from xai_notebook.pictures.export import split_folder  # noqa: PLC0415  # not at load time
+
     try:
         resolve_folder(str(value))
+        split_folder(str(value))
     except ExportError as error:
         raise ValueError(str(error)) from None
     return str(value)
+
+
+def name_pattern(value: Any) -> str:
+    """Return a pattern for the names of exported files."""
+    from xai_notebook.pictures.export import NamePattern  # noqa: PLC0415  # not at load time
+
+    try:
+        return NamePattern.parse(value).text
+    except OptionError as error:
+        raise ValueError(str(error)) from None
 
 
 def days(value: Any) -> float | None:

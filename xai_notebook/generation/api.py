@@ -66,7 +66,8 @@ def generate(prompt: str | None = None, **options: Any) -> ImageBatch | BatchJob
             True or False. Where the magic expects the name of a variable, pass the object itself.
             Some values: `n` (1 to 10), `image` (an image or a list), `each` (a table or a list, one
             request per row), `key` (the column that names the rows), `export` (True or a folder),
-            `rewrite` (True or a chat model), `max_cost` (US dollars), `timeout` (seconds).
+            `name` (pattern of the exported files; see `ImageBatch.export`), `rewrite` (True or a
+            chat model), `max_cost` (US dollars), `timeout` (seconds).
 
     Returns:
         The images in the order of the requests, with a card in place of each missing image. With

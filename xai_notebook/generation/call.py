@@ -415,7 +415,11 @@ class Call:
             ExportError: A file cannot be written. The images are in the library.
         """
         if self.options.export is not None:
-            batch.export(self.options.export or None, metadata=self.options.metadata)
+            batch.export(
+                self.options.export or None,
+                metadata=self.options.metadata,
+                name=self.options.name,
+            )
 
     def _batch(
         self,

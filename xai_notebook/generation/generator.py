@@ -26,6 +26,7 @@ from xai_notebook.generation.replay import Claim, Slot
 from xai_notebook.library import SlotQuery
 from xai_notebook.library.replies import drop_excess
 from xai_notebook.library.spending import TICKS, Amount
+from xai_notebook.pictures.export import describe_export
 from xai_notebook.pictures.picture import Picture, blank_card
 from xai_notebook.pictures.render.tables import Plan
 from xai_notebook.pictures.render.text import dollars
@@ -798,6 +799,7 @@ class Generator:
             notes=tuple(call.progress.notes),
             more=more,
             rate=call.configuration.rate if call.many and not options.batch else 0.0,
+            export=describe_export(options.export, options.name),
         )
         return replace(plan, notes=(*plan.notes, *_refusals(call, plan)))
 

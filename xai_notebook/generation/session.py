@@ -41,7 +41,7 @@ from xai_notebook.library.bundles import BundleFolder
 from xai_notebook.library.merge import merge
 from xai_notebook.library.spending import TICKS, period_start
 from xai_notebook.pictures.render.tables import BudgetState
-from xai_notebook.pictures.results import GeneratedImage, ImageBatch
+from xai_notebook.pictures.results import ImageBatch
 from xai_notebook.settings import MAX_IMAGES, Configuration, home_folder
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from xai_notebook.library import Library
     from xai_notebook.pictures.picture import Picture
     from xai_notebook.pictures.render.tables import Plan
+    from xai_notebook.pictures.results import GeneratedImage, ImageBatch
     from xai_notebook.settings import BudgetLimit
 
 NOTICE: Final = (
@@ -351,7 +352,7 @@ class Session:
         with self.cells.claims_for_call() as claims:
             regenerated = self.loop.run(self._redo(call, claims, chosen))
         return batch.shown(
-            GeneratedImage(regenerated[index], index=index, chosen=image.chosen, maker=self)
+            replace(image, picture=regenerated[index], exported=None, maker=self)
             if index in regenerated
             else image
             for index, image in enumerate(batch)

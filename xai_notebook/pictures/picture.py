@@ -236,8 +236,8 @@ class Card:
 
     @property
     def path(self) -> Path | None:
-        """The exported file, else the original in the library; None if neither exists."""
-        return self.exported or self.file
+        """The original in the library; None if no library stores it. See also `exported`."""
+        return self.file
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -329,3 +329,10 @@ def first_cards(cards: Sequence[_Card], limit: int) -> Sequence[_Card]:
         return first
     cut_row = cards[limit].chosen[:-1]
     return [card for card in first if card.chosen[:-1] != cut_row] or first
+
+
+def is_missing(value: object) -> bool:
+    """Tell whether a label or key of a row is missing: None, NaN, or NA and NaT of pandas."""
+    if value is None or type(value).__name__ in {"NAType", "NaTType"}:
+        return True
+    return isinstance(value, float) and value != value  # noqa: PLR0124  # NaN

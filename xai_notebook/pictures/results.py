@@ -11,15 +11,15 @@ import os.path
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, overload
 from weakref import WeakValueDictionary
 
 from xai_notebook.client.request import ImageRequest, InputImage
-from xai_notebook.errors import ReplyError, XaiError
-from xai_notebook.pictures.export import export_bytes, export_image
+from xai_notebook.errors import XaiError
+from xai_notebook.pictures.export import export_bytes, export_images
 from xai_notebook.pictures.frames import Tabular
 from xai_notebook.pictures.picture import Card, Grid, Picture
 from xai_notebook.pictures.render.grid import mimebundle, plain_text
@@ -225,20 +225,30 @@ class GeneratedImage(Annotatable, Card):
             raise XaiError("This image was not made by a session; use xai_notebook.generate().")
         return self.maker
 
-    def export(self, folder: str | Path | None = None, *, metadata: bool = True) -> Path:
+    def export(
+        self,
+        folder: str | Path | None = None,
+        *,
+        metadata: bool = True,
+        name: str | None = None,
+        overwrite: bool = False,
+    ) -> Path:
         """Write the original into a folder and return the new file's path.
 
         Args:
             folder: Default: the notebook's folder. A relative path is inside the notebook's folder.
             metadata: Add the prompt, the model and the kind of source as XMP.
+            name: Pattern of the file name; see `ImageBatch.export`.
+            overwrite: Replace a file of this name; see `ImageBatch.export`.
 
         Raises:
+            OptionError: The pattern is invalid.
             ExportError: The file cannot be written. The image is not affected.
+            ReplyError: The original is gone.
         """
-        path, notes = export_image(self, folder, metadata=metadata)
-        # The card shows the last export. This is the only change to an image.
-        object.__setattr__(self, "exported", path)
-        object.__setattr__(self, "picture", replace(self.picture, notes=notes))
+        if self.cached is None and self.picture.held is None and self.file is None:
+            self.data  # noqa: B018  # raises the reason why there is no original
+        (path,) = export_images((self,), folder, metadata=metadata, name=name, overwrite=overwrite)
         return path
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -411,27 +421,55 @@ class ImageBatch(Annotatable, Grid, Tabular, Sequence[GeneratedImage]):
         """A batch of the images whose status is `"ok"`."""
         return self.filter(lambda image: image.status == "ok")
 
-    def export(self, folder: str | Path | None = None, *, metadata: bool = True) -> list[Path]:
+    def export(
+        self,
+        folder: str | Path | None = None,
+        *,
+        metadata: bool = True,
+        name: str | None = None,
+        overwrite: bool = False,
+        manifest: str | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> list[Path]:
         """Write the original of every image that has one into a folder; return the paths, in order.
+
+        All names are checked before the first file is written. Each file is complete or absent,
+        also after an interrupt.
 
         Args:
             folder: Default: the notebook's folder. A relative path is inside the notebook's folder.
             metadata: Add the prompt, the model and the kind of source as XMP.
+            name: Pattern of the file names, without an extension, such as `"{key}"`,
+                `"{prompt}-{n}"` or `"{key}/{n}"`. `{key}` and `{row}` are the key and the label of
+                the table's row; `{n}` is the number of the picture in its row, or in the batch
+                without a table, from 1; `{prompt}` is the prompt's letters and digits; `{id}` is
+                the first 8 digits of the original's digest; `{date}` is the local day. Write `{{`
+                and `}}` for braces. Without `{n}`, several pictures of a row get `-1`, `-2` and so
+                on. A key or label that cannot be part of a file name, such as `a/b`, and two
+                pictures with the same name are refused; upper and lower case count as the same.
+                Default: day, prompt and digest.
+            overwrite: Replace existing files of the same names, and the manifest. An earlier
+                picture of the name in another format, such as `a.png` for `a.jpg`, is removed if
+                the manifest lists it, or if it has the metadata of an export. By default, nothing
+                is overwritten: a new file gets `-2`, `-3` and so on.
+            manifest: Also write a table of the files into the folder: `"metadata.csv"`,
+                `"metadata.jsonl"` or `"metadata.parquet"`, which ImageFolder of `datasets` reads,
+                or another name with one of these extensions. With `overwrite`, rows of other files
+                that still exist are kept.
+            progress: Called with the numbers of finished images and of all images. By default,
+                a long export shows them on standard error.
 
         Raises:
-            ExportError: A file cannot be written. The images are not affected.
-            ReplyError: The original of an image is gone. The other images have been written.
+            OptionError: The pattern is invalid.
+            ExportError: A name is impossible, or a file cannot be written. The images are not
+                affected.
+            ReplyError: The original of an image is gone. The other images and the manifest have
+                been written.
         """
-        paths = []
-        gone: ReplyError | None = None
-        for image in self.ok:
-            try:
-                paths.append(image.export(folder, metadata=metadata))
-            except ReplyError as error:
-                gone = gone or error
-        if gone is not None:
-            raise gone
-        return paths
+        return export_images(
+            self.ok.images, folder, metadata=metadata, name=name, overwrite=overwrite,
+            manifest=manifest, every=self.images, progress=progress,
+        )  # fmt: skip
 
     def contact_sheet(
         self, *, columns: int | None = None, max_pixels: int = 24_000_000

@@ -64,6 +64,8 @@ class Plan:
         notes: Notes for the user, one line each.
         more: Whether there are more requests: a possibly endless source was not read to its end.
         rate: Requests that start each second, at most; 0: no limit, or the call has one request.
+        export: The folder of exported files and the pattern of their names, as text; None without
+            an export.
     """
 
     requests: tuple[ImageRequest, ...]
@@ -78,6 +80,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     more: bool = False
     rate: float = 0.0
+    export: str | None = None
 
     @property
     def images(self) -> int:
@@ -126,8 +129,8 @@ class Plan:
         if self.seconds:
             pace = f"at {self.rate:g} requests per second"
             rows.append(("time", f"{self._at_least}{duration(self.seconds)}, {pace}"))
-        if self.budget is not None:
-            rows.append(("budget", str(self.budget)))
+        further = (("budget", self.budget), ("export", self.export))
+        rows += [(name, str(value)) for name, value in further if value is not None]
         return rows + [("note", note) for note in self.notes]
 
     def _prompts(self) -> list[tuple[str, str]]:
