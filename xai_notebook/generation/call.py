@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from xai_notebook.generation.bundles import BundleLookup
     from xai_notebook.generation.ingest import Ingest
     from xai_notebook.generation.replay import SlotClaims
+    from xai_notebook.generation.stream import Feed
     from xai_notebook.pictures.results import Maker
 
     _Make = Callable[..., "Call"]
@@ -163,6 +164,7 @@ class Call:
         ingest: Saves the replies and loads stored images.
         rewriter: Rewrites the prompts; None: they are sent as the user wrote them.
         pace: Pace of the requests, while many are running.
+        feed: Passes the answers to a stream; None: the call is no stream.
     """
 
     options: Options
@@ -183,6 +185,7 @@ class Call:
     ingest: Ingest = field(init=False, repr=False)
     rewriter: PromptRewriter | None = field(default=None, init=False, repr=False)
     pace: Pace | None = field(default=None, init=False, repr=False)
+    feed: Feed | None = field(default=None, init=False, repr=False)
 
     def peek(self, most: int) -> tuple[ImageRequest, ...]:
         """Return the first requests without consuming them.
@@ -239,12 +242,18 @@ class Call:
         elif progress.cost_usd and progress.images > 1:
             summary = f"{dollars(progress.cost_usd)} spent."
         return self._batch(
-            sorted(progress.results.items()),
+            sorted(progress.results.copy().items()),  # the call may still be running
             maker,
             notes=[*self.announced, *progress.notes],
             summary=summary,
             undrawn=self.mark_unshown,
         )
+
+    def images_of(
+        self, number: int, pictures: list[Picture], maker: Maker
+    ) -> tuple[GeneratedImage, ...]:
+        """Return the images of request `number`, for a stream."""
+        return self._batch([(number, pictures)], maker).images
 
     def _summary(self) -> str:
         """Return the last line of a grid with many prompts: counts and the cost."""

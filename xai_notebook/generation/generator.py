@@ -190,6 +190,8 @@ class Generator:
         """Run requests one after the other until the last, or until a limit is reached."""
         progress = call.progress
         while not (call.lazy and progress.unsent):
+            if call.feed is not None:
+                await call.feed.admit()
             if (numbered := await pace.take(call)) is None:
                 return
             number, request = numbered
@@ -457,6 +459,8 @@ class Generator:
                 call.claims.ignore_stored(claim, await call.ingest.newest())
             else:
                 stored = await self.recall(call, claimed)
+            if call.feed is not None and len(stored) < request.n:
+                await call.feed.before_order()  # holds no lock yet
             flight: Flight | None = None
             if options.reuse and len(stored) < request.n:
                 # The task or process that makes these images may wait for this money.
