@@ -65,9 +65,8 @@ class Feed:
         """Run the call; `take` raises its errors."""
         self._task = asyncio.current_task()
         try:
-            if self._stopped:
-                raise asyncio.CancelledError
-            await session.run(self.call, self.claims)
+            if not self._stopped:
+                await session.run(self.call, self.claims)
         except BaseException as error:
             self._error = error
             if not isinstance(error, Exception):

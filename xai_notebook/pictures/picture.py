@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Status = Literal["ok", "moderated", "missing", "failed", "pending", "unsent", "skipped", "damaged"]
+Status = Literal[
+    "ok", "moderated", "missing", "failed", "pending", "unsent", "skipped", "damaged"
+]
 """Outcome of one image. `pending`: recorded in the library, but not downloaded yet. `unsent`: never
 requested, because of a limit or an interrupt. `skipped`: the row of the table is blank. `damaged`:
 the row in the library cannot be read."""
