@@ -17,7 +17,7 @@ from xai_notebook.generation.progress import ProgressReport
 
 if TYPE_CHECKING:
     from harness import Kernels, Served
-    from numbering_server import Notebooks, NumberingServer
+    from numbering_server import Notebook, Notebooks, NumberingServer
     from xai_notebook.generation.session import Session
 
 FOXES = [f"fox {number}" for number in range(40)]
@@ -34,6 +34,15 @@ def numbering(image_server: NumberingServer, new_session: Kernels) -> Session:
 def idle(server: NumberingServer) -> bool:
     """Tell whether no call waits at the server, within the half second of an interrupt."""
     return bool(until(lambda: not server.waiting_calls, 0.5) or True)
+
+
+def refuse_after(server: Served, count: int) -> None:
+    """Let the server refuse the key once the first prompts are stored."""
+    late = FOXES[count:]
+    server.faults.delay = lambda request: 0.5 if request.prompt in late else 0
+    server.faults.fail_when = lambda request, *_: (
+        (grpc.StatusCode.UNAUTHENTICATED, "revoked") if request.prompt in late else None
+    )
 
 
 # Order and errors
@@ -60,8 +69,7 @@ def test_a_failed_request_gives_its_card(session: Session, quick: Served) -> Non
 
 def test_a_refused_key_is_raised_after_what_has_arrived(session: Session, quick: Served) -> None:
     session.configured = lambda: {"rate": 0, "concurrency": 1}
-    refused = (grpc.StatusCode.UNAUTHENTICATED, "revoked")
-    quick.faults.failures = [None, None, refused, refused, refused]
+    refuse_after(quick, 2)
     stream, got = session.stream(each=FOXES), []
     with pytest.raises(errors.AuthenticationError, match="revoked"):
         got.extend(stream)  # what `extend` has taken is lost, but the batch has it
@@ -260,15 +268,34 @@ def test_threads_can_share_a_stream(numbering: Session) -> None:
 
 # Replay and reuse
 
+
+@pytest.fixture
+def book_of(notebook: Notebooks, image_server: NumberingServer) -> Notebooks:
+    """Make notebooks with 40 prompts; `use()` is called for each image."""
+
+    def make(*cells: str, **options: Any) -> Notebook:
+        book = notebook(*cells, **options)
+        book.shell.run_line_magic("config", "XaiImage.rate = 0")
+
+        def wait_after_3() -> None:
+            if len(book.shell.user_ns["shown"]) == 3:
+                until(lambda: image_server.waiting_calls == 4)
+
+        book.shell.user_ns |= {"prompts": FOXES, "use": wait_after_3}
+        return book
+
+    return make
+
+
 LOOP = "for picture in xai.stream(each=prompts):\n    shown.append(picture)"
-FIRST_THREE = f"{LOOP}\n    if len(shown) == 3:\n        break"
+FIRST_THREE = f"{LOOP}\n    use()\n    if len(shown) == 3:\n        break"
 
 
 @pytest.mark.parametrize("ids", [True, False], ids=["with cell ids", "without"])
 def test_restart_and_run_all_shows_the_same_images(
-    notebook: Notebooks, image_server: NumberingServer, *, ids: bool
+    book_of: Notebooks, image_server: NumberingServer, *, ids: bool
 ) -> None:
-    book = notebook(LOOP, "async " + LOOP, ids=ids)
+    book = book_of(LOOP, "async " + LOOP, ids=ids)
     book.shell.user_ns["prompts"] = FOXES[:6]
     shown = book.run()
     assert book.errors == [None, None]
@@ -280,41 +307,59 @@ def test_restart_and_run_all_shows_the_same_images(
 
 
 def test_a_cell_that_runs_again_makes_new_images(
-    notebook: Notebooks, image_server: NumberingServer
+    book_of: Notebooks, image_server: NumberingServer
 ) -> None:
-    book = notebook(LOOP)
+    book = book_of(LOOP)
     book.shell.user_ns["prompts"] = FOXES[:6]
     assert not {*book.run()} & {*book.run()}
     assert len(image_server.image_counts) == 12
 
 
 def test_a_loop_that_ends_early_is_free_when_it_runs_again(
-    notebook: Notebooks, image_server: NumberingServer
+    book_of: Notebooks, image_server: NumberingServer
 ) -> None:
-    """In the same kernel too, because the rest was not seen."""
-    book = notebook(FIRST_THREE)
-    book.shell.user_ns["prompts"] = FOXES
+    """In the same kernel too, because the rest was not seen. Nothing is ordered meanwhile."""
+    book = book_of(FIRST_THREE)
     image_server.replies_left = 3
     shown = book.run()
     assert book.errors == [None]
     assert idle(image_server)
     image_server.replies_left = None
+    book.shell.user_ns["use"] = lambda: reuse(["any request that the server answers"])
     assert sorted(book.run()) == sorted(shown)
+    assert len(image_server.image_counts) == 3 + 1
     assert sorted(book.rerun()) == sorted(shown)
+    assert len(image_server.image_counts) == 3 + 1
+
+
+def test_images_that_were_made_and_not_taken_answer_the_next_run(
+    book_of: Notebooks, image_server: NumberingServer
+) -> None:
+    book = book_of("stream = xai.stream(each=prompts)\nshown.append(next(stream))\nuse()")
+    book.shell.user_ns["prompts"] = FOXES[:3]
+    book.shell.user_ns["use"] = lambda: until(lambda: book.shell.user_ns["stream"]._feed.ended)
+    shown = book.run()
+    book.run()
+    assert book.errors == [None]
+    assert len(shown) == 1
     assert len(image_server.image_counts) == 3
 
 
-def test_a_cell_that_fails_in_the_loop_cancels_the_rest(
-    notebook: Notebooks, image_server: NumberingServer
+def test_a_cell_that_fails_cancels_the_rest(
+    book_of: Notebooks, image_server: NumberingServer
 ) -> None:
-    """Its traceback keeps the stream alive."""
-    book = notebook(f"{LOOP}\n    if len(shown) == 3:\n        1 / 0")
-    book.shell.user_ns["prompts"] = FOXES
+    """Although a variable keeps the stream."""
+    book = book_of(
+        f"stream = xai.stream(each=prompts)\n{FIRST_THREE}".replace(
+            "xai.stream(each=prompts):", "stream:"
+        ).replace("break", "1 / 0")
+    )
     image_server.replies_left = 3
     shown = book.run()
     assert isinstance(book.errors[0], ZeroDivisionError)
     assert idle(image_server)
     image_server.replies_left = None
+    book.shell.user_ns["use"] = lambda: None
     assert sorted(book.run()) == sorted(shown)
     assert len(image_server.image_counts) == 3
 
@@ -413,8 +458,8 @@ def test_the_last_batch_is_that_of_a_failed_call(session: Session, quick: Served
     with pytest.raises(errors.OptionError, match="has made no call yet"):
         session.last_batch()
     session.configured = lambda: {"rate": 0, "concurrency": 1}
-    refused = (grpc.StatusCode.UNAUTHENTICATED, "revoked")
-    quick.faults.failures = [None, (grpc.StatusCode.INVALID_ARGUMENT, "no"), refused, refused]
+    refuse_after(quick, 2)
+    quick.faults.failures = [None, (grpc.StatusCode.INVALID_ARGUMENT, "no")]
     with pytest.raises(errors.AuthenticationError):
         session.generate(each=FOXES)
     assert sorted(image.status for image in session.last_batch()) == ["failed", "ok"]

@@ -193,6 +193,8 @@ class Generator:
             if call.feed is not None:
                 await call.feed.admit()
             if (numbered := await pace.take(call)) is None:
+                if call.feed is not None:
+                    call.feed.release()
                 return
             number, request = numbered
             try:
@@ -452,13 +454,14 @@ class Generator:
         async with contextlib.AsyncExitStack() as stack:
             if claimed.reserved:
                 stack.push_async_callback(self._release, claimed)  # stored images cost nothing
-            if (task := self.backend.saving.get(claim.slot)) is not None:
-                await asyncio.wait({task})
             stored: list[Picture] = []
-            if claim.needs_new and not options.replay:
-                call.claims.ignore_stored(claim, await call.ingest.newest())
-            else:
-                stored = await self.recall(call, claimed)
+            with call.feed.looking_up() if call.feed is not None else contextlib.nullcontext():
+                if (task := self.backend.saving.get(claim.slot)) is not None:
+                    await asyncio.wait({task})
+                if claim.needs_new and not options.replay:
+                    call.claims.ignore_stored(claim, await call.ingest.newest())
+                else:
+                    stored = await self.recall(call, claimed)
             if call.feed is not None and len(stored) < request.n:
                 await call.feed.before_order()  # holds no lock yet
             flight: Flight | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from xai_notebook.arguments.options import resolve
@@ -18,7 +18,7 @@ from xai_notebook.generation.progress import check_function
 from xai_notebook.pictures.results import ImageBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
     from typing_extensions import Self
@@ -53,6 +53,8 @@ class Feed:
         self._taken = 0
         self._arrival = asyncio.Event()
         self._places = asyncio.Semaphore(2 * call.configuration.concurrency)
+        self._searches: set[asyncio.Future[None]] = set()
+        self._stored = False
         self._stored_unread = 0
         self._may_send = asyncio.Event()
         self._may_send.set()
@@ -81,17 +83,38 @@ class Feed:
         """Wait until the consumer has taken enough answers for the next request to start."""
         await self._places.acquire()
 
+    def release(self) -> None:
+        """Let another request start."""
+        self._places.release()
+
+    @contextmanager
+    def looking_up(self) -> Iterator[None]:
+        """Mark the block as the search for stored images of a request."""
+        found = asyncio.get_running_loop().create_future()
+        self._searches.add(found)
+        try:
+            yield
+        finally:
+            self._searches.discard(found)
+            found.set_result(None)
+
     async def before_order(self) -> None:
         """Wait until the consumer has used all stored images that answer other requests.
 
-        A consumer that stops early, in a cell that is run again, then orders nothing.
+        A consumer that stops early, in a cell that is run again, then orders nothing. Call it
+        without a lock, because the consumer may wait for the same lock in another call.
         """
-        while not self._may_send.is_set():
+        while True:
             await self._may_send.wait()
+            if self._searches and (self._stored or not self._taken):
+                await asyncio.wait({*self._searches})
+            if self._may_send.is_set():
+                return
 
     def _record(self, number: int, pictures: list[Picture]) -> None:
         self._unread.append((number, pictures))
         if _is_stored(pictures):
+            self._stored = True
             self._stored_unread += 1
             self._may_send.clear()
         self._arrival.set()
@@ -116,7 +139,7 @@ class Feed:
         number, pictures = self._unread.popleft()
         self._stored_unread -= _is_stored(pictures)
         self._taken += 1
-        self._places.release()
+        self.release()
         return number, pictures
 
     @property
