@@ -107,7 +107,7 @@ class Session:
     # For users; the overloads are in `api`
 
     def generate(
-        self, prompt: str | None = None, *, progress: _Report | None = None, **given: Any
+        self, prompt: str | None = None, *, progress: Any = None, **given: Any
     ) -> Any:
         """Generate images and wait for them; see `xai_notebook.generate`."""
         check_function(progress)
@@ -129,7 +129,7 @@ class Session:
             return self.finish(call)
 
     async def agenerate(
-        self, prompt: str | None = None, *, progress: _Report | None = None, **given: Any
+        self, prompt: str | None = None, *, progress: Any = None, **given: Any
     ) -> Any:
         """Generate images without blocking the caller's loop; see `xai_notebook.agenerate`."""
         check_function(progress)
@@ -152,7 +152,7 @@ class Session:
             return await asyncio.to_thread(self.finish, call)
 
     def stream(
-        self, prompt: str | None = None, *, progress: _Report | None = None, **given: Any
+        self, prompt: str | None = None, *, progress: Any = None, **given: Any
     ) -> ImageStream:
         """Return the images in order of arrival; see `xai_notebook.stream`."""
         return ImageStream(self, prompt, given, progress)
