@@ -201,6 +201,40 @@ class Progress:
         return [image for number in sorted(self.results) for image in self.results[number]]
 
 
+class LineLog:
+    """Writes a line every `LOG_INTERVAL` seconds, where no frontend shows progress.
+
+    The lines go to the log `xai_notebook`, and to stderr unless a handler of the log prints them.
+    """
+
+    def __init__(
+        self, line: Callable[[], object], *, started: float, patience: float | None = None
+    ) -> None:
+        """Write nothing yet.
+
+        Args:
+            line: Returns the line.
+            started: Start of the work on the monotonic clock.
+            patience: Seconds before the first line, if more than `LOG_INTERVAL`.
+        """
+        self._line = line
+        self._due = started + max(LOG_INTERVAL, patience or 0.0)
+        self._wanted = is_unattended()
+
+    def tick(self) -> None:
+        """Write the line if it is due."""
+        now = time.monotonic()
+        if not self._wanted or now < self._due:
+            return
+        self._due = now + LOG_INTERVAL
+        line = f"xai-notebook: {self._line()}"
+        _LOG.info("%s", line)
+        if not _is_printed():
+            with suppress(OSError, ValueError, AttributeError):  # stderr may be closed or None
+                sys.stderr.write(f"{line}\n")
+                sys.stderr.flush()
+
+
 class Reporter:
     """Reports the progress of a call to the user's function and, if unattended, to the log.
 
@@ -226,15 +260,15 @@ class Reporter:
         self._progress = progress
         self._function = function
         self._report_at = 0.0
-        self._log_at = progress.started + max(LOG_INTERVAL, patience or 0.0)
-        self._logs = many and is_unattended()
+        self._log: LineLog | None = None
+        if many:
+            self._log = LineLog(progress.report, started=progress.started, patience=patience)
 
     def tick(self) -> None:
         """Report, unless the last report is too recent. Raises what the user's function raises."""
         now = time.monotonic()
-        if self._logs and now >= self._log_at:
-            self._log_at = now + LOG_INTERVAL
-            write_line(f"{self._progress.report()}")
+        if self._log is not None:
+            self._log.tick()
         if self._function is not None and now >= self._report_at:
             self._report_at = now + _REPORT_INTERVAL
             self._function(self._progress.report())
@@ -256,15 +290,6 @@ def check_function(function: object) -> None:
             f"progress= is a {type(function).__name__}, not a function. Give a function that takes "
             "one ProgressReport, such as print."
         )
-
-
-def write_line(line: str) -> None:
-    """Write a line to the log `xai_notebook`, and to stderr unless a handler prints it."""
-    _LOG.info("xai-notebook: %s", line)
-    if not _is_printed():
-        with suppress(OSError, ValueError, AttributeError):  # stderr may be closed or None
-            sys.stderr.write(f"xai-notebook: {line}\n")
-            sys.stderr.flush()
 
 
 def _is_printed() -> bool:

@@ -187,7 +187,8 @@ class XaiImage(Magics):
 
                 def tick() -> None:
                     display.tick()
-                    reporter.tick()
+                    if not sys.stderr.isatty():  # where the display is a line
+                        reporter.tick()
 
                 session.loop.run(session.run(call, claims), tick=tick)
                 batch = session.finish(call)
