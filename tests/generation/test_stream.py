@@ -45,14 +45,7 @@ def idle(server: NumberingServer) -> bool:
     return bool(until(lambda: not server.waiting_calls, 0.5) or True)
 
 
-def refuse_after(server: Served, count: int) -> None:
-    """Let the server refuse the key once the first prompts are stored."""
-    late = FOXES[count:]
-    server.faults.after_work = True
-    server.faults.delay = lambda request: 0.5 if request.prompt in late else 0
-    server.faults.fail_when = lambda request, *_: (
-        (grpc.StatusCode.UNAUTHENTICATED, "revoked") if request.prompt in late else None
-    )
+REFUSED = (grpc.StatusCode.UNAUTHENTICATED, "revoked")
 
 
 # Order and errors
@@ -78,8 +71,9 @@ def test_a_failed_request_gives_its_card(session: Session, quick: Served) -> Non
 
 
 def test_a_refused_key_is_raised_after_what_has_arrived(session: Session, quick: Served) -> None:
+    """Also after a picture that is just being stored."""
     session.configured = lambda: {"rate": 0, "concurrency": 1}
-    refuse_after(quick, 2)
+    quick.faults.failures = [None, None, REFUSED, REFUSED, REFUSED]
     stream = session.stream(each=FOXES)
     got: list[Any] = []
     with pytest.raises(errors.AuthenticationError, match="revoked"):
@@ -475,8 +469,8 @@ def test_the_last_batch_is_that_of_a_failed_call(session: Session, quick: Served
     with pytest.raises(errors.OptionError, match="has made no call yet"):
         session.last_batch()
     session.configured = lambda: {"rate": 0, "concurrency": 1}
-    refuse_after(quick, 2)
-    quick.faults.failures = [None, (grpc.StatusCode.INVALID_ARGUMENT, "no")]
+    invalid = (grpc.StatusCode.INVALID_ARGUMENT, "no")
+    quick.faults.failures = [invalid, None, REFUSED, REFUSED, REFUSED]
     with pytest.raises(errors.AuthenticationError):
         session.generate(each=FOXES)
     assert sorted(image.status for image in session.last_batch()) == ["failed", "ok"]

@@ -72,6 +72,7 @@ class Pace:
         failure: Error that would also fail every further request.
         first_refusal: First error that kept a request from being sent: a limit, or no disk space.
         read_error: Error in a prompt that ended the reading; requests in flight are completed.
+        stopped: Whether the workers are cancelled, so that no further request is taken.
     """
 
     semaphore: asyncio.Semaphore
@@ -82,6 +83,7 @@ class Pace:
     failure: XaiError | None = None
     first_refusal: BudgetError | NotKeptError | None = None
     read_error: OptionError | None = None
+    stopped: bool = False
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _numbers: Iterator[int] = field(default_factory=count)
 

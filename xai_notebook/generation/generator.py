@@ -189,7 +189,7 @@ class Generator:
     async def _work(self, call: Call, pace: Pace) -> None:
         """Run requests one after the other until the last, or until a limit is reached."""
         progress = call.progress
-        while not (call.lazy and progress.unsent):
+        while not (pace.stopped or (call.lazy and progress.unsent)):
             if call.feed is not None:
                 await call.feed.admit()
             if (numbered := await pace.take(call)) is None:
@@ -597,7 +597,11 @@ class Generator:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             await asyncio.wait({task})
-            raise
+            if (pace := call.pace) is None or task.cancelled() or task.exception() is not None:
+                raise
+            # Of many requests, this one is recorded, and its worker takes no other.
+            pace.stopped = True
+            return task.result()
 
     async def _buy(
         self, call: Call, claimed: ClaimedRequest, count: int, writer: ReplyWriter
