@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, count, islice, product
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from xai_notebook.generation.bundles import BundleLookup
     from xai_notebook.generation.ingest import Ingest
     from xai_notebook.generation.replay import SlotClaims
-    from xai_notebook.generation.stream import Feed
     from xai_notebook.pictures.results import Maker
 
     _Make = Callable[..., "Call"]
@@ -142,6 +142,70 @@ class Pace:
         self.succeeded += 1
 
 
+class Window:
+    """Limits how far the requests of a stream run ahead of its consumer, on the background loop."""
+
+    def __init__(self, size: int) -> None:
+        """Let `size` requests start before the consumer takes an answer."""
+        self._places = asyncio.Semaphore(size)
+        self._lookups: set[asyncio.Future[None]] = set()
+        self._any_stored = False
+        self._any_taken = False
+        self._stored_unread = 0
+        self._may_order = asyncio.Event()
+        self._may_order.set()
+
+    async def admit(self) -> None:
+        """Wait until another request may start; call `release` when its answer was taken."""
+        await self._places.acquire()
+
+    def release(self) -> None:
+        """Let another request start."""
+        self._places.release()
+
+    @contextmanager
+    def looking_up(self) -> Iterator[None]:
+        """Mark the block as the search for stored images of a request."""
+        found = asyncio.get_running_loop().create_future()
+        self._lookups.add(found)
+        try:
+            yield
+        finally:
+            self._lookups.discard(found)
+            found.set_result(None)
+
+    async def before_order(self) -> None:
+        """Wait until the consumer has used all stored images that answer other requests.
+
+        A consumer that stops early, in a cell that is run again, then orders nothing. Call it
+        without a lock, because the consumer may wait for the same lock in another call.
+        """
+        while True:
+            await self._may_order.wait()
+            if self._lookups and (self._any_stored or not self._any_taken):
+                await asyncio.wait({*self._lookups})
+            if self._may_order.is_set():
+                return
+
+    def add(self, *, stored: bool) -> None:
+        """Note an answer, from the library if `stored`."""
+        if stored:
+            self._any_stored = True
+            self._stored_unread += 1
+            self._may_order.clear()
+
+    def take(self, *, stored: bool) -> None:
+        """Note that the consumer takes an answer."""
+        self._any_taken = True
+        self._stored_unread -= stored
+        self.release()
+
+    def returned(self) -> None:
+        """Note that the consumer has used the images that it took, and asks for more."""
+        if not self._stored_unread:
+            self._may_order.set()
+
+
 @dataclass(slots=True)
 class Call:
     """One call, checked and ready to run.
@@ -166,7 +230,7 @@ class Call:
         ingest: Saves the replies and loads stored images.
         rewriter: Rewrites the prompts; None: they are sent as the user wrote them.
         pace: Pace of the requests, while many are running.
-        feed: Passes the answers to a stream; None: the call is no stream.
+        window: Limits the requests ahead of the consumer of a stream; None: the call is no stream.
     """
 
     options: Options
@@ -187,7 +251,7 @@ class Call:
     ingest: Ingest = field(init=False, repr=False)
     rewriter: PromptRewriter | None = field(default=None, init=False, repr=False)
     pace: Pace | None = field(default=None, init=False, repr=False)
-    feed: Feed | None = field(default=None, init=False, repr=False)
+    window: Window | None = field(default=None, init=False, repr=False)
 
     def peek(self, most: int) -> tuple[ImageRequest, ...]:
         """Return the first requests without consuming them.

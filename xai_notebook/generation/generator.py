@@ -190,11 +190,11 @@ class Generator:
         """Run requests one after the other until the last, or until a limit is reached."""
         progress = call.progress
         while not (pace.stopped or (call.lazy and progress.unsent)):
-            if call.feed is not None:
-                await call.feed.admit()
+            if call.window is not None:
+                await call.window.admit()
             if (numbered := await pace.take(call)) is None:
-                if call.feed is not None:
-                    call.feed.release()
+                if call.window is not None:
+                    call.window.release()
                 return
             number, request = numbered
             try:
@@ -455,15 +455,16 @@ class Generator:
             if claimed.reserved:
                 stack.push_async_callback(self._release, claimed)  # stored images cost nothing
             stored: list[Picture] = []
-            with call.feed.looking_up() if call.feed is not None else contextlib.nullcontext():
+            window = call.window
+            with contextlib.nullcontext() if window is None else window.looking_up():
                 if (task := self.backend.saving.get(claim.slot)) is not None:
                     await asyncio.wait({task})
                 if claim.needs_new and not options.replay:
                     call.claims.ignore_stored(claim, await call.ingest.newest())
                 else:
                     stored = await self.recall(call, claimed)
-            if call.feed is not None and len(stored) < request.n:
-                await call.feed.before_order()  # holds no lock yet
+            if window is not None and len(stored) < request.n:
+                await window.before_order()  # holds no lock yet
             flight: Flight | None = None
             if options.reuse and len(stored) < request.n:
                 # The task or process that makes these images may wait for this money.

@@ -106,9 +106,7 @@ class Session:
 
     # For users; the overloads are in `api`
 
-    def generate(
-        self, prompt: str | None = None, *, progress: Any = None, **given: Any
-    ) -> Any:
+    def generate(self, prompt: str | None = None, *, progress: Any = None, **given: Any) -> Any:
         """Generate images and wait for them; see `xai_notebook.generate`."""
         check_function(progress)
         with self.cells.claims_for_call() as claims:

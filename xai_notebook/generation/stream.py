@@ -8,17 +8,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from xai_notebook.arguments.options import resolve
 from xai_notebook.errors import OptionError
 from xai_notebook.frontend import running_shell
+from xai_notebook.generation.call import Window
 from xai_notebook.generation.progress import check_function
 from xai_notebook.pictures.results import ImageBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from types import TracebackType
 
     from typing_extensions import Self
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from xai_notebook.generation.call import Call
     from xai_notebook.generation.progress import ProgressReport, Reporter
     from xai_notebook.generation.replay import SlotClaims
-    from xai_notebook.generation.session import Session
     from xai_notebook.pictures.picture import Picture
     from xai_notebook.pictures.results import GeneratedImage
 
@@ -52,23 +52,18 @@ class Feed:
         self._unread: deque[tuple[int, list[Picture]]] = deque()
         self._taken = 0
         self._arrival = asyncio.Event()
-        self._places = asyncio.Semaphore(2 * call.configuration.concurrency)
-        self._searches: set[asyncio.Future[None]] = set()
-        self._stored = False
-        self._stored_unread = 0
-        self._may_send = asyncio.Event()
-        self._may_send.set()
-        call.feed, call.progress.on_answer = self, self._record
+        self._window = call.window = Window(2 * call.configuration.concurrency)
+        call.progress.on_answer = self._record
         self._shell = running_shell()
         if self._shell is not None:
             self._shell.events.register("post_run_cell", self._end_of_cell)
 
-    async def run(self, session: Session) -> None:
-        """Run the call; `take` raises its errors."""
+    async def run(self, run: Callable[[Call, SlotClaims], Awaitable[None]]) -> None:
+        """Run the call with a session's `run`; `take` raises its errors."""
         self._task = asyncio.current_task()
         try:
             if not self._stopped:
-                await session.run(self.call, self.claims)
+                await run(self.call, self.claims)
         except BaseException as error:
             self._error = error
             if not isinstance(error, Exception):
@@ -77,46 +72,9 @@ class Feed:
             self.ended = True
             self._arrival.set()
 
-    # For the generator
-
-    async def admit(self) -> None:
-        """Wait until the consumer has taken enough answers for the next request to start."""
-        await self._places.acquire()
-
-    def release(self) -> None:
-        """Let another request start."""
-        self._places.release()
-
-    @contextmanager
-    def looking_up(self) -> Iterator[None]:
-        """Mark the block as the search for stored images of a request."""
-        found = asyncio.get_running_loop().create_future()
-        self._searches.add(found)
-        try:
-            yield
-        finally:
-            self._searches.discard(found)
-            found.set_result(None)
-
-    async def before_order(self) -> None:
-        """Wait until the consumer has used all stored images that answer other requests.
-
-        A consumer that stops early, in a cell that is run again, then orders nothing. Call it
-        without a lock, because the consumer may wait for the same lock in another call.
-        """
-        while True:
-            await self._may_send.wait()
-            if self._searches and (self._stored or not self._taken):
-                await asyncio.wait({*self._searches})
-            if self._may_send.is_set():
-                return
-
     def _record(self, number: int, pictures: list[Picture]) -> None:
         self._unread.append((number, pictures))
-        if _is_stored(pictures):
-            self._stored = True
-            self._stored_unread += 1
-            self._may_send.clear()
+        self._window.add(stored=_are_stored(pictures))
         self._arrival.set()
 
     # For the consumer
@@ -127,8 +85,7 @@ class Feed:
         Raises:
             XaiError: The call has failed, and all its answers have been taken.
         """
-        if not self._stored_unread:
-            self._may_send.set()
+        self._window.returned()
         while not self._unread:
             if self._error is not None:
                 raise self._error
@@ -137,9 +94,8 @@ class Feed:
             self._arrival.clear()
             await self._arrival.wait()
         number, pictures = self._unread.popleft()
-        self._stored_unread -= _is_stored(pictures)
         self._taken += 1
-        self.release()
+        self._window.take(stored=_are_stored(pictures))
         return number, pictures
 
     @property
@@ -188,12 +144,12 @@ class ImageStream:
 
     def __init__(
         self,
-        session: Session,
+        session: Any,
         prompt: str | None,
         given: Mapping[str, Any],
         progress: Callable[[ProgressReport], object] | None = None,
     ) -> None:
-        """Check the options; see `xai_notebook.stream`."""
+        """Check the options; see `xai_notebook.stream`. `session` runs the call."""
         self._feed: Feed | None = None  # first, for `__del__`
         check_function(progress)
         options = resolve(given, session.configured())
@@ -232,11 +188,12 @@ class ImageStream:
         return self
 
     def __next__(self) -> GeneratedImage:
-        while not self._ready:
+        while True:
+            with suppress(IndexError):  # another thread may take the last one
+                return self._ready.popleft()
             if self._closed:
                 raise StopIteration
             self._next_answer()
-        return self._ready.popleft()
 
     def _next_answer(self) -> None:
         """Wait for the next answer; at the end, close the stream."""
@@ -260,17 +217,18 @@ class ImageStream:
             raise
         self._use(feed, answer)
         if answer is None:
-            self.close()
+            self._close()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> GeneratedImage:
-        while not self._ready:
+        while True:
+            with suppress(IndexError):
+                return self._ready.popleft()
             if self._closed:
                 raise StopAsyncIteration
             await self._await_answer()
-        return self._ready.popleft()
 
     async def _await_answer(self) -> None:
         """Wait for the next answer without blocking; at the end, close the stream."""
@@ -280,7 +238,8 @@ class ImageStream:
                 async with session.preparing():
                     if self._feed is None:
                         claims = session.cells.claims_for_call()
-                        call = await asyncio.to_thread(session.prepare, *self._asked)
+                        prompt, given = self._asked
+                        call = await asyncio.to_thread(session.prepare, prompt, given)
                         self._start(call, claims)
             feed, reporter = self._started()
             answer = await session.loop.wait(feed.take(), tick=reporter.tick)
@@ -298,13 +257,13 @@ class ImageStream:
             raise
         self._use(feed, answer)
         if answer is None:
-            await self.aclose()
+            await self._aclose()
 
     def _start(self, call: Call, claims: SlotClaims) -> None:
         """Start the call."""
         self._reporter = self._session.reporter(call, self._function)
         self._feed = feed = Feed(call, claims)
-        self._session.loop.submit(feed.run(self._session))
+        self._session.loop.submit(feed.run(self._session.run))
 
     def _started(self) -> tuple[Feed, Reporter]:
         assert self._feed is not None  # noqa: S101  # for type checkers
@@ -324,9 +283,10 @@ class ImageStream:
 
     def close(self) -> None:
         """Cancel the rest at the server. What has arrived stays in the library."""
-        self._close(succeeded=True)
+        self._ready.clear()
+        self._close()
 
-    def _close(self, *, succeeded: bool) -> None:
+    def _close(self, *, succeeded: bool = True) -> None:
         feed = self._end()
         if feed is not None and feed.ended:
             feed.stop(succeeded=succeeded)
@@ -335,9 +295,10 @@ class ImageStream:
 
     async def aclose(self) -> None:
         """Like `close`, without blocking the event loop."""
-        await self._aclose(succeeded=True)
+        self._ready.clear()
+        await self._aclose()
 
-    async def _aclose(self, *, succeeded: bool) -> None:
+    async def _aclose(self, *, succeeded: bool = True) -> None:
         feed = self._end()
         if feed is not None and feed.ended:
             feed.stop(succeeded=succeeded)
@@ -347,7 +308,6 @@ class ImageStream:
     def _end(self) -> Feed | None:
         """Mark the stream as closed; return its feed on the first call."""
         closed, self._closed = self._closed, True
-        self._ready.clear()
         return None if closed else self._feed
 
     def __enter__(self) -> Self:
@@ -359,6 +319,7 @@ class ImageStream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._ready.clear()
         self._close(succeeded=kind is None)
 
     async def __aenter__(self) -> Self:
@@ -370,6 +331,7 @@ class ImageStream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._ready.clear()
         await self._aclose(succeeded=kind is None)
 
     def __del__(self) -> None:
@@ -383,5 +345,5 @@ class ImageStream:
         return f"<ImageStream {state}: {self._feed.call.progress.report()}>"
 
 
-def _is_stored(pictures: list[Picture]) -> bool:
+def _are_stored(pictures: list[Picture]) -> bool:
     return bool(pictures) and all(picture.replayed for picture in pictures)
