@@ -376,6 +376,16 @@ def test_a_cell_that_fails_cancels_the_rest(
     assert len(image_server.image_counts) == 3
 
 
+def test_a_cell_that_fails_elsewhere_leaves_the_stream_open(
+    book_of: Notebooks, image_server: NumberingServer
+) -> None:
+    book = book_of("stream = xai.stream(each=prompts)\nnext(stream)", "1 / 0", "shown += stream")
+    shown = book.run()
+    assert [type(error) for error in book.errors] == [type(None), ZeroDivisionError, type(None)]
+    assert len(shown) == 39
+    assert len(image_server.image_counts) == 40
+
+
 def test_stored_images_answer_with_reuse(numbering: Session, image_server: NumberingServer) -> None:
     reuse(FOXES[:5])
     made = image_server.image_counts

@@ -178,8 +178,9 @@ def test_ctrl_c_says_what_is_kept(image_server: NumberingServer, code: str, erro
         until(lambda: not image_server.waiting_calls, 0.7)
         assert process.stderr
         output = process.stderr.read()
-    assert output.splitlines()[0] == "5" or "\n5\n" in output
-    assert re.search(
+    assert re.search("^5$", output, re.MULTILINE)
+    printed = sys.version_info >= (3, 11) or error == "KeyboardInterrupt"  # by `asyncio.run`
+    assert not printed or re.search(
         rf"{error}: 5 of 40 prompts are in the library, \$0\.10 spent\. Run it again to make the "
         r"rest: stored images answer, outside of a notebook with reuse=True\. "
         r"xai\.history\(last=True\) returns this batch\.",

@@ -37,8 +37,14 @@ _STOP_SECONDS = 0.2
 class Feed:
     """The answers of one call on their way to the consumer, on the background loop.
 
-    The call holds the feed, and the feed holds no stream, so that a stream that nobody uses any
-    more is collected as garbage and ends its call.
+    A feed does not hold its stream. A stream that is no longer used is therefore collected as
+    garbage, which ends the call.
+
+    Attributes:
+        call: The call.
+        claims: Its claims; `stop` closes them.
+        ended: Whether the call has ended.
+        used: Whether the running cell has asked for an answer.
     """
 
     def __init__(self, call: Call, claims: SlotClaims) -> None:
@@ -46,6 +52,7 @@ class Feed:
         self.call = call
         self.claims = claims
         self.ended = False
+        self.used = False
         self._error: BaseException | None = None
         self._task: asyncio.Task[Any] | None = None
         self._stopped = False
@@ -129,8 +136,9 @@ class Feed:
             await asyncio.wait({self._task}, timeout=_STOP_SECONDS)
 
     def _end_of_cell(self, result: Any = None) -> None:
-        """Stop if the cell failed, because its traceback keeps the stream alive."""
-        if not getattr(result, "success", False) and self._task is not None:
+        """Stop if a cell that took answers has failed, although a variable keeps the stream."""
+        used, self.used = self.used, False
+        if used and not getattr(result, "success", False) and self._task is not None:
             self._task.get_loop().call_soon_threadsafe(lambda: self.stop(succeeded=False))
 
 
@@ -266,8 +274,10 @@ class ImageStream:
         self._session.loop.submit(feed.run(self._session.run))
 
     def _started(self) -> tuple[Feed, Reporter]:
+        """Return the parts of a stream that has started, for the next answer."""
         assert self._feed is not None  # noqa: S101  # for type checkers
         assert self._reporter is not None  # noqa: S101
+        self._feed.used = True
         return self._feed, self._reporter
 
     def _use(self, feed: Feed, answer: tuple[int, list[Picture]] | None) -> None:
