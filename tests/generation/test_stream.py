@@ -202,6 +202,15 @@ def test_requests_are_made_at_most_twice_the_concurrency_ahead(
     assert len(made) == 8
 
 
+def test_originals_stay_on_disk(session: Session, quick: Served) -> None:
+    quick.faults.min_bytes = 400_000
+    session.configured = lambda: {"rate": 0, "concurrency": 4}
+    stream = session.stream(each=FOXES)
+    sizes = [len(picture.data) for picture in stream]
+    assert min(sizes) >= 400_000
+    assert all(image.picture.cached is None for image in stream.batch)
+
+
 async def test_a_task_can_leave_the_loop(numbering: Session, image_server: NumberingServer) -> None:
     image_server.replies_left = 2
     async with numbering.stream(each=FOXES) as stream:
