@@ -93,3 +93,24 @@ def test_a_cell_is_identified_by_its_id_or_its_text(
     shell: object, info: object, expected: str | None
 ) -> None:
     assert frontend.cell_identity(shell, info) == expected
+
+
+@pytest.mark.parametrize(
+    ("request_", "voila", "unattended"),
+    [
+        ({"metadata": {"cellId": "c"}, "content": {"allow_stdin": False}}, False, False),
+        ({"metadata": {}, "content": {"allow_stdin": True}}, False, False),
+        ({"content": {"comm_id": "a widget"}}, False, False),
+        ({"metadata": {}, "content": {"allow_stdin": False}}, False, True),
+        ({"metadata": {}, "content": {"allow_stdin": False}}, True, False),
+    ],
+    ids=["JupyterLab", "console", "widget", "papermill", "Voila"],
+)
+def test_a_program_that_runs_a_notebook_is_recognised(
+    monkeypatch: pytest.MonkeyPatch, request_: dict[str, object], *, voila: bool, unattended: bool
+) -> None:
+    shell = SimpleNamespace(kernel=object(), get_parent=lambda: request_)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    if voila:
+        monkeypatch.setenv("VOILA_PREHEAT", "False")
+    assert frontend.is_unattended() is unattended

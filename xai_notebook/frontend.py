@@ -143,6 +143,8 @@ def is_unattended() -> bool:
     shell = running_shell()
     if not in_kernel(shell):
         return True
+    if is_for_visitors():  # Voilà runs the notebook like papermill, and shows its outputs
+        return False
     request = shell.get_parent() if hasattr(shell, "get_parent") else {}
     names_cell = "cellId" in (request.get("metadata") or {})
     return not names_cell and (request.get("content") or {}).get("allow_stdin") is False

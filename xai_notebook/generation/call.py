@@ -178,7 +178,7 @@ class Window:
         """Wait until the consumer has used all stored images that answer other requests.
 
         A consumer that stops early, in a cell that is run again, then orders nothing. Call it
-        without a lock, because the consumer may wait for the same lock in another call.
+        without a lock or reserved money, for which the consumer may wait in another call.
         """
         while True:
             await self._may_order.wait()

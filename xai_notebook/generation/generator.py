@@ -463,8 +463,8 @@ class Generator:
                     call.claims.ignore_stored(claim, await call.ingest.newest())
                 else:
                     stored = await self.recall(call, claimed)
-            if window is not None and len(stored) < request.n:
-                await window.before_order()  # holds no lock yet
+            if window is not None and len(stored) < request.n and not claimed.reserved:
+                await window.before_order()  # holds neither a lock nor money
             flight: Flight | None = None
             if options.reuse and len(stored) < request.n:
                 # The task or process that makes these images may wait for this money.
