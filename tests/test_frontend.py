@@ -138,3 +138,24 @@ def test_the_notebook_is_read_from_papermills_arguments(
 )
 def test_other_programs_are_not_papermill(command: str) -> None:
     assert frontend._papermill_arguments(command.split()) is None
+
+
+@pytest.mark.parametrize(
+    ("request_", "voila", "unattended"),
+    [
+        ({"metadata": {"cellId": "c"}, "content": {"allow_stdin": False}}, False, False),
+        ({"metadata": {}, "content": {"allow_stdin": True}}, False, False),
+        ({"content": {"comm_id": "a widget"}}, False, False),
+        ({"metadata": {}, "content": {"allow_stdin": False}}, False, True),
+        ({"metadata": {}, "content": {"allow_stdin": False}}, True, False),
+    ],
+    ids=["JupyterLab", "console", "widget", "papermill", "Voila"],
+)
+def test_a_program_that_runs_a_notebook_is_recognised(
+    monkeypatch: pytest.MonkeyPatch, request_: dict[str, object], *, voila: bool, unattended: bool
+) -> None:
+    shell = SimpleNamespace(kernel=object(), get_parent=lambda: request_)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    if voila:
+        monkeypatch.setenv("VOILA_PREHEAT", "False")
+    assert frontend.is_unattended() is unattended

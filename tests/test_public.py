@@ -59,9 +59,10 @@ def loaded_after(code: str) -> list[str]:
 
 def test_public_names_are_pinned() -> None:
     assert xai_notebook.__all__ == [
-        "BatchJob", "GeneratedImage", "ImageBatch", "XaiError", "agenerate", "configure", "costs",
-        "empty_trash", "generate", "history", "jobs", "library", "load_ipython_extension", "merge",
-        "pack", "panel", "read_metadata", "trust_library", "unload_ipython_extension", "unpack",
+        "BatchJob", "GeneratedImage", "ImageBatch", "ImageStream", "ProgressReport", "XaiError",
+        "agenerate", "configure", "costs", "empty_trash", "generate", "history", "jobs", "library",
+        "load_ipython_extension", "merge", "pack", "panel", "read_metadata", "stream",
+        "trust_library", "unload_ipython_extension", "unpack",
     ]  # fmt: skip
     assert xai_notebook.__all__ == sorted(xai_notebook.__all__)
     assert dir(xai_notebook) == xai_notebook.__all__

@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from xai_notebook.generation.api import jobs as jobs
     from xai_notebook.generation.api import merge as merge
     from xai_notebook.generation.api import pack as pack
+    from xai_notebook.generation.api import stream as stream
     from xai_notebook.generation.api import trust_library as trust_library
     from xai_notebook.generation.api import unpack as unpack
     from xai_notebook.generation.jobs.job import BatchJob as BatchJob
+    from xai_notebook.generation.progress import ProgressReport as ProgressReport
+    from xai_notebook.generation.stream import ImageStream as ImageStream
     from xai_notebook.notebook.extension import load_ipython_extension as load_ipython_extension
     from xai_notebook.notebook.extension import unload_ipython_extension as unload_ipython_extension
     from xai_notebook.notebook.gallery import library as library
@@ -43,6 +46,8 @@ _HOMES = {
     "BatchJob": "generation.jobs.job",
     "GeneratedImage": "pictures.results",
     "ImageBatch": "pictures.results",
+    "ImageStream": "generation.stream",
+    "ProgressReport": "generation.progress",
     "XaiError": "errors",
     "agenerate": "generation.api",
     "configure": "generation.api",
@@ -57,6 +62,7 @@ _HOMES = {
     "pack": "generation.api",
     "panel": "notebook.panel",
     "read_metadata": "pictures.xmp",
+    "stream": "generation.api",
     "trust_library": "generation.api",
     "unload_ipython_extension": "notebook.extension",
     "unpack": "generation.api",

@@ -148,6 +148,21 @@ def can_update(shell: Any) -> bool:
     return names_cell or not (request.get("content") or {}).get("allow_stdin")
 
 
+def is_unattended() -> bool:
+    """Tell whether this code runs in a script, or in a notebook that a program runs.
+
+    Programs such as papermill neither name a cell in their requests nor allow input.
+    """
+    shell = running_shell()
+    if not in_kernel(shell):
+        return True
+    if is_for_visitors():  # Voilà runs the notebook like papermill, and shows its outputs
+        return False
+    request = shell.get_parent() if hasattr(shell, "get_parent") else {}
+    names_cell = "cellId" in (request.get("metadata") or {})
+    return not names_cell and (request.get("content") or {}).get("allow_stdin") is False
+
+
 def notebook_name() -> str | None:
     """Return the notebook's name in Jupyter, which may be a path; None if unknown.
 

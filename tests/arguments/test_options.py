@@ -23,7 +23,7 @@ from xai_notebook.arguments.options import (
 from xai_notebook.arguments.values import Choice
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import OptionError
-from xai_notebook.generation.api import agenerate, generate
+from xai_notebook.generation.api import agenerate, generate, stream
 from xai_notebook.pictures.magic_source import magic_cell
 
 
@@ -118,8 +118,14 @@ def fields_of(typed: type) -> set[str]:
 def test_keywords_and_signature_match_the_option_table() -> None:
     names = [option.name for option in OPTIONS if option.name != "help"]
     assert fields_of(Keywords) == {*names} - {"dry_run", "batch"}
-    assert [*signature().parameters] == ["prompt", *names, "template"]
-    assert inspect.signature(generate) == inspect.signature(agenerate) == signature()
+    assert [*signature().parameters] == ["prompt", *names]
+    both = inspect.signature(generate) == inspect.signature(agenerate)
+    assert both
+    assert [*inspect.signature(generate).parameters] == ["prompt", *names, "template", "progress"]
+    assert [*inspect.signature(stream).parameters] == [
+        "prompt", *(name for name in names if name not in {"dry_run", "batch", "redo"}),
+        "template", "progress",
+    ]  # fmt: skip
 
 
 def test_flags_are_stable() -> None:

@@ -237,7 +237,7 @@ def test_a_dry_run_shows_the_first_three_requests_and_the_last(
         ("request 5,000", "a pie of 4999  (aspect ratio 16:9)"),
     ]
     assert ("images", "5,000") in rows
-    assert ("time", "about 17 min, at 5 requests per second") in rows
+    assert ("time", "about 16 min 39 s, at 5 requests per second") in rows
     assert ("expected cost", "$100.00") in rows
     assert quick.calls == []
 

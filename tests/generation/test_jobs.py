@@ -17,6 +17,7 @@ from PIL import Image
 from harness import CENT, serve, tiny, until
 from xai_notebook import errors
 from xai_notebook.client.transport import retry
+from xai_notebook.generation import progress
 from xai_notebook.generation.jobs import poller, submitter
 from xai_notebook.server import BatchFaults, Faults
 from xai_notebook.server.batches import Batches
@@ -415,6 +416,21 @@ def test_a_timeout_ends_the_wait(session: Session, server: Served) -> None:
     stop(server)
     with pytest.raises(errors.JobTimeoutError, match="0 of 12 images are here"):
         submit(session, each=PROMPTS).wait(0.2)
+
+
+def test_a_wait_without_a_frontend_writes_lines(
+    session: Session,
+    server: Served,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stop(server)
+    monkeypatch.setattr(progress, "LOG_INTERVAL", 0.05)
+    job = submit(session, each=PROMPTS)
+    with pytest.raises(errors.JobTimeoutError):
+        job.wait(0.5)
+    line = "xai-notebook: Job Running: 12 images, 0 in the library"
+    assert capsys.readouterr().err.splitlines()[0].startswith(line)
 
 
 def test_a_full_disk_loses_no_result(

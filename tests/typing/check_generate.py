@@ -15,6 +15,11 @@ def check_generate() -> None:
     assert_type(xai.generate(each=["a", "b"], dry_run=False, export=True), ImageBatch)
     assert_type(xai.generate("a fox", dry_run=True), Plan)
     assert_type(xai.generate("a fox")[0], GeneratedImage)
+    for picture in xai.stream(each=["a"], reuse=True, progress=print):
+        assert_type(picture, GeneratedImage)
+    assert_type(xai.stream("a fox").batch, ImageBatch)
+    xai.generate("a fox", progress=lambda report: report.done)
+    xai.stream("a fox", batch=True)  # type: ignore[call-arg]
     xai.generate("a fox", aspect="16:9")  # type: ignore[call-overload]
     xai.generate("a fox", n="many")  # type: ignore[call-overload]
     xai.generate(["a fox"])  # type: ignore[call-overload]
@@ -24,3 +29,6 @@ async def check_agenerate() -> None:
     """The asynchronous function has the same types."""
     assert_type(await xai.agenerate("a fox", image=b"bytes"), ImageBatch)
     assert_type(await xai.agenerate("a fox", dry_run=True), Plan)
+    async with xai.stream("a fox") as stream:
+        async for picture in stream:
+            assert_type(picture, GeneratedImage)

@@ -365,16 +365,21 @@ def _convert_value(option: Option, name: str, value: Any) -> Any:
         raise OptionError(message + "." * message[-1].isalnum()) from None
 
 
-def signature() -> Signature:
-    """Return the signature of `generate()` for completion and help."""
+def signature(*more: str, without: Sequence[str] = ()) -> Signature:
+    """Return the signature of `generate()` for completion and help.
+
+    Args:
+        *more: Names of keywords that are no options.
+        without: Names of options that the function does not take.
+    """
     return Signature(
         [Parameter("prompt", Parameter.POSITIONAL_OR_KEYWORD, default=None)]
         + [
             Parameter(option.name, Parameter.KEYWORD_ONLY, default=None)
             for option in OPTIONS
-            if option.name != "help"
+            if option.name not in ("help", *without)
         ]
-        + [Parameter("template", Parameter.KEYWORD_ONLY, default=False)]
+        + [Parameter(name, Parameter.KEYWORD_ONLY, default=None) for name in more]
     )
 
 

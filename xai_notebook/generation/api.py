@@ -12,12 +12,15 @@ from xai_notebook.arguments.options import resolve_defaults, signature
 from xai_notebook.generation.session import current_session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from typing_extensions import Unpack
 
     from xai_notebook.arguments.options import Defaults, Keywords
     from xai_notebook.generation.jobs.job import BatchJob, JobList
+    from xai_notebook.generation.progress import ProgressReport
+    from xai_notebook.generation.stream import ImageStream
     from xai_notebook.pictures.render.tables import CostTable, Plan
     from xai_notebook.pictures.results import ImageBatch
 
@@ -29,6 +32,7 @@ def generate(
     dry_run: Literal[False] | None = None,
     batch: Literal[False] | None = None,
     template: bool = False,
+    progress: Callable[[ProgressReport], object] | None = None,
     **options: Unpack[Keywords],
 ) -> ImageBatch: ...
 
@@ -40,6 +44,7 @@ def generate(
     batch: Literal[True],
     dry_run: Literal[False] | None = None,
     template: bool = False,
+    progress: Callable[[ProgressReport], object] | None = None,
     **options: Unpack[Keywords],
 ) -> BatchJob: ...
 
@@ -51,6 +56,7 @@ def generate(
     dry_run: Literal[True],
     batch: bool | None = None,
     template: bool = False,
+    progress: Callable[[ProgressReport], object] | None = None,
     **options: Unpack[Keywords],
 ) -> Plan: ...
 
@@ -68,6 +74,8 @@ def generate(prompt: str | None = None, **options: Any) -> ImageBatch | BatchJob
             request per row), `key` (the column that names the rows), `export` (True or a folder),
             `name` (pattern of the exported files; see `ImageBatch.export`), `rewrite` (True or a
             chat model), `max_cost` (US dollars), `timeout` (seconds).
+        progress: Function that is called with a `ProgressReport` a few times per second and at the
+            end, in this thread. An error that it raises ends the call like an interrupt.
 
     Returns:
         The images in the order of the requests, with a card in place of each missing image. With
@@ -77,6 +85,8 @@ def generate(prompt: str | None = None, **options: Any) -> ImageBatch | BatchJob
         OptionError: An option is invalid; nothing was sent.
         ApiError: The server refused the request or failed.
         XaiError: Any other error; see `xai_notebook.errors`.
+        KeyboardInterrupt: The call was interrupted. With many prompts, the message says how many
+            are in the library; `history(last=True)` returns the images.
     """
     result: ImageBatch | BatchJob | Plan = current_session().generate(prompt, **options)
     return result
@@ -89,6 +99,7 @@ async def agenerate(
     dry_run: Literal[False] | None = None,
     batch: Literal[False] | None = None,
     template: bool = False,
+    progress: Callable[[ProgressReport], object] | None = None,
     **options: Unpack[Keywords],
 ) -> ImageBatch: ...
 
@@ -100,6 +111,7 @@ async def agenerate(
     batch: Literal[True],
     dry_run: Literal[False] | None = None,
     template: bool = False,
+    progress: Callable[[ProgressReport], object] | None = None,
     **options: Unpack[Keywords],
 ) -> BatchJob: ...
 
@@ -111,6 +123,7 @@ async def agenerate(
     dry_run: Literal[True],
     batch: bool | None = None,
     template: bool = False,
+    progress: Callable[[ProgressReport], object] | None = None,
     **options: Unpack[Keywords],
 ) -> Plan: ...
 
@@ -118,14 +131,54 @@ async def agenerate(
 async def agenerate(prompt: str | None = None, **options: Any) -> ImageBatch | BatchJob | Plan:
     """Generate images without blocking the event loop; otherwise like `generate`.
 
-    Cancelling the task cancels the call at the server.
+    Cancelling the task cancels the call at the server. `progress` is called in the task's loop.
     """
     result: ImageBatch | BatchJob | Plan = await current_session().agenerate(prompt, **options)
     return result
 
 
+def stream(
+    prompt: str | None = None,
+    *,
+    template: bool = False,
+    progress: Callable[[ProgressReport], object] | None = None,
+    **options: Unpack[Keywords],
+) -> ImageStream:
+    """Generate images, and return each as soon as it arrives.
+
+        for picture in xai.stream(each=prompts):
+            ...
+
+    In a coroutine, use `async for`, which does not block the event loop.
+
+    A request that failed or was not sent gives its card, as in a batch. Errors that `generate`
+    raises are raised after everything that has arrived. Nothing is sent before the first image is
+    asked for. At most twice `concurrency` requests are made ahead of the loop, and stored images
+    come before new ones are ordered, so leaving the loop early saves money: it cancels the rest at
+    the server. What has arrived is in the library and in `stream.batch`. Use `with` or `close()` if
+    you keep the stream in a variable.
+
+    Args:
+        prompt: See `generate`.
+        template: See `generate`.
+        progress: See `generate`; called while the loop waits for an image.
+        **options: The options of `generate`, except `dry_run`, `batch` and `redo`. `export` writes
+            the files at the end.
+
+    Returns:
+        An iterator and asynchronous iterator of `GeneratedImage`.
+
+    Raises:
+        OptionError: An option is invalid; nothing was sent.
+    """
+    return current_session().stream(prompt, template=template, progress=progress, **options)
+
+
 # For completion and help; type checkers read the overloads.
-generate.__signature__ = agenerate.__signature__ = signature()  # type: ignore[attr-defined]
+generate.__signature__ = agenerate.__signature__ = signature("template", "progress")  # type: ignore[attr-defined]
+stream.__signature__ = signature(  # type: ignore[attr-defined]
+    "template", "progress", without=("dry_run", "batch", "redo")
+)
 
 
 def configure(**defaults: Unpack[Defaults]) -> None:
@@ -145,7 +198,7 @@ def configure(**defaults: Unpack[Defaults]) -> None:
     frontend.configure(resolve_defaults(defaults))
 
 
-def history(words: str = "", n: int | None = 24) -> ImageBatch:
+def history(words: str = "", n: int | None = 24, *, last: bool = False) -> ImageBatch:
     """Return past images from the library, newest first.
 
     Args:
@@ -153,11 +206,16 @@ def history(words: str = "", n: int | None = 24) -> ImageBatch:
             notebook's name; the last word may be incomplete.
         n: Maximum number of images; None returns all. A line below the grid says how many images
             are left out.
+        last: Return the batch of this process' last call instead, in its order and with its cards:
+            also if it was interrupted, has failed or is still running.
 
     Raises:
-        OptionError: `n` is not a positive integer.
+        OptionError: `n` is not a positive integer; `last` is given with `words`, or there was no
+            call yet.
         LibraryError: The library cannot be opened.
     """
+    if last:
+        return current_session().last_batch(words)
     return current_session().history.search(words, n)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, count, islice, product
@@ -86,6 +86,7 @@ class Pace:
         failure: Error that would also fail every further request.
         first_refusal: First error that kept a request from being sent: a limit, or no disk space.
         read_error: Error in a prompt that ended the reading; requests in flight are completed.
+        stopped: Whether the workers are cancelled, so that no further request is taken.
     """
 
     semaphore: asyncio.Semaphore
@@ -96,6 +97,7 @@ class Pace:
     failure: XaiError | None = None
     first_refusal: BudgetError | NotKeptError | None = None
     read_error: OptionError | None = None
+    stopped: bool = False
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _numbers: Iterator[int] = field(default_factory=count)
 
@@ -250,6 +252,70 @@ class Item:
         ]
 
 
+class Window:
+    """Limits how far the requests of a stream run ahead of its consumer, on the background loop."""
+
+    def __init__(self, size: int) -> None:
+        """Let `size` requests start before the consumer takes an answer."""
+        self._places = asyncio.Semaphore(size)
+        self._lookups: set[asyncio.Future[None]] = set()
+        self._any_stored = False
+        self._any_taken = False
+        self._stored_unread = 0
+        self._may_order = asyncio.Event()
+        self._may_order.set()
+
+    async def admit(self) -> None:
+        """Wait until another request may start; call `release` when its answer was taken."""
+        await self._places.acquire()
+
+    def release(self) -> None:
+        """Let another request start."""
+        self._places.release()
+
+    @contextmanager
+    def looking_up(self) -> Iterator[None]:
+        """Mark the block as the search for stored images of a request."""
+        found = asyncio.get_running_loop().create_future()
+        self._lookups.add(found)
+        try:
+            yield
+        finally:
+            self._lookups.discard(found)
+            found.set_result(None)
+
+    async def before_order(self) -> None:
+        """Wait until the consumer has used all stored images that answer other requests.
+
+        A consumer that stops early, in a cell that is run again, then orders nothing. Call it
+        without a lock or reserved money, for which the consumer may wait in another call.
+        """
+        while True:
+            await self._may_order.wait()
+            if self._lookups and (self._any_stored or not self._any_taken):
+                await asyncio.wait({*self._lookups})
+            if self._may_order.is_set():
+                return
+
+    def add(self, *, stored: bool) -> None:
+        """Note an answer, from the library if `stored`."""
+        if stored:
+            self._any_stored = True
+            self._stored_unread += 1
+            self._may_order.clear()
+
+    def take(self, *, stored: bool) -> None:
+        """Note that the consumer takes an answer."""
+        self._any_taken = True
+        self._stored_unread -= stored
+        self.release()
+
+    def returned(self) -> None:
+        """Note that the consumer has used the images that it took, and asks for more."""
+        if not self._stored_unread:
+            self._may_order.set()
+
+
 @dataclass(slots=True)
 class Call:
     """One call, checked and ready to run.
@@ -277,6 +343,7 @@ class Call:
         pace: Pace of the requests, while many are running.
         ahead: Number of items that were read before anything is sent.
         taken: The items whose requests were begun, by number.
+        window: Limits the requests ahead of the consumer of a stream; None: the call is no stream.
     """
 
     options: Options
@@ -300,6 +367,7 @@ class Call:
     rewriter: PromptRewriter | None = field(default=None, init=False, repr=False)
     pace: Pace | None = field(default=None, init=False, repr=False)
     taken: dict[int, Item] = field(default_factory=dict, init=False, repr=False)
+    window: Window | None = field(default=None, init=False, repr=False)
 
     def peek(self, most: int) -> tuple[Item, ...]:
         """Return the first items without consuming them.
@@ -382,6 +450,12 @@ class Call:
         with suppress(OptionError, ValueError):  # ValueError: another thread reads them
             return self.peek(max(self.ahead - len(self.taken), 0))
         return ()
+
+    def images_of(
+        self, number: int, pictures: list[Picture], maker: Maker
+    ) -> tuple[GeneratedImage, ...]:
+        """Return the images of request `number`, for a stream."""
+        return self._batch([(number, pictures)], maker).images
 
     def _summary(self) -> str:
         """Return the last line of a grid with many prompts: counts and the cost."""
@@ -496,7 +570,7 @@ def prepare_call(
     """
     if reruns_by_itself():
         defaults = {"reuse": True, **defaults}
-    per_row = {name: value for name, value in given.items() if _reads_row(value)}
+    per_row = {name: value for name, value in given.items() if reads_row(value)}
     fixed = {name: value for name, value in given.items() if name not in per_row}
     options = arguments.resolve(fixed, defaults)
     configuration = Configuration.for_call(settings, defaults)
@@ -588,7 +662,7 @@ PER_ROW: Final = frozenset({"aspect_ratio", "image", "model", "n", "quality", "r
 UNSENT: Final = "Not sent: the call ended before."
 
 
-def _reads_row(value: Any) -> bool:
+def reads_row(value: Any) -> bool:
     """Tell whether the value of an option is a template of a row."""
     parts = value if isinstance(value, list) else [value]
     return any(isinstance(part, RowTemplate) for part in parts)

@@ -40,6 +40,7 @@ _ASYNC_STEP: Final = 0.1
 """Seconds between checks for an interrupt while another loop awaits the background loop."""
 _CANCEL_SECONDS: Final = 0.2
 """Seconds for a cancelled coroutine to store images that have arrived."""
+_CANCEL_STEPS: Final = 20
 _CLOSE_SECONDS: Final = 5.0
 """Seconds for all coroutines to end when the session is closed."""
 MAX_BATCH: Final = 64
@@ -119,6 +120,13 @@ class BackgroundLoop:
         future.add_done_callback(lambda _: work.close())
         return future
 
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Call a function on the loop, unless the loop has ended. Never blocks, never raises."""
+        loop = self._loop
+        if loop is not None and self._pid == os.getpid():
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(function)
+
     def cancel(self) -> None:
         """Cancel all submitted coroutines, and wait up to 5 seconds until they have ended."""
         if self._loop is None or self._pid != os.getpid():
@@ -146,7 +154,8 @@ class BackgroundLoop:
 
         Args:
             coroutine: The coroutine to run.
-            tick: Called five times per second in the waiting thread, to show progress.
+            tick: Called five times per second in the waiting thread, to show progress. If it
+                raises an error, the coroutine is cancelled, as by an interrupt.
             interrupted: Message of the KeyboardInterrupt.
 
         Raises:
@@ -168,8 +177,11 @@ class BackgroundLoop:
                     concurrent.futures.wait([future], timeout=_WAIT_STEP)
                     if tick is not None and not future.done():
                         tick()
-            except KeyboardInterrupt as interrupt:
-                shorten(interrupt, interrupted)
+            except ForkedProcessError:
+                raise
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    shorten(error, interrupted)
                 # An interrupt during `submit` leaves no future to cancel, so cancel the work.
                 if (loop := self._loop) is not None:
                     loop.call_soon_threadsafe(work.cancel)
@@ -181,23 +193,37 @@ class BackgroundLoop:
         return _result(future)
 
     async def wait(
-        self, coroutine: Coroutine[Any, Any, _T], *, interrupted: str = _INTERRUPTED
+        self,
+        coroutine: Coroutine[Any, Any, _T],
+        *,
+        tick: Callable[[], None] | None = None,
+        interrupted: str = _INTERRUPTED,
     ) -> _T:
         """Run a coroutine on the background loop and await it from any other loop.
 
-        Cancelling the wait cancels the coroutine.
+        Cancelling the wait cancels the coroutine, and so does an error of `tick`, which is called
+        ten times per second in the other loop.
         """
-        future = self.submit(coroutine)
+        work = _Work(coroutine, self._tasks)
+        future = self._submit(work)
         wrapped = asyncio.wrap_future(future)
         try:
             while not wrapped.done():
                 await asyncio.wait({wrapped}, timeout=_ASYNC_STEP)
-        except asyncio.CancelledError as cancelled:
-            shorten(cancelled, interrupted)
+                if tick is not None and not wrapped.done():
+                    tick()
+        except GeneratorExit:  # nothing can be awaited
+            future.cancel()
             raise
-        finally:
-            if not wrapped.done():
-                future.cancel()
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                shorten(error, interrupted)
+            future.cancel()
+            for _ in range(_CANCEL_STEPS):  # until images that have arrived are stored
+                if work.finished.is_set():
+                    break
+                await asyncio.sleep(_CANCEL_SECONDS / _CANCEL_STEPS)
+            raise
         return _result(wrapped)
 
     def stop(self) -> None:

@@ -166,8 +166,12 @@ class Generator:
     async def _work(self, call: Call, pace: Pace) -> None:
         """Run requests one after the other until the last, or until a limit is reached."""
         progress = call.progress
-        while not (call.lazy and progress.unsent):
+        while not (pace.stopped or (call.lazy and progress.unsent)):
+            if call.window is not None:
+                await call.window.admit()
             if (numbered := await pace.take(call)) is None:
+                if call.window is not None:
+                    call.window.release()
                 return
             number, item, request = numbered
             if item.blank:
@@ -453,13 +457,17 @@ class Generator:
         async with contextlib.AsyncExitStack() as stack:
             if claimed.reserved:
                 stack.push_async_callback(self._release, claimed)  # stored images cost nothing
-            if (task := self.backend.saving.get(claim.slot)) is not None:
-                await asyncio.wait({task})
             stored: list[Picture] = []
-            if claim.needs_new and not options.replay:
-                call.claims.ignore_stored(claim, await call.ingest.newest())
-            else:
-                stored = await self.recall(call, claimed)
+            window = call.window
+            with contextlib.nullcontext() if window is None else window.looking_up():
+                if (task := self.backend.saving.get(claim.slot)) is not None:
+                    await asyncio.wait({task})
+                if claim.needs_new and not options.replay:
+                    call.claims.ignore_stored(claim, await call.ingest.newest())
+                else:
+                    stored = await self.recall(call, claimed)
+            if window is not None and len(stored) < request.n and not claimed.reserved:
+                await window.before_order()  # holds neither a lock nor money
             flight: Flight | None = None
             if options.reuse and len(stored) < request.n:
                 # The task or process that makes these images may wait for this money.
@@ -592,7 +600,11 @@ class Generator:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             await asyncio.wait({task})
-            raise
+            if (pace := call.pace) is None or task.cancelled() or task.exception() is not None:
+                raise
+            # Of many requests, this one is recorded, and its worker takes no other.
+            pace.stopped = True
+            return task.result()
 
     async def _buy(
         self, call: Call, claimed: ClaimedRequest, count: int, writer: ReplyWriter

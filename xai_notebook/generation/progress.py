@@ -1,18 +1,76 @@
-"""Counters and results of one call, for progress displays.
+"""Counters and results of one call, for progress displays, and reports of them.
 
 Separate because displays and jobs use the counters without a `Call`.
 """
 
 from __future__ import annotations
 
+import logging
+import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from xai_notebook.errors import OptionError
+from xai_notebook.frontend import is_unattended
+from xai_notebook.pictures.render.text import counted, dollars, duration
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from xai_notebook.client.transport.retry import Attempt
     from xai_notebook.pictures.picture import Picture
     from xai_notebook.pictures.render.tables import BudgetState
+
+LOG_INTERVAL = 30.0
+"""Seconds between two lines in the log of a script or of a notebook that runs unattended."""
+_REPORT_INTERVAL: Final = 0.2
+"""Minimum seconds between two calls of a user's `progress` function."""
+_LOG: Final = logging.getLogger("xai_notebook")
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressReport:
+    """The state of a call, as passed to the function in `progress=`. `str()` is one line of text.
+
+    Attributes:
+        done: Number of requests completed, from the server or the library, failed ones included.
+        expected: Number of requests; None: unknown until all prompts are read.
+        failed: Number of requests that failed.
+        unsent: Number of requests not sent because of a limit or the disk.
+        replayed: Number of requests answered by stored images only.
+        cost_usd: Costs reported by the server so far, in US dollars.
+        elapsed: Seconds since the start.
+        eta: Estimated seconds until the end; None: unknown.
+    """
+
+    done: int
+    expected: int | None
+    failed: int
+    unsent: int
+    replayed: int
+    cost_usd: float
+    elapsed: float
+    eta: float | None
+
+    def __str__(self) -> str:
+        parts = [counted(self.done, "prompt")]
+        if self.expected is not None:
+            parts = [f"{self.done:,} of {counted(self.expected, 'prompt')}"]
+        if self.replayed:
+            parts.append(f"{self.replayed:,} from the library")
+        if self.failed:
+            parts.append(f"{self.failed:,} failed")
+        if self.unsent:
+            parts.append(f"{self.unsent:,} not sent")
+        if self.cost_usd:
+            parts.append(f"{dollars(self.cost_usd)} spent")
+        if self.eta:
+            minutes = round(self.eta / 60)
+            left = f"{minutes} min" if 1 <= minutes < 60 else duration(self.eta)  # noqa: PLR2004
+            parts.append(f"about {left} left")
+        return ", ".join(parts)
 
 
 @dataclass(slots=True)
@@ -40,6 +98,7 @@ class Progress:
         started: Start of the call on the monotonic clock.
         results: Pictures by request number; kept if the call is interrupted.
         notes: Sentences for the user.
+        on_answer: Called with the number and the pictures of each request that is recorded.
     """
 
     expected: int | None = 1
@@ -62,6 +121,7 @@ class Progress:
     started: float = field(default_factory=time.monotonic)
     results: dict[int, list[Picture]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    on_answer: Callable[[int, list[Picture]], None] | None = field(default=None, repr=False)
 
     @property
     def elapsed(self) -> float:
@@ -89,17 +149,42 @@ class Progress:
         self.failed += failed
         self.attempt = None
         self.replayed += bool(images) and all(image.replayed for image in images)
+        if self.on_answer is not None:
+            self.on_answer(number, images)
 
     def record_refusal(self, number: int, images: list[Picture], reason: str) -> None:
         """Record that request `number` was not sent because of a limit or the disk."""
         self.results[number] = images
         self.unsent += 1
         self.unsent_because = reason
+        if self.on_answer is not None:
+            self.on_answer(number, images)
+
+    @property
+    def stored(self) -> int:
+        """Number of requests that have an image in the library."""
+        results = self.results.copy()  # the background loop may add results meanwhile
+        return sum(any(image.id is not None for image in images) for images in results.values())
+
+    def report(self) -> ProgressReport:
+        """Return the state now."""
+        return ProgressReport(
+            done=self.done,
+            expected=self.expected,
+            failed=self.failed,
+            unsent=self.unsent,
+            replayed=self.replayed,
+            cost_usd=self.cost_usd,
+            elapsed=self.elapsed,
+            eta=self.eta,
+        )
 
     def record_blank(self, number: int, images: list[Picture]) -> None:
         """Record the card of a blank row."""
         self.results[number] = images
         self.skipped += 1
+        if self.on_answer is not None:
+            self.on_answer(number, images)
 
     @property
     def complete(self) -> bool:
@@ -124,3 +209,107 @@ class Progress:
     def collect_pictures(self) -> list[Picture]:
         """Return the pictures that have arrived, in the order of the requests."""
         return [image for number in sorted(self.results) for image in self.results[number]]
+
+
+class LineLog:
+    """Writes a line every `LOG_INTERVAL` seconds, where no frontend shows progress.
+
+    The lines go to the log `xai_notebook`, and to stderr unless a handler of the log prints them.
+    """
+
+    def __init__(
+        self, line: Callable[[], object], *, started: float, patience: float | None = None
+    ) -> None:
+        """Write nothing yet.
+
+        Args:
+            line: Returns the line.
+            started: Start of the work on the monotonic clock.
+            patience: Seconds before the first line, if more than `LOG_INTERVAL`.
+        """
+        self._line = line
+        self._due = started + max(LOG_INTERVAL, patience or 0.0)
+        self._wanted = is_unattended()
+
+    def tick(self) -> None:
+        """Write the line if it is due."""
+        now = time.monotonic()
+        if not self._wanted or now < self._due:
+            return
+        self._due = now + LOG_INTERVAL
+        line = f"xai-notebook: {self._line()}"
+        _LOG.info("%s", line)
+        if not _is_printed():
+            with suppress(OSError, ValueError, AttributeError):  # stderr may be closed or None
+                sys.stderr.write(f"{line}\n")
+                sys.stderr.flush()
+
+
+class Reporter:
+    """Reports the progress of a call to the user's function and, if unattended, to the log.
+
+    Use it in the thread of the call, or in the user's event loop.
+    """
+
+    def __init__(
+        self,
+        progress: Progress,
+        function: Callable[[ProgressReport], object] | None = None,
+        *,
+        many: bool,
+        patience: float | None = None,
+    ) -> None:
+        """Report nothing yet.
+
+        Args:
+            progress: The progress to report.
+            function: The user's function.
+            many: Whether the call has several requests; others write no lines.
+            patience: Seconds before the first line, if more than `LOG_INTERVAL`.
+        """
+        self._progress = progress
+        self._function = function
+        self._report_at = 0.0
+        self._log: LineLog | None = None
+        if many:
+            self._log = LineLog(progress.report, started=progress.started, patience=patience)
+
+    def tick(self) -> None:
+        """Report, unless the last report is too recent. Raises what the user's function raises."""
+        now = time.monotonic()
+        if self._log is not None:
+            self._log.tick()
+        if self._function is not None and now >= self._report_at:
+            self._report_at = now + _REPORT_INTERVAL
+            self._function(self._progress.report())
+
+    def end(self) -> None:
+        """Report the end to the user's function."""
+        if self._function is not None:
+            self._function(self._progress.report())
+
+
+def check_function(function: object) -> None:
+    """Check the value of `progress=`.
+
+    Raises:
+        OptionError: It cannot be called.
+    """
+    if function is not None and not callable(function):
+        raise OptionError(
+            f"progress= is a {type(function).__name__}, not a function. Give a function that takes "
+            "one ProgressReport, such as print."
+        )
+
+
+def _is_printed() -> bool:
+    """Tell whether a handler of the user takes our lines."""
+    logger: logging.Logger | None = _LOG
+    if not _LOG.isEnabledFor(logging.INFO):
+        return False
+    while logger is not None:
+        for handler in logger.handlers:
+            if handler.level <= logging.INFO and not isinstance(handler, logging.NullHandler):
+                return True
+        logger = logger.parent if logger.propagate else None
+    return False

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from xai_notebook import frontend
 from xai_notebook.arguments.options import resolve
 from xai_notebook.client.request import InputImage
-from xai_notebook.errors import LibraryError, OptionError, XaiError
+from xai_notebook.errors import LibraryError, OptionError, XaiError, shorten
 from xai_notebook.generation.backends import (
     Backends,
     PromptRewriter,
@@ -35,12 +35,14 @@ from xai_notebook.generation.history import History
 from xai_notebook.generation.ingest import Ingest
 from xai_notebook.generation.jobs.job import JobList
 from xai_notebook.generation.jobs.manager import JobManager
-from xai_notebook.generation.progress import Progress
+from xai_notebook.generation.progress import Progress, Reporter, check_function
 from xai_notebook.generation.replay import CellTracker
+from xai_notebook.generation.stream import ImageStream
 from xai_notebook.library.bundles import BundleFolder
 from xai_notebook.library.merge import merge
 from xai_notebook.library.spending import TICKS, period_start
 from xai_notebook.pictures.render.tables import BudgetState
+from xai_notebook.pictures.render.text import dollars
 from xai_notebook.pictures.results import ImageBatch
 from xai_notebook.settings import MAX_IMAGES, Configuration, home_folder
 
@@ -54,12 +56,15 @@ if TYPE_CHECKING:
     from xai_notebook.generation.backends import Backend, Route
     from xai_notebook.generation.jobs.job import BatchJob
     from xai_notebook.generation.jobs.poller import JobPoller
+    from xai_notebook.generation.progress import ProgressReport
     from xai_notebook.generation.replay import SlotClaims
     from xai_notebook.library import Library
     from xai_notebook.pictures.picture import Picture
     from xai_notebook.pictures.render.tables import Plan
     from xai_notebook.pictures.results import GeneratedImage, ImageBatch
     from xai_notebook.settings import BudgetLimit
+
+    _Report = Callable[[ProgressReport], object]
 
 NOTICE: Final = (
     "No XAI_API_KEY is set, so these are local previews, drawn offline and for free by the "
@@ -97,6 +102,7 @@ class Session:
         self._noticed: set[str] = set()
         self._generators: dict[tuple[Route, Library], Generator] = {}
         self._manager: JobManager | None = None
+        self._last: Call | None = None
         self._bundles = BundleFolder()
         self._shown: dict[Path, set[int]] = {}
         self._own_job_names: set[str] = set()
@@ -108,8 +114,16 @@ class Session:
 
     # For users; the overloads are in `api`
 
-    def generate(self, prompt: str | None = None, *, template: bool = False, **given: Any) -> Any:
+    def generate(
+        self,
+        prompt: str | None = None,
+        *,
+        template: bool = False,
+        progress: Any = None,
+        **given: Any,
+    ) -> Any:
         """Generate images and wait for them; see `xai_notebook.generate`."""
+        check_function(progress)
         with self.cells.claims_for_call() as claims:
             call = self.prepare(prompt, _filled(given, template=template), template=template)
             if call.options.dry_run:
@@ -118,16 +132,27 @@ class Session:
                 job = self.loop.run(self.prepare_job(call, claims))
                 self.loop.run(job.submit())
                 return job.finish_if_done()
-            self.loop.run(self.run(call, claims))
+            reporter = self.reporter(call, progress)
+            try:
+                self.loop.run(self.run(call, claims), tick=reporter.tick)
+            except KeyboardInterrupt as interrupt:
+                self.explain(interrupt, call)
+                raise
+            reporter.end()
             return self.finish(call)
 
     async def agenerate(
-        self, prompt: str | None = None, *, template: bool = False, **given: Any
+        self,
+        prompt: str | None = None,
+        *,
+        template: bool = False,
+        progress: Any = None,
+        **given: Any,
     ) -> Any:
         """Generate images without blocking the caller's loop; see `xai_notebook.agenerate`."""
+        check_function(progress)
         with self.cells.claims_for_call() as claims:
-            loop = asyncio.get_running_loop()
-            async with self._preparing.setdefault(loop, asyncio.Lock()):
+            async with self.preparing():
                 call = await asyncio.to_thread(
                     self.prepare, prompt, _filled(given, template=template), template=template
                 )
@@ -137,8 +162,44 @@ class Session:
                 job = await self.loop.wait(self.prepare_job(call, claims))
                 await self.loop.wait(job.submit())
                 return await asyncio.to_thread(job.finish_if_done)
-            await self.loop.wait(self.run(call, claims))
+            reporter = self.reporter(call, progress)
+            try:
+                await self.loop.wait(self.run(call, claims), tick=reporter.tick)
+            except asyncio.CancelledError as cancelled:
+                self.explain(cancelled, call)
+                raise
+            reporter.end()
             return await asyncio.to_thread(self.finish, call)
+
+    def stream(
+        self,
+        prompt: str | None = None,
+        *,
+        template: bool = False,
+        progress: Any = None,
+        **given: Any,
+    ) -> ImageStream:
+        """Return the images in order of arrival; see `xai_notebook.stream`."""
+        filled = _filled(given, template=template)
+        return ImageStream(self, prompt, filled, progress, template=template)
+
+    def last_batch(self, words: str = "") -> ImageBatch:
+        """Return what the last call of this process has made so far.
+
+        Raises:
+            OptionError: There was no call yet, or `words` are given.
+        """
+        if words:
+            raise OptionError(
+                f"history(last=True) returns the last call, and cannot look for {words!r}. Leave "
+                "one of them out."
+            )
+        if self._last is None:
+            raise OptionError(
+                "history(last=True): this process has made no call yet. Use history() for the "
+                "images in the library."
+            )
+        return self._last.collect(self)
 
     def jobs(self, n: int = 24) -> JobList:
         """Return the jobs in the library, newest first, with their current state.
@@ -197,6 +258,30 @@ class Session:
 
     # Calls
 
+    def preparing(self) -> asyncio.Lock:
+        """Return the lock to hold in the running loop while a call is prepared in a thread."""
+        return self._preparing.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+
+    def reporter(self, call: Call, function: _Report | None = None) -> Reporter:
+        """Return what reports the progress of a call; `function` is the user's."""
+        patience = call.configuration.patience
+        return Reporter(call.progress, function, many=call.many, patience=patience)
+
+    def explain(self, error: BaseException, call: Call) -> None:
+        """Let an interrupt or a cancellation of many prompts say what is kept and how to go on."""
+        if not call.many or not isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
+            return
+        progress = call.progress
+        total = "" if progress.expected is None else f" of {progress.expected:,}"
+        line = (
+            f"{progress.stored:,}{total} prompts are in the library, "
+            f"{dollars(progress.cost_usd)} spent. Run it again to make the rest: stored images "
+            "answer, outside of a notebook with reuse=True. xai.history(last=True) returns this "
+            "batch."
+        )
+        error.args = (line,)
+        shorten(error, line)
+
     def prepare(
         self,
         prompt: str | None,
@@ -217,10 +302,14 @@ class Session:
         `claims` come from `cells.claims_for_call`, and the caller closes them when it has shown the
         images. Without `claims`, this method claims the slots and closes the claims at its end.
         """
+        self._last = call
         with self.cells.claims_for_call() if claims is None else nullcontext(claims) as slots:
             generator = await self._open(call, slots)
             try:
                 await generator.answer(call)
+            except asyncio.CancelledError:
+                call.interrupted = True
+                raise
             finally:
                 pictures = call.progress.collect_pictures()
                 shown = self._shown.setdefault(call.configuration.home, set())

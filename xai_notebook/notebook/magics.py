@@ -183,7 +183,14 @@ class XaiImage(Magics):
             elif not call.many and not call.route.painted:
                 session.ask_price(call)
             with session.cells.claims_for_call() as claims:
-                session.loop.run(session.run(call, claims), tick=display.tick)
+                reporter = session.reporter(call)
+
+                def tick() -> None:
+                    display.tick()
+                    if not sys.stderr.isatty():  # where the display is a line
+                        reporter.tick()
+
+                session.loop.run(session.run(call, claims), tick=tick)
                 batch = session.finish(call)
         except BaseException as error:
             call.interrupted = isinstance(error, KeyboardInterrupt)

@@ -17,6 +17,7 @@ from xai_notebook import frontend
 from xai_notebook.client import bounds
 from xai_notebook.errors import JobError, JobTimeoutError, LibraryError
 from xai_notebook.generation.backends import refuse_blocked_server
+from xai_notebook.generation.progress import LineLog
 from xai_notebook.pictures.frames import Tabular
 from xai_notebook.pictures.picture import Picture, blank_card
 from xai_notebook.pictures.render.job_card import (
@@ -341,17 +342,29 @@ class BatchJob:
             JobError: The job ended without any image, or its results cannot be read.
             XaiError: The service cannot be reached, or the library cannot store the images.
         """
-        tick = frontend.follow_job(self)
+        log, display = self._log(), frontend.follow_job(self)
+
+        def tick() -> None:
+            log.tick()
+            if display is not None:
+                display()
+
         try:
             self._maker.loop.run(self._wait_until_end(timeout), tick=tick, interrupted=_INTERRUPTED)
         finally:
-            if tick is not None:
-                tick.end()
+            if display is not None:
+                display.end()
         return self._conclude()
+
+    def _log(self) -> LineLog:
+        """Return the log of a wait that starts now."""
+        patience = frontend.configured().get("patience")
+        return LineLog(lambda: repr(self), started=time.monotonic(), patience=patience)
 
     def __await__(self) -> Generator[Any, Any, ImageBatch]:
         async def wait() -> ImageBatch:
-            await self._maker.loop.wait(self._wait_until_end(None), interrupted=_INTERRUPTED)
+            waiting, tick = self._wait_until_end(None), self._log().tick
+            await self._maker.loop.wait(waiting, tick=tick, interrupted=_INTERRUPTED)
             return await asyncio.to_thread(self._conclude)
 
         return wait().__await__()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from xai_notebook.client.bounds import clean
 from xai_notebook.pictures.frames import Tabular
-from xai_notebook.pictures.render.text import dollars, text, text_table
+from xai_notebook.pictures.render.text import dollars, duration, text, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -128,7 +128,7 @@ class Plan:
         rows.append(("expected cost", self._cost))
         if self.seconds:
             pace = f"at {self.rate:g} requests per second"
-            rows.append(("time", f"{self._at_least}{duration(self.seconds)}, {pace}"))
+            rows.append(("time", f"{self._at_least or 'about '}{duration(self.seconds)}, {pace}"))
         further = (("budget", self.budget), ("export", self.export))
         rows += [(name, str(value)) for name, value in further if value is not None]
         return rows + [("note", note) for note in self.notes]
@@ -218,15 +218,6 @@ def _value(request: ImageRequest, name: str) -> str | None:
     if name == "inputs":
         return ", ".join(image.label for image in value) or None
     return None if value is None else str(value)
-
-
-def duration(seconds: float) -> str:
-    """Return a time such as `"about 33 min"`."""
-    minutes = round(seconds / 60)
-    if minutes < 2:  # noqa: PLR2004  # shown in seconds
-        return f"about {seconds:.0f} s"
-    hours, rest = divmod(minutes, 60)
-    return f"about {minutes} min" if not hours else f"about {hours} h {rest} min"
 
 
 def to_make(images: str, cost: str, stored: int | None, budget: BudgetState | None = None) -> str:
