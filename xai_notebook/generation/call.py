@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, count, islice, product
@@ -331,6 +331,7 @@ class Call:
         loads: Whether rows have input images of their own, which are loaded before they are sent.
         many: Whether the call has several requests; failures are then shown as cards instead of
             raised.
+        over: Whether the call has ended.
         interrupted: Whether the user interrupted the call. Images that have arrived are kept.
         chosen: For each request of a comparison, its value on every axis.
         announced: Notes that are shown once per kernel.
@@ -341,7 +342,7 @@ class Call:
         ingest: Saves the replies and loads stored images.
         rewriter: Rewrites the prompts; None: they are sent as the user wrote them.
         pace: Pace of the requests, while many are running.
-        ahead: Number of items that were read before anything is sent.
+        ahead: The items that were read before anything is sent.
         taken: The items whose requests were begun, by number.
         window: Limits the requests ahead of the consumer of a stream; None: the call is no stream.
     """
@@ -355,9 +356,10 @@ class Call:
     lazy: bool = False
     loads: bool = False
     many: bool = False
+    over: bool = False
     interrupted: bool = False
     chosen: tuple[tuple[str, ...], ...] = ()
-    ahead: int = 0
+    ahead: Sequence[Item] = ()
     announced: list[str] = field(default_factory=list)
     mark_unshown: Callable[[], None] | None = None
     claims: SlotClaims = field(init=False, repr=False)
@@ -431,9 +433,9 @@ class Call:
         elif progress.cost_usd and progress.images > 1:
             summary = f"{dollars(progress.cost_usd)} spent."
         results, items = dict(progress.results), dict(self.taken)
-        if self.many and not self.chosen and self.options.each is not True:  # rows of a table
-            if not self.lazy:
-                items |= enumerate(self._unread(), len(items))
+        of_table = self.many and not self.chosen and self.options.each is not True
+        if self.over and of_table and self.window is None:  # its batch has every row
+            items = dict(enumerate(self.ahead)) | items
             for number in items.keys() - results.keys():
                 results[number] = [unsent_card(items[number])]
         return self._batch(
@@ -444,12 +446,6 @@ class Call:
             summary=summary,
             undrawn=self.mark_unshown,
         )
-
-    def _unread(self) -> tuple[Item, ...]:
-        """Return the items that were read ahead and not taken."""
-        with suppress(OptionError, ValueError):  # ValueError: another thread reads them
-            return self.peek(max(self.ahead - len(self.taken), 0))
-        return ()
 
     def images_of(
         self, number: int, pictures: list[Picture], maker: Maker
@@ -586,7 +582,7 @@ def prepare_call(
     for note in inputs.notes:
         call.progress.note(note)
     if options.redo and call.progress.expected is not None:
-        items = call.peek(call.ahead or 1)
+        items = call.ahead or call.peek(MAX_VARIANTS)
         check_redo(options.redo, sum(1 if item.blank else item.request.n for item in items))
     return call
 
@@ -743,7 +739,7 @@ class _Table:
             progress.note(note)
         items = _counted(chain(ahead, items), progress)
         loads = "image" in self.per_row
-        return make(items, progress, lazy=rows.lazy, loads=loads, many=True, ahead=len(ahead))
+        return make(items, progress, lazy=rows.lazy, loads=loads, many=True, ahead=ahead)
 
     def _columns(self, by_row: str | None, *, template: bool) -> tables.Columns:
         """Return the columns that the call reads.

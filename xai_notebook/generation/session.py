@@ -311,6 +311,7 @@ class Session:
                 call.interrupted = True
                 raise
             finally:
+                call.over = True
                 pictures = call.progress.collect_pictures()
                 shown = self._shown.setdefault(call.configuration.home, set())
                 shown.update(picture.id for picture in pictures if picture.id is not None)
@@ -465,7 +466,7 @@ class Session:
         progress = Progress(expected=len(items), images=images)
         call = Call(
             options, configuration, route, iter(items.values()), progress, many=True,
-            loads=any(item.load is not None for item in items.values()), ahead=len(items),
+            loads=any(item.load is not None for item in items.values()), ahead=[*items.values()],
         )  # fmt: skip
         with self.cells.claims_for_call() as claims:
             self.loop.run(self.run(call, claims))
