@@ -238,11 +238,13 @@ class Session:
             return
         progress = call.progress
         total = "" if progress.expected is None else f" of {progress.expected:,}"
+        cost = f"{dollars(progress.cost_usd)} spent"
+        if progress.unpriced:
+            cost += f", the cost of {progress.unpriced:,} unknown"
         line = (
-            f"{progress.stored:,}{total} prompts are in the library, "
-            f"{dollars(progress.cost_usd)} spent. Run it again to make the rest: stored images "
-            "answer, outside of a notebook with reuse=True. xai.history(last=True) returns this "
-            "batch."
+            f"{progress.stored:,}{total} prompts are in the library, {cost}. Run it again to make "
+            "the rest: stored images answer, outside of a notebook with reuse=True. "
+            "xai.history(last=True) returns this batch."
         )
         error.args = (line,)
         shorten(error, line)
