@@ -13,9 +13,10 @@ import pytest
 from harness import until
 from numbering_server import reuse
 from xai_notebook import errors
+from xai_notebook.generation.session import close_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from harness import Kernels, Served
     from numbering_server import Notebook, Notebooks, NumberingServer
@@ -27,11 +28,12 @@ FOXES = [f"fox {number}" for number in range(40)]
 
 
 @pytest.fixture
-def numbering(image_server: NumberingServer, new_session: Kernels) -> Session:
+def numbering(image_server: NumberingServer, new_session: Kernels) -> Iterator[Session]:
     """A session that talks to the numbering server, two requests at once."""
     session = new_session()
     session.configured = lambda: {"rate": 0, "concurrency": 2}
-    return session
+    yield session
+    close_session()  # which `reuse` has opened
 
 
 def use(stream: ImageStream, got: list[Any]) -> None:
