@@ -7,12 +7,15 @@ import gc
 import statistics
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-__all__ = ["Plan", "Row", "absolute", "compare", "compare_async", "point", "versus"]
+__all__ = [
+    "Plan", "Row", "absolute", "compare", "compare_async", "peak", "point", "reset_peak", "versus",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,24 @@ async def compare_async(
             if number >= 0:
                 times[index].append(seconds)
     return times
+
+
+def reset_peak() -> int:
+    """Reset the peak size of this process, on Linux; return the current size in bytes."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status_bytes("VmRSS")
+
+
+def peak() -> int:
+    """Return the largest size of this process since `reset_peak`, in bytes."""
+    return _status_bytes("VmHWM")
+
+
+def _status_bytes(name: str) -> int:
+    """Return a field of /proc/self/status in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith(name)]
+    return int(line.split()[1]) * 1024
 
 
 def _order(number: int, rivals: int) -> list[int]:

@@ -8,11 +8,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import stub
-from bench import Row, absolute, compare_async, point, versus
+from bench import Row, absolute, compare_async, peak, point, reset_peak, versus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -256,9 +255,9 @@ def _session_growth(address: str, prompt: str, home: str) -> tuple[int, list[byt
     os.environ.update(XAI_API_HOST=address, XAI_NOTEBOOK_HOME=home)
     session = Session()
     session.generate("size=2000", n=10)  # warm up: lazy imports
-    before = _reset_peak()
+    before = reset_peak()
     batch = session.generate(prompt, n=10)
-    growth = _status_bytes("VmHWM") - before
+    growth = peak() - before
     images = [image.data for image in batch]
     session.close()
     return growth, images
@@ -268,24 +267,11 @@ def _raw_growth(address: str, prompt: str, _: str) -> tuple[int, list[bytes]]:
     async def main() -> tuple[int, list[bytes]]:
         async with Clients(address) as clients:
             await clients.raw("size=2000", 10, "base64")
-            before = _reset_peak()
+            before = reset_peak()
             images = await clients.raw(prompt, 10, "base64")
-            return _status_bytes("VmHWM") - before, images
+            return peak() - before, images
 
     return asyncio.run(main())
-
-
-def _reset_peak() -> int:
-    """Reset the peak size of this process; return the current size in bytes."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return _status_bytes("VmRSS")
-
-
-def _status_bytes(name: str) -> int:
-    """Return a field of /proc/self/status in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (line,) = [line for line in lines if line.startswith(name)]
-    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import os
 import tempfile
 import time
+import tracemalloc
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,10 +27,12 @@ if TYPE_CHECKING:
     from xai_notebook.library.records import Reply
     from xai_notebook.pictures.picture import Picture
 
-__all__ = ["bundle", "measure_library", "open_library", "time_operations"]
+__all__ = ["bundle", "history", "measure_library", "open_library", "time_operations"]
 
 _LIMIT_SECONDS = 0.020
 """Limit of each operation, in seconds."""
+_HISTORY_SECONDS = 1.0
+"""Limit of a history of 10,000 images, in seconds."""
 _DISTINCT_FILES = 500
 """Distinct image files; rows share them, so that filling the library is fast."""
 _CHUNK = 2000
@@ -137,6 +142,34 @@ def measure_library(plan: Plan) -> list[Row]:
         *(absolute(f"{work}: {name}", times[name], limit=limits[name]) for name in times),
         absolute(f"{work}: open", [opening]),
         *rows,
+    ]
+
+
+def history(plan: Plan) -> list[Row]:
+    """Return all of 10,000 images as a batch: seconds, and the memory per image."""
+    count = plan.size(10_000)
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        with open_library(home) as library:
+            fill(library, 0, count)
+        session = Session(
+            replace(Configuration.from_environment(), api_host=_UNUSED_HOST, home=home)
+        )
+        everything = partial(session.history.search, n=None)
+        (times,) = compare(plan.rounds, everything)
+        gc.collect()
+        tracemalloc.start()
+        batch = everything()
+        assert len(batch) == count
+        memory = tracemalloc.get_traced_memory()[0] / count
+        tracemalloc.stop()
+        (shown,) = compare(plan.at_most(5), lambda: everything()._repr_mimebundle_())
+        session.close()
+    work = f"history of {count:,} images"
+    return [
+        absolute(work, times, limit=_HISTORY_SECONDS),
+        absolute(f"{work}, as the output of a cell", shown),
+        absolute(f"{work}: memory per image", [memory], "bytes"),
     ]
 
 

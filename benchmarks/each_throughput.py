@@ -1,11 +1,12 @@
 """Measure rate and memory growth of `--each`: 2,000 prompts, a server that takes 50 ms per call.
 
     python benchmarks/each_throughput.py [--prompts 2000] [--concurrency 32] [--delay 0.05]
-        [--size 2000]
+        [--size 2000] [--sdk]
 
 The server runs in a separate process and sends prepared bytes, so the benchmark measures how the
 client, the library and the results process a reply. The same calls over raw gRPC, without saving
-anything, give the upper limit of the machine.
+anything, give the upper limit of the machine. `--sdk` measures the loop that a user would write by
+hand instead: xAI's SDK and `Path.write_bytes`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import contextlib
 import hashlib
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -26,10 +28,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import peak, reset_peak
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+
+_PREFIX = "data:image/jpeg;base64,"
 
 
 async def serve(delay: float, size: int) -> None:
@@ -51,7 +58,9 @@ async def serve(delay: float, size: int) -> None:
         data = head + f"{answered:016}".encode() + b"\xff\xd9"  # makes each picture unique
         await asyncio.sleep(delay)
         return wire.ImageResponse(
-            images=[{"base64": pybase64.b64encode(data).decode(), "respect_moderation": True}],
+            images=[
+                {"base64": _PREFIX + pybase64.b64encode(data).decode(), "respect_moderation": True}
+            ],
             model="prepared",
             usage={"cost_in_usd_ticks": 0},
         ).SerializeToString()
@@ -106,6 +115,46 @@ async def raw_rate(address: str, prompts: int, concurrency: int) -> float:
         return prompts / (time.perf_counter() - start)
 
 
+async def sdk_loop(
+    address: str, folder: Path, prompts: int, concurrency: int
+) -> Mapping[str, float]:
+    """Run a loop with xAI's SDK that writes each image to a file; return as `measure`."""
+    from xai_sdk import AsyncClient
+
+    client = AsyncClient(
+        api_key="none", api_host=address, channel_options=[("grpc.enable_http_proxy", 0)]
+    )
+    numbers = iter(range(prompts))
+    paths: dict[int, Path] = {}
+
+    async def work() -> None:
+        for number in numbers:
+            response = await client.image.sample(
+                f"a fox in field {number}", "grok-imagine-image", image_format="base64"
+            )
+            path = folder / f"{number}.jpg"
+            path.write_bytes(await response.image)
+            paths[number] = path
+
+    await client.image.sample("warm up", "grok-imagine-image", image_format="base64")
+    before = reset_peak()
+    cpu = time.process_time()
+    start = time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(concurrency)))
+    seconds = time.perf_counter() - start
+    cpu = time.process_time() - cpu
+    assert len(paths) == prompts
+    growth = peak() - before
+    await client.close()
+    return {
+        "rate": prompts / seconds,
+        "seconds": seconds,
+        "cpu": cpu,
+        "finish": 0.0,
+        "peak": growth,
+    }
+
+
 def measure(
     address: str, home: Path, prompts: int, concurrency: int, *, trace: bool = False
 ) -> Mapping[str, float]:
@@ -113,8 +162,9 @@ def measure(
 
     Returns:
         `rate` in calls per second; `seconds` until all replies are saved; `cpu` seconds of this
-        process in that time; `finish`, the seconds to make the batch; and `growth`, the memory
-        growth in MiB during the second half of the prompts.
+        process in that time; `finish`, the seconds to make the batch; `growth`, the memory growth
+        in MiB during the second half of the prompts; and `peak`, the growth of the peak memory in
+        bytes, from before the first prompt until the batch is made.
     """
     from xai_notebook.generation.session import Session
     from xai_notebook.settings import Configuration
@@ -136,6 +186,7 @@ def measure(
                 memory_samples.append(tracemalloc.get_traced_memory()[0] if trace else resident())
 
     call.progress.results = Results()
+    before = reset_peak()
     cpu = time.process_time()
     start = time.perf_counter()
     session.loop.run(session.run(call))
@@ -144,6 +195,7 @@ def measure(
     start = time.perf_counter()
     batch = session.finish(call)
     finish = time.perf_counter() - start
+    peak_growth = peak() - before
     tracemalloc.stop()
     assert len(batch) == len(batch.ok) == prompts
     for image in batch:
@@ -155,6 +207,7 @@ def measure(
         "seconds": seconds,
         "cpu": cpu,
         "finish": finish,
+        "peak": peak_growth,
         "growth": (memory_samples[1] - memory_samples[0]) / 2**20,
     }
 
@@ -168,16 +221,21 @@ def main() -> None:
     parser.add_argument("--home", type=Path)
     parser.add_argument("--serve", action="store_true")
     parser.add_argument("--trace", action="store_true")
+    parser.add_argument("--sdk", action="store_true")
     options = parser.parse_args()
     if options.serve:
         asyncio.run(serve(options.delay, options.size))
         return
-    ideal = options.concurrency / options.delay
+    ideal = options.concurrency / options.delay if options.delay else math.inf
     with (
         running_server(options.delay, options.size) as address,
         tempfile.TemporaryDirectory() as folder,
     ):
         home = options.home or Path(folder)
+        if options.sdk:
+            loop = sdk_loop(address, home, options.prompts, options.concurrency)
+            print(json.dumps(asyncio.run(loop)))
+            return
         results = measure(address, home, options.prompts, options.concurrency, trace=options.trace)
         raw = asyncio.run(raw_rate(address, options.prompts, options.concurrency))
     print(

@@ -1,11 +1,16 @@
-"""Time and bytes to show and save pictures, compared with displaying PIL images."""
+"""Time and bytes to show, save and export pictures, compared with PIL and plain files."""
 
 from __future__ import annotations
 
 import base64
 import functools
+import hashlib
 import io
+import itertools
+import os
+import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +18,12 @@ import stub
 from bench import Row, absolute, compare, versus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bench import Plan
     from xai_notebook.pictures.results import ImageBatch
 
-__all__ = ["notebook", "show"]
+__all__ = ["export", "notebook", "show"]
 
 PIL = "IPython.display of PIL images"
 
@@ -135,4 +140,51 @@ def notebook(plan: Plan) -> list[Row]:
     return [
         versus(f"notebook with {cells * 10} pictures: {name}", PIL, one, other, unit=unit)
         for name, unit, one, other in zip(names, units, ours, theirs, strict=True)
+    ]
+
+
+def export(plan: Plan) -> list[Row]:
+    """Write the pictures of a large batch into a folder, with and without metadata."""
+    from dataclasses import replace
+
+    count = plan.size(2_000)
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder, "originals")
+        home.mkdir()
+        images = []
+        for number, image in enumerate(_batch(count, 64)):
+            data = stub.picture.__wrapped__(number, size=300_000)
+            file = home / f"{number}.jpg"
+            file.write_bytes(data)
+            digest = hashlib.sha256(data).hexdigest()
+            picture = replace(image.picture, cached=None, file=file, sha256=digest)
+            images.append(replace(image, picture=picture, row=number, key=f"picture {number}"))
+        batch = type(_batch(1, 64))(images)
+        numbers = itertools.count()
+
+        def plain() -> None:
+            target = Path(folder, f"{next(numbers)}")
+            target.mkdir()
+            for image in batch:
+                (target / f"{image.key}.jpg").write_bytes(image.data)
+
+        def ours(**options: Any) -> None:
+            batch.export(Path(folder, f"{next(numbers)}"), name="{key}", **options)
+
+        ways: list[Callable[[], None]] = [
+            ours, functools.partial(ours, metadata=False, manifest="metadata.csv"), plain,
+        ]  # fmt: skip
+        times: list[list[float]] = [[] for _ in ways]
+        for number in range(plan.at_most(5)):
+            for index in (0, 1, 2)[:: 1 if number % 2 else -1]:
+                os.sync()  # so that none waits for the writes of another
+                begun = time.perf_counter()
+                ways[index]()
+                times[index].append(time.perf_counter() - begun)
+                shutil.rmtree(Path(folder, f"{next(numbers) - 1}"))
+    work = f"export {count:,} pictures of 300 kB"
+    rival = "a loop of Path.write_bytes, without a sync"
+    return [
+        versus(f"{work}, with metadata", rival, times[0], times[2], limit=2.0),
+        versus(f"{work}, with a manifest", rival, times[1], times[2], limit=2.0),
     ]

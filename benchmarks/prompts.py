@@ -9,20 +9,23 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import Row, absolute, point
+from bench import Row, absolute, point, versus
 
 if TYPE_CHECKING:
     from bench import Plan
 
-__all__ = ["each", "thousands"]
+__all__ = ["each", "overhead", "thousands"]
+
+_LOOP = "a loop with xAI's SDK and Path.write_bytes"
 
 
-def _run(prompts: int, **options: float) -> dict[str, float]:
+def _run(prompts: int, *flags: str, **options: float) -> dict[str, float]:
     """Return the measurements of each_throughput.py."""
     command = [
         sys.executable,
         str(Path(__file__).with_name("each_throughput.py")),
         f"--prompts={prompts}",
+        *flags,
     ]
     command += [f"--{name}={value}" for name, value in options.items()]
     process = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -66,6 +69,51 @@ def each(plan: Plan) -> list[Row]:
     few = [_run(count, concurrency=4, delay=0.05)]
     rows += _rows(f"{count:,} prompts, 256 at once, 2 s", slow)
     return rows + _rows(f"{count:,} prompts, 4 at once, 50 ms", few)
+
+
+def overhead(plan: Plan) -> list[Row]:
+    """Time and peak memory per prompt, beside a loop that a user would write by hand.
+
+    The server answers immediately, so the time is what a prompt costs in addition to the wait for
+    the server. The loop does not make its files durable.
+    """
+    count = plan.size(2000)
+    ours, theirs = _alternate(plan.at_most(7), count, delay=0)
+    work = f"{count:,} prompts, 32 at once, the server answers immediately"
+    rows = [
+        versus(
+            f"{work}: time per prompt",
+            _LOOP,
+            [(result["seconds"] + result["finish"]) / count for result in ours],
+            [result["seconds"] / count for result in theirs],
+        ),
+        versus(
+            f"{work}: CPU time per prompt",
+            _LOOP,
+            [result["cpu"] / count for result in ours],
+            [result["cpu"] / count for result in theirs],
+        ),
+    ]
+    count = plan.size(10_000)
+    ours, theirs = _alternate(1, count, delay=0, size=30_000)
+    return [
+        *rows,
+        versus(
+            f"{count:,} prompts, images of 30 kB: growth of the peak memory per prompt",
+            _LOOP,
+            [result["peak"] / count for result in ours],
+            [result["peak"] / count for result in theirs],
+            unit="bytes",
+        ),
+    ]
+
+
+def _alternate(
+    rounds: int, prompts: int, **options: float
+) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+    """Return the measurements of `--each` and of the loop, taken in turn."""
+    pairs = [(_run(prompts, **options), _run(prompts, "--sdk", **options)) for _ in range(rounds)]
+    return [ours for ours, _ in pairs], [theirs for _, theirs in pairs]
 
 
 def thousands(plan: Plan) -> list[Row]:

@@ -21,6 +21,7 @@ import pytest
 from jupyter_client.manager import KernelManager
 from PIL import Image
 
+from xai_notebook.client import wire
 from xai_notebook.generation.event_loop import BackgroundLoop
 from xai_notebook.library.storage.lock import is_alive
 from xai_notebook.server import EmbeddedServer, Faults
@@ -72,19 +73,28 @@ def settings_of(**variables: str) -> Configuration:
 
 
 async def start_images(
-    generate: Any, options: Any = (("grpc.max_send_message_length", -1),)
+    generate: Any,
+    options: Any = (("grpc.max_send_message_length", -1),),
+    list_models: Any = None,
 ) -> tuple[grpc.aio.Server, int]:
     """Start a server of image calls; return it and its port.
 
     Args:
         generate: Takes the bytes of a request and the context, and returns the reply's bytes.
         options: gRPC options of the server.
+        list_models: As `generate`, for the list of models and prices; None: there is no list.
     """
     server = grpc.aio.server(options=options)
     handlers = {"GenerateImage": grpc.unary_unary_rpc_method_handler(generate)}
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("xai_api.Image", handlers),)
     )
+    if list_models is not None:
+        method = wire.LIST_IMAGE_GENERATION_MODELS.strip("/").split("/")
+        handlers = {method[1]: grpc.unary_unary_rpc_method_handler(list_models)}
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(method[0], handlers),)
+        )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     return server, port

@@ -10,6 +10,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import nbformat
 from nbclient import NotebookClient
 
@@ -17,16 +18,20 @@ from harness import start_images, tiny
 from xai_notebook.client import wire
 from xai_notebook.generation.event_loop import BackgroundLoop
 from xai_notebook.generation.session import close_session, current_session
+from xai_notebook.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    import grpc
     from IPython.core.interactiveshell import InteractiveShell
 
     Notebooks = Callable[..., "Notebook"]
     """Makes a notebook of the given cells."""
+
+
+_PRICE = 200_000_000
+"""Price of a picture in ticks."""
 
 
 class NumberingServer:
@@ -34,23 +39,27 @@ class NumberingServer:
 
     Attributes:
         image_counts: Number of requested images of each answered call.
+        prompts: Prompts of the answered calls.
         waiting_calls: Number of calls that wait for a reply.
         replies_left: Number of calls that still get a reply; later calls wait. None: no limit.
         missing_images: Number of images missing from each reply.
         url_status: HTTP status of every image's URL.
         failures: gRPC status codes with which the next calls fail.
         fixed_reply: The bytes of each reply; None: a reply with new pictures.
+        priced: Whether the default model is listed with the price that each picture costs.
     """
 
     def __init__(self) -> None:
         """Use `start_numbering_server` to start the server."""
         self.image_counts: list[int] = []
+        self.prompts: list[str] = []
         self.waiting_calls = 0
         self.replies_left: int | None = None
         self.missing_images = 0
         self.url_status = 200
         self.failures: list[grpc.StatusCode] = []
         self.fixed_reply: bytes | None = None
+        self.priced = False
         self.loop = BackgroundLoop()
         self._numbers = itertools.count()
         self._web = _web(self)
@@ -77,10 +86,11 @@ class NumberingServer:
         if self.replies_left is not None:
             self.replies_left -= 1
         self.image_counts.append(request.n)
+        self.prompts.append(request.prompt)
         if self.fixed_reply is not None:
             return self.fixed_reply
         reply = wire.ImageResponse(model="grok-test")
-        reply.usage.cost_in_usd_ticks = 200_000_000 * request.n
+        reply.usage.cost_in_usd_ticks = _PRICE * request.n
         for _ in range(request.n - self.missing_images):
             number = next(self._numbers)
             image = reply.images.add(respect_moderation=True)
@@ -90,8 +100,16 @@ class NumberingServer:
                 image.base64 = base64.b64encode(numbered(number)).decode()
         return bytes(reply.SerializeToString())
 
+    async def _list_models(self, message: bytes, context: Any) -> bytes:
+        if not self.priced:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+        reply = wire.ListImageGenerationModelsResponse()
+        reply.models.add(name=DEFAULT_MODEL, image_price=_PRICE)
+        return bytes(reply.SerializeToString())
+
     def _start(self) -> None:
-        self._server, self._port = self.loop.run(start_images(self._generate))
+        starting = start_images(self._generate, list_models=self._list_models)
+        self._server, self._port = self.loop.run(starting)
 
     def _stop(self) -> None:
         self._web.shutdown()

@@ -96,6 +96,51 @@ def test_a_cell_is_identified_by_its_id_or_its_text(
 
 
 @pytest.mark.parametrize(
+    ("command", "path", "folder"),
+    [
+        ("papermill in.ipynb out.ipynb", "in.ipynb", None),
+        ("/bin/python3 /bin/papermill in.ipynb out.ipynb", "in.ipynb", None),
+        ("python -u -X dev -W error -m papermill in.ipynb", "in.ipynb", None),
+        ("python /lib/papermill/__main__.py in.ipynb", "in.ipynb", None),
+        ("python.exe papermill-script.py in.ipynb", "in.ipynb", None),
+        ("papermill.exe in.ipynb", "in.ipynb", None),
+        ("papermill -p a 1 -r b.ipynb c --log-output in.ipynb out.ipynb", "in.ipynb", None),
+        ("papermill -pa 1 -kpython3 --engine=x.ipynb in.ipynb", "in.ipynb", None),
+        ("papermill --parameters=a b.ipynb in.ipynb", "in.ipynb", None),
+        ("papermill --cwd work in.ipynb", "in.ipynb", "work"),
+        ("papermill in.ipynb out.ipynb --cwd=work", "in.ipynb", "work"),
+        ("papermill -- -in.ipynb out.ipynb", "-in.ipynb", None),
+        ("papermill - out.ipynb", "-", None),
+        ("papermill --cwd", None, None),
+        ("papermill", None, None),
+    ],
+)
+def test_the_notebook_is_read_from_papermills_arguments(
+    command: str, path: str | None, folder: str | None
+) -> None:
+    arguments = frontend._papermill_arguments(command.split())
+    assert arguments is not None
+    assert frontend._parse_papermill(arguments) == (path, folder)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "",
+        "python",
+        "python -m",
+        "python run.py papermill in.ipynb",
+        "python -c papermill in.ipynb",
+        "python -m jupyterlab papermill in.ipynb",
+        "python -m papermill_light in.ipynb",
+        "jupyter lab",
+    ],
+)
+def test_other_programs_are_not_papermill(command: str) -> None:
+    assert frontend._papermill_arguments(command.split()) is None
+
+
+@pytest.mark.parametrize(
     ("request_", "voila", "unattended"),
     [
         ({"metadata": {"cellId": "c"}, "content": {"allow_stdin": False}}, False, False),

@@ -22,6 +22,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("arguments", "library"),
     ("generation",),
     ("notebook",),
+    ("testing",),
 )
 """Lowest layer first. A part imports itself and lower layers, not other parts of its layer."""
 SERVER_IMPORTS = (
@@ -131,9 +132,12 @@ def test_the_server_imports_only_listed_modules_of_the_client() -> None:
 
 
 def test_only_one_module_starts_the_server() -> None:
-    """All other modules use the server over gRPC."""
+    """All other modules use the server over gRPC, except the one for users' tests."""
     importers = {f.module for f in IMPORTS if f.own and part(f.name) == "server"}
-    assert {name for name in importers if part(name) != "server"} == {"generation.backends"}
+    assert {name for name in importers if part(name) != "server"} == {
+        "generation.backends",
+        "testing",
+    }
 
 
 def test_client_server_and_library_do_not_import_ipython() -> None:

@@ -61,8 +61,8 @@ def test_public_names_are_pinned() -> None:
     assert xai_notebook.__all__ == [
         "BatchJob", "GeneratedImage", "ImageBatch", "ImageStream", "ProgressReport", "XaiError",
         "agenerate", "configure", "costs", "empty_trash", "generate", "history", "jobs", "library",
-        "load_ipython_extension", "pack", "panel", "read_metadata", "stream", "trust_library",
-        "unload_ipython_extension", "unpack",
+        "load_ipython_extension", "merge", "pack", "panel", "read_metadata", "stream",
+        "trust_library", "unload_ipython_extension", "unpack",
     ]  # fmt: skip
     assert xai_notebook.__all__ == sorted(xai_notebook.__all__)
     assert dir(xai_notebook) == xai_notebook.__all__

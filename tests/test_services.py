@@ -5,19 +5,31 @@ Tests of packages that are not installed are skipped; `.ci/services` installs al
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import os
+import re
+import signal
+import sqlite3
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from xai_notebook.arguments.tables import read_prompts
+import xai_notebook as xai
+from harness import until
+from xai_notebook.arguments.tables import read_rows
+from xai_notebook.client.request import ImageRequest
+from xai_notebook.generation.session import close_session, current_session
+from xai_notebook.library.storage.lock import is_alive
+from xai_notebook.pictures.picture import Picture
+from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numbering_server import NumberingServer
 
 STREAMLIT = """
@@ -104,6 +116,39 @@ def main():
 if __name__ == "__main__":
     main()
 """
+MANY = """
+import json, os, signal, sys
+from distributed import Client, LocalCluster, WorkerPlugin
+import xai_notebook as xai
+import paint
+
+PROMPTS = [f"a fox {number}" for number in range(1000)]
+
+class Shared(WorkerPlugin):
+    def setup(self, worker):
+        xai.configure(budget="25/total", rate=0)
+
+def task(prompt):
+    first = not (paint.SHARED / "died").exists()
+    digest = paint.paint(prompt) if own else xai.generate(prompt, reuse=True)[0].sha256
+    if prompt == "a fox 250" and first:
+        (paint.SHARED / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)  # stored, and not yet returned to the scheduler
+    return digest
+
+own = sys.argv[1:] == ["own"]
+
+def main():
+    paint.SHARED.mkdir()
+    options = dict(n_workers=4, threads_per_worker=1, dashboard_address=None)
+    with LocalCluster(**options) as cluster, Client(cluster) as client:
+        client.register_plugin(paint.Setup() if own else Shared())
+        print(json.dumps([*client.run(os.getpid).values()]), flush=True)
+        print(json.dumps(client.gather(client.map(task, PROMPTS, batch_size=100))), flush=True)
+
+if __name__ == "__main__":
+    main()
+"""
 MARIMO = """
 import marimo
 app = marimo.App()
@@ -178,6 +223,83 @@ def test_tasks_of_dask_exchange_batches(image_server: NumberingServer, tmp_path:
     assert image_server.image_counts == [1, 1]
 
 
+def write_page(folder: Path) -> None:
+    """Write the files that `docs/howto/machines.md` shows."""
+    page = Path(__file__).parents[1] / "docs/howto/machines.md"
+    block = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+    blocks = block.findall(page.read_text())
+    assert [name for name, _ in blocks] == ["paint.py", "run.py"]
+    for name, code in blocks:
+        (folder / name).write_text(code)
+
+
+@needs("distributed")
+def test_the_files_of_the_page_about_machines_run(
+    image_server: NumberingServer, tmp_path: Path
+) -> None:
+    write_page(tmp_path)
+    image_server.priced = True
+    assert "new pictures from" in run("run.py", folder=tmp_path)
+    assert len(set(image_server.prompts)) == len(image_server.prompts) == 40
+    assert len(xai.history(n=100)) == 40
+    close_session()
+
+
+@needs("distributed")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("libraries", ["one", "own"])
+def test_workers_of_dask_are_killed_and_each_prompt_is_ordered_once(
+    image_server: NumberingServer, tmp_path: Path, libraries: str
+) -> None:
+    """Four processes, 1,000 prompts, with one library and with a library for each process.
+
+    One process is killed after it has stored a picture, which the scheduler does not know yet.
+    Another one is killed while the server works on its request, and has not answered.
+    """
+    write_page(tmp_path)
+    (tmp_path / "many.py").write_text(MANY)
+    image_server.replies_left, image_server.priced = 500, True
+    process = subprocess.Popen(
+        [sys.executable, "many.py", libraries], cwd=tmp_path, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        first_workers = json.loads(process.stdout.readline())
+        until(lambda: image_server.waiting_calls == 4)
+        victim = next(pid for pid in first_workers if is_alive(pid))
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: image_server.waiting_calls == 3)
+        image_server.replies_left = None
+        output, errors = process.communicate(timeout=100)
+    finally:
+        process.terminate()  # its workers end with it
+        process.communicate()
+    assert process.returncode == 0, errors
+    digests = json.loads(output)
+    prompts = [f"a fox {number}" for number in range(1000)]
+    assert sorted(image_server.prompts) == sorted(prompts)
+    assert len(set(digests)) == 1000
+    homes = sorted((tmp_path / "shared").glob("homes/*"))
+    assert len(homes) > 4 if libraries == "own" else not homes
+    taken = [len(xai.merge(home)) for home in homes]
+    assert sum(taken) == (1000 if homes else 0)
+    assert [len(xai.merge(home)) for home in homes] == [0] * len(homes)
+    with sqlite3.connect(tmp_path / "home" / "library.sqlite3") as connection:
+        query = "SELECT count(*), count(DISTINCT fingerprint), total(cost_usd) FROM requests"
+        assert connection.execute(query).fetchone() == (1000, 1000, pytest.approx(20))
+        assert connection.execute("SELECT count(*) FROM images").fetchone() == (1000,)
+    batch = xai.generate(each=prompts, reuse=True)
+    assert [image.sha256 for image in batch] == digests
+    assert len(image_server.prompts) == 1000
+    xai.configure(budget="25/total")
+    state = current_session().budget()
+    assert state is not None
+    assert round(state.used_usd, 6) == 20
+    xai.configure(budget=None)
+    close_session()
+
+
 @needs("marimo")
 def test_marimo_reuses_pictures(image_server: NumberingServer, tmp_path: Path) -> None:
     """By default in marimo; with `reuse=True` when the notebook runs as a script."""
@@ -212,9 +334,63 @@ def test_a_data_set_is_a_table(kind: str) -> None:
         "formatted": found.with_format("numpy"),
     }
     name = "rows[train][PROMPT]" if kind == "split" else "rows"
-    prompts = read_prompts(name, {"rows": sources[kind]})
+    prompts = read_rows(name, {"rows": sources[kind]})
     assert prompts.lazy == (kind == "stream")
-    assert list(prompts) == ["a fox", "an owl"]
+    assert [row.prompt for row in prompts] == ["a fox", None, "an owl"]
+
+
+NASTY = (
+    'two "owls"; one, fox', "=SUM(A1:A9)", "a\nb\r\nc\rd", "🦊 ثعلب 雪", "\\n ' \t ", "{{ x }}",
+    "test", "train-1", "007", "a\0b", "x" * 9000,
+)  # fmt: skip
+
+
+@needs("datasets")
+@pytest.mark.filterwarnings(
+    "ignore:unclosed file:ResourceWarning"
+)  # datasets leaves CSV files open
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
+def test_an_exported_folder_is_a_data_set(tmp_path: Path, name: str) -> None:
+    """Bytes, prompts, rows and keys of 200 pictures are equal, two per row."""
+    import datasets
+    from PIL import Image
+
+    images = []
+    for number in range(200):
+        buffer = io.BytesIO()
+        Image.new("RGB", (8, 8), (number, 50, 90)).save(buffer, "PNG" if number % 3 else "JPEG")
+        data = buffer.getvalue()
+        row, index = divmod(number, 2)
+        picture = Picture(
+            request=ImageRequest(prompt=f"{NASTY[row % len(NASTY)]} {row}", model="m", n=2),
+            cached=data, sha256=hashlib.sha256(data).hexdigest(), cost_usd=0.07,
+            rewritten_prompt=f"{NASTY[-row % len(NASTY)]}!" if row % 2 else None,
+        )  # fmt: skip
+        images.append(GeneratedImage(picture, index=index, row=row, key=f"Schlüssel {row}"))
+    half = ImageBatch(images[:100])
+    half.export(tmp_path / "ds", name="{key}/{n}", manifest=name, metadata=False)
+    ImageBatch(images[100:]).export(
+        tmp_path / "ds", name="{key}/{n}", manifest=name, metadata=False, overwrite=True
+    )
+    found = datasets.load_dataset(
+        "imagefolder", data_dir=str(tmp_path / "ds"), split="train", cache_dir=str(tmp_path / "c")
+    ).cast_column("image", datasets.Image(decode=False))
+    assert len(found) == 200
+    for stored, image in zip(found, images, strict=True):
+        with open(stored["image"]["path"], "rb") as stream:  # noqa: PTH123
+            assert stream.read() == image.data
+        for column in ("row", "key", "prompt", "rewritten_prompt", "sha256", "cost_usd"):
+            assert stored[column] == getattr(image, column)
+
+
+@needs("datasets")
+def test_the_page_about_data_sets_is_right(image_server: NumberingServer, tmp_path: Path) -> None:
+    page = Path(__file__).parents[1] / "docs/howto/export_data_set.md"
+    cells = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    code = "".join(cells) + "print(len(fruit), fruit[5]['key'], fruit[5]['prompt'], sep='|')"
+    assert run("-c", code, folder=tmp_path).splitlines()[-1] == "6|P-3|a bowl of cherries"
+    assert (tmp_path / "fruit/P-2/2.jpg").is_file()
 
 
 @needs("sqlalchemy")
@@ -226,5 +402,10 @@ def test_rows_of_sqlalchemy_are_records() -> None:
         values = "(SELECT 1 AS id, 'a fox' AS Prompt UNION SELECT 2, NULL UNION SELECT 3, 'an owl')"
         for columns in ("*", "Prompt AS x"):
             query = text(f"SELECT {columns} FROM {values} ORDER BY id")
-            assert list(read_prompts(base.execute(query), {})) == ["a fox", "an owl"]
-            assert list(read_prompts(base.execute(query).all(), {})) == ["a fox", "an owl"]
+            assert [row.prompt for row in read_rows(base.execute(query), {}) if row.prompt] == [
+                "a fox",
+                "an owl",
+            ]
+            assert [
+                row.prompt for row in read_rows(base.execute(query).all(), {}) if row.prompt
+            ] == ["a fox", "an owl"]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from xai_notebook.generation.api import generate as generate
     from xai_notebook.generation.api import history as history
     from xai_notebook.generation.api import jobs as jobs
+    from xai_notebook.generation.api import merge as merge
     from xai_notebook.generation.api import pack as pack
     from xai_notebook.generation.api import stream as stream
     from xai_notebook.generation.api import trust_library as trust_library
@@ -57,6 +58,7 @@ _HOMES = {
     "jobs": "generation.api",
     "library": "notebook.gallery",
     "load_ipython_extension": "notebook.extension",
+    "merge": "generation.api",
     "pack": "generation.api",
     "panel": "notebook.panel",
     "read_metadata": "pictures.xmp",

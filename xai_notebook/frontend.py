@@ -15,9 +15,22 @@ from typing import TYPE_CHECKING, Any, Final
 from xai_notebook.errors import ExportError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Mapping, Sequence
 
 _NAME: Final = "JPY_SESSION_NAME"
+_PAPERMILL: Final = "papermill"
+_PAPERMILL_VALUES: Final = dict.fromkeys(
+    ("-p", "--parameters", "-r", "--parameters_raw"), 2
+) | dict.fromkeys(
+    (
+        "-f", "--parameters_file", "-y", "--parameters_yaml", "-b", "--parameters_base64",
+        "--engine", "--autosave-cell-every", "-k", "--kernel", "-l", "--language", "--cwd",
+        "--stdout-file", "--stderr-file", "--log-level", "--start-timeout", "--start_timeout",
+        "--execution-timeout",
+    ),
+    1,
+)  # fmt: skip
+"""Number of values of each option of papermill's command line; all other options are flags."""
 _loaded_in: Path | None = None
 _configured: Final[dict[str, Any]] = {}
 """Defaults that were set before the extension was loaded; then the extension keeps them."""
@@ -157,13 +170,17 @@ def notebook_name() -> str | None:
     inherit it, although they do not run that notebook: scripts, workers, and the kernels of
     papermill and nbconvert.
     """
-    name, pid = os.getenv(_NAME, ""), os.getpid()
+    name = os.getenv(_NAME, "")
     if not name.strip():
         return None
-    kernel = getattr(running_shell(), "kernel", None)
-    started = getattr(getattr(kernel, "session", None), "pid", pid)  # differs in a fork of a kernel
-    is_kernel = kernel is not None and bool(started == pid)
-    return None if _is_inherited(name, pid, kernel=is_kernel) else name.strip()
+    inherited = _is_inherited(name, os.getpid(), kernel=_is_kernel_process())
+    return None if inherited else name.strip()
+
+
+def _is_kernel_process() -> bool:
+    """Tell whether this process is a kernel, and not a fork of a kernel."""
+    kernel, pid = getattr(running_shell(), "kernel", None), os.getpid()
+    return kernel is not None and getattr(getattr(kernel, "session", None), "pid", pid) == pid
 
 
 @functools.lru_cache(maxsize=4)
@@ -217,6 +234,101 @@ def _vscode_file() -> str | None:
     """Return the notebook's path that VS Code puts into the user's namespace; None without it."""
     file = getattr(running_shell(), "user_ns", {}).get("__vsc_ipynb_file__")
     return file if isinstance(file, str) else None
+
+
+def papermill_notebook() -> Path | None:
+    """Return the notebook that papermill runs in this kernel; None if unknown.
+
+    The kernel's working directory is that of papermill, not the notebook's folder. Sources in
+    order of priority: the variable `PAPERMILL_INPUT_PATH`, which papermill's option
+    `--inject-input-path` sets in the notebook; papermill's own command line. A script that calls
+    `papermill.execute_notebook` has no such command line. Notebooks from a pipe or a URL have no
+    folder.
+    """
+    if not _is_kernel_process() or (launcher := _launcher()) is None:
+        return None
+    injected = getattr(running_shell(), "user_ns", {}).get("PAPERMILL_INPUT_PATH")
+    if not isinstance(injected, str):
+        injected = None
+    return _papermill_notebook(launcher, os.getpid(), injected)
+
+
+@functools.lru_cache(maxsize=4)
+def _papermill_notebook(launcher: int, _pid: int, injected: str | None) -> Path | None:
+    """Find the notebook's file from the process of papermill.
+
+    `_pid` is part of the cache key, so a forked process does not use its parent's result.
+    """
+    with suppress(ImportError):
+        import psutil  # noqa: PLC0415  # installed with IPython or ipykernel
+
+        with suppress(psutil.Error, OSError, ValueError):  # ValueError: a null character
+            process = psutil.Process(launcher)
+            arguments = _papermill_arguments(process.cmdline())
+            if arguments is None and injected is None:
+                return None
+            path, moved_to = _parse_papermill(arguments or [])
+            name = injected or path
+            if name in {None, "", "-"}:
+                return None
+            folders = [Path(process.cwd())]
+            folders.append(Path(os.path.realpath(process.environ().get("PWD") or folders[0])))
+            if moved_to is not None and _is_same(folders[1] / moved_to, folders[0]):
+                folders.reverse()  # the path of the notebook is relative to the former folder
+            files = (os.path.normpath(folder / str(name)) for folder in folders)
+            return next((Path(file) for file in files if os.path.isfile(file)), None)  # noqa: PTH113
+    return None
+
+
+def _is_same(folder: Path, other: Path) -> bool:
+    """Tell whether two paths are the same existing folder."""
+    with suppress(OSError):
+        return folder.samefile(other)
+    return False
+
+
+def _papermill_arguments(command: Sequence[str]) -> list[str] | None:
+    """Return the arguments of papermill in a command line; None if another program runs.
+
+    It is run as `papermill …`, `python papermill …` or `python -m papermill …`.
+    """
+    if command and Path(command[0]).stem == _PAPERMILL:
+        return [*command[1:]]
+    position = 1
+    while position < len(command):
+        argument = command[position]
+        if argument == "-c":
+            return None
+        if argument == "-m" or not argument.startswith("-"):
+            position += argument == "-m"
+            program = Path(command[position]) if position < len(command) else Path()
+            names = (program.stem.removesuffix("-script"), program.parent.name)
+            found = names[0] == _PAPERMILL or names == ("__main__", _PAPERMILL)
+            return [*command[position + 1 :]] if found else None
+        position += 2 if argument in {"-W", "-X"} else 1
+    return None
+
+
+def _parse_papermill(arguments: Sequence[str]) -> tuple[str | None, str | None]:
+    """Return the notebook's path and the value of `--cwd` from papermill's arguments."""
+    path = folder = None
+    position, options = 0, True
+    while position < len(arguments):
+        argument = arguments[position]
+        position += 1
+        if options and argument == "--":
+            options = False
+        elif options and argument.startswith("-") and argument != "-":
+            name, attached, value = argument.partition("=")
+            if not argument.startswith("--"):
+                name, attached = argument[:2], argument[2:]
+            values = _PAPERMILL_VALUES.get(name, 0)
+            if name == "--cwd":
+                folder = value if attached else next(iter(arguments[position:]), None)
+            position += max(0, values - bool(attached))
+        elif path is None:
+            path = argument
+    return path, folder
 
 
 def remember_folder(folder: Path | None) -> None:

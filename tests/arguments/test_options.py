@@ -119,9 +119,12 @@ def test_keywords_and_signature_match_the_option_table() -> None:
     names = [option.name for option in OPTIONS if option.name != "help"]
     assert fields_of(Keywords) == {*names} - {"dry_run", "batch"}
     assert [*signature().parameters] == ["prompt", *names]
-    assert inspect.signature(generate) == inspect.signature(agenerate) == signature("progress")
+    both = inspect.signature(generate) == inspect.signature(agenerate)
+    assert both
+    assert [*inspect.signature(generate).parameters] == ["prompt", *names, "template", "progress"]
     assert [*inspect.signature(stream).parameters] == [
-        "prompt", *(name for name in names if name not in {"dry_run", "batch", "redo"}), "progress",
+        "prompt", *(name for name in names if name not in {"dry_run", "batch", "redo"}),
+        "template", "progress",
     ]  # fmt: skip
 
 

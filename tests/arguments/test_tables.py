@@ -25,7 +25,7 @@ import pyarrow as pa
 import pytest
 
 from xai_notebook.arguments.line import parse
-from xai_notebook.arguments.tables import read_prompts, split_lines
+from xai_notebook.arguments.tables import read_rows, split_lines
 from xai_notebook.errors import OptionError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def prompts(source: Any, **namespace: Any) -> list[str]:
-    return list(read_prompts(source, namespace))
+    return [row.prompt for row in read_rows(source, namespace) if row.prompt is not None]
 
 
 @pytest.mark.parametrize("text", ["{{ x }}", "{{ get_ipython() }}", "{% x %}", "\x01{% x %}\x01"])
@@ -48,8 +48,8 @@ def test_rows_are_not_templates(tmp_path: Path, text: str) -> None:
 
 def test_an_endless_generator_is_read_lazily() -> None:
     numbers = count(1)
-    foxes = read_prompts("prompts", {"prompts": (f"fox {number}" for number in numbers)})
-    assert [next(foxes), next(foxes)] == ["fox 1", "fox 2"]
+    foxes = read_rows("prompts", {"prompts": (f"fox {number}" for number in numbers)})
+    assert [next(foxes).prompt, next(foxes).prompt] == ["fox 1", "fox 2"]
     assert next(numbers) == 3
 
 
@@ -60,7 +60,7 @@ def test_reading_a_file_takes_constant_memory(tmp_path: Path) -> None:
     table.write_text("prompt\n" + "a fox\n" * 30_000)
     for source in (text, table):
         tracemalloc.start()
-        foxes = read_prompts(source, {})
+        foxes = read_rows(source, {})
         assert sum(1 for _ in foxes) == 30_000
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
         tracemalloc.stop()
@@ -92,7 +92,7 @@ class Foxes(Sequence[str]):
     ids=["list", "long", "length above sys.maxsize", "series", "endless"],
 )
 def test_the_length_is_known_without_reading(items: Any, length: int | None, *, lazy: bool) -> None:
-    source = read_prompts("prompts", {"prompts": items})
+    source = read_rows("prompts", {"prompts": items})
     assert (source.length, source.lazy) == (length, lazy)
     assert [next(source), next(source)]
 
@@ -455,7 +455,7 @@ def test_lists_and_files_are_checked_before_the_first_prompt(index: int, tmp_pat
     message = f"{index + 1:,}: the prompt is a value of type int"
     for source, unit in ((rows, "row"), (pd.Series(rows), "row"), (tmp_path / "a.jsonl", "line")):
         with pytest.raises(OptionError, match=f"{unit} {message}"):
-            read_prompts(source, {})
+            read_rows(source, {})
 
 
 def test_an_iterator_with_a_length_is_read_once() -> None:
@@ -563,14 +563,14 @@ def test_unknown_names_and_columns_are_refused_with_a_hint(
 
 
 def test_assumptions_are_reported_as_notes(tmp_path: Path) -> None:
-    table = read_prompts(excel_csv(";", "cp1252")(tmp_path), {})
+    table = read_rows(excel_csv(";", "cp1252")(tmp_path), {})
     (note,) = table.notes
     assert note.startswith("excel.csv is not UTF-8: it was read as Windows text (CP1252). Check ")
-    first_sheet = read_prompts(workbook(["prompt"], ["a fox"], sheets=2)(tmp_path), {})
+    first_sheet = read_rows(workbook(["prompt"], ["a fox"], sheets=2)(tmp_path), {})
     assert first_sheet.notes == (
         "book.xlsx has several sheets: only the first, 'Sheet', was read.",
     )
-    assert read_prompts(excel_csv(";", "utf-8")(tmp_path), {}).notes == ()
+    assert read_rows(excel_csv(";", "utf-8")(tmp_path), {}).notes == ()
 
 
 @pytest.mark.parametrize("absent", ["pyarrow.parquet", "polars"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -18,7 +19,7 @@ from xai_notebook.settings import DEFAULT_MODEL
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from harness import Served
+    from harness import Kernels, Served
     from xai_notebook.generation.session import Session
 
 
@@ -192,6 +193,44 @@ def test_an_unknown_cost_is_shown_as_unknown(session: Session, priced: Served) -
     assert table._repr_html_().count("1 unknown") == 2
 
 
+def test_costs_convert_to_records_and_frames(session: Session, priced: Served) -> None:
+    session.generate("a fox", n=3)
+    priced.faults.model_name, priced.faults.cost_ticks = "other", None
+    session.generate("a hare")
+    table = session.history.costs()
+    today = datetime.now().astimezone().date()
+    assert table.to_records() == [
+        {
+            "day": today, "model": "local-preview", "backend": "xai", "requests": 1,
+            "images": 3, "cost_usd": pytest.approx(0.06), "unknown": 0,
+        },
+        {
+            "day": today, "model": "other", "backend": "xai", "requests": 1,
+            "images": 1, "cost_usd": 0.0, "unknown": 1,
+        },
+    ]  # fmt: skip
+    frame = table.to_frame()
+    assert frame.groupby("day")["cost_usd"].sum()[today] == pytest.approx(table.total_usd)
+    assert {"requests", "images", "unknown"} == set(frame.select_dtypes("int64"))
+    polars = table.to_frame("polars")
+    assert polars.rows(named=True) == table.to_records()
+
+
+def test_free_previews_are_told_apart_from_paid_images(
+    kernels: Kernels, priced: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The embedded server and xAI's service have different backends in the table."""
+    kernels().generate("a fox")
+    monkeypatch.setenv("XAI_NOTEBOOK_BACKEND", "local")
+    session = kernels()
+    session.generate("a fox")
+    backends = {row["backend"]: row["cost_usd"] for row in session.history.costs().to_records()}
+    assert backends == {"xai": pytest.approx(0.02), "local": 0.0}
+    head, *rows = [line.split() for line in repr(session.history.costs()).splitlines()[:-1]]
+    assert head == ["day", "model", "backend", "requests", "images", "cost"]
+    assert {row[2] for row in rows} == {"xai", "local"}
+
+
 def test_moderated_images_have_a_cost(session: Session, priced: Served) -> None:
     """They do not count as pictures in the ledger."""
     session.generate("a fox [moderated]", n=2)
@@ -203,6 +242,9 @@ def test_moderated_images_have_a_cost(session: Session, priced: Served) -> None:
 def test_an_empty_library_has_no_costs(session: Session) -> None:
     assert repr(session.history.costs()) == "No costs: the library has no requests."
     assert "No costs" in session.history.costs()._repr_html_()
+    assert session.history.costs().to_records() == []
+    frame = session.history.costs().to_frame()
+    assert (len(frame), str(frame["cost_usd"].dtype)) == (0, "float64")
 
 
 def test_a_notebook_shows_costs_as_a_table(shell: InteractiveShell, keyed: Served) -> None:

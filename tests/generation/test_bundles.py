@@ -140,6 +140,37 @@ def test_replay_needs_a_picture_of_the_bundle(
         xai.generate("a fox", replay=True)
 
 
+def test_a_failed_replay_names_the_bundles(
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
+) -> None:
+    """And the folder; only without any bundle, the message says how to make new pictures."""
+    xai.generate("a fox")
+    file = xai.pack()
+    restart_elsewhere(monkeypatch, tmp_path)
+
+    def fail() -> str:
+        with pytest.raises(LibraryError) as caught:
+            xai.generate("an owl", replay=True)
+        assert str(tmp_path) not in str(caught.value)
+        return str(caught.value).partition("generates none. ")[2]
+
+    assert fail() == (
+        "The rest is not in story.xai (searched: the working directory). "
+        "Pack the notebook again where it shows its pictures: xai.pack()."
+    )
+    file.write_bytes(b"PK" + bytes(100))
+    assert fail() == (
+        "No usable bundle was found in the working directory. story.xai is damaged or not a "
+        "bundle, and was not used. Pack it again with xai.pack()."
+    )
+    file.unlink()
+    monkeypatch.chdir(tmp_path)
+    assert fail() == (
+        "No bundle was found in the folder course. Put story.xai into the folder course. "
+        "Without --replay, or with --reuse instead, the rest is generated."
+    )
+
+
 def test_a_rewritten_prompt_comes_with_its_pictures(
     keyed: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

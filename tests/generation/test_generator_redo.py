@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import grpc
@@ -9,8 +10,11 @@ import pytest
 
 import xai_notebook as xai
 from xai_notebook.errors import OptionError, XaiError
+from xai_notebook.pictures.results import ImageBatch
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from harness import Served
     from numbering_server import Notebooks, NumberingServer
 
@@ -69,6 +73,26 @@ def test_two_images_of_a_request_are_regenerated_together(
     both = book.run()
     assert changed(both[:8], both[8:]) == [0, 1]
     assert image_server.image_counts[4:] == [2]
+
+
+def test_a_regenerated_image_keeps_its_row(
+    notebook: Notebooks, image_server: NumberingServer, tmp_path: Path
+) -> None:
+    """Its export replaces the file of its row."""
+    book = notebook("pages = xai.generate(each=['a', 'b'], n=2)")
+    book.run()
+    pages = book.shell.user_ns["pages"]
+    pages = ImageBatch(
+        replace(image, row=position // 2, key="ab"[position // 2])
+        for position, image in enumerate(pages)
+    )
+    paths = pages.export(tmp_path / "out", name="{key}", metadata=False)
+    assert [path.name for path in paths] == ["a-1.jpg", "a-2.jpg", "b-1.jpg", "b-2.jpg"]
+    again = pages.redo(2)
+    assert (again[2].row, again[2].key, again[2].index, again[2].exported) == (1, "b", 0, None)
+    assert again.export(tmp_path / "out", name="{key}", metadata=False, overwrite=True) == paths
+    assert [path.read_bytes() for path in paths] == [image.data for image in again]
+    assert again[2].data != pages[2].data
 
 
 def test_an_image_can_be_regenerated_twice_in_a_pass(

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pytest
+
+from many_pictures import fill
+from xai_notebook.errors import OptionError
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from harness import Served
+    from harness import Kernels, Served
     from xai_notebook.generation.session import Session
 
 
@@ -62,3 +68,69 @@ def test_an_empty_result_is_explained(session: Session, quick: Served) -> None:
     assert "Nothing in the library has all of these words: purple cow" in shown(
         session.history.search("purple cow")
     )
+
+
+def test_a_history_that_was_cut_says_so(session: Session, quick: Served) -> None:
+    session.generate(each=[f"a plum {number}" for number in range(5)])
+    session.generate("a fox")
+    cut = session.history.search("plum", n=2)
+    line = "The newest 2 of 5 matching pictures; xai.history('plum', n=None) returns all."
+    assert len(cut) == 2
+    assert line in repr(cut)
+    assert line.replace("'", "&#x27;") in shown(cut)
+    cut = session.history.search(n=1)
+    assert "The newest 1 of 6 pictures; xai.history(n=None) returns all." in repr(cut)
+    for whole in (session.history.search("plum", n=5), session.history.search("plum")):
+        assert len(whole) == 5
+        assert "The newest" not in repr(whole)
+
+
+def test_pictures_in_the_trash_are_not_counted(session: Session, quick: Served) -> None:
+    batch = session.generate(each=[f"a plum {number}" for number in range(4)])
+    batch[0].delete()
+    assert "The newest 1 of 3 matching" in repr(session.history.search("plum", n=1))
+
+
+def test_a_visitor_s_history_counts_only_the_visitor_s_pictures(
+    session: Session, kernels: Kernels, quick: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.generate(each=["a plum 1", "a plum 2"])
+    visitor = kernels()
+    monkeypatch.setenv("VOILA_PREHEAT", "")
+    visitor.generate(each=["a plum 3", "a plum 4", "a plum 5"])
+    cut = visitor.history.search("plum", n=2)
+    assert [image.prompt for image in cut] == ["a plum 5", "a plum 4"]
+    assert "The newest 2 of 3 matching pictures" in repr(cut)
+    assert len(visitor.history.search("plum", n=None)) == 3
+
+
+def test_none_returns_all_and_shows_the_first_cards(session: Session, quick: Served) -> None:
+    for number in range(4):
+        session.generate(f"fox {number}", n=8)
+    everything = session.history.search(n=None)
+    assert len(everything) == 32
+    assert shown(everything).count("<img") == 24
+    assert "… and 8 more: _[24:] shows them." in repr(everything)
+    assert len(session.history.search("fox 1", n=None)) == 8
+
+
+@pytest.mark.parametrize("n", [0, -1, "all", "2", 2.0, True])
+def test_an_invalid_number_is_refused(session: Session, n: Any) -> None:
+    with pytest.raises(OptionError, match=r"^n: .* is not a number of images\. Use a whole number"):
+        session.history.search(n=n)
+
+
+def test_a_number_can_come_from_numpy(session: Session, quick: Served) -> None:
+    session.generate("a fox", n=3)
+    assert len(session.history.search(n=np.int64(2))) == 2
+
+
+def test_a_history_of_thousands_can_be_shown(session: Session) -> None:
+    """A grid has at most 100 cards; thousands would not fit into a notebook or a JPEG."""
+    fill(session.library().home, 5_000)
+    batch = session.history.search(n=5_000)
+    assert len(batch) == 5_000
+    bundle: Any = batch._repr_mimebundle_()
+    assert bundle["text/html"].count("<img") == 100
+    assert "… and 4,900 more: _[100:] shows them." in bundle["text/plain"]
+    assert batch.shown(limit=5_000)._repr_mimebundle_()["image/jpeg"]

@@ -37,7 +37,7 @@ def test_previews_work_without_a_home(
         assert "XAI_NOTEBOOK_HOME" in html
         assert html.count("<img") == len(batch) == options.get("n", 1)
         assert all(len(image.data) > 99 for image in batch)
-    assert batch[0].path.suffix == ".jpg"
+    assert batch[0].exported.suffix == ".jpg"
     assert home.read_text() == "I am a file"
 
 

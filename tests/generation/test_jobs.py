@@ -189,6 +189,28 @@ def test_a_job_over_the_limit_is_not_submitted(session: Session, server: Served)
     assert not session.jobs()
 
 
+# The table of jobs
+
+
+def test_jobs_convert_to_records_and_frames(session: Session, server: Served) -> None:
+    jobs = session.jobs()
+    assert jobs.to_records() == []
+    assert str(jobs.to_frame()["total"].dtype) == "int64"
+    job = submit(session, each=PROMPTS[:3], n=2)
+    job.wait()
+    (record,) = session.jobs().to_records()
+    assert record == {
+        "name": job.name, "id": job.id, "state": "done", "created": job.created,
+        "expires": job.expires, "total": 6, "pending": 0, "succeeded": 6, "failed": 0,
+        "cancelled": 0, "price_usd": pytest.approx(0.06), "cost_usd": pytest.approx(0.06),
+        "prompt": "fox 0", "cause": None,
+    }  # fmt: skip
+    for kind in ("pandas", "polars"):
+        frame = session.jobs().to_frame(kind)
+        assert list(frame.columns) == list(record)
+        assert frame["created"][0] == job.created
+
+
 # One submission
 
 

@@ -31,7 +31,8 @@ def test_another_kernel_shows_what_is_stored(kernels: Kernels, quick: Served) ->
     again: Any = second.generate("a fox", n=2)
     assert [image.data for image in again] == [image.data for image in original] == [tiny()] * 2
     assert [image.replayed for image in again] == [True, True]
-    assert (original.cost_usd, again.cost_usd) == (pytest.approx(0.14), 0)
+    assert (original.spent_usd, again.spent_usd) == (pytest.approx(0.14), 0)
+    assert original.cost_usd == again.cost_usd == pytest.approx(0.14)
     assert second.history.costs().total_usd == pytest.approx(0.21)
     html = [batch._repr_mimebundle_()["text/html"] for batch in (original, again)]
     assert ["replayed</span>" in text for text in html] == [False, True]

@@ -289,7 +289,7 @@ def test_a_dry_run_reads_only_the_first_of_very_many_prompts(
         f"To make: at least {least * 2:,}, at least ${least * 0.14:,.2f}"
     )
     assert ("create it again before a run" in repr(plan)) == (least == 100)
-    assert next(call.requests) == plan.requests[0]
+    assert next(call.items).request == plan.requests[0]
     assert server.calls == []
 
 
@@ -307,8 +307,9 @@ def test_the_summary_counts_the_prompts_of_a_generator(session: Session) -> None
     """Blank prompts do not count, neither from a generator nor in a list."""
     session.configured = lambda: NO_LIMIT
     batch = session.generate(each=(prompt for prompt in ("a", "", "b")))
-    assert batch.summary == "2 of 2 prompts."
-    assert session.generate(each=["a", None, "b"]).summary == "2 of 2 prompts."
+    assert batch.summary == "2 of 2 prompts, 1 blank row skipped."
+    again = session.generate(each=["a", None, "b"])
+    assert again.summary == "2 of 2 prompts, 1 blank row skipped."
 
 
 def test_each_prompt_is_a_request_in_order(session: Session, server: Served) -> None:

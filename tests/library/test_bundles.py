@@ -305,6 +305,23 @@ def test_a_bundle_is_read_again_only_if_it_changes(tmp_path: Path) -> None:
     assert third.entries[0].place == 3
 
 
+def test_several_folders_are_searched_in_order(tmp_path: Path) -> None:
+    """The notebook's own bundle comes first, wherever it is; missing folders are skipped."""
+    own, other = tmp_path / "own", tmp_path / "other"
+    for folder, names in ((own, "cd"), (other, "abs")):
+        folder.mkdir()
+        for name in names:
+            (folder / f"{name}.xai").write_bytes(bundle())
+    folders, bundles = [tmp_path / "gone", other], BundleFolder()
+    read = [item.file.stem for item in bundles.read(own, "s", folders)[0]]
+    assert read == ["s", "c", "d", "a", "b"]
+    (other / "s.xai").rename(own / "s.xai")
+    read = [item.file.parent.name for item in bundles.read(own, "s", folders)[0]]
+    assert read == ["own", "own", "own", "other", "other"]
+    (other / "e.xai").write_bytes(bundle())
+    assert len(bundles.read(own, "s", folders)[0]) == 6
+
+
 def test_all_bundles_of_a_folder_share_a_budget_of_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

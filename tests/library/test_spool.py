@@ -52,7 +52,7 @@ def test_the_next_kernel_stores_the_spool(
     session: Session, quick: Served, monkeypatch: pytest.MonkeyPatch, format_: str
 ) -> None:
     """Nothing is requested again."""
-    options = {"n": 3, "format": format_, "aspect_ratio": "16:9", "resolution": "2k"}
+    options: Any = {"n": 3, "format": format_, "aspect_ratio": "16:9", "resolution": "2k"}
     leave_in_spool(session, monkeypatch, "a fox", **options)
     calls = len(quick.calls)
     again: Any = session.generate("a fox", **options)

@@ -228,6 +228,21 @@ def test_a_failed_image_does_not_answer(library: Library, save: Save) -> None:
     assert library.url_of(image) is None
 
 
+@pytest.mark.parametrize("indexed", [True, False])
+def test_matching_pictures_are_counted(
+    library: Library, save: Save, picture: NewJpeg, *, indexed: bool
+) -> None:
+    """With the full-text index and without it; pictures in the trash do not count."""
+    save("fresh snow", [picture(), picture()])
+    (owl,) = save("an owl ***", [picture()])
+    (fox,) = save("a fox in snow", [picture()])
+    library.database.indexed = indexed
+    counts = {words: library.count(words) for words in ("", " ", "snow", "sno", "***", "cow")}
+    assert counts == {"": 4, " ": 4, "snow": 3, "sno": 3, "***": 1, "cow": 0}
+    library.annotations.delete([owl.id or 0, fox.id or 0])
+    assert (library.count(), library.count("snow"), library.count("owl")) == (2, 2, 0)
+
+
 def test_history_is_newest_first(library: Library, save: Save, picture: NewJpeg) -> None:
     requests = [save(f"prompt {number}", [picture(), picture()]) for number in range(4)]
     save("no picture", [None])

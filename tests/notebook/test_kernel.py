@@ -342,3 +342,24 @@ def test_calls_work_under_another_event_loop_policy(kernel: Kernel) -> None:
     assert outcome.error is None
     assert outcome.text == ["(1, 1)"]
     kernel.run("%unload_ext xai_notebook\n%load_ext xai_notebook")
+
+
+def test_a_cell_that_blocks_its_own_server_fails_at_once(kernel: Kernel) -> None:
+    """A server that a cell starts with `await` runs on the kernel's loop, which magics block."""
+    started = kernel.run(
+        "from xai_notebook.server import EmbeddedServer\n"
+        "server = EmbeddedServer()\n"
+        "await server.start()\n"
+        "%config XaiImage.api_host = server.address"
+    )
+    assert started.error is None
+    try:
+        for code in ("%xai_image a blocked fox", "xai.generate('a blocked fox')"):
+            assert "runs on the event loop that this call blocks" in kernel.run(code).traceback
+        assert kernel.run("(await xai.agenerate('a blocked fox'))[0].status").text == ["'ok'"]
+    finally:
+        kernel.run("await server.stop()\n%config XaiImage.api_host = ''")
+    used = "with EmbeddedServer() as server:\n    xai.configure(api_host=server.address)\n"
+    made = kernel.run(f"{used}    print(xai.generate('a fox of a block')[0].status)")
+    kernel.run("xai.configure(api_host=None)")
+    assert made.stdout == "ok\n"

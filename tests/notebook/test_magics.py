@@ -183,6 +183,41 @@ def test_templates_in_options_are_filled(run: Run, server: Served, tmp_path: Pat
     assert server.last.user == "my foxes"
 
 
+def test_a_pattern_names_exported_files(run: Run, server: Served, tmp_path: Path) -> None:
+    """Single braces are the pattern's; double braces are filled in first."""
+    server.faults.garbage = None
+    run(f"folder, label = {str(tmp_path / 'out')!r}, 'pets'")
+    run("%xai_image --export {{ folder }} --name {{ label }}/{prompt}-{n} -n 2 a red fox")
+    names = [path.relative_to(tmp_path).as_posix() for path in (tmp_path / "out").rglob("*.*")]
+    assert sorted(names) == ["out/pets/a-red-fox-1.jpg", "out/pets/a-red-fox-2.jpg"]
+    plan = run("%xai_image --export {{ folder }} --name {date} --dry-run an owl")
+    assert ("export", f"{tmp_path / 'out'}, named {{date}}") in plan.rows()
+    plan = run("%xai_image --export --dry-run an owl")
+    assert ("export", "the notebook's folder") in plan.rows()
+    assert "export" not in dict(run("%xai_image --dry-run an owl").rows())
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--name {n} a fox", "--name names exported files, and there are none. Give --export too"),
+        ("--export --name {key} a fox", "has {key}, but no column is the key. Give --key COLUMN"),
+        ("--export --name {row} a fox", "has {row}, but there is no table. Give --each TABLE"),
+        ("--export --name {sku} a fox", "--name: The name '{sku}' has an unknown field {sku}"),
+        ("--export --name ../{n} a fox", "begins with a dot"),
+        ("--export --name {n a fox", "has a single {"),
+        ("--export cover.jpg --name {n} a fox", "both name the file"),
+        ("--export cover.tiff a fox", "saved in the format that the server sent"),
+    ],
+)
+def test_an_impossible_name_sends_nothing(
+    run: Run, server: Served, line: str, message: str
+) -> None:
+    with pytest.raises(errors.OptionError, match=re.escape(message)):
+        run(f"%xai_image {line}")
+    assert server.calls == []
+
+
 def test_adjacent_templates_are_filled(run: Run, server: Served) -> None:
     run("first, second = 'ab', 'cd'")
     run("%xai_image --user={{ first }}{{ second }} a fox")
@@ -306,6 +341,9 @@ def test_history_takes_a_number_and_words(run: Run) -> None:
     assert [image.prompt for image in run("%xai_history -n 1")] == ["an owl"]
     assert [image.prompt for image in run("%xai_history red fox")] == ["a red fox"]
     assert len(run("%xai_history -n 100")) == 2
+    assert len(run("%xai_history -n all")) == 2
+    cut = run("%xai_history -n 1 a")
+    assert "The newest 1 of 2 matching pictures; %xai_history -n all a returns all." in repr(cut)
 
 
 @pytest.mark.parametrize(

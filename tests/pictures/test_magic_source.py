@@ -48,7 +48,7 @@ def request_of(cell: str) -> ImageRequest:
     changed = {name for name in options.__slots__ if getattr(options, name) != getattr(plain, name)}
     assert changed <= {"n", "model", "format", "aspect_ratio", "resolution", "quality", "rewrite"}
     call = prepare_call(cell_prompt(parsed.prompt, body), given, {}, {}, template=True)
-    (request,) = call.requests
+    request = next(call.items).request
     inputs = tuple(InputImage("", "", label) for label in labels)
     return replace(request, inputs=inputs, rewrite_model=options.rewrite)
 

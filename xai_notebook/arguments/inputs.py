@@ -74,6 +74,27 @@ def load_inputs(
     )
 
 
+def check_file(value: Any) -> None:
+    """Check that a path names an existing file, without reading it. Other values are not checked.
+
+    Raises:
+        InputImageError: The file does not exist.
+    """
+    if not isinstance(value, (str, Path)) or _ID.fullmatch(text := str(value)):
+        return
+    if text[:8].lower().startswith(("https://", "http://")) or text[:5].lower() == "data:":
+        return
+    try:
+        exists = Path(text).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):  # reported when the file is read
+        return
+    if not exists:
+        raise InputImageError(
+            f"--image {_short(text)}: the file does not exist. A relative path starts at the "
+            "kernel's folder."
+        )
+
+
 def _check_count(count: int) -> None:
     if count > MAX_INPUT_IMAGES:
         raise InputImageError(

@@ -136,6 +136,9 @@ class Options:
         "-e", "also write files: into the notebook's folder, a FOLDER inside it, or as NAME.jpg",
         convert.folder, "FOLDER", bare="", label="Save every image as a file",
         suffixes=frozenset()))
+    name: str | None = field(default=None, metadata=row(
+        "", "names of the exported files, such as {key}-{n}; fields: key, row, n, prompt, id, date",
+        convert.name_pattern, "PATTERN", configurable=False, in_panel=False))
     metadata: bool = field(default=True, metadata=_switch(
         "", "write exported files exactly as the server sent them", bare=False))
     share: float | None = field(default=None, metadata=row(
@@ -161,6 +164,9 @@ class Options:
         'file NAME; rows.csv["text"] names a column',
         lambda value: value, "NAME", bare=True, configurable=False, in_panel=False,
         variables=convert.is_list, suffixes=convert.TABLES))
+    key: str | None = field(default=None, metadata=row(
+        "", "the column that names the rows of --each, in results and names of files",
+        convert.nonempty, "COLUMN", configurable=False, in_panel=False))
     rewrite: str | None = field(default=None, metadata=row(
         "", "have a chat model rewrite the prompt first", convert.chat_model, "MODEL",
         (settings.DEFAULT_CHAT_MODEL,), bare="", begins="grok", label="Rewrite the prompt first"))
@@ -285,6 +291,8 @@ class Keywords(_Common, total=False):
     compare: bool | None
     matrix: bool | str | Sequence[str] | Mapping[str, str | Sequence[str]] | None
     each: Any
+    key: str | None
+    name: str | None
     fresh: bool | None
     redo: int | str | Sequence[int] | None
     local: bool | None
@@ -422,7 +430,20 @@ def resolve(
     for one, other in _CONTRADICTIONS:
         if getattr(options, one) and getattr(options, other):
             raise OptionError(f"--{one} and --{other} contradict each other. Give one of them.")
+    if options.name is not None:
+        _check_name(options, options.name)
     return options
+
+
+def _check_name(options: Options, name: str) -> None:
+    """Check `--name` together with the other options."""
+    from xai_notebook.pictures.export import NamePattern, check_pattern  # noqa: PLC0415  # rare
+
+    if options.export is None:
+        raise OptionError("--name names exported files, and there are none. Give --export too.")
+    table = options.each is not None and options.each is not False
+    key = getattr(options, "key", None) is not None
+    check_pattern(NamePattern.parse(name), options.export, table=table, key=key)
 
 
 def parse_axes(written: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, MappingView, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from importlib import import_module
 from itertools import chain, islice, product, repeat, zip_longest
@@ -24,7 +24,8 @@ from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, TextIO
 
-from xai_notebook.arguments.values import TABLES, is_missing
+from xai_notebook.arguments.templates import ALL_COLUMNS, RowFields
+from xai_notebook.arguments.values import TABLES, did_you_mean, is_missing, list_names, shorten
 from xai_notebook.client import bounds
 from xai_notebook.client.request import is_blank
 from xai_notebook.errors import OptionError
@@ -41,6 +42,8 @@ _HEADINGS: Final = frozenset({
     *_COLUMNS, "text", "texts", "caption", "captions", "description", "descriptions",
 })  # fmt: skip
 """Known headings of a file with one column."""
+_POSITION: Final = object()
+"""Label of a row without a label of its own."""
 _EDGES: Final = "\ufeff\u200b\u2060"
 """Invisible characters that programs leave at the start or the end of a text."""
 _TEXT_FILES: Final = frozenset({".txt", ".csv", ".tsv", ".jsonl", ".ndjson"})
@@ -51,36 +54,86 @@ _SOURCES: Final = (
 )
 
 
-@dataclass(slots=True)
-class Prompts(Iterator[str]):
-    """The prompts of `--each`, one at a time.
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns of a table that a call reads.
 
     Attributes:
-        texts: The remaining prompts.
-        length: The number of rows, including blank rows; None if unknown.
-        lazy: Whether reading runs the user's code, which may be slow or endless.
-        notes: Notes for the user about how the prompts were read.
+        prompt: Whether a column contains the prompts; otherwise a template makes them.
+        named: Columns that templates read; `ALL_COLUMNS` stands for all columns.
+        key: The column that names the rows.
     """
 
-    texts: Iterator[str]
-    length: int | None
-    lazy: bool
-    notes: tuple[str, ...] = ()
+    prompt: bool = True
+    named: frozenset[str] = frozenset()
+    key: str | None = None
 
-    def __next__(self) -> str:
-        return next(self.texts)
+    @property
+    def only_prompt(self) -> bool:
+        """Whether nothing but the prompt is read."""
+        return self.prompt and not self.named and self.key is None
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
     """One row of a source.
 
     Attributes:
-        number: The number of the row, from 1; in a text file, the line on which the row starts.
-        value: Text, a record, or a list of cells.
+        number: Number of the row, from 1; in a text file, the line on which the row starts.
+        label: Label of the row in the index of its table, else its position from 0.
+        prompt: The prompt; None if the row is blank, or if a template makes the prompt.
+        key: The row's value in the key column; None if it is blank.
+        fields: What templates read as `row`; None if there are no templates.
+    """
+
+    number: int
+    label: Any
+    prompt: str | None
+    key: Any = None
+    fields: Any = None
+
+
+@dataclass(slots=True)
+class Rows(Iterator[Row]):
+    """The rows of `--each`, one at a time.
+
+    Attributes:
+        rows: The remaining rows, with blank rows.
+        length: The number of rows, including blank rows; None if unknown.
+        lazy: Whether reading runs the user's code, which may be slow or endless.
+        source: The source, for messages.
+        notes: Notes for the user about how the rows were read.
+    """
+
+    rows: Iterator[Row]
+    length: int | None
+    lazy: bool
+    source: _Source
+    notes: tuple[str, ...] = ()
+
+    def __next__(self) -> Row:
+        return next(self.rows)
+
+    def locate(self, row: Row) -> str:
+        """Return the beginning of messages about a row."""
+        return self.source.locate(row)
+
+
+class _Item(NamedTuple):
+    """One row as a reader yields it.
+
+    Attributes:
+        number: See `Row.number`.
+        value: The prompt: text, a record or a list of cells. The whole row in records.
+        label: See `Row.label`; `_POSITION` means the position of the row.
+        cells: The cells of a table by column; None if `value` is the whole row.
+        key: The cell of the key column, if `cells` is given.
     """
 
     number: int
     value: Any
+    label: Any = _POSITION
+    cells: RowFields | None = None
+    key: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +143,14 @@ class _Source:
     Attributes:
         value: An iterable, a table, or the path of a file.
         name: The name that the user typed; "" for an object given in Python.
-        column: The column or field that the user named; None for the default, `prompt`.
+        column: The column or field that the user named for the prompts; None: `prompt`.
+        columns: The columns to read.
     """
 
     value: Any
     name: str
     column: str | None = None
+    columns: Columns = Columns()
 
     @property
     def where(self) -> str:
@@ -107,7 +162,7 @@ class _Source:
         """The column or field to read."""
         return self.column or _COLUMNS[0]
 
-    def locate(self, row: _Row) -> str:
+    def locate(self, row: Row | _Item) -> str:
         """Return the beginning of messages about a row."""
         in_text = isinstance(self.value, Path) and self.value.suffix.lower() in _TEXT_FILES
         return f"{self.where}, {'line' if in_text else 'row'} {row.number:,}"
@@ -117,53 +172,60 @@ class _Source:
         columns = [str(name) for name in names if str(name).strip()] or [_COLUMNS[0]]
         column = next((name for name in columns if _fold(name) in _HEADINGS), columns[-1])
         name = f'"{self.name}"' if " " in self.name else self.name
-        return f'--each {name}["{_short(column)}"]' if name else f'each=rows["{_short(column)}"]'
+        return f'--each {name}["{shorten(column)}"]' if name else f'each=rows["{shorten(column)}"]'
 
 
-_Read = Callable[[], Iterator[_Row]]
+_Read = Callable[[], Iterator[_Item]]
 """Function that reads a source from its beginning."""
-_Reader = Callable[[_Source, Iterator[_Row]], Iterator[_Row]]
+_Reader = Callable[[_Source, Iterator[_Item]], Iterator[_Item]]
 """Function that converts the lines of a text file to rows."""
 
 
-def read_prompts(source: Any, namespace: Mapping[str, Any]) -> Prompts:
-    """Return the prompts of the source that `--each` names.
+def read_rows(
+    source: Any, namespace: Mapping[str, Any], columns: Columns = Columns()
+) -> Rows:  # frozen
+    """Return the rows of the source that `--each` names.
 
     The first 100,000 rows of a list or a file are checked immediately. If a source can be read only
-    once, such as a generator, only the first prompt is read in advance.
+    once, such as a generator, only the rows up to the first prompt are read in advance.
 
     Args:
         source: An iterable of prompts, a table, or text: the name of a variable, `name.column` or
             `name[column]`, a path, `path[column]`, or several lines with one prompt each.
         namespace: The user's variables by name.
+        columns: The columns to read.
 
     Raises:
         OptionError: The name is unknown, or the source cannot be read or contains no prompt. The
             iterator raises it as well if a later row cannot be read.
     """
     try:
-        origin = _find(source, namespace)
+        origin = _find(source, namespace, columns)
         is_file = isinstance(origin.value, Path)
         length = None if is_file else _length(origin.value)
-        read, notes = _file_reader(origin) if is_file else (partial(_read_rows, origin), ())
+        read, notes = _file_reader(origin) if is_file else (partial(_read_object, origin), ())
     except OptionError:
         raise
     except Exception as error:  # raised by the user's own objects
         raise OptionError(f"--each: {type(error).__name__}: {error}.") from error
     value = origin.value
-    lazy = not is_file and not hasattr(value, "__len__")
     if is_file and value.suffix.lower() not in _RECORD_FILES:
-        origin = _Source(value, origin.name)  # the reader yields only the column
+        origin = replace(origin, column=None)  # the reader yields the cell of the column
+    lazy = not is_file and not hasattr(value, "__len__")
     # A progress bar around a generator has a length but can be read only once.
     repeatable = is_file or isinstance(value, MappingView) or hasattr(type(value), "__getitem__")
     if repeatable and not lazy:
-        for _ in islice(_texts(origin, read(), counted=False), _MAX_CHECKED):
+        for _ in islice(_rows(origin, read(), counted=False), _MAX_CHECKED):
             pass
-    prompts = _texts(origin, read())
-    first = next(prompts, None)
-    if first is None:
+    rows = _rows(origin, read())
+    first = []
+    for row in rows:
+        first.append(row)
+        if row.prompt is not None or not columns.prompt:
+            break
+    else:
         raise OptionError(f"--each: the source has no prompts. --each takes {_SOURCES}.")
-    return Prompts(chain([first], prompts), length, lazy, notes)
+    return Rows(chain(first, rows), length, lazy, origin, notes)
 
 
 def split_lines(text: str) -> list[str]:
@@ -185,21 +247,23 @@ _STEP: Final = re.compile(r"""\[\s*(["']?)(?P<key>.+?)\1\s*\]|\.(?P<name>[^.\[\]
 _FILE: Final = re.compile(r"""(?P<file>.+?)\[\s*(["']?)(?P<column>.+)\2\s*\]""", re.DOTALL)
 
 
-def _find(given: Any, namespace: Mapping[str, Any]) -> _Source:
-    """Return the source: an iterable of prompts or records, or the path of a file."""
+def _find(given: Any, namespace: Mapping[str, Any], columns: Columns) -> _Source:
+    """Return the source: an iterable of prompts or records, a table, or the path of a file."""
     if isinstance(given, str) and "\n" not in given:
         source = _look_up(given.strip(), namespace)
     else:
         source = _Source(given, str(given) if isinstance(given, Path) else "")
+    source = replace(source, columns=columns)
     if isinstance(source.value, str):
         if _suffix(source.value):
-            raise OptionError(f"{source.where}: the file {_short(source.value)!r} does not exist.")
-        return _Source(split_lines(source.value), source.name)
+            raise OptionError(f"{source.where}: the file {shorten(source.value)!r} does not exist.")
+        lines = [line for line in split_lines(source.value) if not is_blank(line)]
+        return replace(source, value=lines)
     if isinstance(source.value, Path):
         if source.value.suffix.lower() != ".json":
             return source
         source = _read_json(source)
-    return _prompt_column(source)
+    return _open_table(source)
 
 
 def _look_up(name: str, namespace: Mapping[str, Any]) -> _Source:
@@ -231,12 +295,15 @@ def _variable(name: str, value: Any) -> _Source:
 
 def _select(source: _Source, step: str) -> _Source:
     """Return the column, attribute or field that `.step` or `[step]` after a name selects."""
+    if source.column is not None and _column_names(source.value) is not None:
+        source = _take_column(source)
     value = source.value
     name = f"{source.name}.{step}"
     if isinstance(value, Path):
         return _Source(value, source.name, step)
-    if _column_names(value) is not None:
-        return _Source(_take_column(_Source(value, source.name, step)), name)
+    if (names := _column_names(value)) is not None:
+        _position(_Source(value, source.name, step), names)
+        return _Source(value, source.name, step)
     if (attribute := getattr(value, step, None)) is not None and not callable(attribute):
         return _variable(name, attribute)
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
@@ -260,17 +327,130 @@ def _is_file(name: str) -> bool:
 # Columns of tables
 
 
-def _prompt_column(source: _Source) -> _Source:
-    """Return the column of a table that contains the prompts; return other objects unchanged."""
-    names = _column_names(source.value)
+class Levels(tuple[Any, ...]):  # noqa: SLOT001  # a tuple cannot have slots
+    """Label of a row in an index with several levels; has the `names` of the levels."""
+
+    names: Sequence[Any]
+
+    def __new__(cls, label: Iterable[Any], names: Sequence[Any]) -> Levels:  # noqa: PYI034
+        """Create the label from its values."""
+        levels = super().__new__(cls, label)
+        levels.names = list(names)
+        return levels
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return tuple(self), self.names
+
+
+class _Picked(NamedTuple):
+    """Positions of the columns that a call reads.
+
+    Attributes:
+        prompt: Position of the prompts; None if a template makes them.
+        key: Position of the keys; None without keys.
+        fields: Names by which templates read columns, with the positions.
+    """
+
+    prompt: int | None
+    key: int | None = None
+    fields: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def positions(self) -> list[int]:
+        """The positions, in ascending order."""
+        others = (each for each in (self.prompt, self.key) if each is not None)
+        return sorted({*others, *(position for _, position in self.fields)})
+
+    def item(self, number: int, cells: Sequence[Any], label: Any = _POSITION) -> _Item:
+        """Return a row from its cells, which may be fewer than the heading has names."""
+
+        def cell(position: int | None) -> Any:
+            return None if position is None or position >= len(cells) else cells[position]
+
+        fields = _NO_CELLS
+        if self.fields:
+            fields = RowFields((name, _cell(cell(position))) for name, position in self.fields)
+        return _Item(number, cell(self.prompt), label, fields, cell(self.key))
+
+
+_NO_CELLS: Final = RowFields()
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The columns of a table that a call reads, and the labels of its rows.
+
+    Attributes:
+        columns: The columns.
+        picked: Positions in `columns`.
+        labels: The index of the table; None if it has none.
+    """
+
+    columns: list[Any]
+    picked: _Picked
+    labels: Iterable[Any] | None
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def __iter__(self) -> Iterator[_Item]:
+        rows = zip(*self.columns, strict=True)
+        labels = repeat(_POSITION) if self.labels is None else iter(self.labels)
+        for number, (label, cells) in enumerate(zip(labels, rows, strict=False), 1):
+            yield self.picked.item(number, [_unbox(cell) for cell in cells], label)
+
+
+def _open_table(source: _Source) -> _Source:
+    """Replace a table by the columns that are read; return other sources unchanged."""
+    table, names = source.value, _column_names(source.value)
     if names is None:
         return source
-    column = _take_column(source) if names else ()
-    if isinstance(column, str):  # a single record
-        column = [column]
-    elif isinstance(column, Mapping):  # a column from DataFrame.to_dict()
-        column = list(column.values())
-    return _Source(column, source.name)
+    if not names:
+        return replace(source, value=())
+    if source.column is not None:
+        taken = _take_column(source)
+        inner = _column_names(taken.value)
+        if inner is not None and (not isinstance(taken.value, Mapping) or _matches(inner, None)):
+            return _open_table(taken)  # a table in a dict of tables
+    picked = _pick(source, names)
+    positions = picked.positions
+    if hasattr(type(table), "collect"):  # a LazyFrame; collect these columns only
+        table = table.select([names[position] for position in positions]).collect()
+    columns, labels = _columns_at(source, table, names, positions)
+    if source.columns.only_prompt and labels is None:
+        return replace(source, value=columns[0], column=None)
+    order = {position: index for index, position in enumerate(positions)}
+    compact = _Picked(
+        None if picked.prompt is None else order[picked.prompt],
+        None if picked.key is None else order[picked.key],
+        tuple((name, order[position]) for name, position in picked.fields),
+    )
+    return replace(source, value=_Table(columns, compact, labels), column=None)
+
+
+def _columns_at(
+    source: _Source, table: Any, names: Sequence[Any], positions: Sequence[int]
+) -> tuple[list[Any], Any]:
+    """Return columns of a table, and its index; None: its rows have no labels."""
+    if hasattr(type(table), "iloc"):
+        labels = table.index
+        if len(getattr(labels, "names", ())) > 1:
+            labels = [Levels(label, labels.names) for label in labels]
+        return [table.iloc[:, position] for position in positions], labels
+    columns, labels = [table[names[position]] for position in positions], None
+    if isinstance(table, Mapping):
+        if any(isinstance(column, str) or not isinstance(column, Iterable) for column in columns):
+            columns = [[column] for column in columns]  # a single record
+        elif all(isinstance(column, Mapping) for column in columns):  # from DataFrame.to_dict()
+            labels = list(columns[0])
+            columns = [[column.get(label) for label in labels] for column in columns]
+    lengths = {len(column) for column in columns if hasattr(column, "__len__")}
+    if len(lengths) > 1:
+        raise OptionError(
+            f"{source.where}: the columns have {' and '.join(map(str, sorted(lengths)))} rows. "
+            "Give columns of one length."
+        )
+    return columns, labels
 
 
 def _column_names(table: Any) -> list[Any] | None:
@@ -289,12 +469,50 @@ def _column_names(table: Any) -> list[Any] | None:
     return None
 
 
-def _take_column(source: _Source) -> Any:
+def _take_column(source: _Source) -> _Source:
+    """Return the column of a table that `source.column` names, as a source of its own."""
     table, names = source.value, _column_names(source.value) or []
     name = names[_position(source, names)]
     if hasattr(type(table), "collect"):  # a LazyFrame; collect this column only
         table = table.select(name).collect()
-    return table[name]
+    return replace(source, value=table[name], name=f"{source.name}.{source.column}", column=None)
+
+
+def _pick(source: _Source, names: Sequence[Any]) -> _Picked:
+    """Return the positions of the columns that are read.
+
+    Raises:
+        OptionError: A column does not exist, or its name is ambiguous.
+    """
+    columns = source.columns
+    named = [(str(name).strip(), i) for i, name in enumerate(names) if str(name).strip()]
+    fields = dict(named) if ALL_COLUMNS in columns.named else {}
+    for wanted in sorted(columns.named - {ALL_COLUMNS}):
+        fields[wanted] = _column_position(source, names, wanted, "row.")
+    return _Picked(
+        _position(source, names) if columns.prompt else None,
+        None if columns.key is None else _column_position(source, names, columns.key, "--key "),
+        tuple(fields.items()),
+    )
+
+
+def _column_position(source: _Source, names: Sequence[Any], wanted: str, before: str) -> int:
+    """Return the position of a column that a template or `--key` names.
+
+    `before` is the text in front of the name, for messages.
+    """
+    positions = _matches(names, wanted)
+    if len(positions) == 1:
+        return positions[0]
+    if positions:
+        raise OptionError(
+            f"{source.where}: {before}{wanted} matches {len(positions)} columns. Rename the others."
+        )
+    hint = did_you_mean(wanted, [str(name) for name in names])
+    raise OptionError(
+        f"{source.where}: no column {wanted!r} for {before}{wanted}.{hint} "
+        f"There are: {list_names(names)}."
+    )
 
 
 def _position(source: _Source, names: Sequence[Any]) -> int:
@@ -302,7 +520,7 @@ def _position(source: _Source, names: Sequence[Any]) -> int:
     position = _match(source, names, source.where, "columns")
     if position is None:
         raise OptionError(
-            f"{source.where}: no column {source.wanted!r}. There are: {_list_names(names)}. "
+            f"{source.where}: no column {source.wanted!r}. There are: {list_names(names)}. "
             f"Name the column that holds the prompts: {source.example(names)}."
         )
     return position
@@ -312,7 +530,7 @@ def _match(source: _Source, names: Sequence[Any], where: str, unit: str) -> int 
     """Return the position of the name that matches the source's column; None if no name matches."""
     positions = _matches(names, source.column)
     if len(positions) > 1:
-        several = " and ".join(repr(_short(names[i])) for i in positions)
+        several = " and ".join(repr(shorten(names[i])) for i in positions)
         raise OptionError(
             f"{where}: {source.wanted!r} matches {len(positions)} {unit}: {several}. "
             "Rename the others."
@@ -333,22 +551,13 @@ def _fold(name: Any) -> str:
     return str(name).strip().strip(_EDGES).strip().casefold()
 
 
-def _short(text: Any, limit: int = 60) -> str:
-    text = " ".join(str(text).split())
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
-def _list_names(names: Sequence[Any], limit: int = 20) -> str:
-    shown = [_short(name) for name in names if str(name).strip()]
-    more = f" and {len(shown) - limit:,} more" if len(shown) > limit else ""
-    return (", ".join(shown[:limit]) or "none with a name") + more
-
-
 # Convert rows to prompts
 
 
-def _read_rows(source: _Source) -> Iterator[_Row]:
+def _read_object(source: _Source) -> Iterator[_Item]:
     value, kind = source.value, type(source.value).__name__
+    if isinstance(value, _Table):
+        return iter(value)
     if isinstance(value, AbstractSet) and not isinstance(value, KeysView):
         raise OptionError(f"{source.where}: a {kind} has no order. Pass sorted(…) instead.")
     if isinstance(value, io.TextIOBase) and _suffix(name := str(getattr(value, "name", ""))):
@@ -370,28 +579,43 @@ def _read_rows(source: _Source) -> Iterator[_Row]:
             f"{source.where}: a value of type {kind} with {dimensions} dimensions is not a list of "
             "prompts. Give one of its columns."
         )
+    if hasattr(type(value), "iloc"):  # a Series of pandas
+        labelled: Any = value
+        pairs = zip(labelled, labelled.index, strict=True)
+        return (_Item(number, each, label) for number, (each, label) in enumerate(pairs, 1))
     return _numbered(value)
 
 
-def _numbered(values: Iterable[Any]) -> Iterator[_Row]:
-    return map(_Row._make, enumerate(values, 1))
+def _numbered(values: Iterable[Any]) -> Iterator[_Item]:
+    return (_Item(number, value) for number, value in enumerate(values, 1))
 
 
-def _texts(source: _Source, rows: Iterator[_Row], *, counted: bool = True) -> Iterator[str]:
-    """Yield the prompts of rows; skip missing and blank prompts.
+def _rows(source: _Source, items: Iterator[_Item], *, counted: bool = True) -> Iterator[Row]:
+    """Yield the rows with their prompts, keys and fields.
 
     If `counted` is true, error messages state the number of earlier prompts.
     """
     count = blanks = 0
+    columns = source.columns
+    keys: dict[str, int] = {}
     try:
-        for row in rows:
-            is_text = type(row.value) is str and source.column is None
-            value = row.value if is_text else _text(source, row)
-            if value is not None and not is_blank(value):
+        for position, item in enumerate(items):
+            prompt, key, fields = None, item.key, item.cells
+            if columns.named or columns.key is not None:
+                if fields is None:
+                    fields, key = _read_record(source, item)
+                key = _check_key(source, item, key, keys)
+            if columns.prompt:
+                plain = type(item.value) is str and source.column is None
+                value = item.value if plain else _text(source, item)
+                if value is not None and not is_blank(value):
+                    prompt = value.strip().strip(_EDGES).strip()
+            if prompt is not None or not columns.prompt:
                 count, blanks = count + 1, 0
-                yield value.strip().strip(_EDGES).strip()
             elif (blanks := blanks + 1) == _MAX_BLANKS:
                 raise OptionError(f"--each: {blanks:,} blank prompts in a row.")  # noqa: TRY301
+            label = position if item.label is _POSITION else item.label
+            yield Row(item.number, label, prompt, key, fields if columns.named else None)
     except Exception as error:  # raised by the user's own objects
         known = isinstance(error, OptionError)
         reason = str(error) if known else f"--each: {type(error).__name__}: {error}."
@@ -400,7 +624,62 @@ def _texts(source: _Source, rows: Iterator[_Row], *, counted: bool = True) -> It
         raise OptionError(reason + after) from error
 
 
-def _text(source: _Source, row: _Row) -> str | None:
+def _cell(value: Any) -> Any:
+    """Return a cell for templates: blank text counts as missing."""
+    value = _unbox(value)
+    return None if isinstance(value, str) and is_blank(value) else value
+
+
+def _read_record(source: _Source, item: _Item) -> tuple[Any, Any]:
+    """Return what templates read as `row`, and the key, for a row that is not from a table."""
+    columns, value = source.columns, _unbox(item.value)
+    record = _record(value, columns.key, every=True)
+    if record is None:
+        if isinstance(value, tuple) and len(value) == 1:
+            value = value[0]
+        if columns.key is not None:
+            raise OptionError(
+                f"{source.locate(item)}: a value of type {type(value).__name__} has no "
+                f"field {columns.key!r}, the key. Pass a table or records."
+            )
+        return _cell(value), None
+    fields = RowFields((str(name), _cell(record.get(name))) for name in record.names)
+    for wanted in columns.named - {ALL_COLUMNS, *fields}:
+        for position in _matches(record.names, wanted):
+            fields[wanted] = _cell(record.get(record.names[position]))
+    if columns.key is None:
+        return fields, None
+    positions = _matches(record.names, columns.key)
+    if not positions:
+        raise OptionError(
+            f"{source.locate(item)}: this {type(value).__name__} has no field "
+            f"{columns.key!r}, the key. It has: {list_names(record.names)}."
+        )
+    return fields, record.get(record.names[positions[0]])
+
+
+def _check_key(source: _Source, item: _Item, key: Any, known: dict[str, int]) -> Any:
+    """Return the key of a row as a plain value; None if it is missing. Refuse duplicates."""
+    key = _cell(key)
+    if is_missing(key):
+        return None
+    if type(key).__module__ == "numpy":
+        key = key.item()
+    if isinstance(key, (bytes, bool)) or (isinstance(key, Iterable) and not isinstance(key, str)):
+        raise OptionError(
+            f"{source.locate(item)}: the key is a value of type {type(key).__name__}. "
+            "A key is text, a number or a date."
+        )
+    if (text := str(key)) in known:
+        raise OptionError(
+            f"{source.locate(item)}: the key {shorten(text)!r} is also that of row "
+            f"{known[text]:,}. Keys must be unique."
+        )
+    known[text] = item.number
+    return key
+
+
+def _text(source: _Source, row: _Item) -> str | None:
     """Return the prompt of a row; None if the row is empty."""
     value = _unbox(row.value)
     if isinstance(value, str) and source.column is not None:
@@ -442,8 +721,11 @@ class _Record(NamedTuple):
     get: Callable[[Any], Any]
 
 
-def _record(row: Any, column: str | None) -> _Record | None:
-    """Return the named fields of a row; None without names, or for a dataclass without `column`."""
+def _record(row: Any, column: str | None, *, every: bool = False) -> _Record | None:
+    """Return the named fields of a row; None without names.
+
+    A dataclass counts as a record if it has the column, or if `every` field is read.
+    """
     row = getattr(row, "_mapping", row)  # SQLAlchemy
     kind = type(row)
     if isinstance(row, tuple) and hasattr(kind, "_fields"):
@@ -454,11 +736,11 @@ def _record(row: Any, column: str | None) -> _Record | None:
         return _Record(list(names), row.__getitem__)
     if is_dataclass(row) and not isinstance(row, type):
         names = [field.name for field in fields(row)]
-        return _Record(names, partial(getattr, row)) if _matches(names, column) else None
+        return _Record(names, partial(getattr, row)) if every or _matches(names, column) else None
     return None
 
 
-def _field(source: _Source, row: _Row, value: Any, record: _Record) -> Any:
+def _field(source: _Source, row: _Item, value: Any, record: _Record) -> Any:
     """Return the field of a record that contains the prompt."""
     position = _match(source, record.names, source.locate(row), "fields")
     if position is not None:
@@ -467,7 +749,7 @@ def _field(source: _Source, row: _Row, value: Any, record: _Record) -> Any:
         return record.get(record.names[0])  # a database row with one column
     raise OptionError(
         f"{source.locate(row)}: this {type(value).__name__} has no field {source.wanted!r}. "
-        f"It has: {_list_names(record.names)}. Name the field that holds the prompts: "
+        f"It has: {list_names(record.names)}. Name the field that holds the prompts: "
         f"{source.example(record.names)}."
     )
 
@@ -582,38 +864,41 @@ def _check_utf_16(source: _Source, stream: BinaryIO) -> None:
         ) from error
 
 
-def _read_lines(source: _Source, path: Path, encoding: str, reader: _Reader) -> Iterator[_Row]:
+def _read_lines(source: _Source, path: Path, encoding: str, reader: _Reader) -> Iterator[_Item]:
     """Yield the rows of a text file while reading the file."""
     with _file_errors(source), path.open(encoding=encoding) as stream:
         yield from reader(source, _lines(source, stream))
 
 
-def _lines(source: _Source, stream: TextIO) -> Iterator[_Row]:
+def _lines(source: _Source, stream: TextIO) -> Iterator[_Item]:
     for number, line in enumerate(iter(partial(stream.readline, _MAX_LINE + 1), ""), 1):
         if len(line) > _MAX_LINE:
             raise OptionError(
                 f"{source.where}, line {number:,}: more than {_MAX_LINE:,} characters."
             )
-        yield _Row(number, line.lstrip(_EDGES) if number == 1 else line)
+        yield _Item(number, line.lstrip(_EDGES) if number == 1 else line)
 
 
-def _read_text(source: _Source, lines: Iterator[_Row]) -> Iterator[_Row]:
+def _read_text(source: _Source, lines: Iterator[_Item]) -> Iterator[_Item]:
     """Return the lines, or a column of a tab-separated table, which Excel calls Unicode text."""
     head = list(islice(lines, 1))
     lines = chain(head, lines)
     if source.column is not None:
         return _read_csv(source, lines)
     cells = head[0].value.split("\t") if head else []
-    if len(cells) > 1 and _matches(cells, None):
+    columns = source.columns
+    if columns.key is not None or columns.named - {ALL_COLUMNS}:
+        return _read_csv(source, lines)
+    if columns.prompt and len(cells) > 1 and _matches(cells, None):
         return _read_csv(source, lines, "\t")
-    return lines
+    return (line for line in lines if not is_blank(line.value))
 
 
-def _read_jsonl(source: _Source, lines: Iterator[_Row]) -> Iterator[_Row]:
-    for number, line in lines:
+def _read_jsonl(source: _Source, lines: Iterator[_Item]) -> Iterator[_Item]:
+    for number, line, *_ in lines:
         if not is_blank(line):
             try:
-                yield _Row(number, bounds.parsed(line))
+                yield _Item(number, bounds.parsed(line))
             except ValueError as error:
                 raise OptionError(
                     f"{source.where}, line {number:,}: the line is not JSON: "
@@ -634,7 +919,7 @@ def _read_json(source: _Source) -> _Source:
             f"{source.where}: the file holds a value of type {type(value).__name__}. "
             "Write a list of strings, or of objects with a field 'prompt'."
         )
-    return _Source(value, source.name, source.column)
+    return replace(source, value=value)
 
 
 # CSV
@@ -650,26 +935,27 @@ _SEP: Final = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """The first line that tells Excel the delimiter."""
 
 
-def _read_csv(source: _Source, lines: Iterator[_Row], delimiter: str = "") -> Iterator[_Row]:
+def _read_csv(source: _Source, lines: Iterator[_Item], delimiter: str = "") -> Iterator[_Item]:
     """Return the cells of the column that contains the prompts."""
     head = list(islice(lines, 1))
     skipped = 0
     if head and (match := _SEP.fullmatch(head[0].value)):
         delimiter, head, skipped = match[1], [], 1
     head += islice(lines, _SAMPLE)
-    delimiter = delimiter or _find_delimiter(source, [line for _, line in head])
+    delimiter = delimiter or _find_delimiter(source, [line.value for line in head])
     reader = csv.reader(
-        (line for _, line in chain(head, lines)),
+        (line.value for line in chain(head, lines)),
         delimiter=delimiter,
         strict=True,
         skipinitialspace=True,
     )
 
-    def rows() -> Iterator[_Row]:
+    def rows() -> Iterator[_Item]:
         while True:
             first = skipped + reader.line_num + 1
             try:
-                yield _Row(first, next(reader))
+                if cells := next(reader):  # an empty line is not a row
+                    yield _Item(first, cells)
             except StopIteration:
                 return
             except csv.Error as error:
@@ -700,8 +986,12 @@ def _find_delimiter(source: _Source, sample: Sequence[str]) -> str:
     """
     tables = {delimiter: _cells(sample, delimiter) for delimiter in _DELIMITERS}
     several = {delimiter: rows for delimiter, rows in tables.items() if rows and len(rows[0]) > 1}
+    columns = source.columns
+    wanted = {*columns.named, columns.key} - {ALL_COLUMNS, None}
     for delimiter, rows in several.items():
-        if _matches(rows[0], source.column):
+        if columns.prompt and _matches(rows[0], source.column):
+            return delimiter
+        if not columns.prompt and any(_matches(rows[0], name) for name in wanted):
             return delimiter
     if several:  # the column is missing; a message lists the columns of the widest table
         return max(several, key=lambda delimiter: len(several[delimiter][0]))
@@ -725,7 +1015,7 @@ def _cells(lines: Sequence[str], delimiter: str) -> list[list[str]]:
     return [row for row in rows if not is_blank("".join(row))]
 
 
-def _below_heading(source: _Source, rows: Iterator[_Row], *, uneven: bool) -> Iterator[_Row]:
+def _below_heading(source: _Source, rows: Iterator[_Item], *, uneven: bool) -> Iterator[_Item]:
     """Yield the cells of the wanted column; the first row that is not blank may be the heading.
 
     If `uneven` is true, rows can be longer or shorter than the heading, as in a CSV file. A longer
@@ -737,25 +1027,30 @@ def _below_heading(source: _Source, rows: Iterator[_Row], *, uneven: bool) -> It
             break
     else:
         return
-    position = 0
-    if len(names) > 1 or source.column is not None or _matches(names, None):
-        position = _position(source, names)
+    picked = _Picked(0)
+    columns = source.columns
+    if (
+        len(names) > 1
+        or not columns.only_prompt
+        or source.column is not None
+        or _matches(names, None)
+    ):
+        picked = _pick(source, names)
     elif not _is_heading(source, names[0]):
-        yield _Row(row.number, row.value[0])
+        yield _Item(row.number, row.value[0])
     width = max(i for i, name in enumerate(names, 1) if not is_blank(name))
-    for number, cells in rows:
+    for number, cells, *_ in rows:
         if uneven and any(not is_blank(cell) for cell in cells[width:]):
             raise OptionError(
                 f"{source.where}, line {number:,}: this row has {len(cells)} cells, but the "
                 f"heading has {width}. Put a prompt that contains the delimiter into quotes."
             )
-        if len(cells) > position:
-            yield _Row(number, cells[position])
-        elif uneven and len(cells) == 1 and " " in cells[0].strip():
+        if uneven and width > len(cells) == 1 and " " in cells[0].strip():
             raise OptionError(
                 f"{source.where}, line {number:,}: this row has 1 cell, but the heading has "
                 f"{width}. Put a prompt that contains a line break into quotes."
             )
+        yield picked.item(number, cells)
 
 
 def _is_heading(source: _Source, cell: str) -> bool:
@@ -766,7 +1061,7 @@ def _is_heading(source: _Source, cell: str) -> bool:
     short = len(words) <= _LONGEST_HEADING and any(word in _HEADINGS for word in words)
     if len(words) == 1 or short:
         raise OptionError(
-            f"{source.where}: {_short(cell)!r} may be the heading or a prompt. If it is the "
+            f"{source.where}: {shorten(cell)!r} may be the heading or a prompt. If it is the "
             f"heading, name the column: {source.example([cell])}. Otherwise, write prompt as the "
             "first line, above it."
         )
@@ -776,7 +1071,7 @@ def _is_heading(source: _Source, cell: str) -> bool:
 # Files read with other packages
 
 
-def _read_parquet(source: _Source, path: Path) -> Iterator[_Row]:
+def _read_parquet(source: _Source, path: Path) -> Iterator[_Item]:
     """Return a column of a Parquet file; pyarrow reads the file in batches."""
     parquet, polars = _import_optional("pyarrow.parquet"), _import_optional("polars")
     if parquet is None and polars is None:
@@ -786,18 +1081,32 @@ def _read_parquet(source: _Source, path: Path) -> Iterator[_Row]:
         )
     try:
         if parquet is None:
-            table = _Source(polars.scan_parquet(path), source.name, source.column)
-            return _numbered(_take_column(table))
+            return _read_object(_open_table(replace(source, value=polars.scan_parquet(path))))
         file = parquet.ParquetFile(path)
         names = file.schema_arrow.names
-        batches = file.iter_batches(columns=[names[_position(source, names)]])
-        return _numbered(value for batch in batches for value in batch.column(0))
+        picked = _pick(source, names)
+        batches = file.iter_batches(columns=[names[position] for position in picked.positions])
+        return _read_batches(batches, names, picked)
     except OptionError:
         raise
     except Exception as error:  # pyarrow and polars raise many types for a broken file
         raise OptionError(
-            f"{source.where}: the file is not a Parquet file: {_short(error, 200).rstrip('.')}."
+            f"{source.where}: the file is not a Parquet file: {shorten(error, 200).rstrip('.')}."
         ) from error
+
+
+def _read_batches(batches: Iterable[Any], names: Sequence[str], picked: _Picked) -> Iterator[_Item]:
+    """Yield the rows of Arrow's record batches."""
+    number = 0
+    cells: list[Any] = [None] * len(names)
+    for batch in batches:
+        positions = {position: names[position] for position in picked.positions}
+        columns = {i: batch.column(batch.schema.names.index(n)) for i, n in positions.items()}
+        for index in range(batch.num_rows):
+            number += 1
+            for position, column in columns.items():
+                cells[position] = column[index].as_py()
+            yield picked.item(number, cells)
 
 
 def _read_workbook(source: _Source, path: Path) -> tuple[_Read, tuple[str, ...]]:
@@ -818,16 +1127,18 @@ def _read_workbook(source: _Source, path: Path) -> tuple[_Read, tuple[str, ...]]
             (i for row in rows for i, cell in enumerate(row, 1) if cell is not None), default=0
         )
         rows = [[*row, *repeat(None, width)][:width] for row in rows]
+        while rows and not any(cell is not None for cell in rows[-1]):
+            rows.pop()  # cells that only have a format
     except OSError:
         raise
     except Exception as error:  # openpyxl raises many types for a broken file
         raise OptionError(
             f"{source.where}: the file is not a readable Excel workbook: "
-            f"{_short(error, 200).rstrip('.')}."
+            f"{shorten(error, 200).rstrip('.')}."
         ) from error
     note = f"{path.name} has several sheets: only the first, {first.title!r}, was read."
 
-    def read() -> Iterator[_Row]:
+    def read() -> Iterator[_Item]:
         return _below_heading(source, _numbered(rows), uneven=False)
 
     return read, (note,) if others else ()

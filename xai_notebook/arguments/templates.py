@@ -20,19 +20,21 @@ import os
 import random
 import re
 import sys
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
+from numbers import Number
 from pathlib import PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
 from types import MemberDescriptorType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from xai_notebook.arguments.options import OPTIONS
-from xai_notebook.arguments.values import is_missing
+from xai_notebook.arguments.options import ALIASES, OPTIONS
+from xai_notebook.arguments.values import did_you_mean, is_missing, list_names
 from xai_notebook.errors import OptionError
 from xai_notebook.pictures.magic_source import OpenExpressionError, split
 
@@ -48,12 +50,26 @@ class DataText(str):
     __slots__ = ()
 
 
+class RowTemplate(str):
+    """The value of an option that reads `row`, and is filled in for each row of a table."""
+
+    __slots__ = ()
+
+
+class RowFields(dict[str, Any]):
+    """The cells of a row by the names of their columns; templates read it as `row`."""
+
+
 class _TemplateError(Exception):
     """A template cannot be filled. The message has no full stop."""
 
 
 class _MissingError(_TemplateError):
     """A name, a field or a value is missing; the filter `default` can replace it."""
+
+
+class _MissingValueError(_MissingError):
+    """A value is None, NaN or another missing value, or a blank cell of a table."""
 
 
 # Texts and options
@@ -87,19 +103,109 @@ def fill_options(given: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str
 
     If the value of an option is a single expression, the result keeps its type; a list gives a
     repeatable option several values. None omits the option; for `each`, `image` and `max_cost`, it
-    is an error.
+    is an error. With `--each TABLE`, values that read `row` become a `RowTemplate`.
 
     Raises:
         OptionError: See `fill`; or a value has the syntax of variables in other magics.
     """
     rows = {row.name: row for row in OPTIONS}
+    has_rows = given.get("each") is not None and not isinstance(given["each"], bool)
     filled: dict[str, Any] = {}
     for name, value in given.items():
+        if (row := rows.get(ALIASES.get(name, name))) is None:
+            filled[name] = value  # refused later
+            continue
         typed = value if isinstance(value, list) else [value]
-        values = [each for part in typed for each in _fill_value(part, names, rows[name])]
+        texts = [part for part in typed if isinstance(part, str)]
+        if has_rows and name != "each" and row_columns(texts):
+            for part in texts:
+                _check_braces(part, row)
+            parts = [RowTemplate(part) if isinstance(part, str) else part for part in typed]
+            filled[name] = parts if isinstance(value, list) else parts[0]
+            continue
+        values = [each for part in typed for each in _fill_value(part, names, row)]
         if values:
             filled[name] = values if isinstance(value, list) else values[0]
     return filled
+
+
+ROW: Final = "row"
+"""The name by which templates read a row of the table."""
+ALL_COLUMNS: Final = "*"
+"""Stands for all columns, if a template reads `row` as a whole."""
+
+
+def row_columns(texts: Iterable[str]) -> frozenset[str]:
+    """Return the columns of `row` that templates read; empty if they do not read `row`.
+
+    Invalid templates read nothing; `fill` raises the error.
+    """
+    from jinja2 import TemplateSyntaxError  # noqa: PLC0415  # not at load time
+
+    found: set[str] = set()
+    for text in texts:
+        if "{{" not in text:
+            continue
+        try:
+            for _, source in split(text):
+                if source is not None:
+                    found.update(_columns_read(_parse(source)))
+        except (OpenExpressionError, TemplateSyntaxError, RecursionError):
+            continue
+    return frozenset(found)
+
+
+def _columns_read(node: nodes.Node) -> Iterator[str]:
+    kind = type(node).__name__
+    if kind == "Name" and getattr(node, "name", "") == ROW:
+        yield ALL_COLUMNS
+        return
+    holder = getattr(node, "node", None)
+    if kind in {"Getattr", "Getitem"} and getattr(holder, "name", "") == ROW:
+        if kind == "Getattr":
+            yield node.attr  # type: ignore[attr-defined]
+            return
+        key = node.arg  # type: ignore[attr-defined]
+        if isinstance(getattr(key, "value", None), str):
+            yield key.value
+            return
+    for child in node.iter_child_nodes():
+        yield from _columns_read(child)
+
+
+class MissingCellError(OptionError):
+    """A template cannot be filled because a cell that it reads is missing or blank."""
+
+
+def fill_row(
+    prompt: str, options: Mapping[str, Any], row: Any, names: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Return the prompt and the options for a row of a table.
+
+    Args:
+        prompt: The template of the prompt.
+        options: Options whose values are a `RowTemplate`, or lists of them.
+        row: The cells of the row, or the value of a row without columns.
+        names: The user's variables by name.
+
+    Raises:
+        MissingCellError: A cell is missing, and the template has no `default`.
+        OptionError: See `fill`.
+    """
+    names = ChainMap({ROW: row}, names)  # type: ignore[arg-type]  # it is only read
+    rows = {option.name: option for option in OPTIONS}
+    try:
+        filled: dict[str, Any] = {}
+        for name, value in options.items():
+            typed = value if isinstance(value, list) else [value]
+            values = [each for part in typed for each in _fill_value(part, names, rows[name])]
+            if values:
+                filled[name] = values if isinstance(value, list) else values[0]
+        return fill(prompt, names), filled
+    except OptionError as error:
+        if isinstance(error.__cause__, _MissingValueError):
+            raise MissingCellError(str(error)) from error.__cause__
+        raise
 
 
 def _fill_value(typed: Any, names: Mapping[str, Any], row: Option) -> list[Any]:
@@ -122,16 +228,19 @@ def _whole_values(source: str, names: Mapping[str, Any], row: Option) -> list[An
     """Return the values of an option whose value is a single expression."""
     name = source.strip()
     takes_names = row.variables is not None
+    if row.name == "image" and _is_object(cell := _row_cell(source, names)):
+        return [*cell] if isinstance(cell, (list, tuple)) else [cell]
     try:
         value = _Evaluator(names).value(source)
     except _TemplateError as error:
         if not takes_names or isinstance(error, _MissingError):
             raise
         raise _TemplateError(f"{error}. To name a variable, write {row.flag} {name}") from error
-    if value is None and row.name not in _NEEDED:
+    in_row = isinstance(names.get(ROW), RowFields)  # a blank cell is NaN or None
+    if row.name not in _NEEDED and (value is None or (in_row and is_missing(value))):
         return []
     if is_missing(value):
-        raise _MissingError(f"the value of {name} is missing")
+        raise _MissingValueError(f"the value of {name} is missing")
     several = isinstance(value, (list, tuple, set, dict))
     if several and row.name == "image" and not all(isinstance(each, str) for each in value):
         raise _TemplateError(f"only text is filled in. To name a variable, write {row.flag} {name}")
@@ -143,12 +252,32 @@ def _whole_values(source: str, names: Mapping[str, Any], row: Option) -> list[An
     return [_data(value) if takes_names else value]
 
 
+def _row_cell(source: str, names: Mapping[str, Any]) -> Any:
+    """Return the cell that `row.column` or `row` names, unchanged; None for other expressions."""
+    node, row = _parse(source), names.get(ROW)
+    columns = [*_columns_read(node)]
+    if len(columns) != 1 or type(node).__name__ not in {"Name", "Getattr", "Getitem"}:
+        return None
+    if columns[0] == ALL_COLUMNS:
+        return None if isinstance(row, RowFields) else row
+    return row.get(columns[0]) if isinstance(row, RowFields) else None
+
+
+def _is_object(value: Any) -> bool:
+    """Tell whether a cell holds an image, an array or another object instead of plain data."""
+    if isinstance(value, (list, tuple)):
+        return any(map(_is_object, value))
+    return not isinstance(value, (str, Number, dict)) and not is_missing(value)
+
+
 def _data(value: Any) -> Any:
     return DataText(value) if isinstance(value, str) else value
 
 
 def _check_braces(typed: str, row: Option) -> None:
     """Raise an error for `{name}` and `$name`, the syntax of variables in other magics."""
+    if row.name == "name":  # a pattern such as {key}-{n}
+        return
     try:
         literal = "".join(text for text, _ in split(typed))
     except OpenExpressionError:
@@ -235,6 +364,7 @@ def _environment() -> Environment:
     return Environment(autoescape=False)  # noqa: S701  # nothing is rendered
 
 
+@lru_cache(maxsize=256)  # a table fills the same templates for each row
 def _parse(source: str) -> nodes.Expr:
     from jinja2 import TemplateSyntaxError  # noqa: PLC0415  # not at load time
     from jinja2.parser import Parser  # noqa: PLC0415  # not at load time
@@ -266,7 +396,7 @@ class _Evaluator:
         """Return the value of an expression as text for a prompt; refuse lists and dicts."""
         value, name = self.value(source), source.strip()
         if is_missing(value):
-            raise _MissingError(
+            raise _MissingValueError(
                 f"the value of {name} is missing. Write {{{{ {name} | default('…') }}}} to give "
                 "a replacement"
             )
@@ -348,7 +478,10 @@ class _Evaluator:
         return _BINARY[name](left, right)
 
     def _read_concat(self, node: nodes.Concat) -> str:
-        return "".join(self._as_text(self._value(each)) for each in node.nodes)
+        values = [self._value(each) for each in node.nodes]
+        if any(map(is_missing, values)):
+            raise _MissingValueError("a value that ~ joins is missing")
+        return "".join(map(self._as_text, values))
 
     def _read_and(self, node: nodes.And) -> Any:
         return self._value(node.left) and self._value(node.right)
@@ -438,6 +571,10 @@ class _Evaluator:
             missing = True
         if missing and name in {"d", "default"}:
             return args[0] if args else kwargs.get("default_value", "")
+        if missing:
+            raise _MissingValueError(
+                f"the value of the filter {name} is missing. Write | default('…') before it"
+            )
         if name == "random":
             return random.choice(value)  # noqa: S311  # chooses words
         if name == "join":
@@ -625,8 +762,16 @@ def _field(value: Any, name: str) -> Any:
         elif type(stored) is property:
             raise _TemplateError(f"{name!r} is computed by a property, which templates do not call")
     if stored is _ABSENT:
-        raise _MissingError(f"{_noun(kind)} has no field {name!r}")
+        raise _absent(value, "field", name)
     return _check_readable(stored)
+
+
+def _absent(value: Any, noun: str, name: Any) -> _MissingError:
+    """Return the error for a field or an item that a value does not have."""
+    if type(value) is RowFields:
+        hint = did_you_mean(str(name), value).rstrip("?") or f" It has: {list_names([*value])}"
+        return _MissingError(f"the row has no column {name!r}.{hint}")
+    return _MissingError(f"{_noun(type(value))} has no {noun} {name!r}")
 
 
 def _item(value: Any, key: Any) -> Any:
@@ -649,7 +794,7 @@ def _item(value: Any, key: Any) -> Any:
         return _check_readable(stored)
     if isinstance(key, str) and not issubclass(kind, dict):
         return _field(value, key)
-    raise _MissingError(f"{_noun(kind)} has no item {key!r}")
+    raise _absent(value, "item", key)
 
 
 def _column(table: Any, name: str) -> Any:

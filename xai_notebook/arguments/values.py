@@ -14,7 +14,7 @@ from numbers import Number
 from typing import Any, Final, NamedTuple
 
 from xai_notebook import settings
-from xai_notebook.errors import ExportError
+from xai_notebook.errors import ExportError, OptionError
 from xai_notebook.frontend import resolve_folder
 
 PICTURES: Final = frozenset({
@@ -113,11 +113,24 @@ def folder(value: Any) -> str | None:
         return ""
     if value is False:
         return None
+    from xai_notebook.pictures.export import split_folder  # noqa: PLC0415  # not at load time
+
     try:
         resolve_folder(str(value))
+        split_folder(str(value))
     except ExportError as error:
         raise ValueError(str(error)) from None
     return str(value)
+
+
+def name_pattern(value: Any) -> str:
+    """Return a pattern for the names of exported files."""
+    from xai_notebook.pictures.export import NamePattern  # noqa: PLC0415  # not at load time
+
+    try:
+        return NamePattern.parse(value).text
+    except OptionError as error:
+        raise ValueError(str(error)) from None
 
 
 def days(value: Any) -> float | None:
@@ -215,6 +228,19 @@ def is_missing(value: Any) -> bool:
     if value is None or kind in {"NAType", "NaTType", "MaskedConstant"}:
         return True
     return (isinstance(value, Number) or kind == "datetime64") and bool(value != value)  # noqa: PLR0124
+
+
+def shorten(text: Any, limit: int = 60) -> str:
+    """Return a value as one line of at most `limit` characters, for messages."""
+    text = " ".join(str(text).split())
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def list_names(names: Iterable[Any], limit: int = 20) -> str:
+    """Return the names of columns or fields for a message."""
+    shown = [shorten(name) for name in names if str(name).strip()]
+    more = f" and {len(shown) - limit:,} more" if len(shown) > limit else ""
+    return (", ".join(shown[:limit]) or "none with a name") + more
 
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:

@@ -31,6 +31,7 @@ def generate(
     *,
     dry_run: Literal[False] | None = None,
     batch: Literal[False] | None = None,
+    template: bool = False,
     progress: Callable[[ProgressReport], object] | None = None,
     **options: Unpack[Keywords],
 ) -> ImageBatch: ...
@@ -42,6 +43,7 @@ def generate(
     *,
     batch: Literal[True],
     dry_run: Literal[False] | None = None,
+    template: bool = False,
     progress: Callable[[ProgressReport], object] | None = None,
     **options: Unpack[Keywords],
 ) -> BatchJob: ...
@@ -53,6 +55,7 @@ def generate(
     *,
     dry_run: Literal[True],
     batch: bool | None = None,
+    template: bool = False,
     progress: Callable[[ProgressReport], object] | None = None,
     **options: Unpack[Keywords],
 ) -> Plan: ...
@@ -62,14 +65,17 @@ def generate(prompt: str | None = None, **options: Any) -> ImageBatch | BatchJob
     """Generate images and wait for them. An interrupt cancels the call at the server.
 
     Args:
-        prompt: Description of the images, sent unchanged. Only cells fill in `{{ … }}`.
+        prompt: Description of the images, sent unchanged, unless it is a template.
+        template: Whether the prompt is a template, such as `"a {{ row.fruit }} on a table"`, which
+            is filled in for each row of `each`; options such as `image="{{ row.photo }}"`, too.
         **options: The options of `%%xai_image` by their long names, with `_` for `-`; switches are
             True or False. Where the magic expects the name of a variable, pass the object itself.
-            Some values: `n` (1 to 10), `image` (an image or a list), `each` (prompts, one request
-            per prompt), `export` (True or a folder), `rewrite` (True or a chat model), `max_cost`
-            (US dollars), `timeout` (seconds). `progress` is no option of the magic: a function
-            that is called with a `ProgressReport` a few times per second and at the end, in this
-            thread. An error that it raises ends the call like an interrupt.
+            Some values: `n` (1 to 10), `image` (an image or a list), `each` (a table or a list, one
+            request per row), `key` (the column that names the rows), `export` (True or a folder),
+            `name` (pattern of the exported files; see `ImageBatch.export`), `rewrite` (True or a
+            chat model), `max_cost` (US dollars), `timeout` (seconds).
+        progress: Function that is called with a `ProgressReport` a few times per second and at the
+            end, in this thread. An error that it raises ends the call like an interrupt.
 
     Returns:
         The images in the order of the requests, with a card in place of each missing image. With
@@ -92,6 +98,7 @@ async def agenerate(
     *,
     dry_run: Literal[False] | None = None,
     batch: Literal[False] | None = None,
+    template: bool = False,
     progress: Callable[[ProgressReport], object] | None = None,
     **options: Unpack[Keywords],
 ) -> ImageBatch: ...
@@ -103,6 +110,7 @@ async def agenerate(
     *,
     batch: Literal[True],
     dry_run: Literal[False] | None = None,
+    template: bool = False,
     progress: Callable[[ProgressReport], object] | None = None,
     **options: Unpack[Keywords],
 ) -> BatchJob: ...
@@ -114,6 +122,7 @@ async def agenerate(
     *,
     dry_run: Literal[True],
     batch: bool | None = None,
+    template: bool = False,
     progress: Callable[[ProgressReport], object] | None = None,
     **options: Unpack[Keywords],
 ) -> Plan: ...
@@ -131,6 +140,7 @@ async def agenerate(prompt: str | None = None, **options: Any) -> ImageBatch | B
 def stream(
     prompt: str | None = None,
     *,
+    template: bool = False,
     progress: Callable[[ProgressReport], object] | None = None,
     **options: Unpack[Keywords],
 ) -> ImageStream:
@@ -150,6 +160,7 @@ def stream(
 
     Args:
         prompt: See `generate`.
+        template: See `generate`.
         progress: See `generate`; called while the loop waits for an image.
         **options: The options of `generate`, except `dry_run`, `batch` and `redo`. `export` writes
             the files at the end.
@@ -160,13 +171,13 @@ def stream(
     Raises:
         OptionError: An option is invalid; nothing was sent.
     """
-    return current_session().stream(prompt, progress=progress, **options)
+    return current_session().stream(prompt, template=template, progress=progress, **options)
 
 
 # For completion and help; type checkers read the overloads.
-generate.__signature__ = agenerate.__signature__ = signature("progress")  # type: ignore[attr-defined]
+generate.__signature__ = agenerate.__signature__ = signature("template", "progress")  # type: ignore[attr-defined]
 stream.__signature__ = signature(  # type: ignore[attr-defined]
-    "progress", without=("dry_run", "batch", "redo")
+    "template", "progress", without=("dry_run", "batch", "redo")
 )
 
 
@@ -187,18 +198,20 @@ def configure(**defaults: Unpack[Defaults]) -> None:
     frontend.configure(resolve_defaults(defaults))
 
 
-def history(words: str = "", n: int = 24, *, last: bool = False) -> ImageBatch:
+def history(words: str = "", n: int | None = 24, *, last: bool = False) -> ImageBatch:
     """Return past images from the library, newest first.
 
     Args:
         words: Words that must all occur in an image's prompts, in a model's name or in the
             notebook's name; the last word may be incomplete.
-        n: Maximum number of images.
+        n: Maximum number of images; None returns all. A line below the grid says how many images
+            are left out.
         last: Return the batch of this process' last call instead, in its order and with its cards:
             also if it was interrupted, has failed or is still running.
 
     Raises:
-        OptionError: `last` is given with `words`, or there was no call yet.
+        OptionError: `n` is not a positive integer; `last` is given with `words`, or there was no
+            call yet.
         LibraryError: The library cannot be opened.
     """
     if last:
@@ -207,7 +220,10 @@ def history(words: str = "", n: int = 24, *, last: bool = False) -> ImageBatch:
 
 
 def costs() -> CostTable:
-    """Return the costs by day and model in US dollars, as a table.
+    """Return the costs by day, model and backend in US dollars, as a table.
+
+    `to_frame()` returns them as a pandas DataFrame, `to_frame("polars")` as a polars DataFrame, and
+    `to_records()` as a list of dicts.
 
     Raises:
         LibraryError: The library cannot be opened.
@@ -246,7 +262,8 @@ def trust_library() -> str:
 def jobs(n: int = 24) -> JobList:
     """Return the jobs of all kernels from the library, newest first, as a table.
 
-    Updates the state of running jobs and fetches their finished images.
+    Updates the state of running jobs and fetches their finished images. `to_frame()` and
+    `to_records()` return the table as data.
 
     Args:
         n: Maximum number of jobs.
@@ -296,3 +313,27 @@ def unpack(path: str | Path) -> ImageBatch:
         LibraryError: The file is damaged or not a bundle, or the library cannot be written to.
     """
     return current_session().history.unpack(path)
+
+
+def merge(home: str | Path) -> ImageBatch:
+    """Copy the images of another library into this one, and return those that are new.
+
+    Use it for the folders that workers on other machines used as `XAI_NOTEBOOK_HOME`. Originals are
+    copied after their digests have been checked. Requests, places, dates, models, notebooks,
+    parents, stars, tags and costs come along; the other library's trash and jobs do not. The other
+    library is only read: it may be in use, and what its processes have stored is taken.
+
+    Merging the same folder again copies only what is new. After an interrupt, or on a full disk,
+    what was copied stays, and merging again completes it. What cells show does not change.
+
+    Rewritten prompts are taken only from your own library on this computer; see `trust_library`.
+    `costs` and the budgets of this library count what the other library has paid.
+
+    Args:
+        home: Folder of the other library.
+
+    Raises:
+        LibraryError: The folder is not a library, is this library, was written by a newer version,
+            or one of the two libraries cannot be read or written.
+    """
+    return current_session().merge(home)

@@ -37,11 +37,13 @@ from xai_notebook.errors import (
     XaiError,
 )
 from xai_notebook.generation.budget import Prices
+from xai_notebook.generation.event_loop import waiting_thread
 from xai_notebook.library import Library
 from xai_notebook.library.inputs import CachedUpload
 from xai_notebook.library.replies import recover
 from xai_notebook.library.storage.database import interruptible
 from xai_notebook.library.storage.lock import FileLock
+from xai_notebook.server import loops
 from xai_notebook.settings import DEFAULT_API_HOST, ApiKey, Configuration, environment_key
 
 if TYPE_CHECKING:
@@ -122,6 +124,28 @@ def choose_route(configuration: Configuration, *, local: bool) -> Route:
             "use --local for free previews."
         )
     return Route("xai", configuration.api_host, configuration.api_key)
+
+
+def refuse_blocked_server(backend: str, host: str) -> None:
+    """Check that the thread that waits for the current coroutine does not block the server's loop.
+
+    Args:
+        backend: `"xai"` or `"local"`.
+        host: The API host.
+
+    Raises:
+        XaiError: The server is an embedded server on an event loop in that thread.
+    """
+    if backend == "local" or not loops.serving or (wait := waiting_thread()) is None:
+        return
+    endpoint = Endpoint.parse(host)
+    serving = loops.find_loop(endpoint.host, endpoint.port)
+    if serving is not None and serving.is_blocked_by(wait.loop, wait.thread):
+        raise XaiError(
+            f"The server at {host} runs on the event loop that this call blocks, so it cannot "
+            "answer. Use await, as in await xai.agenerate(…), or start the server in a plain with "
+            "block: with EmbeddedServer() as server."
+        )
 
 
 def _engine_host(engine: str) -> str:
@@ -542,7 +566,12 @@ class Backends:
         self._library_lock = threading.Lock()
 
     async def connect(self, route: Route) -> Backend:
-        """Return the server of a route. Await on the background loop."""
+        """Return the server of a route. Await on the background loop.
+
+        Raises:
+            XaiError: The waiting thread blocks the server.
+        """
+        refuse_blocked_server(route.backend, route.host)
         async with self._opening:
             if route not in self.connected:
                 self.connected[route] = await self._open(route)

@@ -1,7 +1,8 @@
-"""Bundles in the notebook's folder: replay, pack and unpack.
+"""Bundles beside the notebook: replay, pack and unpack.
 
-`BundleLookup` finds images for calls in the `.xai` files of the notebook's folder. `pack` writes
-such a file from the library; `unpack` imports a file into the library.
+`BundleLookup` finds images for calls in the `.xai` files of the notebook's folder, and of the
+working directory if papermill runs the notebook from there. `pack` writes such a file from the
+library; `unpack` imports a file into the library.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from xai_notebook import frontend
+from xai_notebook.client import bounds
 from xai_notebook.errors import ExportError, LibraryError, MissingImageError, OptionError
 from xai_notebook.generation.backends import LOCAL_HOST
 from xai_notebook.generation.event_loop import Batched
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 _MAX_REPLIES: Final = 16
 """Maximum replies that are saved together while a bundle is unpacked."""
+_MAX_NAMES: Final = 5
+"""Maximum names of bundles in a message."""
 _MAX_BYTES: Final = 64 * MIB
 """Bytes of pictures at which the collected replies are saved."""
 
@@ -45,16 +49,22 @@ class _Query(NamedTuple):
 
 
 class BundleLookup:
-    """Finds images for calls in the bundles of a notebook's folder."""
+    """Finds images for calls in the bundles of a notebook's folders."""
 
     def __init__(self, bundles: BundleFolder) -> None:
         """Prepare the lookup for the running notebook; the bundle of the same name comes first."""
         file = frontend.notebook_file()
         try:
-            folder = frontend.notebook_folder()
+            self._folders = [frontend.notebook_folder()]
         except OSError:  # the working directory has been deleted
-            folder = Path("/nowhere")
-        self._read = partial(bundles.read, folder, None if file is None else file.stem)
+            self._folders = [Path("/nowhere")]
+        # Frontends for people name their notebook; papermill and nbclient do not.
+        self._unattended = file is None and frontend.in_kernel(frontend.running_shell())
+        if self._unattended and (file := frontend.papermill_notebook()) is not None:
+            self._folders = [*dict.fromkeys([file.parent, *self._folders])]
+        self._file = file
+        stem = None if file is None else file.stem
+        self._read = partial(bundles.read, self._folders[0], stem, self._folders[1:])
         self._answer = Batched(self._answer_each)  # read the folder once for many requests
 
     async def fill(
@@ -99,9 +109,33 @@ class BundleLookup:
         answered = (find_answers(bundles, *query) for query in queries)
         return [(pictures, [*refusals, *problems]) for pictures, problems in answered]
 
-    def refusals(self) -> list[str]:
-        """Return one sentence for each bundle that was refused, with the reason."""
-        return self._read()[1]
+    def advice(self) -> str:
+        """Say where bundles were looked for, and what to do if none of them has a picture."""
+        found, refusals = self._read()
+        folders = " and ".join(map(_name_of, self._folders))
+        if found:
+            names = [bundle.name for bundle in found[:_MAX_NAMES]]
+            names += ["…"] * (len(found) > _MAX_NAMES)
+            sentences = [
+                f"The rest is not in {', '.join(names)} (searched: {folders}).",
+                "Pack the notebook again where it shows its pictures: xai.pack().",
+            ]
+        elif refusals:
+            sentences = [f"No usable bundle was found in {folders}."]
+        elif self._file is not None:
+            sentences = [
+                f"No bundle was found in {folders}.",
+                f"Put {bounds.line(self._file.stem)}{SUFFIX} into {_name_of(self._folders[0])}.",
+            ]
+        else:
+            sentences = [f"No bundle was found in {folders}."]
+            sentences.append(
+                "Put the notebook's bundle there, or run the notebook in the bundle's folder: "
+                "papermill --cwd FOLDER."
+            )
+        if not found and not refusals and not self._unattended:
+            sentences.append("Without --replay, or with --reuse instead, the rest is generated.")
+        return " ".join([*sentences, *refusals])
 
     def find_by_digest(self, digits: str, limit: int = 2) -> dict[str, Picture]:
         """Return pictures whose digest starts with `digits`, by digest.
@@ -119,6 +153,14 @@ class BundleLookup:
                         with suppress(LibraryError):  # a damaged picture
                             found[digest] = open_picture(bundle, image, entry.request)
         return found
+
+
+def _name_of(folder: Path) -> str:
+    """Return a folder's name for a saved output, which must not contain the path of a home."""
+    with suppress(OSError, ValueError):
+        name = str(folder.relative_to(Path.cwd()))
+        return "the working directory" if name == "." else f"the folder {name}"
+    return f"the folder {folder.name}"
 
 
 def pack(library: Library, path: str | Path | None, ids: Collection[int]) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, count, islice, product
@@ -17,16 +17,28 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.arguments import options as arguments
 from xai_notebook.arguments import tables
-from xai_notebook.arguments.inputs import Inputs, load_inputs
+from xai_notebook.arguments.inputs import Inputs, check_file, load_inputs
 from xai_notebook.arguments.options import parse_axes
 from xai_notebook.arguments.tables import MAX_VARIANTS, Variant, expand_variants
-from xai_notebook.arguments.templates import DataText, fill
+from xai_notebook.arguments.templates import (
+    DataText,
+    MissingCellError,
+    RowTemplate,
+    fill,
+    fill_row,
+    row_columns,
+)
 from xai_notebook.client.request import ImageRequest, is_blank
-from xai_notebook.errors import BudgetError, NotKeptError, OptionError, XaiError
+from xai_notebook.errors import (
+    BudgetError,
+    NotKeptError,
+    OptionError,
+    XaiError,
+)
 from xai_notebook.frontend import reruns_by_itself
 from xai_notebook.generation.backends import choose_route
 from xai_notebook.generation.progress import Progress
-from xai_notebook.pictures.picture import SHOWN, Picture, first_cards
+from xai_notebook.pictures.picture import SHOWN, Picture, blank_card, first_cards
 from xai_notebook.pictures.render.text import dollars
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.settings import Configuration
@@ -40,10 +52,10 @@ if TYPE_CHECKING:
     from xai_notebook.arguments.options import Options
     from xai_notebook.client.transport.retry import Attempt
     from xai_notebook.generation.backends import PromptRewriter, Route
-    from xai_notebook.generation.budget import Limits
+    from xai_notebook.generation.budget import Limits, Reservation
     from xai_notebook.generation.bundles import BundleLookup
     from xai_notebook.generation.ingest import Ingest
-    from xai_notebook.generation.replay import SlotClaims
+    from xai_notebook.generation.replay import Claim, SlotClaims
     from xai_notebook.pictures.results import Maker
 
     _Make = Callable[..., "Call"]
@@ -52,6 +64,8 @@ _READ_AHEAD: Final = 10_000
 """Prompts of a list or a file that are read before anything is sent."""
 _MAX_PLANNED: Final = 100_000
 """Maximum requests that a dry run reads."""
+MAX_LOOKED_UP: Final = 2_000
+"""Maximum requests of a plan that are looked up in the library; takes about a second."""
 _MAX_PLANNED_LAZY: Final = 100
 """The same limit for a generator, which may be slow."""
 _FIRST_PAUSE: Final = 1.0
@@ -97,18 +111,29 @@ class Pace:
         limiter = AsyncLimiter(1, 1 / rate) if rate else None
         return cls(asyncio.Semaphore(configuration.concurrency), limiter)
 
-    async def take(self, call: Call) -> tuple[int, ImageRequest] | None:
-        """Return the next request of a call and its number, from 0; None after the last."""
+    async def take(self, call: Call) -> tuple[int, Item, ImageRequest] | None:
+        """Return the next item of a call with its number, from 0, and its request.
+
+        Input images of a row are loaded here, in order, because a slot depends on them. Returns
+        None after the last item.
+        """
         try:
-            if call.lazy:
+            if call.lazy or call.loads:
                 async with self._reading:  # a generator cannot run in two threads at once
-                    request = await asyncio.to_thread(next, call.requests, None)
+                    item = await asyncio.to_thread(next, call.items, None)
+                    request = None
+                    if item is not None and item.load is not None:
+                        request = await asyncio.to_thread(item.load_inputs)
             else:
-                request = next(call.requests, None)
+                item, request = next(call.items, None), None
         except OptionError as error:
             self.read_error = error
             return None
-        return None if request is None else (next(self._numbers), request)
+        if item is None:
+            return None
+        number = next(self._numbers)
+        call.taken[number] = item
+        return number, item, request or item.request
 
     async def wait(self) -> None:
         """Wait until the next request may be sent.
@@ -140,6 +165,91 @@ class Pace:
         """Count a request that succeeded."""
         self.pause = 0.0
         self.succeeded += 1
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedRequest:
+    """A request and its slot in this pass through the notebook; see `replay`.
+
+    Attributes:
+        request: The request as it will be sent.
+        fingerprint: Fingerprint of the request.
+        claim: Slot of the request.
+        rewrite_usd: Cost of rewriting the prompt in this call, in US dollars; None: not reported.
+        reserved: Money reserved for the images before the prompt was rewritten.
+        packed: Pictures from bundles and from an untrusted library, if the prompt was rewritten
+            elsewhere. None: bundles are searched after the library.
+    """
+
+    request: ImageRequest
+    fingerprint: str
+    claim: Claim
+    rewrite_usd: float | None = 0.0
+    reserved: list[Reservation] = field(default_factory=list)
+    packed: list[Picture] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """One request of a call. With a table, the request of one row.
+
+    Attributes:
+        request: The request; its prompt is empty if the row is blank.
+        options: The options of the call, with the values of the row.
+        row: Label of the row; see `Card.row`.
+        key: Key of the row.
+        reason: Why the row counts as blank; None if it has no prompt.
+        load: Loads the input images of the row; None: the request has all images.
+        failure: Why these images cannot be loaded.
+        notes: Changes to these images, one line each.
+        claimed: The request with its slot, once it has one.
+    """
+
+    request: ImageRequest
+    options: Options
+    row: Any = None
+    key: Any = None
+    reason: str | None = None
+    load: Callable[[], Inputs] | None = None
+    failure: XaiError | None = None
+    notes: tuple[str, ...] = ()
+    claimed: ClaimedRequest | None = None
+
+    @property
+    def blank(self) -> bool:
+        """Whether the row is blank; nothing is sent for it."""
+        return not self.request.prompt
+
+    def load_inputs(self) -> ImageRequest:
+        """Return the request with the input images of its row, which are read from their files.
+
+        If they cannot be read, `failure` is set.
+        """
+        if self.load is None:
+            return self.request
+        self.failure = None
+        try:
+            loaded = self.load()
+        except XaiError as error:
+            self.failure = error
+            return self.request
+        self.notes = loaded.notes
+        return replace(self.request, inputs=loaded.images)
+
+    def without_inputs(self, pictures: Sequence[Picture]) -> list[Picture]:
+        """Return pictures of the row without the data of its input images, to save memory."""
+        if self.load is None:
+            return [*pictures]
+        slim = {
+            id(request): replace(
+                request, inputs=tuple(replace(image, url="") for image in request.inputs)
+            )
+            for request in (picture.request for picture in pictures)
+        }
+        return [
+            replace(picture, request=slim[id(picture.request)], notes=(*picture.notes, *self.notes))
+            for picture in pictures
+        ]
 
 
 class Window:
@@ -214,10 +324,11 @@ class Call:
         options: All options of the call.
         configuration: The configuration at the time of the call.
         route: The server that the call uses.
-        requests: Iterator of one request per prompt.
+        items: Iterator of one item per prompt, and of the blank rows between them.
         progress: Counters and results.
         fresh: Whether to generate new images; stored ones then only complete an earlier call.
-        lazy: Whether `requests` runs user code, such as a generator, which may never end.
+        lazy: Whether `items` runs user code, such as a generator, which may never end.
+        loads: Whether rows have input images of their own, which are loaded before they are sent.
         many: Whether the call has several requests; failures are then shown as cards instead of
             raised.
         interrupted: Whether the user interrupted the call. Images that have arrived are kept.
@@ -230,19 +341,23 @@ class Call:
         ingest: Saves the replies and loads stored images.
         rewriter: Rewrites the prompts; None: they are sent as the user wrote them.
         pace: Pace of the requests, while many are running.
+        ahead: Number of items that were read before anything is sent.
+        taken: The items whose requests were begun, by number.
         window: Limits the requests ahead of the consumer of a stream; None: the call is no stream.
     """
 
     options: Options
     configuration: Configuration
     route: Route
-    requests: Iterator[ImageRequest]
+    items: Iterator[Item]
     progress: Progress
     fresh: bool = False
     lazy: bool = False
+    loads: bool = False
     many: bool = False
     interrupted: bool = False
     chosen: tuple[tuple[str, ...], ...] = ()
+    ahead: int = 0
     announced: list[str] = field(default_factory=list)
     mark_unshown: Callable[[], None] | None = None
     claims: SlotClaims = field(init=False, repr=False)
@@ -251,29 +366,37 @@ class Call:
     ingest: Ingest = field(init=False, repr=False)
     rewriter: PromptRewriter | None = field(default=None, init=False, repr=False)
     pace: Pace | None = field(default=None, init=False, repr=False)
+    taken: dict[int, Item] = field(default_factory=dict, init=False, repr=False)
     window: Window | None = field(default=None, init=False, repr=False)
 
-    def peek(self, most: int) -> tuple[ImageRequest, ...]:
-        """Return the first requests without consuming them.
+    def peek(self, most: int) -> tuple[Item, ...]:
+        """Return the first items without consuming them.
 
         Raises:
-            OptionError: A request is invalid.
+            OptionError: A row is invalid.
         """
-        first = tuple(islice(self.requests, most))
-        self.requests = chain(first, self.requests)
+        first = tuple(islice(self.items, most))
+        self.items = chain(first, self.items)
         return first
 
     def peek_planned(self) -> tuple[tuple[ImageRequest, ...], bool]:
         """Return the requests that a dry run reads, and whether there are more.
 
+        The input images of rows are read only if the plan looks the requests up in the library.
+
         Raises:
-            OptionError: A request is invalid.
+            OptionError: A row is invalid.
         """
         most = _MAX_PLANNED_LAZY if self.lazy else _MAX_PLANNED
-        requests = self.peek(most + 1)
+        items = self.peek(most + 1)
         if self.lazy:
             self.progress.note("The plan has read the generator: create it again before a run.")
-        return requests[:most], len(requests) > most
+        planned = [item for item in items[:most] if not item.blank]
+        if blank := len(items[:most]) - len(planned):
+            self.progress.note(f"Blank rows, for which nothing is sent: {blank:,}.")
+        looked_up = len(planned) <= MAX_LOOKED_UP
+        requests = (item.load_inputs() if looked_up else item.request for item in planned)
+        return tuple(requests), len(items) > most
 
     def so_far(self) -> Callable[[], ImageBatch]:
         """Return a function that returns the first cards, with placeholders for missing images.
@@ -285,13 +408,13 @@ class Call:
         """
         return partial(self._first_cards, () if self.lazy else self.peek(SHOWN + 1))
 
-    def _first_cards(self, requests: Sequence[ImageRequest]) -> ImageBatch:
+    def _first_cards(self, items: Sequence[Item]) -> ImageBatch:
         results = self.progress.results
         shown = []
-        for number in range(len(requests) or SHOWN + 1):
+        for number in range(len(items) or SHOWN + 1):
             pictures = results.get(number)
-            if pictures is None and requests:
-                request = requests[number]
+            if pictures is None and items and not items[number].blank:
+                request = items[number].request
                 pictures = [Picture(request=request, status="pending")] * request.n
             shown.append((number, pictures or []))
         return self._batch(shown, most=SHOWN)
@@ -307,13 +430,26 @@ class Call:
             summary = self._summary()
         elif progress.cost_usd and progress.images > 1:
             summary = f"{dollars(progress.cost_usd)} spent."
+        results, items = dict(progress.results), dict(self.taken)
+        if self.many and not self.chosen and self.options.each is not True:  # rows of a table
+            if not self.lazy:
+                items |= enumerate(self._unread(), len(items))
+            for number in items.keys() - results.keys():
+                results[number] = [unsent_card(items[number])]
         return self._batch(
-            sorted(progress.results.copy().items()),  # the call may still be running
+            sorted(results.items()),
             maker,
             notes=[*self.announced, *progress.notes],
+            items=items,
             summary=summary,
             undrawn=self.mark_unshown,
         )
+
+    def _unread(self) -> tuple[Item, ...]:
+        """Return the items that were read ahead and not taken."""
+        with suppress(OptionError, ValueError):  # ValueError: another thread reads them
+            return self.peek(max(self.ahead - len(self.taken), 0))
+        return ()
 
     def images_of(
         self, number: int, pictures: list[Picture], maker: Maker
@@ -334,6 +470,9 @@ class Call:
             parts.append("nothing spent")
         if progress.unpriced:
             parts.append(f"the cost of {progress.unpriced} unknown")
+        if progress.skipped:
+            noun = "row" if progress.skipped == 1 else "rows"
+            parts.append(f"{progress.skipped:,} blank {noun} skipped")
         if progress.failed:
             parts.append(f"{progress.failed} failed")
         if progress.unsent:
@@ -350,28 +489,47 @@ class Call:
             ExportError: A file cannot be written. The images are in the library.
         """
         if self.options.export is not None:
-            batch.export(self.options.export or None, metadata=self.options.metadata)
+            batch.export(
+                self.options.export or None,
+                metadata=self.options.metadata,
+                name=self.options.name,
+            )
 
     def _batch(
         self,
         results: Iterable[tuple[int, list[Picture]]],
         maker: Maker | None = None,
         *,
+        items: Mapping[int, Item] | None = None,
         most: int | None = None,
         **parts: Any,
     ) -> ImageBatch:
         """Return the pictures of requests as a batch with the display options of the call.
 
-        `most` is the maximum number of cards; `parts` are other arguments of `ImageBatch`.
+        Args:
+            results: Numbers of requests and their pictures.
+            maker: See `collect`.
+            items: The items by number; default: those taken.
+            most: Maximum number of cards.
+            **parts: Other arguments of `ImageBatch`.
         """
         chosen, options = self.chosen, self.options
-        images = [
-            GeneratedImage(
-                picture, index=index, chosen=chosen[number] if chosen else (), maker=maker
-            )
-            for number, pictures in results
-            for index, picture in enumerate(pictures)
-        ]
+        items = self.taken if items is None else items
+        images: list[GeneratedImage] = []
+        for number, pictures in results:
+            item = items.get(number)
+            images += [
+                GeneratedImage(
+                    picture,
+                    index=index,
+                    chosen=chosen[number] if chosen else (),
+                    row=None if item is None else item.row,
+                    key=None if item is None else item.key,
+                    maker=maker,
+                    item=item,
+                )
+                for index, picture in enumerate(pictures)
+            ]
         return ImageBatch(
             images if most is None else first_cards(images, most),
             name=options.as_,
@@ -401,6 +559,7 @@ def prepare_call(
         defaults: Values of `%config XaiImage`.
         namespace: Variables for `{{ … }}`, `--image` and `--each`.
         template: Whether the prompt is a template with `{{ … }}`. Otherwise it is sent unchanged.
+            Options that are templates of a row come as `RowTemplate`; see `fill_options`.
         settings: Configuration; default: the environment.
         find_by_id: Finds images of the library by their ids.
 
@@ -411,20 +570,24 @@ def prepare_call(
     """
     if reruns_by_itself():
         defaults = {"reuse": True, **defaults}
-    options = arguments.resolve(given, defaults)
+    per_row = {name: value for name, value in given.items() if reads_row(value)}
+    fixed = {name: value for name, value in given.items() if name not in per_row}
+    options = arguments.resolve(fixed, defaults)
     configuration = Configuration.for_call(settings, defaults)
     route = choose_route(configuration, local=options.local)  # raises now if the key is missing
     fresh = (options.fresh or not configuration.replay) and not options.redo
     make = partial(Call, options, configuration, route, fresh=fresh)
     inputs = load_inputs(options.image, namespace, find_by_id) if options.image else Inputs()
     if options.each is not None and options.each is not False:
-        call = _prepare_each(make, prompt, options, inputs, namespace, template=template)
+        table = _Table(prompt, options, inputs, namespace, per_row, fixed, defaults, find_by_id)
+        call = table.call(make, template=template)
     else:
         call = _prepare_one(make, prompt, options, inputs, namespace if template else None)
     for note in inputs.notes:
         call.progress.note(note)
     if options.redo and call.progress.expected is not None:
-        check_redo(options.redo, call.progress.images)
+        items = call.peek(call.ahead or 1)
+        check_redo(options.redo, sum(1 if item.blank else item.request.n for item in items))
     return call
 
 
@@ -481,61 +644,224 @@ def _prepare_one(
     most = len(variants) * prod(map(len, axes.values())) * len(models)
     if most > MAX_VARIANTS:
         raise OptionError(f"--matrix: {most:,} combinations are more than {MAX_VARIANTS}.")
-    requests, chosen = [], []
+    items, chosen = [], []
     for variant, values, model in product(variants, product(*axes.values()), models):
         changes: dict[str, Any] = dict(zip(axes, values, strict=True))
-        requests.append(_request(variant.prompt, model, replace(options, **changes), inputs))
+        own = replace(options, **changes)
+        items.append(Item(_request(variant.prompt, model, own, inputs), own))
         labels = [f"{name.replace('_', ' ')} {value}" for name, value in changes.items()]
         chosen.append((*variant.chosen, *labels, *([model] if len(models) > 1 else [])))
-    if len(requests) == 1:
-        return make(iter(requests), Progress(images=options.n))
-    progress = Progress(expected=len(requests), images=options.n * len(requests))
-    return make(iter(requests), progress, many=True, chosen=tuple(chosen))
+    if len(items) == 1:
+        return make(iter(items), Progress(images=options.n))
+    progress = Progress(expected=len(items), images=options.n * len(items))
+    return make(iter(items), progress, many=True, chosen=tuple(chosen))
 
 
-def _prepare_each(
-    make: _Make,
-    prompt: str | None,
-    options: Options,
-    inputs: Inputs,
-    namespace: Mapping[str, Any],
-    *,
-    template: bool,
-) -> Call:
-    """Return the call for `--each`; the prompts are in its value, or are the lines of the body.
+PER_ROW: Final = frozenset({"aspect_ratio", "image", "model", "n", "quality", "resolution", "user"})
+"""Options that can differ between the rows of a table."""
+UNSENT: Final = "Not sent: the call ended before."
 
-    Only the lines of a body are templates; the prompts of a variable or a file are data.
+
+def reads_row(value: Any) -> bool:
+    """Tell whether the value of an option is a template of a row."""
+    parts = value if isinstance(value, list) else [value]
+    return any(isinstance(part, RowTemplate) for part in parts)
+
+
+def unsent_card(item: Item) -> Picture:
+    """Return the card of an item that was not sent because the call ended, or that is blank."""
+    if item.blank:
+        return blank_card(item.request, item.reason)
+    request = replace(item.request, inputs=())
+    model = item.request.model
+    return Picture(request=request, status="unsent", error=UNSENT, model=model, cost_usd=0.0)
+
+
+@dataclass(slots=True)
+class _Table:
+    """The requests of `--each`.
+
+    The prompts are in its value, or are the lines of the body; or the prompt is a template that is
+    filled in for each row. Only what the user typed is a template; rows are data.
+
+    Attributes:
+        prompt: The prompt or the body of the cell, as written.
+        options: The options of the call.
+        inputs: Input images of all rows.
+        namespace: The user's variables by name.
+        per_row: Options whose values are templates of a row.
+        fixed: The other given options.
+        defaults: Values of `%config XaiImage`.
+        find_by_id: Finds images of the library by their ids.
     """
-    source = options.each
-    templates = template and source is True
-    if source is True:
-        if prompt is None or is_blank(prompt):
+
+    prompt: str | None
+    options: Options
+    inputs: Inputs
+    namespace: Mapping[str, Any]
+    per_row: Mapping[str, Any]
+    fixed: Mapping[str, Any]
+    defaults: Mapping[str, Any]
+    find_by_id: PictureFinder | None
+    _resolved: dict[Any, Options] = field(default_factory=dict)
+
+    def call(self, make: _Make, *, template: bool) -> Call:
+        """Return the call; see `prepare_call`."""
+        options, prompt = self.options, self.prompt
+        source = options.each
+        by_row: str | None = None
+        if source is True:
+            if prompt is None or is_blank(prompt):
+                raise OptionError(
+                    "--each: the cell has no prompts. Write one per line, or name a variable."
+                )
+            source = tables.split_lines(prompt)
+        elif prompt is not None and not is_blank(prompt):
+            by_row = prompt
+        if len(options.model) > 1 or options.matrix is not None:
+            raise OptionError("--each takes one --model and no --matrix. Compare with one prompt.")
+        columns = self._columns(by_row, template=template)
+        namespace = {} if isinstance(source, DataText) else self.namespace
+        rows = tables.read_rows(source, namespace, columns)
+        lines = template and options.each is True
+        items = self._items(rows, by_row, columns, lines=lines)
+        # Find errors in a list or file of usual size before anything is sent.
+        ahead = [] if rows.lazy else list(islice(items, _READ_AHEAD))
+        prompts = [item for item in ahead if not item.blank]
+        if ahead and not prompts and len(ahead) < _READ_AHEAD:
             raise OptionError(
-                "--each: the cell has no prompts. Write one per line, or name a variable."
+                f"{rows.source.where}: the rows that the template reads are blank. Check the "
+                "names of the columns."
             )
-        source = tables.split_lines(prompt)
-    elif prompt is not None and prompt.strip():
-        raise OptionError("--each NAME brings its own prompts. Leave the body empty.")
-    if len(options.model) > 1 or options.matrix is not None:
-        raise OptionError("--each takes one --model and no --matrix. Compare with one prompt.")
-    prompts = tables.read_prompts(source, {} if isinstance(source, DataText) else namespace)
-    texts: Iterator[str] = prompts
-    if templates:
-        texts = (fill(text, namespace) for text in texts)
-    # Find errors in a list or file of usual size before anything is sent.
-    ahead = [] if prompts.lazy else list(islice(texts, _READ_AHEAD))
-    expected = len(ahead) if 0 < len(ahead) < _READ_AHEAD else prompts.length
-    progress = Progress(expected=expected, images=options.n * (expected or 1))
-    for note in prompts.notes:
-        progress.note(note)
-    texts = _counted(chain(ahead, texts), progress)
-    requests = (_request(text, options.model[0], options, inputs) for text in texts)
-    return make(requests, progress, lazy=prompts.lazy, many=True)
+        known = 0 < len(ahead) < _READ_AHEAD
+        images = sum(item.request.n for item in prompts)
+        expected = len(prompts) if known else rows.length
+        progress = Progress(
+            expected=expected, images=images if known else options.n * (expected or 1)
+        )
+        for note in rows.notes:
+            progress.note(note)
+        items = _counted(chain(ahead, items), progress)
+        loads = "image" in self.per_row
+        return make(items, progress, lazy=rows.lazy, loads=loads, many=True, ahead=len(ahead))
+
+    def _columns(self, by_row: str | None, *, template: bool) -> tables.Columns:
+        """Return the columns that the call reads.
+
+        Raises:
+            OptionError: The template does not read the row, or an option cannot depend on it.
+        """
+        options = self.options
+        if others := sorted(self.per_row.keys() - PER_ROW):
+            flags = ", ".join(f"--{name.strip('_').replace('_', '-')}" for name in others)
+            raise OptionError(
+                f"{flags}: the value is one for the whole call, so it cannot read `row`. Options "
+                f"that can: {', '.join(sorted(PER_ROW))}."
+            )
+        if options.batch and "image" in self.per_row:
+            raise OptionError(
+                "--batch sends the same input images with every request, so --image cannot read "
+                "`row`. Omit --batch."
+            )
+        if options.key is not None and options.each is True:
+            raise OptionError("--key names a column, but the lines of a cell have no columns.")
+        if by_row is not None and not template:
+            raise OptionError(
+                "each= has prompts of its own. To fill in the prompt for each row, write "
+                "{{ row.column }} in it and add template=True. Otherwise, leave the prompt empty."
+            )
+        of_prompt = row_columns([by_row or ""])
+        of_options = {
+            column
+            for value in self.per_row.values()
+            for column in row_columns(value if isinstance(value, list) else [value])
+        }
+        if by_row is not None and not of_prompt and not of_options:
+            raise OptionError(
+                "--each: the prompt is the same for every row. Read the row in it, such as "
+                "{{ row.column }}, or leave the body empty to use the column 'prompt'."
+            )
+        return tables.Columns(by_row is None, of_prompt | of_options, options.key)
+
+    def _items(
+        self, rows: tables.Rows, by_row: str | None, columns: tables.Columns, *, lines: bool
+    ) -> Iterator[Item]:
+        """Yield an item for each row.
+
+        Args:
+            rows: The rows.
+            by_row: The template of the prompt; None: the rows contain the prompts.
+            columns: The columns that the call reads.
+            lines: Whether the rows are lines of a cell, each of which is a template.
+        """
+        for row in rows:
+            prompt, options, reason = row.prompt or "", self.options, None
+            if lines:
+                prompt = fill(prompt, self.namespace)
+            elif columns.named and (prompt or by_row is not None):
+                prompt, options, reason = self._filled(rows, row, by_row)
+            prompt = "" if is_blank(prompt) else prompt.strip()
+            if prompt and options.key is not None and row.key is None:
+                raise OptionError(
+                    f"{rows.locate(row)}: the key is missing. Fill in the column {options.key!r}, "
+                    "or name another column."
+                )
+            request = options.request(prompt, options.model[0], self.inputs.images)
+            item = Item(request, options, row.label, row.key, reason)
+            if prompt and "image" in self.per_row:
+                item.load = partial(load_inputs, options.image, self.namespace, self.find_by_id)
+            yield item
+
+    def _filled(
+        self, rows: tables.Rows, row: tables.Row, by_row: str | None
+    ) -> tuple[str, Options, str | None]:
+        """Return the prompt and the options of a row.
+
+        If a cell that is read is blank, the prompt is empty, and the reason is returned as well.
+        """
+        try:
+            prompt, values = fill_row(by_row or "", self.per_row, row.fields, self.namespace)
+            options = self._options(values)
+            for value in options.image if "image" in self.per_row else ():
+                check_file(value)
+        except MissingCellError as error:
+            return "", self.options, f"Skipped: {error}"
+        except OptionError as error:
+            raise OptionError(f"{rows.locate(row)}: {error}") from error
+        return (row.prompt or "") if by_row is None else prompt, options, None
+
+    def _options(self, values: Mapping[str, Any]) -> Options:
+        """Return the options of a row with the given values; equal values share the result."""
+        if not values:
+            return self.options
+        try:
+            known = self._resolved.get(key := tuple(map(_as_key, values.items())))
+        except TypeError:  # an image that has no hash
+            known = key = None
+        if known is not None:
+            return known
+        options = arguments.resolve({**self.fixed, **values}, self.defaults)
+        if len(options.model) > 1:
+            raise OptionError("--model: a row takes one model.")
+        if key is not None and len(self._resolved) < _MAX_RESOLVED:
+            self._resolved[key] = options
+        return options
 
 
-def _counted(texts: Iterable[str], progress: Progress) -> Iterator[str]:
-    """Yield the prompts, then set `progress.expected` to their number."""
+_MAX_RESOLVED: Final = 1_000
+"""Different options of rows that are remembered."""
+
+
+def _as_key(pair: tuple[str, Any]) -> tuple[str, Any]:
+    name, value = pair
+    value = tuple(value) if isinstance(value, list) else value
+    return name, (type(value), value)
+
+
+def _counted(items: Iterable[Item], progress: Progress) -> Iterator[Item]:
+    """Yield the items, then set `progress.expected` to the number of prompts."""
     number = 0
-    for number, text in enumerate(texts, 1):  # noqa: B007  # used after the loop
-        yield text
+    for item in items:
+        number += not item.blank
+        yield item
     progress.expected = number

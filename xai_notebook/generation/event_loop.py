@@ -18,6 +18,7 @@ import os
 import signal
 import threading
 from collections import deque
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -44,6 +45,30 @@ _CLOSE_SECONDS: Final = 5.0
 """Seconds for all coroutines to end when the session is closed."""
 MAX_BATCH: Final = 64
 """Maximum items of one batch; larger batches only increase the latency."""
+
+
+@dataclass(slots=True, eq=False)
+class Wait:
+    """A thread that waits in `BackgroundLoop.run`.
+
+    Attributes:
+        thread: Id of the thread.
+        loop: The event loop that runs in the thread, if any; the wait blocks it.
+        active: Whether the thread is still waiting.
+    """
+
+    thread: int
+    loop: asyncio.AbstractEventLoop | None
+    active: bool = False
+
+
+_wait: Final[ContextVar[Wait | None]] = ContextVar("_wait", default=None)
+
+
+def waiting_thread() -> Wait | None:
+    """Return the thread that waits for the current coroutine; None if no thread does."""
+    wait = _wait.get()
+    return wait if wait is not None and wait.active else None
 
 
 class BackgroundLoop:
@@ -141,8 +166,12 @@ class BackgroundLoop:
             coroutine.close()
             raise XaiError("A blocking call was made on the background loop. Use await there.")
         work = _Work(coroutine, self._tasks)
+        # The coroutine inherits the context variable.
+        wait = Wait(threading.get_ident(), asyncio._get_running_loop())  # noqa: SLF001  # returns None
+        token = _wait.set(wait)
         with _default_interrupts():
             try:
+                wait.active = True
                 future = self._submit(work)
                 while not future.done():
                     concurrent.futures.wait([future], timeout=_WAIT_STEP)
@@ -158,6 +187,9 @@ class BackgroundLoop:
                     loop.call_soon_threadsafe(work.cancel)
                     work.finished.wait(_CANCEL_SECONDS)
                 raise
+            finally:
+                wait.active, wait.loop = False, None  # tasks that go on running keep the object
+                _wait.reset(token)
         return _result(future)
 
     async def wait(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -21,12 +21,13 @@ from xai_notebook.errors import (
     XaiError,
 )
 from xai_notebook.generation.budget import FREE, PriceKey, to_ticks, total
-from xai_notebook.generation.call import Pace, check_redo
+from xai_notebook.generation.call import MAX_LOOKED_UP, ClaimedRequest, Pace, check_redo
 from xai_notebook.generation.replay import Claim, Slot
 from xai_notebook.library import SlotQuery
 from xai_notebook.library.replies import drop_excess
 from xai_notebook.library.spending import TICKS, Amount
-from xai_notebook.pictures.picture import Picture
+from xai_notebook.pictures.export import describe_export
+from xai_notebook.pictures.picture import Picture, blank_card
 from xai_notebook.pictures.render.tables import Plan
 from xai_notebook.pictures.render.text import dollars
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.transport.retry import Attempt
     from xai_notebook.generation.backends import Backend, Flight, PromptRewriter
     from xai_notebook.generation.budget import Estimate, Reservation
-    from xai_notebook.generation.call import Call
+    from xai_notebook.generation.call import Call, Item
     from xai_notebook.library import Library, StoredImages
     from xai_notebook.library.records import ImageSlot
     from xai_notebook.library.replies import ReplyWriter
@@ -53,30 +54,6 @@ _ROUNDS: Final = 8
 """Maximum attempts for a prompt when the server answers "too many requests"."""
 _FATAL: Final = (AuthenticationError, PermissionDeniedError)
 """Errors that would also fail every further prompt."""
-_MAX_LOOKED_UP: Final = 2_000
-"""Maximum requests of a plan that are looked up in the library; takes about a second."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimedRequest:
-    """A request and its slot in this pass through the notebook; see `replay`.
-
-    Attributes:
-        request: The request as it will be sent.
-        fingerprint: Fingerprint of the request.
-        claim: Slot of the request.
-        rewrite_usd: Cost of rewriting the prompt in this call, in US dollars; None: not reported.
-        reserved: Money reserved for the images before the prompt was rewritten.
-        packed: Pictures from bundles and from an untrusted library, if the prompt was rewritten
-            elsewhere. None: bundles are searched after the library.
-    """
-
-    request: ImageRequest
-    fingerprint: str
-    claim: Claim
-    rewrite_usd: float | None = 0.0
-    reserved: list[Reservation] = field(default_factory=list)
-    packed: list[Picture] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +128,7 @@ class Generator:
             if call.many:
                 await self._answer_each(call)
             else:
-                claimed = await self._claim(call, next(call.requests))
+                claimed = await self._claim(call, next(call.items).request)
                 call.progress.record_answer(0, await self._answer(call, claimed))
             if call.options.redo:
                 await self._redo_answered(call)
@@ -196,23 +173,50 @@ class Generator:
                 if call.window is not None:
                     call.window.release()
                 return
-            number, request = numbered
+            number, item, request = numbered
+            if item.blank:
+                progress.record_blank(number, [blank_card(item.request, item.reason)])
+                continue
             try:
-                images, failed = await self._answer_one(call, request, pace)
+                images, failed = await self._answer_one(call, item, request, pace)
             except (BudgetError, NotKeptError) as error:
                 pace.first_refusal = pace.first_refusal or error
                 if isinstance(error, NotKeptError):
                     progress.unsent_cure = error.cure
-                progress.record_refusal(number, [_card(request, error, "unsent")], error.reason)
+                card = _card(item.request, error, "unsent")
+                progress.record_refusal(number, [card], error.reason)
             else:
-                progress.record_answer(number, images, failed=failed)
+                progress.record_answer(number, item.without_inputs(images), failed=failed)
 
     async def _answer_one(
-        self, call: Call, request: ImageRequest, pace: Pace
+        self, call: Call, item: Item, request: ImageRequest, pace: Pace
     ) -> tuple[list[Picture], bool]:
         """Return the images of one request, or one card with the cause of its failure."""
+        if (failure := item.failure) is not None:
+            return [_card(request, failure)], True
+        claimed = item.claimed
+        if claimed is None:
+            claimed = await self._claim(call, request)
+        else:  # a retry
+            claimed = replace(claimed, request=replace(claimed.request, inputs=request.inputs))
+        slim = replace(claimed.request, inputs=item.request.inputs)
+        item.claimed = replace(claimed, request=slim, reserved=[])
+        images, failure = await self._answer_in_rounds(call, claimed, pace)
+        if failure is not None:
+            return [_card(request, failure, spent_usd=claimed.rewrite_usd)], True
+        if all(image.settled for image in images):
+            item.claimed = None  # it will not be retried
+        return images, False
+
+    async def _answer_in_rounds(
+        self, call: Call, claimed: ClaimedRequest, pace: Pace
+    ) -> tuple[list[Picture], XaiError | None]:
+        """Return the images of one of many requests, or its error, after the pace let it through.
+
+        Raises:
+            XaiError: No further request could succeed.
+        """
         failure: XaiError | None = None
-        claimed = await self._claim(call, request)
         succeeded = pace.succeeded
         for _ in range(_ROUNDS):
             try:
@@ -221,22 +225,21 @@ class Generator:
                 failure = error
                 pace.slow_down()
                 if error.maybe_billed:  # must not be sent again
-                    return [_card(request, failure)], True
+                    return [], failure
             except _FATAL as error:
                 pace.failure = error
                 raise
             except (BudgetError, NotKeptError):
                 raise
             except XaiError as error:
-                failure = error
-                break
+                return [], error
             else:
                 pace.speed_up()
-                return images, False
+                return images, None
         if isinstance(failure, RateLimitError) and pace.succeeded == succeeded:
             pace.failure = failure
             raise failure  # no success for minutes: the quota is used up
-        return [_card(request, failure)], True
+        return [], failure
 
     # Slots
 
@@ -520,8 +523,7 @@ class Generator:
                     return pictures
             raise LibraryError(
                 f"The library has {len(pictures)} of the {n} images, and --replay generates none. "
-                "Without --replay, or with --reuse instead, the rest is generated."
-                + "".join(f" {sentence}" for sentence in call.bundles.refusals())
+                f"{call.bundles.advice()}"
             )
         if call.options.reuse:
             try:
@@ -780,7 +782,7 @@ class Generator:
         if (failure := self.storage.failure) is not None:
             call.progress.note(f"Stored images are not looked up: {failure}")
         found: list[_Availability] | None = None
-        if not more and len(requests) <= _MAX_LOOKED_UP:
+        if not more and len(requests) <= MAX_LOOKED_UP:
             found = await self._count_available(call, requests, count_ordered)
         costs: list[float | None] = [0.0] * len(requests)
         if not options.replay:
@@ -808,6 +810,8 @@ class Generator:
             budget=budget,
             notes=tuple(call.progress.notes),
             more=more,
+            rate=call.configuration.rate if call.many and not options.batch else 0.0,
+            export=describe_export(options.export, options.name),
         )
         return replace(plan, notes=(*plan.notes, *_refusals(call, plan)))
 
@@ -818,9 +822,9 @@ class Generator:
         options = call.options
         all_claimed = [(await self._look_up(call, request)).claimed for request in requests]
         counts = await self._count_stored(call, all_claimed)
-        width = requests[0].n if requests else 1
+        owners = [number for number, request in enumerate(requests) for _ in range(request.n)]
         for index in options.redo:
-            counts[index // width] = max(counts[index // width] - 1, 0)
+            counts[owners[index]] = max(counts[owners[index]] - 1, 0)
         ordered = [0] * len(requests)
         if count_ordered is not None:
             ordered = await count_ordered(all_claimed)
@@ -891,9 +895,22 @@ class Generator:
         return costs
 
 
-def _card(request: ImageRequest, error: XaiError | None, status: Status = "failed") -> Picture:
+def _card(
+    request: ImageRequest,
+    error: XaiError | None,
+    status: Status = "failed",
+    spent_usd: float | None = 0.0,
+) -> Picture:
+    """Return the card of a request that failed or was not sent.
+
+    Its cost is `spent_usd`, for rewriting the prompt; unknown if the request may have been billed.
+    """
     return Picture(
-        request=replace(request, inputs=()), status=status, error=f"{error}", model=request.model
+        request=replace(request, inputs=()),
+        status=status,
+        error=f"{error}",
+        model=request.model,
+        cost_usd=None if getattr(error, "maybe_billed", False) else spent_usd,
     )
 
 

@@ -6,12 +6,15 @@ Separate because the history only needs the library, whereas the session runs ca
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from operator import index
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.errors import LibraryError
+from xai_notebook.client import bounds
+from xai_notebook.errors import LibraryError, OptionError
 from xai_notebook.frontend import is_for_visitors
 from xai_notebook.generation.bundles import BundleLookup, pack, unpack
 from xai_notebook.library.catalog import Annotation, Query
+from xai_notebook.pictures.picture import SHOWN
 from xai_notebook.pictures.render.tables import CostTable
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
@@ -21,10 +24,13 @@ if TYPE_CHECKING:
 
     from xai_notebook.library import Library
     from xai_notebook.library.bundles import BundleFolder
+    from xai_notebook.library.merge import Merged
     from xai_notebook.pictures.picture import Picture
 
 _ID_LENGTHS: Final = (8, 12, 16, 32)
 """Lengths that are tried for an id, which is the beginning of a digest."""
+_MAX_CARDS: Final = 100
+"""Maximum number of cards in the grid of a history, whose previews are part of the notebook."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -55,31 +61,45 @@ class History:
         seen = set(self.visible([picture.id or 0 for picture in found]))
         return [picture for picture in found if (picture.id or 0) in seen]
 
-    def search(self, words: str = "", n: int = 24) -> ImageBatch:
+    def search(self, words: str = "", n: int | None = 24, *, magic: bool = False) -> ImageBatch:
         """Return past images, newest first.
 
         Args:
             words: See `xai_notebook.history`.
-            n: Maximum number of images.
+            n: Maximum number of images; None: all.
+            magic: Whether a line about omitted images names the magic instead of the function.
 
         Raises:
+            OptionError: `n` is not a positive integer.
             LibraryError: The library cannot be opened.
         """
-        library = self.library()
+        n, library = _checked_limit(n), self.library()
         if is_for_visitors():
-            ids = self.visible(library.catalog.find(Query(words=words)).ids)[:n]
-            pictures = [row.picture for row in library.catalog.rows(ids)]
+            ids = self.visible(library.catalog.find(Query(words=words)).ids)
+            total = len(ids)
+            pictures = [row.picture for row in library.catalog.rows(ids[:n])]
         else:
-            pictures = library.history(words, n)
+            pictures = library.history(words, n and n + 1)  # one more tells whether some are left
+            total = len(pictures)
+            if n is not None and total > n:
+                total, pictures = max(total, library.count(words)), pictures[:n]
         found = self.as_batch(pictures)
         summary = None
-        if not found:
+        if n is not None and total > n:
+            words = " ".join(words.split())
+            call = f"xai.history({words!r}, n=None)" if words else "xai.history(n=None)"
+            if magic:
+                call = f"%xai_history -n all {words}".rstrip()
+            matching = "matching pictures" if words else "pictures"
+            summary = f"The newest {len(found):,} of {total:,} {matching}; {call} returns all."
+        elif not found:
             summary = (
                 f"Nothing in the library has all of these words: {words.strip()}"
                 if words.strip()
                 else "The library is empty. What you make with %xai_image will appear here."
             )
-        return ImageBatch(found, cells=True, limit=n, summary=summary)
+        limit = SHOWN if n is None else min(n, _MAX_CARDS)
+        return ImageBatch(found, cells=True, limit=limit, summary=summary)
 
     def lineage(self, image: GeneratedImage) -> ImageBatch:
         """Return the images that `image` was made from, oldest first, followed by `image`.
@@ -194,6 +214,14 @@ class History:
         summary = None if new else "The library already has all pictures of this bundle."
         return ImageBatch(self.as_batch(new), cells=True, notes=problems, summary=summary)
 
+    def merged(self, merged: Merged, home: Path) -> ImageBatch:
+        """Return the new images of a merge with the library in `home`, and notes about it."""
+        name = bounds.line(home.name) or "the other library"
+        summary = None if merged.pictures else f"The library already has all pictures of {name}."
+        return ImageBatch(
+            self.as_batch(merged.pictures), cells=True, notes=merged.notes(name), summary=summary
+        )
+
     def costs(self) -> CostTable:
         """Return the costs in the library, by day and model.
 
@@ -201,3 +229,15 @@ class History:
             LibraryError: The library cannot be opened.
         """
         return CostTable(self.library().spending.costs())
+
+
+def _checked_limit(n: Any) -> int | None:
+    try:
+        limit = None if n is None else index(n)
+    except TypeError:
+        limit = 0
+    if isinstance(n, bool) or (limit is not None and limit < 1):
+        raise OptionError(
+            f"n: {n!r} is not a number of images. Use a whole number from 1, or None for all."
+        )
+    return limit

@@ -85,6 +85,7 @@ class Progress:
         unsent: Number of requests not sent because of a limit or the disk.
         unsent_because: Short reason for `unsent`.
         unsent_cure: Short advice on how to send these requests.
+        skipped: Number of blank rows, for which nothing is sent.
         replayed: Number of requests answered by stored images only.
         retries: Number of failed attempts that were retried.
         cost_usd: Costs reported by the server so far, in US dollars.
@@ -107,6 +108,7 @@ class Progress:
     unsent: int = 0
     unsent_because: str = ""
     unsent_cure: str = "Raise the limit"
+    skipped: int = 0
     replayed: int = 0
     retries: int = 0
     cost_usd: float = 0.0
@@ -177,12 +179,20 @@ class Progress:
             eta=self.eta,
         )
 
+    def record_blank(self, number: int, images: list[Picture]) -> None:
+        """Record the card of a blank row."""
+        self.results[number] = images
+        self.skipped += 1
+        if self.on_answer is not None:
+            self.on_answer(number, images)
+
     @property
     def complete(self) -> bool:
         """Whether every request has all its images."""
         if self.failed or self.unsent:
             return False
-        return all(image.settled for images in self.results.values() for image in images)
+        images = (image for images in self.results.values() for image in images)
+        return all(image.settled or image.status == "skipped" for image in images)
 
     def note(self, line: str) -> None:
         """Add a sentence for the user, once."""

@@ -19,10 +19,15 @@ from xai_notebook import frontend
 from xai_notebook.arguments.options import resolve
 from xai_notebook.client.request import InputImage
 from xai_notebook.errors import LibraryError, OptionError, XaiError, shorten
-from xai_notebook.generation.backends import Backends, PromptRewriter, choose_route
+from xai_notebook.generation.backends import (
+    Backends,
+    PromptRewriter,
+    choose_route,
+    refuse_blocked_server,
+)
 from xai_notebook.generation.budget import Counter, Limits, SharedBudget
 from xai_notebook.generation.bundles import BundleLookup
-from xai_notebook.generation.call import Call, check_redo, prepare_call
+from xai_notebook.generation.call import Call, Item, check_redo, prepare_call
 from xai_notebook.generation.current import CurrentSession
 from xai_notebook.generation.event_loop import BackgroundLoop
 from xai_notebook.generation.generator import Generator
@@ -34,11 +39,12 @@ from xai_notebook.generation.progress import Progress, Reporter, check_function
 from xai_notebook.generation.replay import CellTracker
 from xai_notebook.generation.stream import ImageStream
 from xai_notebook.library.bundles import BundleFolder
+from xai_notebook.library.merge import merge
 from xai_notebook.library.spending import TICKS, period_start
 from xai_notebook.pictures.render.tables import BudgetState
 from xai_notebook.pictures.render.text import dollars
-from xai_notebook.pictures.results import GeneratedImage, ImageBatch
-from xai_notebook.settings import MAX_IMAGES, Configuration
+from xai_notebook.pictures.results import ImageBatch
+from xai_notebook.settings import MAX_IMAGES, Configuration, home_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +61,7 @@ if TYPE_CHECKING:
     from xai_notebook.library import Library
     from xai_notebook.pictures.picture import Picture
     from xai_notebook.pictures.render.tables import Plan
+    from xai_notebook.pictures.results import GeneratedImage, ImageBatch
     from xai_notebook.settings import BudgetLimit
 
     _Report = Callable[[ProgressReport], object]
@@ -65,6 +72,7 @@ NOTICE: Final = (
 )
 ENGINE_NOTICE: Final = "No XAI_API_KEY is set: pictures come from {}."
 _BUDGET: Final = "XaiImage.budget"
+_MERGING: Final = "what was copied is in the library; merge the folder again for the rest."
 
 
 class Session:
@@ -106,11 +114,18 @@ class Session:
 
     # For users; the overloads are in `api`
 
-    def generate(self, prompt: str | None = None, *, progress: Any = None, **given: Any) -> Any:
+    def generate(
+        self,
+        prompt: str | None = None,
+        *,
+        template: bool = False,
+        progress: Any = None,
+        **given: Any,
+    ) -> Any:
         """Generate images and wait for them; see `xai_notebook.generate`."""
         check_function(progress)
         with self.cells.claims_for_call() as claims:
-            call = self.prepare(prompt, given)
+            call = self.prepare(prompt, _filled(given, template=template), template=template)
             if call.options.dry_run:
                 return self.plan(call)
             if call.options.batch:
@@ -127,13 +142,20 @@ class Session:
             return self.finish(call)
 
     async def agenerate(
-        self, prompt: str | None = None, *, progress: Any = None, **given: Any
+        self,
+        prompt: str | None = None,
+        *,
+        template: bool = False,
+        progress: Any = None,
+        **given: Any,
     ) -> Any:
         """Generate images without blocking the caller's loop; see `xai_notebook.agenerate`."""
         check_function(progress)
         with self.cells.claims_for_call() as claims:
             async with self.preparing():
-                call = await asyncio.to_thread(self.prepare, prompt, given)
+                call = await asyncio.to_thread(
+                    self.prepare, prompt, _filled(given, template=template), template=template
+                )
             if call.options.dry_run:
                 return await asyncio.to_thread(self.plan, call)
             if call.options.batch:
@@ -150,10 +172,16 @@ class Session:
             return await asyncio.to_thread(self.finish, call)
 
     def stream(
-        self, prompt: str | None = None, *, progress: Any = None, **given: Any
+        self,
+        prompt: str | None = None,
+        *,
+        template: bool = False,
+        progress: Any = None,
+        **given: Any,
     ) -> ImageStream:
         """Return the images in order of arrival; see `xai_notebook.stream`."""
-        return ImageStream(self, prompt, given, progress)
+        filled = _filled(given, template=template)
+        return ImageStream(self, prompt, filled, progress, template=template)
 
     def last_batch(self, words: str = "") -> ImageBatch:
         """Return what the last call of this process has made so far.
@@ -187,6 +215,13 @@ class Session:
         if not frontend.is_for_visitors():
             return found
         return JobList([job for job in found if job.name in self._own_job_names])
+
+    def merge(self, home: str | Path) -> ImageBatch:
+        """Take the pictures of another library into this one; see `xai_notebook.merge`."""
+        configuration = self._configuration()
+        library, other = self.backends.library(configuration), home_folder(f"{home}" or ".")
+        merging = merge(library, other, configuration.api_key)
+        return self.history.merged(self.loop.run(merging, interrupted=_MERGING), other)
 
     def pollers_of(self, names: Sequence[str]) -> list[JobPoller]:
         """Return the pollers of jobs by name; an empty list if the library lacks one of them.
@@ -297,6 +332,7 @@ class Session:
             library = await asyncio.to_thread(self.backends.unchecked_library, configuration)
             if library.failure is not None and options.replay:
                 raise library.failure
+            refuse_blocked_server(route.backend, route.host)
             if (backend := self.backends.connected.get(route)) is None:
                 backend = await self.backends.connect(route)
             if (generator := self._generators.get((route, library))) is None:
@@ -407,11 +443,45 @@ class Session:
         with self.cells.claims_for_call() as claims:
             regenerated = self.loop.run(self._redo(call, claims, chosen))
         return batch.shown(
-            GeneratedImage(regenerated[index], index=index, chosen=image.chosen, maker=self)
+            replace(image, picture=regenerated[index], exported=None, maker=self)
             if index in regenerated
             else image
             for index, image in enumerate(batch)
         )
+
+    def retry(self, batch: ImageBatch) -> ImageBatch:
+        """Return a batch with its failed images requested again; see `ImageBatch.retry`."""
+        items: dict[int, Item] = {}
+        for image in batch.failed:
+            if not isinstance(image.item, Item):
+                raise OptionError(
+                    "These images cannot be requested again: they come from a pickle, a job or the "
+                    "library. Call generate() again, with reuse=True to keep the stored images."
+                )
+            items[id(image.item)] = image.item
+        first = next(iter(items.values())).options
+        options = replace(first, each=None, export=None, redo=(), fresh=False)
+        configuration = Configuration.for_call(self._settings, self.configured())
+        route = choose_route(configuration, local=options.local)
+        images = sum(item.request.n for item in items.values())
+        progress = Progress(expected=len(items), images=images)
+        call = Call(
+            options, configuration, route, iter(items.values()), progress, many=True,
+            loads=any(item.load is not None for item in items.values()), ahead=len(items),
+        )  # fmt: skip
+        with self.cells.claims_for_call() as claims:
+            self.loop.run(self.run(call, claims))
+        made = call.collect(self)
+        by_item: dict[int, list[GeneratedImage]] = {}
+        for image in made:
+            by_item.setdefault(id(image.item), []).append(image)
+        merged: list[GeneratedImage] = []
+        for image in batch:
+            if id(image.item) not in items:
+                merged.append(image)
+            else:
+                merged += by_item.pop(id(image.item), [])
+        return batch.shown(merged, notes=made.notes, name=batch.name)
 
     async def _redo(
         self, call: Call, claims: SlotClaims, chosen: Mapping[int, Picture]
@@ -468,7 +538,7 @@ class Session:
 
     def ask_price(self, call: Call) -> None:
         """Look up the price of a call with one request in the background, for its progress."""
-        (request,) = call.peek(1)
+        request = call.peek(1)[0].request
 
         async def look_up() -> None:
             with suppress(XaiError):
@@ -518,6 +588,23 @@ class Session:
         return Configuration.for_call(self._settings, self.configured(), spends=False)
 
 
+def _filled(given: Mapping[str, Any], *, template: bool) -> Mapping[str, Any]:
+    """Return the options of `generate`, of which those that read `row` are marked as templates.
+
+    Raises:
+        OptionError: There is no table, or a template is invalid.
+    """
+    if not template:
+        return given
+    if given.get("each") is None or isinstance(given["each"], bool):
+        raise OptionError(
+            "template=True fills in the prompt for each row of a table. Give the table: each=df."
+        )
+    from xai_notebook.arguments.templates import fill_options  # noqa: PLC0415  # not at load time
+
+    return fill_options(given, {})
+
+
 _session: Session | None = None
 _session_lock = threading.Lock()
 
@@ -529,6 +616,18 @@ def current_session() -> Session:
         if _session is None:
             _session = Session()
         return _session
+
+
+def replace_session(session: Session | None) -> Session | None:
+    """Make another session the kernel's, and return the former one, which stays open.
+
+    Args:
+        session: The new session; None: the next call starts one.
+    """
+    global _session  # set by current_session, too
+    with _session_lock:
+        _session, former = session, _session
+    return former
 
 
 def close_session() -> None:

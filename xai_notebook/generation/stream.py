@@ -9,12 +9,13 @@ import asyncio
 import threading
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xai_notebook.arguments.options import resolve
 from xai_notebook.errors import OptionError
 from xai_notebook.frontend import running_shell
-from xai_notebook.generation.call import Window
+from xai_notebook.generation.call import Window, reads_row
 from xai_notebook.generation.progress import check_function
 from xai_notebook.pictures.results import ImageBatch
 
@@ -109,7 +110,7 @@ class Feed:
     def _all_taken(self) -> bool:
         expected = self.call.progress.expected
         over = self.ended and self._error is None
-        return not self._unread and (over or self._taken == expected)
+        return not self._unread and (over or self._taken - self.call.progress.skipped == expected)
 
     def stop(self, *, succeeded: bool = True) -> None:
         """Cancel what is under way, and close the claims. Does not wait.
@@ -156,11 +157,14 @@ class ImageStream:
         prompt: str | None,
         given: Mapping[str, Any],
         progress: Callable[[ProgressReport], object] | None = None,
+        *,
+        template: bool = False,
     ) -> None:
         """Check the options; see `xai_notebook.stream`. `session` runs the call."""
         self._feed: Feed | None = None  # first, for `__del__`
         check_function(progress)
-        options = resolve(given, session.configured())
+        fixed = {name: value for name, value in given.items() if not reads_row(value)}
+        options = resolve(fixed, session.configured())
         if options.dry_run:
             raise OptionError(
                 "stream() makes images and shows no plan. Use generate() with dry_run=True first."
@@ -175,7 +179,7 @@ class ImageStream:
                 "stream() takes no redo=: it needs all images first. Use generate() with redo=."
             )
         self._session = session
-        self._asked = prompt, dict(given)
+        self._prepare = partial(session.prepare, prompt, dict(given), template=template)
         self._function = progress
         self._reporter: Reporter | None = None
         self._ready: deque[GeneratedImage] = deque()
@@ -210,7 +214,7 @@ class ImageStream:
             with self._starting:
                 if self._feed is None:
                     claims = session.cells.claims_for_call()
-                    self._start(session.prepare(*self._asked), claims)
+                    self._start(self._prepare(), claims)
             feed, reporter = self._started()
             answer = session.loop.run(feed.take(), tick=reporter.tick)
             if answer is None:
@@ -246,8 +250,7 @@ class ImageStream:
                 async with session.preparing():
                     if self._feed is None:
                         claims = session.cells.claims_for_call()
-                        prompt, given = self._asked
-                        call = await asyncio.to_thread(session.prepare, prompt, given)
+                        call = await asyncio.to_thread(self._prepare)
                         self._start(call, claims)
             feed, reporter = self._started()
             answer = await session.loop.wait(feed.take(), tick=reporter.tick)

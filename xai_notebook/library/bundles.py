@@ -38,7 +38,7 @@ from xai_notebook.settings import (
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
     from typing import BinaryIO
@@ -456,34 +456,37 @@ _Stamp: TypeAlias = tuple[int, int, int, int]
 
 
 class BundleFolder:
-    """The bundles in a notebook's folder. Thread-safe.
+    """The bundles in the folders of a notebook. Thread-safe.
 
-    The bundle with the notebook's name is searched first, then the others by name. A bundle is read
-    when it is first needed and again when it has changed; it is never written to.
+    The bundle with the notebook's name is searched first, then the others by folder and name. A
+    bundle is read when it is first needed and again when it has changed; it is never written to.
     """
 
     def __init__(self) -> None:
         """Create an object that has read no folder yet."""
         self._lock = threading.Lock()
-        self._listed: tuple[Path, str | None, int] | None = None
+        self._listed: tuple[str | None, list[tuple[Path, int]]] | None = None
         self._files: list[Path] = []
         self._read: dict[Path, tuple[_Stamp, ReadBudget, Bundle | LibraryError]] = {}
 
-    def read(self, folder: Path, stem: str | None) -> tuple[list[Bundle], list[str]]:
-        """Return the bundles of a folder, and a message for each rejected bundle.
+    def read(
+        self, folder: Path, stem: str | None, others: Sequence[Path] = ()
+    ) -> tuple[list[Bundle], list[str]]:
+        """Return the bundles of the folders, and a message for each rejected bundle.
 
         Args:
             folder: Folder of the notebook.
             stem: Name of the notebook without its suffix, if known.
+            others: Folders to search after `folder`.
         """
         bundles: list[Bundle] = []
         rejections: list[str] = []
         left = FOLDER_BUDGET
         with self._lock, suppress(OSError):
-            state = (folder, stem, folder.stat().st_mtime_ns)
+            state = (stem, [*_stamps((folder, *others))])
             if state != self._listed:
-                files = [file for file in folder.iterdir() if file.suffix == SUFFIX]
-                files.sort(key=lambda file: (file.stem != stem, file.name))
+                files = [file for each, _ in state[1] for file in _files_of(each)]
+                files.sort(key=lambda file: file.stem != stem)
                 self._files = files[:_MAX_FILES]
                 self._read = {file: self._read[file] for file in self._files if file in self._read}
                 self._listed = state
@@ -516,6 +519,21 @@ class BundleFolder:
         if known is None or known[0] != stamp or not _still_holds(known[2], known[1], left):
             known = self._read[file] = (stamp, left, _open(file, left))
         return known[2]
+
+
+def _stamps(folders: Iterable[Path]) -> Iterator[tuple[Path, int]]:
+    """Yield each existing folder with the time of its last change."""
+    for folder in folders:
+        with suppress(OSError):
+            yield folder, folder.stat().st_mtime_ns
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """Return the bundles of a folder by name; none if it cannot be listed."""
+    with suppress(OSError):
+        files = (file for file in folder.iterdir() if file.suffix == SUFFIX)
+        return sorted(files, key=lambda file: file.name)
+    return []
 
 
 def _still_holds(result: Bundle | LibraryError, before: ReadBudget, left: ReadBudget) -> bool:
@@ -590,11 +608,25 @@ def open_picture(bundle: Bundle, image: Picture, request: ImageRequest) -> Pictu
     if image.sha256 is None:
         return picture
     data = bundle.read(image.sha256)
-    size = dimensions(data)
-    if media_type(data) is None or (size is not None and prod(size) > MAX_IMAGE_PIXELS):
-        raise LibraryError(f"A picture in {bundle.name} is not an image, and was not used.")
+    kind, size = check_image(data, bundle.name)
     held = partial(_read_again, bundle, image.sha256)
-    return replace(picture, media_type=media_type(data), size=size, held=held)
+    return replace(picture, media_type=kind, size=size, held=held)
+
+
+def check_image(data: bytes, source: str) -> tuple[str, tuple[int, int] | None]:
+    """Return media type and size of another person's original.
+
+    Args:
+        data: The bytes of the original.
+        source: Name of the bundle or folder that it comes from.
+
+    Raises:
+        LibraryError: The original is not an image, or has too many pixels.
+    """
+    kind, size = media_type(data), dimensions(data)
+    if kind is None or (size is not None and prod(size) > MAX_IMAGE_PIXELS):
+        raise LibraryError(f"A picture in {source} is not an image, and was not used.")
+    return kind, size
 
 
 def _read_again(bundle: Bundle, sha256: str) -> bytes:

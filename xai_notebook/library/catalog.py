@@ -27,7 +27,7 @@ from xai_notebook.settings import MAX_DOWNLOAD_BYTES
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from xai_notebook.library.records import PictureReader
     from xai_notebook.library.storage.blobs import BlobStore
@@ -123,6 +123,19 @@ class Annotations:
         """Remove a tag from pictures."""
         word = clean_tag(tag)
         self._write("DELETE FROM tags WHERE tag = ? AND image_id = ?", [(word, i) for i in ids])
+
+    def add(self, marks: Mapping[int, Annotation]) -> None:
+        """Add stars and tags to pictures, keyed by row id, in one transaction; remove none."""
+        with self._database.writing() as connection:
+            connection.executemany(
+                "UPDATE images SET starred = 1 WHERE id = ?",
+                [(i,) for i, mark in marks.items() if mark.starred],
+            )
+            connection.executemany(
+                "INSERT OR IGNORE INTO tags SELECT ?, id FROM images WHERE id = ?",
+                [(tag, i) for i, mark in marks.items() for tag in mark.tags],
+            )
+        _notify([*marks])
 
     def delete(self, ids: Iterable[int]) -> None:
         """Move pictures to the trash; replay and history ignore them."""

@@ -316,13 +316,29 @@ async def _read(
     options = about["request"]
     inputs = tuple(InputImage(**image) for image in options.pop("inputs"))
     request = ImageRequest(**options, inputs=inputs)
+    return await decode_reply(
+        request, body, about["missing"], key, spooled=spooled, **about["answer"]
+    )
+
+
+async def decode_reply(
+    request: ImageRequest, body: bytes, missing: Sequence[int], key: ApiKey | None, **answer: Any
+) -> Reply:
+    """Return a spooled reply as it will be saved.
+
+    Args:
+        request: The request as sent.
+        body: The bytes of the reply.
+        missing: Positions of the requested images.
+        key: API key, which is removed from the server's texts.
+        **answer: The other fields of `Reply` that do not come from the server.
+    """
     message = parse_reply(wire.ImageResponse, body)
     scrub_message(message, key)
     downloader = cast("Downloader", None)  # pending images are fetched when they are requested
     sent = [ImageResponse(message, index, downloader) for index in range(len(message.images))]
-    missing = about["missing"]
     responses = drop_excess(sent, len(missing))
-    reply = await build_reply(request, responses, missing, spooled=spooled, **about["answer"])
+    reply = await build_reply(request, responses, missing, **answer)
     if not responses:
         reply = replace(reply, cost_usd=cost_usd(message.usage), model=bounds.line(message.model))
     return reply

@@ -139,7 +139,7 @@ class Library:
             with self.database.reading():
                 foreign = self.database.foreign
             if foreign:
-                _check_files(f"{self.home}")
+                check_files(f"{self.home}")
             if not self.database.read_only:
                 self.blobs.prepare()
                 if not foreign:
@@ -581,13 +581,13 @@ class Library:
 
     # History
 
-    def history(self, words: str = "", limit: int = 24, offset: int = 0) -> list[Picture]:
+    def history(self, words: str = "", limit: int | None = 24, offset: int = 0) -> list[Picture]:
         """Return stored pictures, newest request first; pictures of a request are in order.
 
         Args:
             words: Each word must occur in the prompts, in a model's name or in the notebook's
                 name; the last word may be incomplete. Case and accents are ignored.
-            limit: Maximum number of pictures.
+            limit: Maximum number of pictures; None: all.
             offset: Number of pictures to skip.
         """
         select = "SELECT * FROM requests WHERE id = ?"
@@ -600,7 +600,22 @@ class Library:
                 for picture in self._reader.of_request(connection, row)
                 if picture.status in {"ok", "damaged"}
             )
-            return list(islice(pictures, offset, offset + limit))
+            return list(islice(pictures, offset, None if limit is None else offset + limit))
+
+    def count(self, words: str = "") -> int:
+        """Return the number of stored pictures that match, including those whose file is gone.
+
+        Args:
+            words: See `history`.
+        """
+        counted = "SELECT count(*) FROM images WHERE deleted IS NULL AND status = 'ok'"
+        parameters: list[str] = []
+        with self.database.reading() as connection:
+            if words.strip():
+                query, parameters = matching_requests(words, indexed=self.database.indexed)
+                counted += f" AND request_id IN ({query})"
+            (count,) = connection.execute(counted, parameters).fetchone()
+            return int(count)
 
     # Rewritten prompts
 
@@ -651,12 +666,12 @@ class Library:
         return text
 
 
-def _check_files(folder: str) -> None:
+def check_files(folder: str) -> None:
     """Raise `LibraryError` if a folder or its subfolders hold a link, a pipe or a device."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                _check_files(entry.path)
+                check_files(entry.path)
             elif not entry.is_file(follow_symlinks=False):
                 raise LibraryError(
                     f"{entry.path} is a link or a device, and this library was not made on this "

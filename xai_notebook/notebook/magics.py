@@ -265,10 +265,14 @@ class XaiImage(Magics):
     @no_var_expand
     @line_magic
     def xai_history(self, line: str) -> ImageBatch:
-        """Show past images, newest first: %xai_history [-n N] [WORDS]."""
+        """Show past images, newest first: %xai_history [-n N|all] [WORDS]."""
         usage = "%xai_history takes only -n N and words to look for."
-        words, count = _words_and_count(self._parsed(line), usage, "images")
-        return _display_if_dropped(_session().history.search(words, count))
+        parsed = self._parsed(line)
+        if is_all := str(parsed.given.get("n")).lower() == "all":
+            del parsed.given["n"]
+        words, count = _words_and_count(parsed, usage, "images")
+        n = None if is_all else count
+        return _display_if_dropped(_session().history.search(words, n, magic=True))
 
     @no_var_expand
     @line_magic
@@ -368,5 +372,5 @@ def _words_and_count(parsed: Parsed, usage: str, noun: str) -> tuple[str, int]:
     if parsed.given:
         raise OptionError(usage)
     if not str(count).isdecimal() or not int(count):
-        raise OptionError(f"-n: {count!r} is not a number of {noun}.")
+        raise OptionError(f"-n: {count!r} is not a number of {noun}. Use a whole number from 1.")
     return parsed.prompt, int(count)

@@ -6,7 +6,7 @@ This module renders nothing; `render/` turns a `Grid` into HTML and text.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
 from operator import attrgetter
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Status = Literal[
-    "ok", "moderated", "missing", "failed", "pending", "unsent", "skipped", "damaged"
-]
+Status = Literal["ok", "moderated", "missing", "failed", "pending", "unsent", "skipped", "damaged"]
 """Outcome of one image. `pending`: recorded in the library, but not downloaded yet. `unsent`: never
 requested, because of a limit or an interrupt. `skipped`: the row of the table is blank. `damaged`:
 the row in the library cannot be read."""
+HIDDEN: Final = frozenset({"unsent", "skipped"})
+"""Statuses that grids leave out."""
 SHOWN: Final = 24
 """Default number of cards in a grid."""
 WITHHELD: Final = "The image was withheld by moderation. Change the prompt."
@@ -157,6 +157,17 @@ class Picture:
         return data
 
 
+def blank_card(request: ImageRequest, reason: str | None = None) -> Picture:
+    """Return the picture that stands for a blank row of a table."""
+    return Picture(
+        request=replace(request, inputs=()),
+        status="skipped",
+        error=reason or "Skipped: the prompt is blank.",
+        model=request.model,
+        cost_usd=0.0,
+    )
+
+
 class _FromPicture(property, Generic[T]):
     """Attribute of a card that forwards to the same attribute of its picture."""
 
@@ -220,13 +231,13 @@ class Card:
 
     @property
     def label(self) -> str | None:
-        """The values of the axes of a comparison, in one line; None without a comparison."""
-        return " · ".join(self.chosen) or None
+        """The values of the axes of a comparison, in one line, or the key of the row."""
+        return " · ".join(self.chosen) or (None if self.key is None else str(self.key))
 
     @property
     def path(self) -> Path | None:
-        """The exported file, else the original in the library; None if neither exists."""
-        return self.exported or self.file
+        """The original in the library; None if no library stores it. See also `exported`."""
+        return self.file
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -318,3 +329,10 @@ def first_cards(cards: Sequence[_Card], limit: int) -> Sequence[_Card]:
         return first
     cut_row = cards[limit].chosen[:-1]
     return [card for card in first if card.chosen[:-1] != cut_row] or first
+
+
+def is_missing(value: object) -> bool:
+    """Tell whether a label or key of a row is missing: None, NaN, or NA and NaT of pandas."""
+    if value is None or type(value).__name__ in {"NAType", "NaTType"}:
+        return True
+    return isinstance(value, float) and value != value  # noqa: PLR0124  # NaN

@@ -6,27 +6,28 @@ memory. Reading `.pil` decodes the image; importing this module loads neither PI
 
 from __future__ import annotations
 
+import math
 import os.path
 import textwrap
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, overload
 from weakref import WeakValueDictionary
 
 from xai_notebook.client.request import ImageRequest, InputImage
-from xai_notebook.errors import ReplyError, XaiError
-from xai_notebook.pictures.export import export_bytes, export_image
+from xai_notebook.errors import XaiError
+from xai_notebook.pictures.export import export_bytes, export_images
+from xai_notebook.pictures.frames import Tabular
 from xai_notebook.pictures.picture import Card, Grid, Picture
 from xai_notebook.pictures.render.grid import mimebundle, plain_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     import numpy as np
-    import pandas as pd
     from PIL import Image
 
     from xai_notebook.pictures.render.previews import Previews
@@ -65,6 +66,9 @@ class Maker(Protocol):
 
     def redo(self, batch: ImageBatch, indices: Sequence[int]) -> ImageBatch:
         """Return the batch with some of its images generated again."""
+
+    def retry(self, batch: ImageBatch) -> ImageBatch:
+        """Return the batch with its failed and unsent images generated."""
 
 
 class Annotatable(ABC):
@@ -136,9 +140,11 @@ class GeneratedImage(Annotatable, Card):
         key: With `key`, the row's value in that column.
         exported: The file that the last export wrote.
         maker: The session that made or loaded the image; `edit` and `lineage` use it.
+        item: What `retry` needs to make the image again; not part of a pickle.
     """
 
     maker: Maker | None = None
+    item: Any = field(default=None, repr=False)
 
     @property
     def pil(self) -> Image.Image:
@@ -206,6 +212,11 @@ class GeneratedImage(Annotatable, Card):
         """
         return tuple(self._require_maker().history.annotation(self).tags)
 
+    @property
+    def spent_usd(self) -> float | None:
+        """What the call spent on the image in US dollars; 0 for a stored image, None if unknown."""
+        return 0.0 if self.replayed else self.cost_usd
+
     def _mark(self, **marks: Any) -> None:
         self._require_maker().history.mark((self,), **marks)
 
@@ -214,20 +225,30 @@ class GeneratedImage(Annotatable, Card):
             raise XaiError("This image was not made by a session; use xai_notebook.generate().")
         return self.maker
 
-    def export(self, folder: str | Path | None = None, *, metadata: bool = True) -> Path:
+    def export(
+        self,
+        folder: str | Path | None = None,
+        *,
+        metadata: bool = True,
+        name: str | None = None,
+        overwrite: bool = False,
+    ) -> Path:
         """Write the original into a folder and return the new file's path.
 
         Args:
             folder: Default: the notebook's folder. A relative path is inside the notebook's folder.
             metadata: Add the prompt, the model and the kind of source as XMP.
+            name: Pattern of the file name; see `ImageBatch.export`.
+            overwrite: Replace a file of this name; see `ImageBatch.export`.
 
         Raises:
+            OptionError: The pattern is invalid.
             ExportError: The file cannot be written. The image is not affected.
+            ReplyError: The original is gone.
         """
-        path, notes = export_image(self, folder, metadata=metadata)
-        # The card shows the last export. This is the only change to an image.
-        object.__setattr__(self, "exported", path)
-        object.__setattr__(self, "picture", replace(self.picture, notes=notes))
+        if self.cached is None and self.picture.held is None and self.file is None:
+            self.data  # noqa: B018  # raises the reason why there is no original
+        (path,) = export_images((self,), folder, metadata=metadata, name=name, overwrite=overwrite)
         return path
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -252,10 +273,19 @@ class GeneratedImage(Annotatable, Card):
         return ImageBatch([self])._repr_mimebundle_(include, exclude)
 
 
-class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
+_COLUMNS: Final[Mapping[str, type]] = {
+    "row": object, "key": object, "image": int, "prompt": str, "rewritten_prompt": str,
+    "status": str, "error": str, "path": str, "exported": str, "id": str, "created": datetime,
+    "sha256": str, "model": str, "cost_usd": float, "spent_usd": float, "replayed": bool,
+}  # fmt: skip
+"""The columns of `ImageBatch.to_frame`, and the types of their values."""
+
+
+class ImageBatch(Annotatable, Grid, Tabular, Sequence[GeneratedImage]):
     """The images of one cell, in order; immutable. Notebooks show a grid with captions."""
 
     images: tuple[GeneratedImage, ...]
+    _schema = _COLUMNS
 
     def __init__(
         self,
@@ -302,10 +332,20 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
     @overload
     def __getitem__(self, index: int) -> GeneratedImage: ...
     @overload
-    def __getitem__(self, index: slice) -> ImageBatch: ...
-    def __getitem__(self, index: int | slice) -> GeneratedImage | ImageBatch:
+    def __getitem__(self, index: slice | str) -> ImageBatch: ...
+    def __getitem__(self, index: int | slice | str) -> GeneratedImage | ImageBatch:
+        """Return an image by its index, or a batch by a slice or by the key of a row.
+
+        `batch["SKU-17"]` is the batch of all images of the row with this key.
+        """
         if isinstance(index, slice):
             return self.shown(images=self.images[index])
+        if isinstance(index, str):
+            found = [image for image in self.images if str(image.key) == index]
+            if not found or found[0].key is None:
+                known = [str(image.key) for image in self.images if image.key is not None]
+                raise KeyError(f"no row has the key {index!r}.{_hint(index, known)}")
+            return self.shown(images=found)
         try:
             return self.images[index]
         except IndexError:
@@ -318,18 +358,16 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
 
     @property
     def cost_usd(self) -> float | None:
-        """Cost of these images in US dollars; None if the cost of any image is unknown.
+        """What these images cost when they were made, in US dollars; None if a cost is unknown."""
+        return _sum(image.cost_usd for image in self.images)
 
-        Replayed images are free.
+    @property
+    def spent_usd(self) -> float | None:
+        """What the call spent on these images in US dollars; None if a cost is unknown.
+
+        Stored images that were shown again cost nothing.
         """
-        total = 0.0
-        for image in self.images:
-            if image.replayed:
-                continue
-            if image.cost_usd is None:
-                return None
-            total += image.cost_usd
-        return total
+        return _sum(image.spent_usd for image in self.images)
 
     def _mark(self, **marks: Any) -> None:
         if self.images:
@@ -353,6 +391,27 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         from_start = [index + len(self) if index < 0 else index for index in indices]
         return self[0]._require_maker().redo(self, from_start)  # noqa: SLF001  # same module
 
+    def retry(self) -> ImageBatch:
+        """Return the batch with the images of `failed` requested again; the others stay the same.
+
+        Rows keep their places in the batch. Images that arrived are not paid for again; of a row
+        whose reply was incomplete, only the missing images are requested. A failed request whose
+        card says that it may have been billed is sent again, too.
+
+        Raises:
+            OptionError: The batch comes from a pickle or from the library, which do not store how
+                to make the failed images.
+            XaiError: See `xai_notebook.generate`.
+        """
+        if not len(self.failed):
+            return self
+        return self[0]._require_maker().retry(self)  # noqa: SLF001  # same module
+
+    @property
+    def failed(self) -> ImageBatch:
+        """A batch of the images that `retry` requests again: failed, missing or not sent."""
+        return self.filter(lambda image: image.status in RETRIED)
+
     def filter(self, keep: Callable[[GeneratedImage], bool]) -> ImageBatch:
         """Return a batch of the images for which `keep(image)` is true."""
         return self.shown(images=filter(keep, self.images))
@@ -362,27 +421,55 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         """A batch of the images whose status is `"ok"`."""
         return self.filter(lambda image: image.status == "ok")
 
-    def export(self, folder: str | Path | None = None, *, metadata: bool = True) -> list[Path]:
+    def export(
+        self,
+        folder: str | Path | None = None,
+        *,
+        metadata: bool = True,
+        name: str | None = None,
+        overwrite: bool = False,
+        manifest: str | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> list[Path]:
         """Write the original of every image that has one into a folder; return the paths, in order.
+
+        All names are checked before the first file is written. Each file is complete or absent,
+        also after an interrupt.
 
         Args:
             folder: Default: the notebook's folder. A relative path is inside the notebook's folder.
             metadata: Add the prompt, the model and the kind of source as XMP.
+            name: Pattern of the file names, without an extension, such as `"{key}"`,
+                `"{prompt}-{n}"` or `"{key}/{n}"`. `{key}` and `{row}` are the key and the label of
+                the table's row; `{n}` is the number of the picture in its row, or in the batch
+                without a table, from 1; `{prompt}` is the prompt's letters and digits; `{id}` is
+                the first 8 digits of the original's digest; `{date}` is the local day. Write `{{`
+                and `}}` for braces. Without `{n}`, several pictures of a row get `-1`, `-2` and so
+                on. A key or label that cannot be part of a file name, such as `a/b`, and two
+                pictures with the same name are refused; upper and lower case count as the same.
+                Default: day, prompt and digest.
+            overwrite: Replace existing files of the same names, and the manifest. An earlier
+                picture of the name in another format, such as `a.png` for `a.jpg`, is removed if
+                the manifest lists it, or if it has the metadata of an export. By default, nothing
+                is overwritten: a new file gets `-2`, `-3` and so on.
+            manifest: Also write a table of the files into the folder: `"metadata.csv"`,
+                `"metadata.jsonl"` or `"metadata.parquet"`, which ImageFolder of `datasets` reads,
+                or another name with one of these extensions. With `overwrite`, rows of other files
+                that still exist are kept.
+            progress: Called with the numbers of finished images and of all images. By default,
+                a long export shows them on standard error.
 
         Raises:
-            ExportError: A file cannot be written. The images are not affected.
-            ReplyError: The original of an image is gone. The other images have been written.
+            OptionError: The pattern is invalid.
+            ExportError: A name is impossible, or a file cannot be written. The images are not
+                affected.
+            ReplyError: The original of an image is gone. The other images and the manifest have
+                been written.
         """
-        paths = []
-        gone: ReplyError | None = None
-        for image in self.ok:
-            try:
-                paths.append(image.export(folder, metadata=metadata))
-            except ReplyError as error:
-                gone = gone or error
-        if gone is not None:
-            raise gone
-        return paths
+        return export_images(
+            self.ok.images, folder, metadata=metadata, name=name, overwrite=overwrite,
+            manifest=manifest, every=self.images, progress=progress,
+        )  # fmt: skip
 
     def contact_sheet(
         self, *, columns: int | None = None, max_pixels: int = 24_000_000
@@ -418,21 +505,41 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
         sheet = self.contact_sheet(columns=self.columns, max_pixels=max_pixels)
         return export_bytes(encode(sheet, "JPEG", quality=88), "contact-sheet.jpg", folder)
 
-    def to_frame(self) -> pd.DataFrame:
-        """Return a pandas DataFrame, one row per image.
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return one dict per image, and one per row of a table that has no image.
 
-        Columns: path, prompt, rewritten_prompt, model, status, cost_usd, error.
+        `to_frame` returns the same as a DataFrame. With `each=table`, its pandas index consists of
+        the labels of the table's rows: `table.join(batch.to_frame()[["status", "path"]])`.
 
-        Raises:
-            XaiError: pandas is not installed.
+        The keys are:
+
+        - `row`: label of the row in the index of the table of `each`, or its position from 0; text
+          if the index has several levels; None without a table
+        - `key`: the row's value in the column `key`
+        - `image`: index of the image among those of its request
+        - `prompt`, `rewritten_prompt`, `model`
+        - `status`: `"ok"`, `"moderated"`, `"failed"`, `"missing"` (from the reply), `"unsent"`,
+          `"skipped"` (the row is blank), `"pending"` or `"damaged"`; `error` says why
+        - `path`: the original in the library, as text
+        - `exported`: the file that the last export wrote, as text
+        - `id`: id for `--image`, such as `"@37ab22b5"`
+        - `sha256`: digest of the original; `created`: arrival of the reply, in UTC
+        - `cost_usd`: what the image cost when it was made; None if not reported
+        - `spent_usd`: what this call spent on it; 0 for a stored image
+        - `replayed`: whether a stored image answered
         """
-        try:
-            import pandas as pd  # noqa: PLC0415  # optional
-        except ImportError as error:
-            raise XaiError("to_frame() needs pandas: pip install pandas") from error
-        columns = ["path", "prompt", "rewritten_prompt", "model", "status", "cost_usd", "error"]
-        rows = [[getattr(image, name) for name in columns] for image in self.images]
-        return pd.DataFrame(rows, columns=columns)
+        return [_record(image) for image in self.images]
+
+    def _labels(self) -> Any:
+        rows = [image.row for image in self.images]
+        if not rows or any(row is None for row in rows):
+            return None
+        names = {tuple(getattr(row, "names", ())) for row in rows}
+        if len(names) > 1 or names == {()}:
+            return rows
+        import pandas as pd  # noqa: PLC0415  # optional; the table came from it
+
+        return pd.MultiIndex.from_tuples(rows, names=names.pop())
 
     def shown(self, images: Iterable[GeneratedImage] | None = None, **changes: Any) -> ImageBatch:
         """Return the batch with other display settings, such as `columns`, `full` or `limit`.
@@ -475,6 +582,40 @@ class ImageBatch(Annotatable, Grid, Sequence[GeneratedImage]):
             if self.undrawn is not None:  # IPython shows a traceback, and the cell still succeeds
                 self.undrawn()
             raise
+
+
+RETRIED: Final = frozenset({"failed", "missing", "unsent"})
+"""Statuses of images that `ImageBatch.retry` requests again."""
+
+
+def _record(image: GeneratedImage) -> dict[str, Any]:
+    """Return the values of `ImageBatch.to_records` for one image."""
+    values: dict[str, Any] = {name: getattr(image, name, None) for name in _COLUMNS}
+    row = image.row
+    return values | {
+        # Parquet files cannot store the tuples of an index with several levels.
+        "row": ", ".join(map(str, row)) if isinstance(row, tuple) else row,
+        "image": image.index,
+        "path": None if image.file is None else str(image.file),
+        "exported": None if image.exported is None else str(image.exported),
+        "id": None if image.sha256 is None else f"@{image.sha256[:8]}",
+        "created": image.created if image.settled else None,
+    }
+
+
+def _sum(amounts: Iterable[float | None]) -> float | None:
+    """Return the sum; None if an amount is unknown."""
+    known = [*amounts]
+    return None if None in known else math.fsum(each for each in known if each is not None)
+
+
+def _hint(key: str, known: Sequence[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415  # only for messages
+
+    if not known:
+        return " The batch has no keys; name their column with key=."
+    near = get_close_matches(key, known, n=1)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 def _settings(grid: Grid) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 It replaces xAI's service if no API key is set, and in tests, where `Faults` makes it fail on
 purpose.
 
-    async with EmbeddedServer() as server:
+    with EmbeddedServer() as server:
         ...  # point a client at server.address
+
+In `async` code, `async with` runs it on the current event loop.
 
 Marks in a prompt simulate moderation: `[moderated]` withholds every image of the request,
 `[moderated:2]` withholds the second image.

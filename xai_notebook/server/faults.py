@@ -157,13 +157,21 @@ class Faults:
 
     def next_failure(self, request: wire.GenerateImageRequest, number: int) -> Fault | None:
         """Return the failure for this image call, if any, and remove it from the queue."""
-        if self.failures is not self._source:  # set or replaced since the last call
-            self._source = self.failures
-            self._left = deque(self.failures)
+        self._read_failures()
         failure = self._left.popleft() if self._left else None
         if failure is None and self.fail_when is not None:
             failure = self.fail_when(request, number)
         return failure
+
+    def add_failures(self, *failures: Fault | None) -> None:
+        """Add failures of image calls after those in `failures`; None lets a call succeed."""
+        self._read_failures()
+        self._left.extend(failures)
+
+    def _read_failures(self) -> None:
+        if self.failures is not self._source:  # set or replaced since the last call
+            self._source = self.failures
+            self._left = deque(self.failures)
 
     def failure_of(self, path: str) -> Fault | None:
         """Return the failure set for the service that has this method, or None."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import os
 import socket
@@ -12,9 +14,10 @@ import grpc
 
 from xai_notebook import settings
 from xai_notebook.errors import ConfigurationError
+from xai_notebook.server import loops
 from xai_notebook.server.dispatch import AuthInterceptor, CallLog, SeenCall
 from xai_notebook.server.engine import Engine, PaintingEngine
-from xai_notebook.server.faults import Faults
+from xai_notebook.server.faults import Faults, Refusal
 from xai_notebook.server.file_store import FileServer
 from xai_notebook.server.service import Service
 
@@ -49,7 +52,9 @@ PAINTING_ENGINE: Final = "painting"
 class EmbeddedServer:
     """xAI's image service on loopback; an engine makes the pictures.
 
-    Runs on the event loop on which `start` is awaited.
+    A `with` block runs the server on an event loop in a thread of its own, so that blocking calls
+    can use it. An `async with` block and `start` run it on the current event loop, which must not
+    be blocked: use `await` for calls to the server there.
 
     Args:
         api_key: The only key that the server accepts. None or `""` accepts every client.
@@ -77,6 +82,10 @@ class EmbeddedServer:
             that cannot be sent in a header.
 
     Examples:
+        >>> with EmbeddedServer() as server:
+        ...     server.address.startswith("localhost:")
+        True
+
         >>> import asyncio
         >>> async def main():
         ...     async with EmbeddedServer() as server:
@@ -130,6 +139,7 @@ class EmbeddedServer:
         )
         self._service: Service | None = None
         self._server: grpc.aio.Server | None = None
+        self._thread: loops.LoopThread | None = None
 
     @property
     def port(self) -> int:
@@ -173,6 +183,16 @@ class EmbeddedServer:
         """Number of pictures served over HTTP."""
         return self._files.served
 
+    def read_file(self, file_id: str) -> bytes | None:
+        """Return the content of a file in the file store, such as an uploaded input image.
+
+        Returns:
+            None if the server has no such file.
+        """
+        with contextlib.suppress(Refusal):
+            return None if self._service is None else self._service.files.find(file_id).data
+        return None
+
     async def start(self) -> int:
         """Bind the gRPC and HTTP ports and start serving.
 
@@ -181,7 +201,9 @@ class EmbeddedServer:
 
         Raises:
             ConfigurationError: The port cannot be bound, or the server is already running.
+            ForkedProcessError: This process is a fork of a process that has run a server.
         """
+        loops.refuse_fork()
         if self._server is not None:
             raise ConfigurationError("The embedded server is running already.")
         service = self._new_service()
@@ -205,6 +227,7 @@ class EmbeddedServer:
         await self._files.start()
         await server.start()
         self._service, self._server, self._port = service, server, port
+        loops.register(self._host, port)
         return port
 
     def _probe(self) -> None:
@@ -224,10 +247,19 @@ class EmbeddedServer:
     async def stop(self, grace: float | None = 0.0) -> None:
         """Stop serving. Does nothing if the server is not running.
 
+        Inside a `with` block, any event loop may await this.
+
         Args:
             grace: Seconds to wait for running calls; None cancels them immediately. If no call is
                 running, `stop` waits up to 0.2 seconds for idle connections to close.
         """
+        thread = self._thread
+        if thread is not None and thread.loop is not asyncio.get_running_loop():
+            stopping = asyncio.run_coroutine_threadsafe(self.stop(grace), thread.loop)
+            await asyncio.wrap_future(stopping)
+            return
+        if self._port is not None:
+            loops.unregister(self._host, self._port)
         server, self._server, self._port = self._server, None, None
         if server is None:
             return
@@ -239,6 +271,43 @@ class EmbeddedServer:
         await self.engine.close()
         if self._service is not None:
             self._service.close()
+
+    def __enter__(self) -> Self:
+        """Start the server on an event loop in a thread of its own.
+
+        Raises:
+            ConfigurationError: The port cannot be bound, or the server is already running.
+            ForkedProcessError: This process is a fork of a process that has run a server.
+        """
+        loops.refuse_fork()
+        if self._thread is not None or self._server is not None:
+            raise ConfigurationError("The embedded server is running already.")
+        self._thread = loops.LoopThread()
+        try:
+            self._thread.run(self.start())
+        except BaseException:  # an interrupt, too
+            self._end_thread()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop the server and its thread. Does nothing if they have been stopped already."""
+        if self._thread is None or not self._thread.exists:
+            return
+        try:
+            self._thread.run(self.stop())
+        finally:
+            self._end_thread()
+
+    def _end_thread(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -52,7 +52,11 @@ _MODERATED: Final = re.compile(r"\[moderated(?::\s*(\d{1,2}))?\]", re.IGNORECASE
 
 
 class Service:
-    """The gRPC methods of the server, on one event loop. An engine makes the pictures."""
+    """The gRPC methods of the server, on one event loop. An engine makes the pictures.
+
+    Attributes:
+        files: The file store.
+    """
 
     def __init__(
         self,
@@ -76,7 +80,7 @@ class Service:
         self._made: Counter[int] | None = None if repeats else Counter()
         self._pool = EnginePool()
         self._decoding = asyncio.Lock()
-        self._stored = FileStore(files, faults, keep_bytes=keep_bytes, clock=clock)
+        self.files = FileStore(files, faults, keep_bytes=keep_bytes, clock=clock)
         self._batches = Batches(
             self._make_batched,
             functools.partial(check_request, find=engine.find),
@@ -89,7 +93,7 @@ class Service:
     def methods(self) -> Methods:
         """Return the methods to register."""
         methods = Methods(self._log, self._faults)
-        batches, stored = self._batches, self._stored
+        batches, stored = self._batches, self.files
         for path, method, kind in (
             (wire.GENERATE_IMAGE, self.generate_image, wire.GenerateImageRequest),
             (wire.LIST_IMAGE_GENERATION_MODELS, self.list_models, wire.Empty),
@@ -215,7 +219,7 @@ class Service:
 
     def _read_input(self, source: wire.ImageUrlContent) -> EngineInput:
         if source.HasField("file_id"):
-            data = self._stored.find(source.file_id).data
+            data = self.files.find(source.file_id).data
         else:
             data = read_input(source.image_url, self._files)
         return EngineInput(data, decode_input(data))
@@ -241,7 +245,7 @@ class Service:
         if self._faults.min_bytes:
             data = _padded(data, self._faults.min_bytes)
         if request.HasField("storage_options"):
-            self._stored.store_image(image, data, request.storage_options)
+            self.files.store_image(image, data, request.storage_options)
         if request.format != wire.ImageFormat.IMG_FORMAT_BASE64:  # also if the field is unset
             image.url = self._files.put(data, result.media_type)
         else:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from xai_notebook import frontend
 from xai_notebook.client import bounds
 from xai_notebook.errors import JobError, JobTimeoutError, LibraryError
+from xai_notebook.generation.backends import refuse_blocked_server
 from xai_notebook.generation.progress import LineLog
-from xai_notebook.pictures.picture import Picture
+from xai_notebook.pictures.frames import Tabular
+from xai_notebook.pictures.picture import Picture, blank_card
 from xai_notebook.pictures.render.job_card import (
     JobCard,
     JobCounts,
@@ -63,16 +65,20 @@ class JobSlot(NamedTuple):
     """The position of an image in a call.
 
     Attributes:
-        key: Key of the image's request in a job.
+        key: Key of the image's request in a job; "" for a blank row, which has none.
         request: The request.
         position: Position among the images of the request.
         chosen: In a comparison, the value on each axis.
+        row: Label of the row of a table.
+        row_key: Key of the row.
     """
 
     key: str
     request: ImageRequest
     position: int
     chosen: tuple[str, ...] = ()
+    row: Any = None
+    row_key: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,15 +271,25 @@ class BatchJob:
                     errors[each.key] = each.error
                     recorded.append(JobSlot(each.key, each.request, each.position))
         cards = []
-        for key, request, position, chosen in recorded if self._slots is None else self._slots:
+        for slot in recorded if self._slots is None else self._slots:
+            key, request = slot.key, slot.request
             picture = pictures.get(key)
+            if not key:
+                picture = blank_card(request)
             if picture is None and (error := errors.get(key)) is not None:
                 picture = Picture(
                     request=request, status="failed", error=error, model=request.model
                 )
             if picture is not None:
                 cards.append(
-                    GeneratedImage(picture, index=position, chosen=chosen, maker=self._maker)
+                    GeneratedImage(
+                        picture,
+                        index=slot.position,
+                        chosen=slot.chosen,
+                        row=slot.row,
+                        key=slot.row_key,
+                        maker=self._maker,
+                    )
                 )
         return ImageBatch(cards, summary=self._summary(), **self._view.settings)
 
@@ -384,6 +400,9 @@ class BatchJob:
 
     async def _wait_until_end(self, timeout: float | None) -> None:
         """Wait until all parts have ended."""
+        for poller in self.pollers:
+            if poller.job.open:
+                refuse_blocked_server(poller.job.backend, poller.job.host)
         tasks = [poller.start() for poller in self.pollers if poller.job.open]
         if not tasks:
             return
@@ -433,11 +452,9 @@ class BatchJob:
             "id": self.id,
             "card": {name: getattr(card, name) for name in _PICKLED_FIELDS}
             | {"counts": astuple(card.counts), "created": card.created.isoformat()},
-            "slots": self._slots
-            and [
-                (slot.key, pack_request(slot.request), slot.position, slot.chosen)
-                for slot in self._slots
-            ],
+            "slots": None
+            if self._slots is None
+            else [(slot.key, pack_request(slot.request), *slot[2:]) for slot in self._slots],
             "settings": dict(view.settings),
             "stored": {
                 key: GeneratedImage(picture, maker=self._maker)
@@ -542,16 +559,21 @@ def open_job(version: int, values: Mapping[str, Any], maker: Any) -> BatchJob:
         created=datetime.fromisoformat(fields["created"]),
     )
     slots = values["slots"] and [
-        JobSlot(key, unpack_request(request), position, chosen)
-        for key, request, position, chosen in values["slots"]
+        JobSlot(key, unpack_request(request), *others) for key, request, *others in values["slots"]
     ]
     view = JobView(values["settings"], values["stored"], values["free"])
     pickled = _Pickled(tuple(values["names"]), values["id"], card)
     return BatchJob(pickled, slots, maker, view)
 
 
-class JobList(Sequence[BatchJob]):
+class JobList(Tabular, Sequence[BatchJob]):
     """A sequence of `BatchJob`, newest first, displayed as a table."""
+
+    _schema: ClassVar[Mapping[str, type]] = {
+        "name": str, "id": str, "state": str, "created": datetime, "expires": datetime,
+        "total": int, "pending": int, "succeeded": int, "failed": int, "cancelled": int,
+        "price_usd": float, "cost_usd": float, "prompt": str, "cause": str,
+    }  # fmt: skip
 
     def __init__(self, jobs: Sequence[BatchJob]) -> None:
         """Create a list of jobs."""
@@ -562,6 +584,15 @@ class JobList(Sequence[BatchJob]):
 
     def __getitem__(self, index: Any) -> Any:
         return self._jobs[index]
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return one dict per job: its name, id, state, times, counts, costs, prompt and cause."""
+        records = []
+        for job in self:
+            card = job.card
+            values = {name: getattr(card, name, None) for name in self._schema}
+            records.append(values | {"id": job.id} | asdict(card.counts))
+        return records
 
     def __repr__(self) -> str:
         return table_text([job.card for job in self]) if self._jobs else _NO_JOBS

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from xai_notebook.generation.backends import Backend
     from xai_notebook.generation.budget import Limits
-    from xai_notebook.generation.call import Call
-    from xai_notebook.generation.generator import ClaimedRequest, Generator
+    from xai_notebook.generation.call import Call, ClaimedRequest, Item
+    from xai_notebook.generation.generator import Generator
     from xai_notebook.library import Library
     from xai_notebook.pictures.picture import Picture
 
@@ -108,15 +108,23 @@ class JobManager:
                 "Jobs are recorded in the library, and this library is read-only. Set "
                 "XAI_NOTEBOOK_HOME to a folder you can write to, or omit --batch."
             )
-        claimed = await self._claim_all(call, generator)
-        slots = [
-            JobSlot(each.key, each.request, each.position, call.chosen[n] if call.chosen else ())
-            for n, requests in enumerate(_job_requests(call, request) for request in claimed)
-            for each in requests
-        ]
-        if not slots:
+        items = await self._read_all(call)
+        sent = [item.request for item in items if not item.blank]
+        if not sent:
             raise OptionError("The call has no prompt. Give at least one.")
-        keys = [slot.key for slot in slots]
+        claimed = await generator.claim_all(call, sent)
+        slots: list[JobSlot] = []
+        each_claimed = iter(claimed)
+        for number, item in enumerate(items):
+            if item.blank:
+                slots.append(JobSlot("", item.request, 0, row=item.row, row_key=item.key))
+                continue
+            chosen = call.chosen[number] if call.chosen else ()
+            slots += [
+                JobSlot(each.key, each.request, each.position, chosen, item.row, item.key)
+                for each in _job_requests(call, next(each_claimed))
+            ]
+        keys = [slot.key for slot in slots if slot.key]
         await self._check_kept(library, keys, fresh=call.options.fresh)
         pollers, stored = await self._find_or_record(call, generator, library, claimed)
         for poller in pollers:
@@ -135,18 +143,16 @@ class JobManager:
         call.claims.complete = True
         return BatchJob(pollers, slots, self.maker, view)
 
-    async def _claim_all(self, call: Call, generator: Generator) -> list[ClaimedRequest]:
-        """Read all requests of a call and return them with their slots."""
+    async def _read_all(self, call: Call) -> list[Item]:
+        """Read all items of a call."""
         # The lock keeps the order of the calls. A user's generator may itself make calls: no lock.
         async with nullcontext() if call.lazy else self._reading:
-            requests = await asyncio.to_thread(
-                lambda: list(islice(call.requests, _MAX_REQUESTS + 1))
-            )
-        if len(requests) > _MAX_REQUESTS:
+            items = await asyncio.to_thread(lambda: list(islice(call.items, _MAX_REQUESTS + 1)))
+        if len(items) > _MAX_REQUESTS:
             raise OptionError(
                 f"A job takes at most {_MAX_REQUESTS:,} requests. Submit fewer at a time."
             )
-        return await generator.claim_all(call, requests)
+        return items
 
     async def count_ordered(
         self, call: Call, claimed: Sequence[ClaimedRequest | None]

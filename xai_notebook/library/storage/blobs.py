@@ -7,7 +7,6 @@ import itertools
 import os
 import re
 import shutil
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +17,7 @@ from xai_notebook.client.media import EXTENSIONS
 from xai_notebook.client.workers import FallbackThreadPool
 from xai_notebook.errors import NotKeptError
 from xai_notebook.library.storage.ownership import make_folder, open_private
-from xai_notebook.pictures.files import sync_folder, write_all
+from xai_notebook.pictures.files import sync_file_system, sync_folder, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -159,7 +158,7 @@ class BlobStore:
             OSError: The disk fails.
         """
         paths = set(paths)
-        if len(paths) >= _MANY and _sync_file_system(self.folder):
+        if len(paths) >= _MANY and sync_file_system(self.folder):
             return
         for path in paths:
             with suppress(FileNotFoundError):  # erased from the trash in the meantime
@@ -175,25 +174,6 @@ def sync_file(file: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _sync_file_system(folder: Path) -> bool:
-    """Make all files of a folder's file system durable; return False if not supported."""
-    if not sys.platform.startswith("linux"):
-        return False
-    import ctypes  # noqa: PLC0415  # only needed to write many files
-
-    try:
-        syncfs = ctypes.CDLL(None, use_errno=True).syncfs
-    except (AttributeError, OSError):
-        return False
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if syncfs(descriptor):
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    finally:
-        os.close(descriptor)
-    return True
 
 
 _IMAGE_SIZES: Final = {"2k": 8 << 20}

@@ -78,9 +78,16 @@ class Database:
         remembered: Whether later kernels will recognise the library as the user's own.
     """
 
-    def __init__(self, home: Path) -> None:
-        """Use the database in the folder `home`, without opening it yet."""
+    def __init__(self, home: Path, *, to_read: bool = False) -> None:
+        """Use the database in the folder `home`, without opening it yet.
+
+        Args:
+            home: Folder of the library.
+            to_read: Never write to the library, even if that is possible, and create no file for
+                it; all its rows may be another person's.
+        """
         self.home = home
+        self._to_read = to_read
         self.indexed = False
         self.read_only = False
         self.without_locks = False
@@ -168,7 +175,7 @@ class Database:
 
     def is_foreign_row(self, request_id: int) -> bool:
         """Tell whether a request may be another person's: this kernel did not store it."""
-        return self.foreign and request_id <= self._newest_at_opening
+        return self.foreign and (self._to_read or request_id <= self._newest_at_opening)
 
     def mark_as_own(self) -> None:
         """Remember that the library is the user's own."""
@@ -207,11 +214,11 @@ class Database:
             raise self.explain(sqlite3.DatabaseError("malformed")) from error
 
     def _connect(self) -> sqlite3.Connection:
-        self.read_only = self._file.is_file() and not (
-            _is_writable(self._file) and _is_writable(self.home)
+        self.read_only = self._to_read or (
+            self._file.is_file() and not (_is_writable(self._file) and _is_writable(self.home))
         )
         if self.read_only:
-            connection = connect_to_read(self._file)
+            connection = connect_to_read(self._file, complete=self._to_read)
             self.indexed = has_index(connection)
             return connection
         make_folder(self.home)

@@ -97,6 +97,8 @@ def mark_as_own(library_id: str, home: Path) -> None:
     """Record that a library is the user's own, for later processes too if possible."""
     name = _mark(library_id, home)
     _MARKED.add(name)
+    if is_remembered(library_id, home):
+        return
     try:
         make_folder(_state_folder())
         os.close(open_private(_state_folder() / name, os.O_CREAT | os.O_WRONLY))

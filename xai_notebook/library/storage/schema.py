@@ -12,11 +12,14 @@ import contextlib
 import functools
 import os
 import re
+import shutil
 import sqlite3
 import stat
 import sys
+import tempfile
 import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from xai_notebook.client import bounds
@@ -26,7 +29,6 @@ from xai_notebook.library.storage.ownership import is_marked_folder, mark_as_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 CREATE_INDEX: Final = """CREATE VIRTUAL TABLE search USING fts5(
     prompt, original_prompt, rewritten, model, notebook,
@@ -470,8 +472,13 @@ def _has_locks(folder: Path) -> bool:
     return True
 
 
-def connect_to_read(file: Path) -> sqlite3.Connection:
+def connect_to_read(file: Path, *, complete: bool = False) -> sqlite3.Connection:
     """Open a read-only library; a library of an older version is migrated in memory.
+
+    Args:
+        file: The database.
+        complete: Whether rows matter that are only in a journal, which SQLite cannot read in a
+            folder without write permission, and cannot undo without writing.
 
     Raises:
         LibraryError: As for `connect`.
@@ -482,11 +489,14 @@ def connect_to_read(file: Path) -> sqlite3.Connection:
     connection = _open(f"{address}?mode=ro", uri=True)
     try:
         _recognise(connection, file)
-    except sqlite3.OperationalError:
-        # The write-ahead log needs another file in the folder, which cannot be created. Therefore,
-        # no process can write, and the database can be opened as immutable.
+    except sqlite3.OperationalError as error:
         connection.close()
-        connection = _open(f"{address}?mode=ro&immutable=1", uri=True)
+        if complete and "is locked" in str(error):
+            raise
+        if complete and _has_journal(file):
+            connection = _copy_to_memory(file)
+        else:
+            connection = _open(f"{address}?mode=ro&immutable=1", uri=True)
     try:
         _recognise(connection, file)
         if _number(connection, "user_version") < len(MIGRATIONS):
@@ -499,6 +509,26 @@ def connect_to_read(file: Path) -> sqlite3.Connection:
     except BaseException:
         connection.close()
         raise
+
+
+def _has_journal(file: Path) -> bool:
+    """Tell whether a process may have died with transactions in a journal of this database."""
+    journals = (file.with_name(file.name + end) for end in ("-wal", "-journal"))
+    return any(journal.is_file() and journal.stat().st_size for journal in journals)
+
+
+def _copy_to_memory(file: Path) -> sqlite3.Connection:
+    """Open a database that no process uses in memory, with the transactions of its journals."""
+    with tempfile.TemporaryDirectory(prefix="xai-notebook-") as folder:
+        copy = Path(folder) / file.name
+        for end in ("", "-wal", "-journal"):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copyfile(file.with_name(file.name + end), copy.with_name(copy.name + end))
+        with contextlib.closing(_open(copy)) as connection:
+            _recognise(connection, file)
+            memory = _open(":memory:")
+            connection.backup(memory)
+    return memory
 
 
 def _finish_opening(connection: sqlite3.Connection, file: Path) -> sqlite3.Connection:

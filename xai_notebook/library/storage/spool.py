@@ -58,6 +58,7 @@ _OLD_LIMIT: Final = MAX_RECEIVE_BYTES + MIB
 """Maximum bytes of an earlier version's file, with a reply and its request."""
 _ID: Final = re.compile("[0-9a-f]{32}")
 """Pattern of reply ids."""
+_MAX_PID: Final = 1 << 31
 _SMALL: Final = 1 << 16
 """Maximum bytes of a body that is written together with its header; a larger one is separate."""
 _SPOOLS: Final[weakref.WeakSet[Spool]] = weakref.WeakSet()
@@ -275,11 +276,11 @@ class Spool:
         self.adopt()
         with self._lock:
             waits = any(journal.entries for journal in self.journals)
-        return not waits and not self._list_files(_OLD_SUFFIX)
+        return not waits and not _list_files(self.folder, _OLD_SUFFIX)
 
     def adopt(self) -> bool:
         """Take over the journals of dead processes; tell whether they contain replies."""
-        files = self._list_files(_SUFFIX)
+        files = _list_files(self.folder, _SUFFIX)
         with self._lock:
             # Some locks do not exclude threads: leave the journals of this process's other spools.
             held = {journal.file for spool in list(_SPOOLS) for journal in [*spool.journals]}
@@ -432,7 +433,7 @@ class Spool:
 
     def _waiting_files(self) -> Iterator[tuple[SpooledReply, dict[str, Any], bytes]]:
         """Yield replies of earlier versions, which wrote one file per reply."""
-        for file in self._list_files(_OLD_SUFFIX):
+        for file in _list_files(self.folder, _OLD_SUFFIX):
             try:
                 data = read_bounded(file, _OLD_LIMIT, links=False)
             except OSError:
@@ -444,15 +445,56 @@ class Spool:
                     if file.stat().st_mtime < time.time() - _ABANDONED_AFTER:
                         self.set_aside(SpooledReply("", 0.0, file))
             else:
-                reply_id = hashlib.sha256(file.name.encode()).hexdigest()[:32]
-                yield SpooledReply(reply_id, about["received"], file), about, body
+                yield SpooledReply(_id_of(file), about["received"], file), about, body
 
-    def _list_files(self, suffix: str) -> list[Path]:
-        """Return the files with a suffix, sorted; empty if the folder cannot be listed."""
-        try:
-            return sorted(file for file in self.folder.iterdir() if file.suffix == suffix)
-        except OSError:
-            return []
+
+class SpoolReader:
+    """Reads the spool of another library, without locks and without changing it.
+
+    Iterating yields each reply with its context and its body, in order of arrival; incomplete
+    entries are left out. A living process may store or write replies at the same time.
+
+    Attributes:
+        in_use: Whether another living process of this computer has a journal in the spool; set by
+            iterating.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Use `folder`, which need not exist."""
+        self.in_use = False
+        self._folder = folder
+
+    def __iter__(self) -> Iterator[tuple[SpooledReply, dict[str, Any], bytes]]:
+        """Yield the replies; each has its id in the library, but no source to remove it from."""
+        for file in _list_files(self._folder, _SUFFIX, _OLD_SUFFIX):
+            try:
+                data = read_bounded(file, LIMIT + _OLD_LIMIT, links=False)
+            except OSError:  # removed by its process, or not one of our files
+                continue
+            if file.suffix == _OLD_SUFFIX:
+                with contextlib.suppress(ValueError):
+                    about, body, _ = _parse(data)
+                    yield SpooledReply(_id_of(file), about["received"]), about, body
+                continue
+            head, entries, _ = _entries(data, file.stem)
+            if head.get("host") == platform.node() and isinstance(pid := head.get("pid"), int):
+                self.in_use |= 0 < pid < _MAX_PID and pid != os.getpid() and is_alive(pid)
+            for reply_id, (offset, _) in entries.items():
+                about, body, _ = _parse(data, offset)
+                yield SpooledReply(reply_id, about["received"]), about, body
+
+
+def _list_files(folder: Path, *suffixes: str) -> list[Path]:
+    """Return the files with one of the suffixes, sorted; empty if the folder cannot be listed."""
+    try:
+        return sorted(file for file in folder.iterdir() if file.suffix in suffixes)
+    except OSError:
+        return []
+
+
+def _id_of(file: Path) -> str:
+    """Return the id of a reply that an earlier version wrote to its own file."""
+    return hashlib.sha256(file.name.encode()).hexdigest()[:32]
 
 
 def _entries(

@@ -300,15 +300,10 @@ def _preview_bytes(value: Any, url: str) -> bytes:
 
 def relabel(call: Call, labels: Sequence[str]) -> Call:
     """Set the labels of a call's input images to their names in the equivalent cell."""
-    requests = [
-        replace(
-            request,
-            inputs=tuple(
-                replace(image, label=label)
-                for image, label in zip(request.inputs, labels, strict=True)
-            ),
-        )
-        for request in call.requests
-    ]
-    call.requests = iter(requests)
+    items = [*call.items]
+    for item in items:
+        inputs = zip(item.request.inputs, labels, strict=True)
+        named = tuple(replace(image, label=label) for image, label in inputs)
+        item.request = replace(item.request, inputs=named)
+    call.items = iter(items)
     return call

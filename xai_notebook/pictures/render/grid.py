@@ -19,7 +19,14 @@ import pybase64
 from xai_notebook.client.bounds import clean
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.frontend import in_terminal
-from xai_notebook.pictures.picture import Card, Matrix, Picture, first_cards, matrix_of
+from xai_notebook.pictures.picture import (
+    HIDDEN,
+    Card,
+    Matrix,
+    Picture,
+    first_cards,
+    matrix_of,
+)
 from xai_notebook.pictures.render import cards
 from xai_notebook.pictures.render.previews import Previews, PreviewSource, Shown
 from xai_notebook.pictures.render.text import LONGEST, NAME, bounded, dollars, short_path, text
@@ -34,6 +41,8 @@ _HEAD: Final = "text-align:left;vertical-align:top;font-weight:bold;padding:8px 
 _NAME: Final = "min-width:56px;max-width:150px;overflow-wrap:break-word"
 _CELL: Final = "text-align:left;vertical-align:top;padding:8px 0 0"
 _DAMAGED: Final = "The data of this picture is damaged. The other pictures are not affected."
+_MAX_ON_SHEET: Final = 240
+"""Maximum number of pictures on the sheet that replaces a grid in print."""
 _SECTION: Final = "margin:4px 0 8px;font-size:1.08em"
 
 
@@ -60,7 +69,7 @@ def plain_text(batch: Grid, *, terminal: bool = False) -> str:
     at the terminal's width; paths are not broken.
     """
     shown = _shown(batch)
-    total = sum(image.status != "unsent" for image in batch.images)
+    total = sum(image.status not in HIDDEN for image in batch.images)
     lines = [] if total else ["No images."]
     for number, image in enumerate(shown, 1):
         head = f"Image {number} of {total}. " if total > 1 else ""
@@ -112,7 +121,7 @@ def _lines_of(image: Card, head: str, *, terminal: bool, cells: bool) -> list[st
 
 def _shown(batch: Grid) -> Sequence[Card]:
     """Return the images that get a card; unsent images appear in the summary only."""
-    sent = [image for image in batch.images if image.status != "unsent"]
+    sent = [image for image in batch.images if image.status not in HIDDEN]
     return sent[: batch.limit] if batch.columns else first_cards(sent, batch.limit)
 
 
@@ -141,9 +150,10 @@ def _sheet(batch: Grid, pictures: Sequence[Shown]) -> str:
     from xai_notebook.pictures.render.contact_sheet import small_sheet  # noqa: PLC0415  # PIL
 
     shown, columns, matrix = _layout(batch)
+    shown = shown if matrix else shown[:_MAX_ON_SHEET]  # a JPEG has at most 65,535 lines
     whole = [
         (image, pybase64.b64decode(source.uri.partition(",")[2]))
-        for image, source in zip(shown, pictures, strict=True)
+        for image, source in zip(shown, pictures, strict=False)
         if isinstance(source, PreviewSource) and source.whole
     ]
     if not whole:
@@ -156,7 +166,7 @@ def to_html(batch: Grid, pictures: Sequence[Shown] | None = None) -> str:
     """Return the grid of a batch with captions as HTML; `pictures` are existing previews."""
     shown, columns, matrix = _layout(batch)
     pictures = preview(batch) if pictures is None else pictures
-    total = sum(image.status != "unsent" for image in batch.images)
+    total = sum(image.status not in HIDDEN for image in batch.images)
     captions = cards.Captions(shown, columns, style=batch.captions, share_prompts=not batch.cells)
     indices = {id(image): index for index, image in enumerate(batch.images)}
 
@@ -258,7 +268,7 @@ def _header(scope: str, name: str) -> str:
 def _more(batch: Grid, shown: Sequence[Card]) -> str:
     """Return a line with the number of omitted cards and the expression that shows them."""
     end = next(i for i, image in enumerate(batch.images, 1) if image is shown[-1])
-    omitted = sum(image.status != "unsent" for image in batch.images[end:])
+    omitted = sum(image.status not in HIDDEN for image in batch.images[end:])
     return f"… and {omitted:,} more: {batch.name or '_'}[{end}:] shows them."
 
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from datetime import date
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from xai_notebook.client.bounds import clean
-from xai_notebook.pictures.render.text import dollars, text, text_table
+from xai_notebook.pictures.frames import Tabular
+from xai_notebook.pictures.render.text import dollars, duration, text, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import date
 
     from xai_notebook.client.request import ImageRequest
 
 _LISTED: Final = 10
 """Maximum number of prompts listed in a plan."""
 _NOTHING: Final = "No costs: the library has no requests."
-_COLUMNS: Final = ("day", "model", "requests", "images", "cost")
+_COLUMNS: Final = ("day", "model", "backend", "requests", "images", "cost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,9 @@ class Plan:
         budget: The budget that applies, if one is set.
         notes: Notes for the user, one line each.
         more: Whether there are more requests: a possibly endless source was not read to its end.
+        rate: Requests that start each second, at most; 0: no limit, or the call has one request.
+        export: The folder of exported files and the pattern of their names, as text; None without
+            an export.
     """
 
     requests: tuple[ImageRequest, ...]
@@ -75,6 +79,8 @@ class Plan:
     budget: BudgetState | None = None
     notes: tuple[str, ...] = ()
     more: bool = False
+    rate: float = 0.0
+    export: str | None = None
 
     @property
     def images(self) -> int:
@@ -102,10 +108,7 @@ class Plan:
         server = "the embedded server" if self.backend == "local" else self.host
         models = dict.fromkeys(request.model for request in self.requests)
         rows = [("server", server), ("model", ", ".join(models))]
-        prompts = list(dict.fromkeys(request.prompt for request in self.requests))
-        rows += [("prompt", prompt) for prompt in prompts[:_LISTED]]
-        if (more := len(prompts) - _LISTED) > 0:
-            rows.append(("", f"… and {self._at_least}{more:,} more prompts"))
+        rows += self._prompts()
         if self.rewriter:
             rows.append(("rewritten by", self.rewriter))
         rows.append(("images", self._images))
@@ -123,9 +126,54 @@ class Plan:
                 of_model = f" of {model}" if len(self.prices) > 1 else ""
                 rows.append(("price", f"{dollars(price)} an image{of_model}"))
         rows.append(("expected cost", self._cost))
-        if self.budget is not None:
-            rows.append(("budget", str(self.budget)))
+        if self.seconds:
+            pace = f"at {self.rate:g} requests per second"
+            rows.append(("time", f"{self._at_least or 'about '}{duration(self.seconds)}, {pace}"))
+        further = (("budget", self.budget), ("export", self.export))
+        rows += [(name, str(value)) for name, value in further if value is not None]
         return rows + [("note", note) for note in self.notes]
+
+    def _prompts(self) -> list[tuple[str, str]]:
+        """Return the rows that list prompts; with differing options, the first three and the last.
+
+        Options that differ between the requests follow the prompt.
+        """
+        differing = [
+            name
+            for name in ("model", "n", "aspect_ratio", "resolution", "quality", "user", "inputs")
+            if len({getattr(request, name) for request in self.requests}) > 1
+        ]
+        if len(self.prices) > 1 or not differing:
+            prompts = list(dict.fromkeys(request.prompt for request in self.requests))
+            rows = [("prompt", prompt) for prompt in prompts[:_LISTED]]
+            if (more := len(prompts) - _LISTED) > 0:
+                rows.append(("", f"… and {self._at_least}{more:,} more prompts"))
+                if not self.more:
+                    rows.append(("last prompt", prompts[-1]))
+            return rows
+        total = len(self.requests)
+        rows = []
+        for number in dict.fromkeys([*range(min(3, total)), total - 1]):
+            if number > 3:  # noqa: PLR2004  # after the first three
+                rows.append(("", f"… {number - 3:,} more"))
+            request = self.requests[number]
+            values = [
+                f"{name.replace('_', ' ')} {value}"
+                for name in differing
+                if (value := _value(request, name)) is not None
+            ]
+            options = f"  ({', '.join(values)})" if values else ""
+            rows.append((f"request {number + 1:,}", f"{request.prompt}{options}"))
+        return rows
+
+    @property
+    def seconds(self) -> float:
+        """Seconds until the last new request starts, at `rate`; 0 without a rate."""
+        new = sum(usd != 0 for usd in self.expected) if self.cost_usd else len(self.requests)
+        if self.stored is not None:
+            pairs = zip(self.requests, self.stored, strict=True)
+            new = sum(count < request.n for request, count in pairs)
+        return (new - 1) / self.rate if self.rate and new > 1 else 0.0
 
     @property
     def _at_least(self) -> str:
@@ -164,6 +212,14 @@ class Plan:
         return f"<div>Dry run, nothing was sent.</div>{_table(None, self.rows())}"
 
 
+def _value(request: ImageRequest, name: str) -> str | None:
+    """Return an option of a request as text; None if it is not set."""
+    value = getattr(request, name)
+    if name == "inputs":
+        return ", ".join(image.label for image in value) or None
+    return None if value is None else str(value)
+
+
 def to_make(images: str, cost: str, stored: int | None, budget: BudgetState | None = None) -> str:
     """Return a sentence about a call that will make images.
 
@@ -181,7 +237,7 @@ class CostRow:
     Attributes:
         day: The day in the local time zone; None if unknown, because rows are damaged.
         model: The model as the server named it, or the chat model that rewrote prompts.
-        backend: `"xai"` or `"local"`.
+        backend: `"xai"`, or `"local"` for the free previews of the embedded server.
         requests: Number of answered requests.
         images: Number of images received.
         cost_usd: Sum of the reported costs in US dollars.
@@ -197,8 +253,13 @@ class CostRow:
     unknown: int
 
 
-class CostTable(Sequence[CostRow]):
-    """Costs by day and model: a sequence of `CostRow`, shown as a table."""
+class CostTable(Tabular, Sequence[CostRow]):
+    """Costs by day, model and backend: a sequence of `CostRow`, shown as a table."""
+
+    _schema: ClassVar[Mapping[str, type]] = {
+        "day": date, "model": str, "backend": str, "requests": int, "images": int,
+        "cost_usd": float, "unknown": int,
+    }  # fmt: skip
 
     def __init__(self, rows: Sequence[CostRow]) -> None:
         """Create the table from rows in the library's order."""
@@ -220,11 +281,16 @@ class CostTable(Sequence[CostRow]):
         """Number of requests without a reported cost, not included in the total."""
         return sum(row.unknown for row in self._rows)
 
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return one dict per row, with the attributes of `CostRow`."""
+        return [{name: getattr(row, name) for name in self._schema} for row in self._rows]
+
     def _cells(self) -> list[tuple[str, ...]]:
         cells: list[tuple[str, ...]] = [
             (
                 str(row.day or "unknown"),
                 row.model,
+                row.backend,
                 str(row.requests),
                 str(row.images),
                 _with_unknown(row.cost_usd, row.unknown),
@@ -234,7 +300,7 @@ class CostTable(Sequence[CostRow]):
         requests = str(sum(row.requests for row in self._rows))
         images = str(sum(row.images for row in self._rows))
         total = _with_unknown(self.total_usd, self.unknown)
-        return [*cells, ("total", "", requests, images, total)]
+        return [*cells, ("total", "", "", requests, images, total)]
 
     def __repr__(self) -> str:
         return text_table([_COLUMNS, *self._cells()]) if self._rows else _NOTHING

@@ -1,0 +1,411 @@
+"""Rows of tables: templates, rows and keys of the results, money, and retries."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from harness import CENT, tiny, until
+from xai_notebook import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from harness import Kernels, Served
+    from xai_notebook.generation.session import Session
+
+PRODUCTS: Final = pd.DataFrame(
+    {
+        "id": ["A-1", "B-2", "C-3", "D-4"],
+        "Fruit": ["pear", "plum", None, "fig"],
+        "table": ["oak", "elm", "ash", "fir"],
+        "shape": ["1:1", "16:9", "1:1", None],
+        "n": [1, 2, 1, 1],
+    },
+    index=[10, 20, 30, 40],
+)
+TEMPLATE: Final = "a {{ row.fruit }} on {{ row.table }}"
+SENT: Final = ["a fig on fir", "a pear on oak", "a plum on elm"]
+
+
+def prompts(server: Served) -> list[str]:
+    """Return the prompts that the server has received, sorted."""
+    return sorted(call.message.prompt for call in server.calls)
+
+
+@pytest.fixture
+def fast(session: Session, quick: Served) -> Session:
+    """A session without a rate limit; each image costs seven cents."""
+    session.configured = lambda: {"rate": 0}
+    quick.faults.cost_ticks = 7 * CENT
+    return session
+
+
+# Templates
+
+
+SOURCES: Final[dict[str, Callable[[], Any]]] = {
+    "pandas": lambda: PRODUCTS,
+    "polars": lambda: pl.from_pandas(PRODUCTS),
+    "lazy": lambda: pl.from_pandas(PRODUCTS).lazy(),
+    "arrow": lambda: pa.Table.from_pandas(PRODUCTS),
+    "records": lambda: PRODUCTS.to_dict("records"),
+    "named tuples": lambda: list(PRODUCTS.itertuples()),
+    "columns": lambda: PRODUCTS.to_dict("list"),
+    "to_dict": PRODUCTS.to_dict,
+    "generator": lambda: iter(PRODUCTS.to_dict("records")),
+    "a.csv": lambda: PRODUCTS.to_csv("a.csv", sep=";", index=False),
+    "a.tsv": lambda: PRODUCTS.to_csv("a.tsv", sep="\t"),
+    "a.jsonl": lambda: PRODUCTS.to_json("a.jsonl", orient="records", lines=True),
+    "a.json": lambda: PRODUCTS.to_json("a.json"),
+    "a.parquet": lambda: PRODUCTS.to_parquet("a.parquet"),
+    "a.xlsx": lambda: PRODUCTS.to_excel("a.xlsx"),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_template_is_filled_in_from_the_rows_of_every_source(
+    fast: Session, quick: Served, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names of columns ignore case; a row with a blank cell is skipped and keeps its place."""
+    monkeypatch.chdir(tmp_path)
+    source = SOURCES[name]()
+    batch = fast.generate(
+        TEMPLATE,
+        each=name if source is None else source,
+        template=True,
+        key="ID",
+        aspect_ratio="{{ row.shape }}",
+        n="{{ row.n }}",
+    )
+    assert prompts(quick) == SENT
+    wide = next(call.message for call in quick.calls if call.message.prompt == "a plum on elm")
+    assert (wide.n, wide.aspect_ratio) == (2, 5)
+    rows = [(image.key, image.index, image.status) for image in batch]
+    assert rows == [
+        ("A-1", 0, "ok"),
+        ("B-2", 0, "ok"),
+        ("B-2", 1, "ok"),
+        ("C-3", 0, "skipped"),
+        ("D-4", 0, "ok"),
+    ]
+    labels: list[Any] = [10, 20, 20, 30, 40] if name in {"pandas", "to_dict"} else [0, 1, 1, 2, 3]
+    if name == "a.json":  # the index in the file
+        labels = ["10", "20", "20", "30", "40"]
+    assert [image.row for image in batch] == labels
+
+
+def test_a_cell_fills_in_rows_options_and_variables(
+    shell: InteractiveShell, keyed: Served, quick: Served
+) -> None:
+    shell.user_ns |= {"products": PRODUCTS, "light": "at dusk"}
+    batch = shell.run_cell(
+        "%%xai_image --each products --key id --aspect-ratio {{ row.shape }}\n"
+        "a {{ row.Fruit | upper }} on {{ row['table'] }}, {{ light }};"
+    ).result
+    assert prompts(quick) == [
+        "a FIG on fir, at dusk",
+        "a PEAR on oak, at dusk",
+        "a PLUM on elm, at dusk",
+    ]
+    assert [image.key for image in batch["B-2"]] == ["B-2"]
+
+
+def test_data_is_never_a_template(fast: Session, quick: Served) -> None:
+    rows = [{"word": "{{ secret }}", "shape": "1:1"}, {"word": "{% x %}", "shape": "16:9"}]
+    fast.generate("see {{ row.word }}", each=rows, template=True, aspect_ratio="{{ row.shape }}")
+    assert prompts(quick) == ["see {% x %}", "see {{ secret }}"]
+
+
+def test_a_row_of_a_list_is_its_text(fast: Session, quick: Served) -> None:
+    batch = fast.generate("a {{ row }} pie", each=["pear", "", "plum"], template=True)
+    assert prompts(quick) == ["a pear pie", "a plum pie"]
+    assert [image.status for image in batch] == ["ok", "skipped", "ok"]
+
+
+def test_options_of_rows_work_with_a_column_of_prompts(fast: Session, quick: Served) -> None:
+    rows = {"prompt": ["a fox", "an owl"], "shape": ["1:1", "16:9"]}
+    fast.generate(each=rows, template=True, aspect_ratio="{{ row.shape }}")
+    sent = sorted((call.message.prompt, call.message.aspect_ratio) for call in quick.calls)
+    assert sent == [("a fox", 1), ("an owl", 5)]
+
+
+def test_photos_of_rows_are_sent(fast: Session, quick: Served, tmp_path: Path) -> None:
+    """From paths, arrays and Pillow images. A row without a photo is skipped."""
+    (tmp_path / "a.jpg").write_bytes(tiny(1))
+    photos = [tmp_path / "a.jpg", np.zeros((3, 3, 3), np.uint8), Image.new("RGB", (2, 2)), None]
+    table = pd.DataFrame({"photo": photos, "name": list("abcd")})
+    batch = fast.generate(
+        "make it night", each=table, template=True, image="{{ row.photo }}", key="name"
+    )
+    assert [image.status for image in batch] == ["ok"] * 3 + ["skipped"]
+    assert len(quick.calls) == 3
+    assert all(call.message.image.image_url for call in quick.calls)
+    assert not any(source.url for image in batch for source in image.request.inputs)
+
+
+def test_a_photo_that_is_broken_fails_its_row_only(
+    fast: Session, quick: Served, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(tiny(1))
+    (tmp_path / "b.jpg").write_bytes(b"not a picture")
+    rows = [{"photo": str(tmp_path / f"{name}.jpg")} for name in "ab"]
+    batch = fast.generate("at night", each=rows, template=True, image="{{ row.photo }}")
+    assert [image.status for image in batch] == ["ok", "failed"]
+    (tmp_path / "b.jpg").write_bytes(tiny(2))
+    assert [image.status for image in batch.retry()] == ["ok", "ok"]
+    assert len(quick.calls) == 2
+
+
+REFUSED: Final[list[tuple[str, dict[str, Any], str]]] = [
+    ("a {{ row.frut }}", {}, "no column 'frut' for row.frut. Did you mean Fruit? There are: id, "),
+    ("a {{ row['no'] }}", {}, "no column 'no' for row.no. Did you mean n? There are: id, Fruit, "),
+    ("a {{ row.Fruit }}", {"key": "sku"}, "no column 'sku' for --key sku. There are: id, "),
+    ("a {{ row.Fruit }}", {"key": "n"}, "row 3: the key '1' is also that of row 1."),
+    ("a {{ row.Fruit }}", {"n": "{{ row.table }}"}, "row 1: -n/--count: 'oak' is not a whole"),
+    ("a {{ row.Fruit }}", {"n": "{{ row.frut }}"}, "no column 'frut' for row.frut."),
+    ("a {{ row.table }}", {"image": "{{ row.table }}.jpg"}, "row 1: --image oak.jpg: the file "),
+    ("a {{ row.Fruit }}", {"export": "{{ row.id }}"}, "--export: the value is one for the whole"),
+    ("a {{ light }}", {}, "the prompt is the same for every row"),
+    ("a {{ row.Fruit }} {{ light }}", {}, "row 1: {{ … }} in the prompt: 'light' is undefined."),
+    ("a {{ row.Fruit.shout() }}", {}, "row 1: {{ … }} in the prompt: a template does not call"),
+    ("a {{ row.Fruit }}", {"each": [{"frut": 1}]}, "row 1: {{ … }} in the prompt: the row has"),
+    ("a {{ row.Fruit }}", {"each": {"Fruit": [None, ""]}}, "the rows that the template reads are "),
+    ("a {{ row.Fruit }}", {"batch": True, "image": "{{ row.id }}"}, "Omit --batch."),
+    ("a {{ row.Fruit }}", {"each": {"Fruit": ["a"], "id": [1, 2]}, "key": "id"}, "1 and 2 rows"),
+    ("a {{ row.Fruit }}", {"each": None}, "template=True fills in the prompt for each row"),
+    ("a {{ row.Fruit }}", {"template": False}, "add template=True"),
+    ("", {"template": False, "each": ["a"], "key": "id"}, "has no field 'id', the key."),
+    ("", {"template": False, "each": [{"prompt": "a"}], "key": "id"}, "no field 'id', the key."),
+    (
+        "",
+        {"template": False, "each": {"prompt": ["a", "b"], "id": [1, None]}, "key": "id"},
+        "row 2: the key is missing.",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("prompt", "options", "message"), REFUSED)
+def test_mistakes_are_refused_before_anything_is_sent(
+    session: Session, quick: Served, prompt: str, options: dict[str, Any], message: str
+) -> None:
+    given = {"each": PRODUCTS, "template": True} | options
+    with pytest.raises(errors.OptionError, match=re.escape(message)) as caught:
+        session.generate(prompt, **given)
+    assert "\n" not in str(caught.value)
+    assert quick.calls == []
+
+
+def test_a_late_mistake_in_a_table_sends_nothing(session: Session, quick: Served) -> None:
+    table = pd.DataFrame({"fruit": ["pear"] * 5_000, "n": ["1"] * 4_999 + ["many"]})
+    with pytest.raises(errors.OptionError, match="row 5,000: -n"):
+        session.generate("a {{ row.fruit }}", each=table, template=True, n="{{ row.n }}")
+    assert quick.calls == []
+
+
+def test_a_dry_run_shows_the_first_three_requests_and_the_last(
+    session: Session, quick: Served
+) -> None:
+    quick.faults.image_price = 2 * CENT
+    table = pd.DataFrame({"fruit": range(5_000), "shape": ["1:1", "16:9"] * 2_500})
+    plan = session.generate(
+        "a pie of {{ row.fruit }}",
+        each=table,
+        template=True,
+        aspect_ratio="{{ row.shape }}",
+        dry_run=True,
+    )
+    rows = plan.rows()
+    assert [pair for pair in rows if pair[0].startswith("request") or not pair[0]] == [
+        ("request 1", "a pie of 0  (aspect ratio 1:1)"),
+        ("request 2", "a pie of 1  (aspect ratio 16:9)"),
+        ("request 3", "a pie of 2  (aspect ratio 1:1)"),
+        ("", "… 4,996 more"),
+        ("request 5,000", "a pie of 4999  (aspect ratio 16:9)"),
+    ]
+    assert ("images", "5,000") in rows
+    assert ("time", "about 16 min 39 s, at 5 requests per second") in rows
+    assert ("expected cost", "$100.00") in rows
+    assert quick.calls == []
+
+
+# Rows and keys
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.Index([7, 5, 6]),
+        pd.Index(["x", "y", "z"]),
+        pd.date_range("2026-01-01", periods=3, tz="Europe/Berlin"),
+        pd.MultiIndex.from_tuples([("a", 1), ("a", 2), ("b", 1)], names=["shop", "shelf"]),
+    ],
+    ids=["numbers", "text", "dates", "levels"],
+)
+def test_results_join_their_table(fast: Session, quick: Served, index: pd.Index) -> None:
+    quick.faults.fail_when = lambda request, _: (
+        (grpc.StatusCode.INVALID_ARGUMENT, "no") if "owl" in request.prompt else None
+    )
+    table = pd.DataFrame({"prompt": ["a fox", "an owl", ""]}, index=index)
+    joined = table.join(fast.generate(each=table, n=2).to_frame()[["image", "status", "spent_usd"]])
+    assert [list(joined.loc[[label], "status"]) for label in index] == [
+        ["ok", "ok"],
+        ["failed"],
+        ["skipped"],
+    ]
+    assert joined.spent_usd.sum() == pytest.approx(0.14)
+
+
+def test_results_join_by_key_after_failures_moderation_replay_and_retry(
+    kernels: Kernels, quick: Served
+) -> None:
+    """Each row of 300 has its picture, its cost and its status, in every run."""
+    table = pd.DataFrame({"id": [f"SKU-{i}" for i in range(300)], "prompt": "", "n": 1})
+    table["prompt"] = [f"thing {i}" if i % 10 else None for i in range(300)]
+    quick.faults.cost_ticks = 7 * CENT
+    quick.faults.fail_when = lambda request, _: (
+        (grpc.StatusCode.INVALID_ARGUMENT, "not today") if request.prompt.endswith("7") else None
+    )
+    table = table.sample(frac=1, random_state=3)
+    first = kernels()
+    first.configured = lambda: {"rate": 0, "concurrency": 16}
+    batch = first.generate(each=table, key="id")
+    sent = len(quick.calls)
+
+    def check(batch: Any, failed: str, spent: float) -> None:
+        frame = batch.to_frame()
+        assert list(frame.row) == list(table.index)
+        assert list(frame.index) == list(table.index)
+        joined = table.join(frame.set_index("key")[["status", "sha256", "spent_usd"]], on="id")
+        numbers = joined.id.str.removeprefix("SKU-").astype(int)
+        blank, sevens = numbers % 10 == 0, numbers % 10 == 7
+        assert set(joined.status[blank]) == {"skipped"}
+        assert set(joined.status[sevens]) == {failed}
+        assert set(joined.status[~blank & ~sevens]) == {"ok"}
+        assert all(image.prompt.split()[-1] == image.key[4:] for image in batch.ok)
+        assert frame.spent_usd.sum() == pytest.approx(batch.spent_usd) == pytest.approx(spent)
+
+    check(batch, "failed", 240 * 0.07)
+    assert batch.cost_usd == pytest.approx(240 * 0.07)
+    assert len(batch.failed) == 30
+    quick.faults.fail_when = None
+    second = kernels()
+    second.configured = first.configured
+    replayed = second.generate(each=table, key="id")
+    check(replayed, "ok", 30 * 0.07)
+    assert replayed.cost_usd == pytest.approx(270 * 0.07)
+    assert len(quick.calls) == sent + 30
+    check(batch.retry(), "ok", 240 * 0.07)
+    assert len(quick.calls) == sent + 30  # they were in the library by then
+
+
+def test_a_batch_is_indexed_by_key(fast: Session) -> None:
+    batch = fast.generate(each={"prompt": ["a fox", "an owl"], "id": [17, 18]}, key="id", n=2)
+    assert [image.prompt for image in batch["17"]] == ["a fox", "a fox"]
+    with pytest.raises(KeyError, match=r"no row has the key '16'\."):
+        batch["16"]
+    with pytest.raises(KeyError, match="The batch has no keys; name their column with key="):
+        fast.generate("a fox")["16"]
+    opened = pickle.loads(pickle.dumps(batch))
+    assert [(image.row, image.key) for image in opened] == [(0, 17), (0, 17), (1, 18), (1, 18)]
+    assert list(opened.to_frame().key) == [17, 17, 18, 18]
+
+
+# Retries and interrupts
+
+
+def test_retry_requests_only_what_is_missing(fast: Session, quick: Served) -> None:
+    """Of an incomplete reply the missing image; of two equal rows the failed one, anew."""
+    quick.faults.failures = [None, (grpc.StatusCode.INVALID_ARGUMENT, "no"), None]
+    fast.configured = lambda: {"rate": 0, "concurrency": 1}
+    batch = fast.generate(each=["a fox", "a fox", "an owl"])
+    assert sorted(image.status for image in batch) == ["failed", "ok", "ok"]
+    again = batch.retry()
+    assert [image.status for image in again] == ["ok"] * 3
+    assert [image.row for image in again] == [0, 1, 2]
+    assert len(quick.calls) == 4
+    assert again.spent_usd == pytest.approx(0.21)
+    assert again.retry() is again
+    quick.faults.short = 1
+    short = fast.generate(each=["a hare", "a hen"], n=2)
+    assert [image.status for image in short] == ["ok", "missing"] * 2
+    quick.faults.short = 0
+    calls = len(quick.calls)
+    full = short.retry()
+    assert [image.status for image in full] == ["ok"] * 4
+    assert [call.message.n for call in quick.calls[calls:]] == [1, 1]
+    assert [image.sha256 for image in full[::2]] == [image.sha256 for image in short[::2]]
+
+
+def test_what_a_limit_kept_from_being_sent_is_retried(fast: Session, quick: Served) -> None:
+    quick.faults.image_price = 7 * CENT
+    batch = fast.generate(each=[f"fox {i}" for i in range(5)], max_cost=0.15)
+    assert [image.status for image in batch].count("unsent") == 3
+    assert batch.to_frame().spent_usd.sum() == pytest.approx(0.14)
+    fast.configured = lambda: {"rate": 0}
+    limited = batch.retry()
+    assert [image.status for image in limited].count("unsent") == 1
+    assert [image.row for image in limited] == [0, 1, 2, 3, 4]
+
+
+def test_images_from_a_pickle_cannot_be_retried(fast: Session, quick: Served) -> None:
+    quick.faults.failures = [(grpc.StatusCode.INVALID_ARGUMENT, "no")]
+    batch = fast.generate(each=["a fox", "an owl"])
+    opened = pickle.loads(pickle.dumps(batch))
+    with pytest.raises(errors.OptionError, match="cannot be requested again: they come from"):
+        opened.retry()
+
+
+def test_a_cancelled_call_has_a_row_for_everything(fast: Session, quick: Served) -> None:
+    """Rows that were in flight or not begun are unsent; a retry makes exactly these."""
+    fast.configured = lambda: {"rate": 0, "concurrency": 1}
+    table = pd.DataFrame({"prompt": [f"fox {i}" for i in range(20)]}, index=range(100, 120))
+    quick.faults.delay = lambda request: 60.0 if request.prompt == "fox 5" else 0.0
+
+    async def cancel() -> Any:
+        call = fast.prepare(None, {"each": table})
+        task = fast.loop.submit(fast.run(call))
+        await asyncio.to_thread(quick.wait_for_call, 6)
+        until(lambda: call.progress.done == 5)
+        task.cancel()
+        await asyncio.sleep(0)
+        call.interrupted = True
+        until(lambda: quick.calls[5].ended)
+        return fast.finish(call)
+
+    batch = asyncio.run(cancel())
+    assert list(batch.to_frame().row) == list(range(100, 120))
+    assert [image.status for image in batch] == ["ok"] * 5 + ["unsent"] * 15
+    quick.faults.delay = 0.0
+    again = batch.retry()
+    assert [image.status for image in again] == ["ok"] * 20
+    assert list(again.to_frame().row) == list(range(100, 120))
+    assert len(quick.calls) == 21
+
+
+def test_a_job_keeps_rows_and_keys(fast: Session, quick: Served) -> None:
+    table = PRODUCTS.rename(columns={"Fruit": "prompt"})
+    job = fast.generate(each=table, key="id", batch=True)
+    batch = job.wait()
+    assert [(image.row, image.key, image.status) for image in batch] == [
+        (10, "A-1", "ok"),
+        (20, "B-2", "ok"),
+        (30, "C-3", "skipped"),
+        (40, "D-4", "ok"),
+    ]
+    assert job.counts.total == 3
+    opened = pickle.loads(pickle.dumps(job))
+    assert [image.key for image in opened.images] == ["A-1", "B-2", "C-3", "D-4"]
