@@ -431,7 +431,8 @@ class Call:
         elif progress.cost_usd and progress.images > 1:
             summary = f"{dollars(progress.cost_usd)} spent."
         results, items = dict(progress.results), dict(self.taken)
-        if self.many and not self.chosen and self.options.each is not True:  # rows of a table
+        table = self.many and not self.chosen and self.options.each is not True
+        if table and (self.pace is None or self.interrupted):  # a running call reads its items
             if not self.lazy:
                 items |= enumerate(self._unread(), len(items))
             for number in items.keys() - results.keys():

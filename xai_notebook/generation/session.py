@@ -269,7 +269,10 @@ class Session:
 
     def explain(self, error: BaseException, call: Call) -> None:
         """Let an interrupt or a cancellation of many prompts say what is kept and how to go on."""
-        if not call.many or not isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
+        if not isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
+            return
+        call.interrupted = True
+        if not call.many:
             return
         progress = call.progress
         total = "" if progress.expected is None else f" of {progress.expected:,}"
