@@ -128,7 +128,7 @@ def test_a_deleted_input_image_is_uploaded_again(session: Session, server: Serve
     photo = Image.effect_noise((200, 200), 90)
     server.faults.batches.pace = 5
     job = submit(session, each=PROMPTS[:2], image=[photo])
-    server.server._service._stored._files.clear()
+    server.server._service.files._files.clear()
     assert {image.status for image in job.wait()} == {"failed"}
     server.faults.batches.pace = 10_000
     assert len(submit(session, each=PROMPTS[:2], image=[photo]).wait().ok) == 2
@@ -144,7 +144,7 @@ def test_an_interrupted_submission_uploads_a_deleted_input_image(
         patch.setattr(submitter.JobSubmitter, "_add_missing", _raising(broken))
         with pytest.raises(errors.LibraryError):
             submit(kernels(), each=PROMPTS, image=[photo])
-    server.server._service._stored._files.clear()
+    server.server._service.files._files.clear()
     assert len(submit(kernels(), each=PROMPTS, image=[photo]).wait().ok) == 12
 
 

@@ -77,10 +77,11 @@ def interrupt(kernel: Kernel, peer: Served, code: str, *, short: bool = True) ->
         "%xai_image --fresh a red fox",
         "%%xai_image --fresh -n 4\na red fox",
         "xai.generate('a red fox', fresh=True)",
+        "for picture in xai.stream('a red fox', fresh=True): pass",
         "import asyncio\n%xai_image --fresh a red fox\nawait asyncio.sleep(0)",
         "import asyncio\nawait asyncio.sleep(0.01)\n%xai_image --fresh a red fox",
     ],
-    ids=["line", "cell", "generate", "before-await", "after-await"],
+    ids=["line", "cell", "generate", "stream", "before-await", "after-await"],
 )
 def test_an_interrupt_frees_the_kernel_and_cancels_the_call(
     kernel: Kernel, peer: Served, code: str
@@ -92,9 +93,10 @@ def test_an_interrupt_frees_the_kernel_and_cancels_the_call(
     "code",
     [
         "await xai.agenerate('a red fox', fresh=True)",
+        "async for picture in xai.stream('a red fox', fresh=True): pass",
         "import asyncio\nawait asyncio.gather(xai.agenerate('a red fox', fresh=True))",
     ],
-    ids=["await", "gather"],
+    ids=["await", "stream", "gather"],
 )
 def test_an_interrupt_cancels_an_awaited_call(kernel: Kernel, peer: Served, code: str) -> None:
     # In Python 3.10 `gather` replaces our short error by a CancelledError of its own.
@@ -117,6 +119,26 @@ def test_an_interrupted_run_keeps_finished_images(kernel: Kernel, peer: Served) 
     peer.reset()
     again = kernel.run("%%xai_image --each\nquick {{ 1 }}\nquick {{ 2 }}\nslow one")
     assert again.html[-1].count("<img") == 3
+    assert len(peer.calls) == before + 4
+
+
+def test_an_interrupted_call_says_what_is_kept(kernel: Kernel, peer: Served) -> None:
+    peer.faults.delay = lambda request: 30 if "slow" in request.prompt else 0
+    before = len(peer.calls)
+    prompts = "['quick 3', 'quick 4', 'slow two']"
+    identity = kernel.start(f"done = []\nxai.generate(each={prompts}, progress=done.append)")
+    slow = peer.wait_for_call(before + 3)
+    kernel.manager.interrupt_kernel()
+    outcome = kernel.collect(identity, SOON)
+    until(lambda: slow.cancelled, SOON)
+    assert re.fullmatch(
+        r"KeyboardInterrupt: 2 of 3 prompts are in the library, .* spent\. Run it again .*",
+        outcome.traceback,
+    )
+    assert kernel.run("len(xai.history(last=True).ok)").text == ["2"]
+    peer.reset()
+    again = kernel.run(f"len(xai.generate(each={prompts}).ok)")
+    assert again.text == ["3"]
     assert len(peer.calls) == before + 4
 
 

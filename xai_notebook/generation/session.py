@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 from xai_notebook import frontend
 from xai_notebook.arguments.options import resolve
+from xai_notebook.arguments.templates import fill_options
 from xai_notebook.client.request import InputImage
 from xai_notebook.errors import LibraryError, OptionError, XaiError, shorten
 from xai_notebook.generation.backends import (
@@ -269,15 +270,20 @@ class Session:
 
     def explain(self, error: BaseException, call: Call) -> None:
         """Let an interrupt or a cancellation of many prompts say what is kept and how to go on."""
-        if not call.many or not isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
+        if not isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
+            return
+        call.interrupted = True
+        if not call.many:
             return
         progress = call.progress
         total = "" if progress.expected is None else f" of {progress.expected:,}"
+        cost = f"{dollars(progress.cost_usd)} spent"
+        if progress.unpriced:
+            cost += f", the cost of {progress.unpriced:,} unknown"
         line = (
-            f"{progress.stored:,}{total} prompts are in the library, "
-            f"{dollars(progress.cost_usd)} spent. Run it again to make the rest: stored images "
-            "answer, outside of a notebook with reuse=True. xai.history(last=True) returns this "
-            "batch."
+            f"{progress.stored:,}{total} prompts are in the library, {cost}. Run it again to make "
+            "the rest: stored images answer, outside of a notebook with reuse=True. "
+            "xai.history(last=True) returns this batch."
         )
         error.args = (line,)
         shorten(error, line)
@@ -599,8 +605,6 @@ def _filled(given: Mapping[str, Any], *, template: bool) -> Mapping[str, Any]:
         raise OptionError(
             "template=True fills in the prompt for each row of a table. Give the table: each=df."
         )
-    from xai_notebook.arguments.templates import fill_options  # noqa: PLC0415  # not at load time
-
     return fill_options(given, {})
 
 

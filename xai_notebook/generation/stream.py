@@ -189,7 +189,10 @@ class ImageStream:
 
     @property
     def batch(self) -> ImageBatch:
-        """The images that have arrived so far, in the order of the requests."""
+        """The images that have arrived so far, in the order of the requests.
+
+        After the end, it also has cards for the rows of a table that were not sent.
+        """
         if self._batch is not None:
             return self._batch
         return ImageBatch() if self._feed is None else self._feed.call.collect(self._session)
