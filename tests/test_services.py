@@ -268,7 +268,7 @@ def test_workers_of_dask_are_killed_and_each_prompt_is_ordered_once(
         image_server.replies_left = None
         output, errors = process.communicate(timeout=100)
     finally:
-        process.terminate()  # its workers end with it
+        process.send_signal(signal.SIGINT)  # if it still runs, it ends with its workers
         process.communicate()
     assert process.returncode == 0, errors
     digests = json.loads(output)

@@ -57,6 +57,8 @@ _MAX_SAVED: Final = 1024
 """Maximum number of replies that are saved together."""
 _MAX_SPOOLED: Final = 32
 """Number of replies from the spool that are saved together; their bytes are in memory."""
+_MAX_REWRITES: Final = 32
+"""Number of rewritten prompts that are copied together; each may have megabytes."""
 _MAX_IMAGES: Final = 100
 """Maximum number of images of a request; a reply of ours has at most 50."""
 _MAX_TAGS: Final = 50
@@ -658,13 +660,13 @@ class Merge:
     def _take_rewrites(self) -> Iterator[None]:
         """Copy the costs of rewritten prompts, and the prompts of the user's own library."""
         after = 0
-        query = """SELECT id, substr(key, 1, 65) AS key, substr(original, 1, ?1) AS original,
-                substr(text, 1, ?1) AS text, substr(model, 1, ?2) AS model, backend, cost_usd,
-                created FROM rewrites WHERE id > ?3 AND id <= ?4 ORDER BY id LIMIT ?5"""
-        limits = (bounds.MAX_TEXT, bounds.MAX_NAME)
+        query = """SELECT id, substr(key, 1, 65) AS key, substr(original, 1, ?) AS original,
+                substr(text, 1, ?) AS text, substr(model, 1, ?) AS model, backend, cost_usd,
+                created FROM rewrites WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"""
+        limits = (bounds.MAX_TEXT, bounds.MAX_TEXT, bounds.MAX_NAME)
         while True:
             with self._database.reading() as connection:
-                values = (*limits, after, self._last_rewrite, _MAX_REPLIES)
+                values = (*limits, after, self._last_rewrite, _MAX_REWRITES)
                 rows = connection.execute(query, values).fetchall()
             if not rows:
                 return
