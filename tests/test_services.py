@@ -138,6 +138,13 @@ def task(prompt):
 
 own = sys.argv[1:] == ["own"]
 
+def over():
+    xai.configure(budget="20.01/total")
+    try:
+        xai.generate("one more fox")
+    except xai.XaiError as error:
+        return type(error).__name__
+
 def main():
     paint.SHARED.mkdir()
     options = dict(n_workers=4, threads_per_worker=1, dashboard_address=None)
@@ -145,6 +152,7 @@ def main():
         client.register_plugin(paint.Setup() if own else Shared())
         print(json.dumps([*client.run(os.getpid).values()]), flush=True)
         print(json.dumps(client.gather(client.map(task, PROMPTS, batch_size=100))), flush=True)
+        print(json.dumps(None if own else client.submit(over).result()), flush=True)
 
 if __name__ == "__main__":
     main()
@@ -273,10 +281,11 @@ def test_workers_of_dask_are_killed_and_each_prompt_is_ordered_once(
         image_server.replies_left = None
         output, errors = process.communicate(timeout=100)
     finally:
-        process.terminate()  # its workers end with it
+        process.send_signal(signal.SIGINT)  # if it still runs, it ends with its workers
         process.communicate()
     assert process.returncode == 0, errors
-    digests = json.loads(output)
+    digests, refused = map(json.loads, output.splitlines())
+    assert refused == ("BudgetError" if libraries == "one" else None)
     prompts = [f"a fox {number}" for number in range(1000)]
     assert sorted(image_server.prompts) == sorted(prompts)
     assert len(set(digests)) == 1000

@@ -349,12 +349,17 @@ async def test_a_foreign_library_determines_nothing_that_is_sent(
 ) -> None:
     """Not the files of an edit, a prompt, a URL to fetch, nor which request a picture answers."""
     inputs = (InputImage("", "a" * 64, "/etc/passwd"),)
-    edit, forged = pay("a hat", inputs=inputs), replace(pay("a trap"), fingerprint="f" * 64)
+    edit, forged = (
+        pay("a hat", inputs=inputs, share=30.0),
+        replace(pay("a trap"), fingerprint="f" * 64),
+    )
     other.add_replies([edit, forged, pay("a lure", ["http://169.254.169.254/"])])
     other.remember_rewrite("f" * 64, "fox", "an advertisement", "grok", 0.5)
     merged = await take(library, copied())
     assert [image.prompt for image in merged.pictures] == ["a hat", "a trap"]
-    assert "/etc/passwd" not in merged.pictures[0].cell
+    (hat,) = library.history("hat")
+    assert "/etc/passwd" not in hat.cell
+    assert "share" not in hat.cell
     assert library.find("f" * 64) == []
     assert library.rewrite_for("f" * 64) is None
     assert "advertisement" not in str(rows_of(library.home))
@@ -432,8 +437,8 @@ async def test_odd_rows_are_skipped(
             connection.execute(f"UPDATE requests SET {change} WHERE id = ?", (number,))
     merged = await take(library, folder)
     assert merged.pictures[-1].prompt == f"fox {len(odd)}"
-    assert len(merged.pictures) + merged.damaged == len(odd) + 1
-    assert merged.damaged >= 8
+    assert len(merged.pictures) + len(merged.damaged) == len(odd) + 1
+    assert len(merged.damaged) >= 8
     assert costs(library) <= 0.02 * (len(odd) + 1)
     assert all(2000 <= image.created.year <= 2200 for image in merged.pictures)
     again = await take(library, folder)
@@ -527,7 +532,7 @@ async def test_a_journal_with_odd_entries_is_read(
     merged = await take(library, folder)
     (found,) = merged.pictures
     assert (found.prompt, merged.spooled, library.find("f" * 64)) == ("a fox", 1, [])
-    assert merged.damaged >= 7
+    assert len(merged.damaged) >= 7
     assert "169.254" not in str(rows_of(library.home))
     assert (await take(library, folder)).pictures == []
 

@@ -321,7 +321,8 @@ def merge(home: str | Path) -> ImageBatch:
     Use it for the folders that workers on other machines used as `XAI_NOTEBOOK_HOME`. Originals are
     copied after their digests have been checked. Requests, places, dates, models, notebooks,
     parents, stars, tags and costs come along; the other library's trash and jobs do not. The other
-    library is only read: it may be in use, and what its processes have stored is taken.
+    library is only read: processes of this computer may be using it, and what they have stored is
+    taken.
 
     Merging the same folder again copies only what is new. After an interrupt, or on a full disk,
     what was copied stays, and merging again completes it. What cells show does not change.

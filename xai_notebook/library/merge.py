@@ -57,6 +57,8 @@ _MAX_SAVED: Final = 1024
 """Maximum number of replies that are saved together."""
 _MAX_SPOOLED: Final = 32
 """Number of replies from the spool that are saved together; their bytes are in memory."""
+_MAX_REWRITES: Final = 32
+"""Number of rewritten prompts that are copied together; each may have megabytes."""
 _MAX_IMAGES: Final = 100
 """Maximum number of images of a request; a reply of ours has at most 50."""
 _MAX_TAGS: Final = 50
@@ -86,7 +88,7 @@ class Merged:
         size: Bytes of the copied originals.
         cost_usd: Reported costs of the new replies and rewrites, in US dollars.
         refused: Names of originals that are missing, damaged or not images.
-        damaged: Number of rows that cannot be read.
+        damaged: Ids of rows and spooled replies that cannot be read.
         untrusted: Number of rewritten prompts that were not taken.
         in_use: Whether another process of this computer uses the other library.
     """
@@ -98,7 +100,7 @@ class Merged:
     size: int = 0
     cost_usd: float = 0.0
     refused: dict[str, str] = field(default_factory=dict)
-    damaged: int = 0
+    damaged: set[object] = field(default_factory=set)
     untrusted: int = 0
     in_use: bool = False
 
@@ -127,7 +129,8 @@ class Merged:
                 f"images, and were not taken: {listed}. Copy the folder again, and merge again."
             )
         if self.damaged:
-            notes.append(f"{counted(self.damaged, 'row')} of {name} are damaged, and were skipped.")
+            rows = counted(len(self.damaged), "row")
+            notes.append(f"{rows} of {name} are damaged, and were skipped.")
         if self.untrusted:
             notes.append(
                 f"{counted(self.untrusted, 'rewritten prompt')} of {name} were not taken, only "
@@ -283,7 +286,8 @@ class Merge:
             values, answer = about["request"], about["answer"]
             request = parse_request(_REQUEST_DEFAULTS | values, values["inputs"])
             if self._foreign:
-                request = replace(request, inputs=tuple(map(hide_label, _NUMBERS, request.inputs)))
+                inputs = tuple(map(hide_label, _NUMBERS, request.inputs))
+                request = replace(request, inputs=inputs, share=None)
             missing = [bounds.count(each, 0, MAX_PLACE) for each in about["missing"][:_MAX_IMAGES]]
             created = bounds.moment_near(about["received"])
             spooled = SpooledReply(spooled.id[:_MAX_TEXT], created.timestamp())
@@ -297,7 +301,7 @@ class Merge:
         except LibraryError:
             raise
         except Exception:  # noqa: BLE001  # one bad reply must not block those after it
-            self.result.damaged += 1
+            self.result.damaged.add(spooled.id)
             return None
         kept = [
             (replace(picture, created=created), payload)
@@ -362,50 +366,24 @@ class Merge:
 
     def _from_row(self, connection: sqlite3.Connection, row: sqlite3.Row) -> _Candidate | None:
         """Return the reply of a row, with the images that are not in the trash."""
-        facts: dict[int, _Facts] = {}
-        query = """SELECT * FROM images WHERE request_id = ? AND deleted IS NULL
-            ORDER BY position, id LIMIT ?"""
-
-        def images() -> Iterator[sqlite3.Row]:
-            for image in connection.execute(query, (row["id"], _MAX_IMAGES)):
-                facts[image["id"]] = _Facts(image["status"], image["sha256"], image["url"])
-                yield image
-
-        pictures: dict[int, Picture] = {}
-        damaged: set[int | None] = set()
-        for picture in self._reader.read(row, images()):
-            if picture.status == "damaged":
-                damaged.add(picture.id)
-            else:
-                pictures.setdefault(picture.position, picture)
-        self.result.damaged += bool(damaged)
+        images = self._read_images(connection, row)
         try:
             answered_by, model = bounds.line(row["answered_by"]), bounds.line(row["model"])
             created = row["created"]
             if bounds.moment(created) is None:
                 created = bounds.moment_near(created).timestamp()
-            request = ImageRequest(prompt="", model=model)
-            if pictures:
-                request = next(iter(pictures.values())).request
+            request = images[0][0].request if images else ImageRequest(prompt="", model=model)
+            if self._foreign:  # a cell that is made of a picture must not publish new ones
+                request = replace(request, share=None)
             checked = self._checked(row, request)
             reply_id = _reply_id(row)
         except DAMAGE:
-            self.result.damaged += not damaged
+            self.result.damaged.add(row["id"])
             return None
-        read = damaged.union(picture.id for picture in pictures.values())
-        for image_id, fact in facts.items():
-            if image_id not in read and fact.status == "ok" and isinstance(fact.sha256, str):
-                self._refuse(fact.sha256, request.original_prompt or request.prompt)
-        urls = [facts[picture.id or 0].url for picture in pictures.values()]
-        kept = [
-            (picture, url[:_MAX_TEXT] if isinstance(url, str) else None)
-            for picture, url in zip(pictures.values(), urls, strict=True)
-            if picture.status != "pending" or isinstance(url, str)
-        ]
         reply = Reply(
             request,
-            [picture for picture, _ in kept],
-            [url if picture.status == "pending" else None for picture, url in kept],
+            [picture for picture, _ in images],
+            [url for _, url in images],
             cost_usd=bounds.cost(row["cost_usd"]),
             model=answered_by,
             spooled=SpooledReply(reply_id, float(created)),
@@ -413,17 +391,39 @@ class Merge:
             **checked,
         )
         start = row["start"] if type(row["start"]) is int else 0
-        marks = read_annotations(connection, [picture.id or 0 for picture, _ in kept])
-        return _Candidate(
-            reply,
-            reply_id,
-            start,
-            marks={
-                picture.position: mark
-                for picture, _ in kept
-                if (mark := _clean(marks[picture.id or 0])) != Annotation()
-            },
-        )
+        marks = read_annotations(connection, [picture.id or 0 for picture, _ in images])
+        marked = {picture.position: _clean(marks[picture.id or 0]) for picture, _ in images}
+        marked = {at: mark for at, mark in marked.items() if mark != Annotation()}
+        return _Candidate(reply, reply_id, start, marked)
+
+    def _read_images(
+        self, connection: sqlite3.Connection, row: sqlite3.Row
+    ) -> list[tuple[Picture, str | None]]:
+        """Return the images of a request, each with its URL if it is pending."""
+        facts: dict[int, _Facts] = {}
+        query = """SELECT * FROM images WHERE request_id = ? AND deleted IS NULL
+            ORDER BY position, id LIMIT ?"""
+
+        def rows() -> Iterator[sqlite3.Row]:
+            for image in connection.execute(query, (row["id"], _MAX_IMAGES)):
+                facts[image["id"]] = _Facts(image["status"], image["sha256"], image["url"])
+                yield image
+
+        images: dict[int, tuple[Picture, str | None]] = {}
+        read: set[int | None] = set()
+        for picture in self._reader.read(row, rows()):
+            read.add(picture.id)
+            pending, url = picture.status == "pending", facts[picture.id or 0].url
+            if picture.status == "damaged":
+                self.result.damaged.add(row["id"])
+            elif not pending:
+                images.setdefault(picture.position, (picture, None))
+            elif isinstance(url, str):
+                images.setdefault(picture.position, (picture, url[:_MAX_TEXT]))
+        for image_id, fact in facts.items():  # the reader leaves out images without a file
+            if image_id not in read and fact.status == "ok" and isinstance(fact.sha256, str):
+                self._refuse(fact.sha256, str(row["original_prompt"] or row["prompt"]))
+        return list(images.values())
 
     def _checked(self, values: Any, request: ImageRequest) -> dict[str, Any]:
         """Return the fields of `Reply` in a row or in a spooled reply, after checking them.
@@ -660,13 +660,13 @@ class Merge:
     def _take_rewrites(self) -> Iterator[None]:
         """Copy the costs of rewritten prompts, and the prompts of the user's own library."""
         after = 0
-        query = """SELECT id, substr(key, 1, 65) AS key, substr(original, 1, ?1) AS original,
-                substr(text, 1, ?1) AS text, substr(model, 1, ?2) AS model, backend, cost_usd,
-                created FROM rewrites WHERE id > ?3 AND id <= ?4 ORDER BY id LIMIT ?5"""
-        limits = (bounds.MAX_TEXT, bounds.MAX_NAME)
+        query = """SELECT id, substr(key, 1, 65) AS key, substr(original, 1, ?) AS original,
+                substr(text, 1, ?) AS text, substr(model, 1, ?) AS model, backend, cost_usd,
+                created FROM rewrites WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"""
+        limits = (bounds.MAX_TEXT, bounds.MAX_TEXT, bounds.MAX_NAME)
         while True:
             with self._database.reading() as connection:
-                values = (*limits, after, self._last_rewrite, _MAX_REPLIES)
+                values = (*limits, after, self._last_rewrite, _MAX_REWRITES)
                 rows = connection.execute(query, values).fetchall()
             if not rows:
                 return
@@ -692,7 +692,7 @@ class Merge:
                 "created": float(row["created"]),
             }
         except DAMAGE:
-            self.result.damaged += 1
+            self.result.damaged.add(("rewrite", row["id"]))
             return None
 
     def _add_rewrite(self, connection: sqlite3.Connection, rewrite: dict[str, Any]) -> None:
