@@ -434,7 +434,7 @@ class Call:
             summary = f"{dollars(progress.cost_usd)} spent."
         results, items = dict(progress.results), dict(self.taken)
         of_table = self.many and not self.chosen and self.options.each is not True
-        if self.over and of_table and self.window is None:  # its batch has every row
+        if self.over and of_table:  # the batch has every row
             items = dict(enumerate(self.ahead)) | items
             for number in items.keys() - results.keys():
                 results[number] = [unsent_card(items[number])]

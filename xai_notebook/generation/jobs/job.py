@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 from xai_notebook import frontend
 from xai_notebook.client import bounds
 from xai_notebook.errors import JobError, JobTimeoutError, LibraryError
-from xai_notebook.generation.backends import refuse_blocked_server
 from xai_notebook.generation.progress import LineLog
 from xai_notebook.pictures.frames import Tabular
 from xai_notebook.pictures.picture import Picture, blank_card
@@ -400,6 +399,10 @@ class BatchJob:
 
     async def _wait_until_end(self, timeout: float | None) -> None:
         """Wait until all parts have ended."""
+        from xai_notebook.generation.backends import (  # noqa: PLC0415  # loads gRPC; pickles do not
+            refuse_blocked_server,
+        )
+
         for poller in self.pollers:
             if poller.job.open:
                 refuse_blocked_server(poller.job.backend, poller.job.host)
