@@ -444,8 +444,8 @@ def test_progress_is_reported_in_the_thread_of_the_caller(
 
     numbering.generate(each=FOXES[:8], progress=report)
     assert {name for name, _ in reports} == {threading.current_thread().name}
-    first, last = reports[0][1], reports[-1][1]
-    assert first.done == 5
+    last = reports[-1][1]
+    assert 5 in {state.done for _, state in reports}
     assert (last.done, last.expected, last.failed, last.unsent, last.replayed) == (8, 8, 0, 0, 0)
     assert last.cost_usd == pytest.approx(0.16)
     assert last.elapsed > first.elapsed > 0
