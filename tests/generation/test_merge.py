@@ -95,7 +95,7 @@ def test_replies_of_a_killed_worker_are_taken_from_its_spool(
     alive = xai.merge(home)
     assert [image.prompt for image in alive] == ["fox 0"]
     assert any("Another process uses worker" in note for note in alive.notes)
-    assert any("had been received but not stored" in note for note in alive.notes)
+    assert any("Taken from the spool of worker" in note for note in alive.notes)
     worker.kill()
     again = xai.merge(home)
     assert not again

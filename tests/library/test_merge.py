@@ -187,7 +187,7 @@ async def test_damaged_and_missing_originals_are_named_and_come_later(
     merged = await take(library, other.home)
     assert [image.data for image in merged.pictures] == whole[:1]
     (note,) = [each for each in merged.notes("worker") if "damaged" in each]
-    assert note.startswith("2 originals of worker are missing, damaged or not images")
+    assert note.startswith("2 originals of worker were missing, damaged or not an image")
     assert all((image.sha256 or "")[:8] in note for image in made[1:])
     for image, data in zip(made[1:], whole[1:], strict=True):
         assert image.file is not None
@@ -430,16 +430,23 @@ async def test_odd_rows_are_skipped(
         "start = 'x'", "prompt = 3",
     )  # fmt: skip
     other.add_replies([pay(f"fox {number}") for number in range(len(odd) + 1)])
+    library.add(pay(f"fox {len(odd)}"))  # compared with rows of the same request
     folder = copied()
     with raw(folder) as connection:
         connection.execute("PRAGMA ignore_check_constraints = ON")
         for number, change in enumerate(odd, 1):
             connection.execute(f"UPDATE requests SET {change} WHERE id = ?", (number,))
+        connection.execute(
+            """INSERT INTO requests (fingerprint, backend, host, prompt, model, answered_by, n,
+                inputs, image_format, start, created)
+            SELECT fingerprint, backend, host, prompt, model, answered_by, n, inputs, image_format,
+                start, x'00' FROM requests ORDER BY id DESC LIMIT 1"""
+        )
     merged = await take(library, folder)
     assert merged.pictures[-1].prompt == f"fox {len(odd)}"
-    assert len(merged.pictures) + len(merged.damaged) == len(odd) + 1
+    assert len(merged.pictures) + len(merged.damaged) == len(odd) + 2
     assert len(merged.damaged) >= 8
-    assert costs(library) <= 0.02 * (len(odd) + 1)
+    assert costs(library) <= 0.02 * (len(odd) + 2)
     assert all(2000 <= image.created.year <= 2200 for image in merged.pictures)
     again = await take(library, folder)
     assert [len(again.pictures), again.present] == [0, len(merged.pictures)]

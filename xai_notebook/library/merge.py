@@ -116,26 +116,25 @@ class Merged:
             size = f"{self.size / 1e6:,.1f} MB"
             notes.append(f"{copied}: {size} copied, {dollars(self.cost_usd)} added to the costs.")
         if self.present:
-            notes.append(f"{counted(self.present, 'picture')} of {name} were here already.")
+            notes.append(f"{_were(self.present, 'picture', name)} here already.")
         if self.spooled:
             replies = "1 reply" if self.spooled == 1 else f"{self.spooled:,} replies"
-            notes.append(f"{replies} had been received but not stored in {name}, and were taken.")
+            notes.append(f"Taken from the spool of {name}, not stored there yet: {replies}.")
         if self.refused:
             named = [*self.refused.values()][:_MAX_NAMED]
             more = len(self.refused) - len(named)
             listed = ", ".join(named) + (f" and {more:,} more" if more else "")
             notes.append(
-                f"{counted(len(self.refused), 'original')} of {name} are missing, damaged or not "
-                f"images, and were not taken: {listed}. Copy the folder again, and merge again."
+                f"{_were(len(self.refused), 'original', name)} missing, damaged or not an image, "
+                f"and not taken: {listed}. Copy the folder again, and merge again."
             )
         if self.damaged:
-            rows = counted(len(self.damaged), "row")
-            notes.append(f"{rows} of {name} are damaged, and were skipped.")
+            notes.append(f"{_were(len(self.damaged), 'row', name)} damaged, and skipped.")
         if self.untrusted:
             notes.append(
-                f"{counted(self.untrusted, 'rewritten prompt')} of {name} were not taken, only "
-                "their costs, because the folder was made on another computer. If it is yours, "
-                "use it once as the library, run xai_notebook.trust_library(), and merge again."
+                f"{_were(self.untrusted, 'rewritten prompt', name)} not taken, only the cost, "
+                "because the folder was made on another computer. If it is yours, use it once as "
+                "the library, run xai_notebook.trust_library(), and merge again."
             )
         if self.in_use:
             notes.append(
@@ -533,7 +532,7 @@ class Merge:
                     reply,
                     pictures=[picture],
                     payloads=[payload],
-                    spooled=SpooledReply(derived, reply.created or 0.0),
+                    spooled=SpooledReply(derived, reply.spooled.received if reply.spooled else 0.0),
                     cost_usd=0.0,
                 )
                 loaded = self._load(part, place=found.place)
@@ -731,6 +730,11 @@ def _clean(mark: Annotation) -> Annotation:
     return Annotation(mark.starred, tuple(tags))
 
 
+def _were(number: int, noun: str, name: str) -> str:
+    """Return the beginning of a sentence, such as `2 pictures of worker were`."""
+    return f"{counted(number, noun)} of {name} {'was' if number == 1 else 'were'}"
+
+
 def _add_images(connection: sqlite3.Connection, rows: Mapping[int, _Existing]) -> None:
     """Add the images of requests to what is known of them, keyed by the requests' row ids."""
     query = "SELECT request_id, position, id, status, sha256 FROM images WHERE request_id IN ({})"
@@ -747,7 +751,7 @@ def _reply_id(row: sqlite3.Row) -> str:
 
 
 def _digest(parts: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(parts, default=repr).encode()).hexdigest()[:32]
 
 
 async def merge(library: Library, home: Path, key: ApiKey | None) -> Merged:
