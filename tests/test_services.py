@@ -30,7 +30,10 @@ from xai_notebook.pictures.picture import Picture
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numbering_server import NumberingServer
+    from xai_notebook.generation.session import Session
 
 STREAMLIT = """
 import json, threading
@@ -394,10 +397,60 @@ def test_an_exported_folder_is_a_data_set(tmp_path: Path, name: str) -> None:
 
 
 @needs("datasets")
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_table_becomes_a_data_set(
+    new_session: Callable[[], Session], image_server: NumberingServer, tmp_path: Path
+) -> None:
+    """Rows, keys and pictures are equal after blanks, failures and a replay."""
+    import datasets
+    import grpc
+    import pandas as pd
+
+    count = 600
+    table = pd.DataFrame({"sku": [f"SKU-{i}" for i in range(count)], "size": range(count)})
+    table["fruit"] = [f"pear {i}" if i % 9 else None for i in range(count)]
+    table["n"] = [2 if i % 100 == 1 else 1 for i in range(count)]
+    table = table.sample(frac=1, random_state=5)
+    template = {"each": table, "template": True, "key": "sku", "n": "{{ row.n }}"}
+    image_server.failures = [grpc.StatusCode.INVALID_ARGUMENT] * 30
+    session = new_session()
+    session.configured = lambda: {"rate": 0, "concurrency": 16}
+    first = session.generate("a {{ row.fruit }} of {{ row.size }} g", **template)
+    frame = first.to_frame()
+    assert list(dict.fromkeys(frame.row)) == list(table.index)
+    assert sorted(frame.status.unique()) == ["failed", "ok", "skipped"]
+    assert frame.spent_usd.sum() == pytest.approx(0.02 * sum(image_server.image_counts))
+    again = new_session()
+    again.configured = session.configured
+    batch = again.generate("a {{ row.fruit }} of {{ row.size }} g", **template)
+    frame = batch.to_frame()
+    made = sum(table.n[table.fruit.notna()])
+    assert sum(image_server.image_counts) == made
+    assert frame.cost_usd.sum() == pytest.approx(0.02 * made)
+    assert frame.replayed.sum() == len(first.ok)
+    batch.export(tmp_path / "ds", name="{key}", manifest="metadata.csv", metadata=False)
+    found = datasets.load_dataset(
+        "imagefolder", data_dir=str(tmp_path / "ds"), split="train", cache_dir=str(tmp_path / "c")
+    ).cast_column("image", datasets.Image(decode=False))
+    assert len(found) == len(batch.ok) == made
+    expected = {image.sha256: image for image in batch.ok}
+    joined = table.set_index("sku").join(found.to_pandas().set_index("key"))
+    for key, row in joined.iterrows():
+        if row.fruit is None or row.fruit != row.fruit:  # NaN
+            assert row.sha256 != row.sha256  # no picture
+            continue
+        image = expected[row.sha256]
+        assert (image.key, image.prompt) == (key, f"a {row.fruit} of {row['size']} g")
+        assert row.prompt == image.prompt
+        assert Path(row.image["path"]).read_bytes() == image.data
+
+
+@needs("datasets")
 def test_the_page_about_data_sets_is_right(image_server: NumberingServer, tmp_path: Path) -> None:
     page = Path(__file__).parents[1] / "docs/howto/export_data_set.md"
-    cells = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
-    code = "".join(cells) + "print(len(fruit), fruit[5]['key'], fruit[5]['prompt'], sep='|')"
+    cells = re.findall(r"^```i?python3?\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    code = "".join(cells[:2]) + "print(len(fruit), fruit[5]['key'], fruit[5]['prompt'], sep='|')"
     assert run("-c", code, folder=tmp_path).splitlines()[-1] == "6|P-3|a bowl of cherries"
     assert (tmp_path / "fruit/P-2/2.jpg").is_file()
 
