@@ -239,6 +239,8 @@ def test_a_dry_run_shows_the_first_three_requests_and_the_last(
     assert ("images", "5,000") in rows
     assert ("time", "about 16 min 39 s, at 5 requests per second") in rows
     assert ("expected cost", "$100.00") in rows
+    small = session.generate(TEMPLATE, each=PRODUCTS, template=True, dry_run=True)
+    assert ("blank rows", "1, not sent") in small.rows()
     assert quick.calls == []
 
 

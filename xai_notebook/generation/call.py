@@ -345,6 +345,7 @@ class Call:
         ahead: The items that were read before anything is sent.
         taken: The items whose requests were begun, by number.
         window: Limits the requests ahead of the consumer of a stream; None: the call is no stream.
+        blank_rows: Number of blank rows that a dry run has found.
     """
 
     options: Options
@@ -370,6 +371,7 @@ class Call:
     pace: Pace | None = field(default=None, init=False, repr=False)
     taken: dict[int, Item] = field(default_factory=dict, init=False, repr=False)
     window: Window | None = field(default=None, init=False, repr=False)
+    blank_rows: int = field(default=0, init=False, repr=False)
 
     def peek(self, most: int) -> tuple[Item, ...]:
         """Return the first items without consuming them.
@@ -394,8 +396,7 @@ class Call:
         if self.lazy:
             self.progress.note("The plan has read the generator: create it again before a run.")
         planned = [item for item in items[:most] if not item.blank]
-        if blank := len(items[:most]) - len(planned):
-            self.progress.note(f"Blank rows, for which nothing is sent: {blank:,}.")
+        self.blank_rows = len(items[:most]) - len(planned)
         looked_up = len(planned) <= MAX_LOOKED_UP
         requests = (item.load_inputs() if looked_up else item.request for item in planned)
         return tuple(requests), len(items) > most

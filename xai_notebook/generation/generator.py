@@ -810,6 +810,7 @@ class Generator:
             budget=budget,
             notes=tuple(call.progress.notes),
             more=more,
+            blank_rows=call.blank_rows,
             rate=call.configuration.rate if call.many and not options.batch else 0.0,
             export=describe_export(options.export, options.name),
         )

@@ -63,6 +63,7 @@ class Plan:
         budget: The budget that applies, if one is set.
         notes: Notes for the user, one line each.
         more: Whether there are more requests: a possibly endless source was not read to its end.
+        blank_rows: Number of blank rows of the table, for which nothing is sent.
         rate: Requests that start each second, at most; 0: no limit, or the call has one request.
         export: The folder of exported files and the pattern of their names, as text; None without
             an export.
@@ -79,6 +80,7 @@ class Plan:
     budget: BudgetState | None = None
     notes: tuple[str, ...] = ()
     more: bool = False
+    blank_rows: int = 0
     rate: float = 0.0
     export: str | None = None
 
@@ -112,6 +114,8 @@ class Plan:
         if self.rewriter:
             rows.append(("rewritten by", self.rewriter))
         rows.append(("images", self._images))
+        if self.blank_rows:
+            rows.append(("blank rows", f"{self.blank_rows:,}, not sent"))
         if self.stored is not None:
             rows.append(("from your library", f"{sum(self.stored):,}"))
         if self.ordered:
@@ -126,7 +130,7 @@ class Plan:
                 of_model = f" of {model}" if len(self.prices) > 1 else ""
                 rows.append(("price", f"{dollars(price)} an image{of_model}"))
         rows.append(("expected cost", self._cost))
-        if self.seconds:
+        if self.seconds > 1:
             pace = f"at {self.rate:g} requests per second"
             rows.append(("time", f"{self._at_least or 'about '}{duration(self.seconds)}, {pace}"))
         further = (("budget", self.budget), ("export", self.export))
