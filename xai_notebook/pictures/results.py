@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, overload
 from weakref import WeakValueDictionary
@@ -341,15 +342,22 @@ class ImageBatch(Annotatable, Grid, Tabular, Sequence[GeneratedImage]):
         if isinstance(index, slice):
             return self.shown(images=self.images[index])
         if isinstance(index, str):
-            found = [image for image in self.images if str(image.key) == index]
-            if not found or found[0].key is None:
-                known = [str(image.key) for image in self.images if image.key is not None]
-                raise KeyError(f"no row has the key {index!r}.{_hint(index, known)}")
+            if (found := self._by_key.get(index)) is None:
+                raise KeyError(f"no row has the key {index!r}.{_hint(index, [*self._by_key])}")
             return self.shown(images=found)
         try:
             return self.images[index]
         except IndexError:
             raise IndexError(f"there is no image {index}; the batch has {len(self)}") from None
+
+    @cached_property
+    def _by_key(self) -> dict[str, list[GeneratedImage]]:
+        """The images of each row that has a key, by the key's text."""
+        found: dict[str, list[GeneratedImage]] = {}
+        for image in self.images:
+            if image.key is not None:
+                found.setdefault(str(image.key), []).append(image)
+        return found
 
     def __add__(self, other: ImageBatch) -> ImageBatch:
         if not isinstance(other, ImageBatch):
