@@ -579,6 +579,8 @@ def prepare_call(
         table = _Table(prompt, options, inputs, namespace, per_row, fixed, defaults, find_by_id)
         call = table.call(make, template=template)
     else:
+        if options.key is not None:
+            raise OptionError("--key names a column of a table. Give the table: --each TABLE.")
         call = _prepare_one(make, prompt, options, inputs, namespace if template else None)
     for note in inputs.notes:
         call.progress.note(note)
@@ -701,6 +703,11 @@ class _Table:
     defaults: Mapping[str, Any]
     find_by_id: PictureFinder | None
     _resolved: dict[Any, Options] = field(default_factory=dict)
+    _base: Options = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Keep the options of a row without the table, which results would hold otherwise."""
+        self._base = replace(self.options, each=None)
 
     def call(self, make: _Make, *, template: bool) -> Call:
         """Return the call; see `prepare_call`."""
@@ -727,8 +734,8 @@ class _Table:
         prompts = [item for item in ahead if not item.blank]
         if ahead and not prompts and len(ahead) < _READ_AHEAD:
             raise OptionError(
-                f"{rows.source.where}: the rows that the template reads are blank. Check the "
-                "names of the columns."
+                f"{rows.source.where}: no row has all cells that the template reads. "
+                f"{ahead[0].reason}"
             )
         known = 0 < len(ahead) < _READ_AHEAD
         images = sum(item.request.n for item in prompts)
@@ -792,7 +799,7 @@ class _Table:
             lines: Whether the rows are lines of a cell, each of which is a template.
         """
         for row in rows:
-            prompt, options, reason = row.prompt or "", self.options, None
+            prompt, options, reason = row.prompt or "", self._base, None
             if lines:
                 prompt = fill(prompt, self.namespace)
             elif columns.named and (prompt or by_row is not None):
@@ -822,7 +829,7 @@ class _Table:
             for value in options.image if "image" in self.per_row else ():
                 check_file(value)
         except MissingCellError as error:
-            return "", self.options, f"Skipped: {error}"
+            return "", self._base, f"Skipped: {error}"
         except OptionError as error:
             raise OptionError(f"{rows.locate(row)}: {error}") from error
         return (row.prompt or "") if by_row is None else prompt, options, None
@@ -830,14 +837,15 @@ class _Table:
     def _options(self, values: Mapping[str, Any]) -> Options:
         """Return the options of a row with the given values; equal values share the result."""
         if not values:
-            return self.options
+            return self._base
         try:
             known = self._resolved.get(key := tuple(map(_as_key, values.items())))
         except TypeError:  # an image that has no hash
             known = key = None
         if known is not None:
             return known
-        options = arguments.resolve({**self.fixed, **values}, self.defaults)
+        given = {**self.fixed, **values, "each": None}
+        options = replace(arguments.resolve(given, self.defaults), key=self.options.key)
         if len(options.model) > 1:
             raise OptionError("--model: a row takes one model.")
         if key is not None and len(self._resolved) < _MAX_RESOLVED:
