@@ -183,7 +183,7 @@ REFUSED: Final[list[tuple[str, dict[str, Any], str]]] = [
     ("a {{ row.Fruit }} {{ light }}", {}, "row 1: {{ … }} in the prompt: 'light' is undefined."),
     ("a {{ row.Fruit.shout() }}", {}, "row 1: {{ … }} in the prompt: a template does not call"),
     ("a {{ row.Fruit }}", {"each": [{"frut": 1}]}, "row 1: {{ … }} in the prompt: the row has"),
-    ("a {{ row.Fruit }}", {"each": {"Fruit": [None, ""]}}, "no row has all cells that the template "),
+    ("a {{ row.Fruit }}", {"each": {"Fruit": [None, ""]}}, "no row has all cells that "),
     ("a {{ row.Fruit }}", {"batch": True, "image": "{{ row.id }}"}, "Omit --batch."),
     ("a {{ row.Fruit }}", {"each": {"Fruit": ["a"], "id": [1, 2]}, "key": "id"}, "1 and 2 rows"),
     ("a {{ row.Fruit }}", {"each": None}, "template=True fills in the prompt for each row"),
