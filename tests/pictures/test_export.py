@@ -614,6 +614,7 @@ def test_an_interrupt_leaves_only_whole_files(
     if not unnamed:
         monkeypatch.setattr(files, "_O_TMPFILE", 0)
     batch = many(300, tmp_path / "home")
+    before = {*threading.enumerate()}
 
     def interrupt(done: int, total: int) -> None:
         if done == 100:
@@ -624,9 +625,8 @@ def test_an_interrupt_leaves_only_whole_files(
             tmp_path / "out", name="{key}", metadata=False, manifest="metadata.csv",
             progress=interrupt,
         )  # fmt: skip
-    for thread in threading.enumerate():
-        if thread.name.startswith("xai-notebook-"):
-            thread.join(60)
+    for thread in {*threading.enumerate()} - before:
+        thread.join(60)
     written = [each for each in batch if each.exported is not None]
     assert len(written) == 100
     assert all(each.exported.read_bytes() == each.data for each in written if each.exported)
