@@ -430,13 +430,11 @@ def _read_picture(picture: bytes | str | Path | Image.Image | None) -> bytes | N
 def _status(name: str | grpc.StatusCode) -> grpc.StatusCode:
     import grpc  # noqa: PLC0415  # only when failures are set
 
-    if isinstance(name, grpc.StatusCode):
-        return name
-    try:
-        return grpc.StatusCode[name.upper()]
-    except KeyError:
-        names = ", ".join(code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK)
-        raise OptionError(f"{name!r} is not a gRPC status. Give one of: {names}.") from None
+    failures = {code.name: code for code in grpc.StatusCode if code is not grpc.StatusCode.OK}
+    text = name.name if isinstance(name, grpc.StatusCode) else str(name)
+    if (status := failures.get(text.upper())) is None:
+        raise OptionError(f"{name!r} is not a failure of gRPC. Give one of: {', '.join(failures)}.")
+    return status
 
 
 # Fixtures of pytest

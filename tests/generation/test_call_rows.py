@@ -179,7 +179,8 @@ REFUSED: Final[list[tuple[str, dict[str, Any], str]]] = [
     ("a {{ row.Fruit }}", {"n": "{{ row.frut }}"}, "no column 'frut' for row.frut."),
     ("a {{ row.table }}", {"image": "{{ row.table }}.jpg"}, "row 1: --image oak.jpg: the file "),
     ("a {{ row.Fruit }}", {"export": "{{ row.id }}"}, "--export: the value is one for the whole"),
-    ("a {{ light }}", {}, "the prompt is the same for every row"),
+    ("a {{ light }}", {}, "{{ … }} in the prompt: 'light' is undefined."),
+    ("a {{ 1 + 1 }}", {}, "the prompt is the same for every row"),
     ("a {{ row.Fruit }} {{ light }}", {}, "row 1: {{ … }} in the prompt: 'light' is undefined."),
     ("a {{ row.Fruit.shout() }}", {}, "row 1: {{ … }} in the prompt: a template does not call"),
     ("a {{ row.Fruit }}", {"each": [{"frut": 1}]}, "row 1: {{ … }} in the prompt: the row has"),
@@ -215,6 +216,42 @@ def test_a_late_mistake_in_a_table_sends_nothing(session: Session, quick: Served
     with pytest.raises(errors.OptionError, match="row 5,000: -n"):
         session.generate("a {{ row.fruit }}", each=table, template=True, n="{{ row.n }}")
     assert quick.calls == []
+
+
+def test_a_mistake_below_the_rows_that_are_read_ahead_sends_nothing(
+    session: Session, quick: Served
+) -> None:
+    table = pd.DataFrame({"id": range(10_200), "prompt": "a fox", "n": 1})
+    table.loc[10_101, ["id", "n"]] = 4, 99
+    with pytest.raises(errors.OptionError, match="row 10,102: the key '4' is also that of row 5"):
+        session.generate(each=table, key="id")
+    with pytest.raises(errors.OptionError, match="row 10,102: -n"):
+        session.generate(each=table, template=True, n="{{ row.n }}")
+    assert quick.calls == []
+
+
+def test_names_of_files_are_checked_before_anything_is_sent(
+    session: Session, quick: Served
+) -> None:
+    rows = {"prompt": ["a fox", "an owl"], "id": ["x", "a/b"]}
+    with pytest.raises(errors.ExportError, match="Row 1 cannot have the file name 'a/b'"):
+        session.generate(each=rows, key="id", export="out", name="{key}")
+    with pytest.raises(errors.ExportError, match="have the same file name 'fruit'"):
+        session.generate(each=rows, key="id", export="out", name="fruit")
+    assert quick.calls == []
+
+
+def test_whole_numbers_with_blanks_stay_whole(fast: Session, quick: Served) -> None:
+    """Pandas stores them as floats."""
+    table = pd.DataFrame({"id": [7, 8, None], "count": [3, None, 4], "price": [1.5, 2.0, None]})
+    batch = fast.generate(
+        "{{ row.count | default('some') }} pears for {{ row.price | default('?') }}",
+        each=table[:2],
+        template=True,
+        key="id",
+    )
+    assert prompts(quick) == ["3 pears for 1.5", "some pears for 2.0"]
+    assert [image.key for image in batch] == [7, 8]
 
 
 def test_a_dry_run_shows_the_first_three_requests_and_the_last(
@@ -315,6 +352,32 @@ def test_results_join_by_key_after_failures_moderation_replay_and_retry(
     assert len(quick.calls) == sent + 30  # they were in the library by then
 
 
+def test_the_frame_keeps_the_name_of_the_index(fast: Session, tmp_path: Path) -> None:
+    days = pd.date_range("2026-01-01", periods=2, name="day")
+    batch = fast.generate(each=pd.DataFrame({"prompt": ["a fox", "an owl"]}, index=days))
+    assert batch.to_frame().index.name == batch.ok.to_frame().index.name == "day"
+    assert [path.name for path in batch.export(tmp_path, name="{row}")] == [
+        "2026-01-01.jpg",
+        "2026-01-02.jpg",
+    ]
+
+
+def test_redo_takes_keys(fast: Session, quick: Served) -> None:
+    batch = fast.generate(each={"prompt": ["a fox", None, "an owl"], "id": list("xyz")}, key="id")
+    again = batch.redo("z")
+    assert [image.key for image in again] == ["x", "y", "z"]
+    assert [image.id == old.id for image, old in zip(again, batch, strict=True)] == [
+        True,
+        True,
+        False,
+    ]
+    with pytest.raises(errors.OptionError, match=r"redo\(\) takes whole numbers and keys"):
+        batch.redo([0, 1])
+    with pytest.raises(errors.OptionError, match="Image 1 was not requested: Skipped: the prompt"):
+        batch.redo(1)
+    assert len(quick.calls) == 3
+
+
 def test_a_batch_is_indexed_by_key(fast: Session) -> None:
     batch = fast.generate(each={"prompt": ["a fox", "an owl"], "id": [17, 18]}, key="id", n=2)
     assert [image.prompt for image in batch["17"]] == ["a fox", "a fox"]
@@ -351,6 +414,26 @@ def test_retry_requests_only_what_is_missing(fast: Session, quick: Served) -> No
     assert [image.status for image in full] == ["ok"] * 4
     assert [call.message.n for call in quick.calls[calls:]] == [1, 1]
     assert [image.sha256 for image in full[::2]] == [image.sha256 for image in short[::2]]
+    assert full.spent_usd == pytest.approx(4 * 0.07)
+    assert fast.last_batch() is full
+
+
+def test_batches_of_two_calls_are_retried_with_their_options(fast: Session, quick: Served) -> None:
+    quick.faults.fail_when = lambda *_: (grpc.StatusCode.INVALID_ARGUMENT, "no")
+    both = fast.generate(each=["a fox"], timeout=50) + fast.generate(each=["an owl"], timeout=60)
+    quick.faults.fail_when = None
+    assert [image.status for image in both.retry()] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize("each", [["a fox", "an owl"], [{"prompt": "a hen"}, {"prompt": "a fox"}]])
+def test_replay_fails_if_a_row_has_no_stored_image(fast: Session, quick: Served, each: Any) -> None:
+    fast.generate("a fox")
+    with pytest.raises(
+        errors.LibraryError, match=r"1 prompt cannot be replayed\. The library has 0"
+    ):
+        fast.generate(each=each, replay=True)
+    assert sorted(image.status for image in fast.last_batch()) == ["failed", "ok"]
+    assert len(quick.calls) == 1
 
 
 def test_what_a_limit_kept_from_being_sent_is_retried(fast: Session, quick: Served) -> None:

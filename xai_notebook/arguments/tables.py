@@ -101,6 +101,7 @@ class Rows(Iterator[Row]):
         length: The number of rows, including blank rows; None if unknown.
         lazy: Whether reading runs the user's code, which may be slow or endless.
         source: The source, for messages.
+        index_names: Names of the levels of the table's index.
         notes: Notes for the user about how the rows were read.
     """
 
@@ -108,6 +109,7 @@ class Rows(Iterator[Row]):
     length: int | None
     lazy: bool
     source: _Source
+    index_names: tuple[Any, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __next__(self) -> Row:
@@ -212,8 +214,15 @@ def read_rows(
     if is_file and value.suffix.lower() not in _RECORD_FILES:
         origin = replace(origin, column=None)  # the reader yields the cell of the column
     lazy = not is_file and not hasattr(value, "__len__")
+    if isinstance(value, _Table):
+        lazy = not all(hasattr(column, "__len__") for column in value.columns)
     # A progress bar around a generator has a length but can be read only once.
-    repeatable = is_file or isinstance(value, MappingView) or hasattr(type(value), "__getitem__")
+    repeatable = (
+        is_file
+        or (isinstance(value, _Table) and value.repeatable)
+        or isinstance(value, MappingView)
+        or hasattr(type(value), "__getitem__")
+    )
     if repeatable and not lazy:
         for _ in islice(_rows(origin, read(), counted=False), _MAX_CHECKED):
             pass
@@ -225,7 +234,9 @@ def read_rows(
             break
     else:
         raise OptionError(f"--each: the source has no prompts. --each takes {_SOURCES}.")
-    return Rows(chain(first, rows), length, lazy, origin, notes)
+    index = value.labels if isinstance(value, _Table) else getattr(value, "index", None)
+    names = tuple(getattr(index, "names", ()))
+    return Rows(chain(first, rows), length, lazy, origin, names, notes)
 
 
 def split_lines(text: str) -> list[str]:
@@ -244,6 +255,7 @@ def _length(value: Any) -> int | None:
 
 _NAME: Final = re.compile(r"(?P<head>\w+)(?P<steps>(?:\[[^\[\]]+\]|\.[^.\[\]]+)+)")
 _STEP: Final = re.compile(r"""\[\s*(["']?)(?P<key>.+?)\1\s*\]|\.(?P<name>[^.\[\]]+)""")
+_CALL: Final = re.compile(r"\w+(?:\.\w+)*\(")
 _FILE: Final = re.compile(r"""(?P<file>.+?)\[\s*(["']?)(?P<column>.+)\2\s*\]""", re.DOTALL)
 
 
@@ -254,6 +266,8 @@ def _find(given: Any, namespace: Mapping[str, Any], columns: Columns) -> _Source
     else:
         source = _Source(given, str(given) if isinstance(given, Path) else "")
     source = replace(source, columns=columns)
+    if type(source.value).__module__ == "sqlite3":  # a cursor can be read in one thread only
+        source = replace(source, value=source.value.fetchall())
     if isinstance(source.value, str):
         if _suffix(source.value):
             raise OptionError(f"{source.where}: the file {shorten(source.value)!r} does not exist.")
@@ -271,6 +285,11 @@ def _look_up(name: str, namespace: Mapping[str, Any]) -> _Source:
     if name in namespace:
         return _variable(name, namespace[name])
     files = [_Source(Path(name), name)]
+    if _CALL.match(name) and not _is_file(name):
+        raise OptionError(
+            f"--each {name}: only a name is possible here, not an expression. Assign the value to "
+            "a variable first."
+        )
     if parts := _FILE.fullmatch(name):
         files.append(_Source(Path(parts["file"]), parts["file"], parts["column"]))
     for file in files:
@@ -327,21 +346,6 @@ def _is_file(name: str) -> bool:
 # Columns of tables
 
 
-class Levels(tuple[Any, ...]):  # noqa: SLOT001  # a tuple cannot have slots
-    """Label of a row in an index with several levels; has the `names` of the levels."""
-
-    names: Sequence[Any]
-
-    def __new__(cls, label: Iterable[Any], names: Sequence[Any]) -> Levels:  # noqa: PYI034
-        """Create the label from its values."""
-        levels = super().__new__(cls, label)
-        levels.names = list(names)
-        return levels
-
-    def __getnewargs__(self) -> tuple[Any, ...]:
-        return tuple(self), self.names
-
-
 class _Picked(NamedTuple):
     """Positions of the columns that a call reads.
 
@@ -390,6 +394,11 @@ class _Table:
     picked: _Picked
     labels: Iterable[Any] | None
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether the columns can be read several times."""
+        return all(hasattr(type(column), "__getitem__") for column in self.columns)
+
     def __len__(self) -> int:
         return len(self.columns[0])
 
@@ -433,10 +442,7 @@ def _columns_at(
 ) -> tuple[list[Any], Any]:
     """Return columns of a table, and its index; None: its rows have no labels."""
     if hasattr(type(table), "iloc"):
-        labels = table.index
-        if len(getattr(labels, "names", ())) > 1:
-            labels = [Levels(label, labels.names) for label in labels]
-        return [table.iloc[:, position] for position in positions], labels
+        return [_as_typed(table.iloc[:, position]) for position in positions], table.index
     columns, labels = [table[names[position]] for position in positions], None
     if isinstance(table, Mapping):
         if any(isinstance(column, str) or not isinstance(column, Iterable) for column in columns):
@@ -451,6 +457,19 @@ def _columns_at(
             "Give columns of one length."
         )
     return columns, labels
+
+
+def _as_typed(column: Any) -> Any:
+    """Return a column of pandas with whole numbers in place of the floats that blanks make them."""
+    if getattr(column.dtype, "kind", "") != "f" or not column.isna().any():
+        return column
+    numbers = column.dropna()
+    whole = (numbers % 1 == 0) & (abs(numbers) < _MAX_WHOLE)
+    return column.astype("Int64") if len(numbers) and bool(whole.all()) else column
+
+
+_MAX_WHOLE: Final = 2**53
+"""Floats below this represent each whole number."""
 
 
 def _column_names(table: Any) -> list[Any] | None:
@@ -670,6 +689,8 @@ def _check_key(source: _Source, item: _Item, key: Any, known: dict[str, int]) ->
             f"{source.locate(item)}: the key is a value of type {type(key).__name__}. "
             "A key is text, a number or a date."
         )
+    if isinstance(key, float) and key.is_integer():
+        key = int(key)  # pandas stores whole numbers with blanks as floats
     if (text := str(key)) in known:
         raise OptionError(
             f"{source.locate(item)}: the key {shorten(text)!r} is also that of row "

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from xai_notebook.arguments.options import ALIASES, OPTIONS
-from xai_notebook.arguments.values import did_you_mean, is_missing, list_names
+from xai_notebook.arguments.values import is_missing, list_names, nearest
 from xai_notebook.errors import OptionError
 from xai_notebook.pictures.magic_source import OpenExpressionError, split
 
@@ -161,6 +161,8 @@ def _columns_read(node: nodes.Node) -> Iterator[str]:
         yield ALL_COLUMNS
         return
     holder = getattr(node, "node", None)
+    if kind == "Call" and getattr(getattr(holder, "node", None), "name", "") == ROW:
+        yield ALL_COLUMNS  # a method of a row that is text
     if kind in {"Getattr", "Getitem"} and getattr(holder, "name", "") == ROW:
         if kind == "Getattr":
             yield node.attr  # type: ignore[attr-defined]
@@ -242,6 +244,8 @@ def _whole_values(source: str, names: Mapping[str, Any], row: Option) -> list[An
     if is_missing(value):
         raise _MissingValueError(f"the value of {name} is missing")
     several = isinstance(value, (list, tuple, set, dict))
+    if several and not value and row.name == "image":
+        raise _MissingValueError(f"the value of {name} is empty")
     if several and row.name == "image" and not all(isinstance(each, str) for each in value):
         raise _TemplateError(f"only text is filled in. To name a variable, write {row.flag} {name}")
     if several and row.repeatable and not isinstance(value, dict):
@@ -448,7 +452,8 @@ class _Evaluator:
     def _read_getitem(self, node: nodes.Getitem) -> Any:
         sliced = type(node.arg).__name__ == "Slice"
         key = self._read(node.arg) if sliced else self._value(node.arg)
-        return _item(self._read(node.node), key)
+        value = self._read(node.node)
+        return _item(value, str(key) if type(value) is RowFields else key)
 
     def _read_slice(self, node: nodes.Slice) -> slice:
         parts = (node.start, node.stop, node.step)
@@ -769,8 +774,9 @@ def _field(value: Any, name: str) -> Any:
 def _absent(value: Any, noun: str, name: Any) -> _MissingError:
     """Return the error for a field or an item that a value does not have."""
     if type(value) is RowFields:
-        hint = did_you_mean(str(name), value).rstrip("?") or f" It has: {list_names([*value])}"
-        return _MissingError(f"the row has no column {name!r}.{hint}")
+        near = nearest(str(name), value)
+        has = f"did you mean {near}?" if near else f"it has {list_names([*value])}"
+        return _MissingError(f"the row has no column {name!r} ({has})")
     return _MissingError(f"{_noun(type(value))} has no {noun} {name!r}")
 
 

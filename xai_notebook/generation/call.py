@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, count, islice, product
@@ -38,7 +38,8 @@ from xai_notebook.errors import (
 from xai_notebook.frontend import reruns_by_itself
 from xai_notebook.generation.backends import choose_route
 from xai_notebook.generation.progress import Progress
-from xai_notebook.pictures.picture import SHOWN, Picture, blank_card, first_cards
+from xai_notebook.pictures.export import NamePattern, plan_names
+from xai_notebook.pictures.picture import SHOWN, Card, Picture, blank_card, first_cards
 from xai_notebook.pictures.render.text import dollars
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 from xai_notebook.settings import Configuration
@@ -60,6 +61,10 @@ if TYPE_CHECKING:
 
     _Make = Callable[..., "Call"]
 
+_READ_AHEAD_IMAGES: Final = 100
+"""The same limit for rows with input images of their own, which may be in memory."""
+_CHECKED: Final = 100_000
+"""Rows of a table whose templates are checked before anything is sent."""
 _READ_AHEAD: Final = 10_000
 """Prompts of a list or a file that are read before anything is sent."""
 _MAX_PLANNED: Final = 100_000
@@ -120,7 +125,7 @@ class Pace:
         try:
             if call.lazy or call.loads:
                 async with self._reading:  # a generator cannot run in two threads at once
-                    item = await asyncio.to_thread(next, call.items, None)
+                    item = await asyncio.to_thread(_next_item, call.items)
                     request = None
                     if item is not None and item.load is not None:
                         request = await asyncio.to_thread(item.load_inputs)
@@ -220,6 +225,12 @@ class Item:
         """Whether the row is blank; nothing is sent for it."""
         return not self.request.prompt
 
+    def release(self) -> None:
+        """Drop the input images of the row, once its images have arrived."""
+        if self.load is not None:
+            self.load = None
+            self.options = replace(self.options, image=())
+
     def load_inputs(self) -> ImageRequest:
         """Return the request with the input images of its row, which are read from their files.
 
@@ -233,12 +244,15 @@ class Item:
         except XaiError as error:
             self.failure = error
             return self.request
+        except BaseException as error:  # noqa: BLE001  # it would end the background loop
+            self.failure = OptionError(f"--image: {type(error).__name__}: {error}.")
+            return self.request
         self.notes = loaded.notes
         return replace(self.request, inputs=loaded.images)
 
     def without_inputs(self, pictures: Sequence[Picture]) -> list[Picture]:
         """Return pictures of the row without the data of its input images, to save memory."""
-        if self.load is None:
+        if self.request.inputs or not any(picture.request.inputs for picture in pictures):
             return [*pictures]
         slim = {
             id(request): replace(
@@ -342,6 +356,7 @@ class Call:
         ingest: Saves the replies and loads stored images.
         rewriter: Rewrites the prompts; None: they are sent as the user wrote them.
         pace: Pace of the requests, while many are running.
+        index_names: Names of the levels of the table's index.
         ahead: The items that were read before anything is sent.
         taken: The items whose requests were begun, by number.
         window: Limits the requests ahead of the consumer of a stream; None: the call is no stream.
@@ -360,6 +375,7 @@ class Call:
     over: bool = False
     interrupted: bool = False
     chosen: tuple[tuple[str, ...], ...] = ()
+    index_names: tuple[Any, ...] = ()
     ahead: Sequence[Item] = ()
     announced: list[str] = field(default_factory=list)
     mark_unshown: Callable[[], None] | None = None
@@ -398,8 +414,8 @@ class Call:
         planned = [item for item in items[:most] if not item.blank]
         self.blank_rows = len(items[:most]) - len(planned)
         looked_up = len(planned) <= MAX_LOOKED_UP
-        requests = (item.load_inputs() if looked_up else item.request for item in planned)
-        return tuple(requests), len(items) > most
+        requests = tuple(_without_data(item) if looked_up else item.request for item in planned)
+        return requests, len(items) > most
 
     def so_far(self) -> Callable[[], ImageBatch]:
         """Return a function that returns the first cards, with placeholders for missing images.
@@ -436,7 +452,7 @@ class Call:
         results, items = dict(progress.results), dict(self.taken)
         of_table = self.many and not self.chosen and self.options.each is not True
         if self.over and of_table:  # the batch has every row
-            items = dict(enumerate(self.ahead)) | items
+            items = dict(enumerate(self.ahead)) | self._unread() | items
             for number in items.keys() - results.keys():
                 results[number] = [unsent_card(items[number])]
         return self._batch(
@@ -447,6 +463,14 @@ class Call:
             summary=summary,
             undrawn=self.mark_unshown,
         )
+
+    def _unread(self) -> dict[int, Item]:
+        """Return items that were not taken by a call that has ended, by number."""
+        if self.lazy:
+            return {}
+        with suppress(OptionError, ValueError):  # ValueError: a cancelled thread still reads
+            return dict(enumerate(self.peek(_CHECKED), len(self.taken)))
+        return {}
 
     def images_of(
         self, number: int, pictures: list[Picture], maker: Maker
@@ -534,6 +558,7 @@ class Call:
             captions=options.captions,
             full=options.full,
             compare=options.compare,
+            index_names=self.index_names,
             **parts,
         )
 
@@ -730,14 +755,22 @@ class _Table:
         lines = template and options.each is True
         items = self._items(rows, by_row, columns, lines=lines)
         # Find errors in a list or file of usual size before anything is sent.
-        ahead = [] if rows.lazy else list(islice(items, _READ_AHEAD))
+        loads = "image" in self.per_row
+        most = _READ_AHEAD_IMAGES if loads else _READ_AHEAD
+        ahead = [] if rows.lazy else list(islice(items, most))
+        if len(ahead) == most and columns.named:  # check further rows, without keeping them
+            check = tables.read_rows(source, namespace, columns)
+            for _ in islice(self._items(check, by_row, columns, lines=lines), _CHECKED):
+                pass
         prompts = [item for item in ahead if not item.blank]
-        if ahead and not prompts and len(ahead) < _READ_AHEAD:
+        if ahead and not prompts and len(ahead) < most:
             raise OptionError(
                 f"{rows.source.where}: no row has all cells that the template reads. "
                 f"{ahead[0].reason}"
             )
-        known = 0 < len(ahead) < _READ_AHEAD
+        if options.name is not None and options.export is not None:
+            _check_names(options, prompts)
+        known = 0 < len(ahead) < most
         images = sum(item.request.n for item in prompts)
         expected = len(prompts) if known else rows.length
         progress = Progress(
@@ -746,8 +779,10 @@ class _Table:
         for note in rows.notes:
             progress.note(note)
         items = _counted(chain(ahead, items), progress)
-        loads = "image" in self.per_row
-        return make(items, progress, lazy=rows.lazy, loads=loads, many=True, ahead=ahead)
+        return make(
+            items, progress, lazy=rows.lazy, loads=loads, many=True, ahead=ahead,
+            index_names=rows.index_names,
+        )  # fmt: skip
 
     def _columns(self, by_row: str | None, *, template: bool) -> tables.Columns:
         """Return the columns that the call reads.
@@ -781,9 +816,10 @@ class _Table:
             for column in row_columns(value if isinstance(value, list) else [value])
         }
         if by_row is not None and not of_prompt and not of_options:
+            fill(by_row, self.namespace)  # which refuses misspelt names
             raise OptionError(
                 "--each: the prompt is the same for every row. Read the row in it, such as "
-                "{{ row.column }}, or leave the body empty to use the column 'prompt'."
+                "{{ row.column }}. For prompts in a column, omit it: %xai_image --each TABLE."
             )
         return tables.Columns(by_row is None, of_prompt | of_options, options.key)
 
@@ -840,7 +876,7 @@ class _Table:
             return self._base
         try:
             known = self._resolved.get(key := tuple(map(_as_key, values.items())))
-        except TypeError:  # an image that has no hash
+        except Exception:  # noqa: BLE001  # an image without a hash, or whose comparison fails
             known = key = None
         if known is not None:
             return known
@@ -861,6 +897,48 @@ def _as_key(pair: tuple[str, Any]) -> tuple[str, Any]:
     name, value = pair
     value = tuple(value) if isinstance(value, list) else value
     return name, (type(value), value)
+
+
+def _check_names(options: Options, items: Iterable[Item]) -> None:
+    """Check the names that the export gives to the images of a table, before they are made.
+
+    Raises:
+        ExportError: A name is invalid, or two images have the same name.
+    """
+    cards = [
+        Card(
+            Picture(request=item.request, sha256=f"{number:08}"),  # all digests differ
+            index=index,
+            row=item.row,
+            key=item.key,
+        )
+        for number, (item, index) in enumerate(
+            (item, index) for item in items for index in range(item.request.n)
+        )
+    ]
+    plan_names(cards, NamePattern.parse(options.name or ""), every=cards)
+
+
+def _next_item(items: Iterator[Item]) -> Item | None:
+    """Return the next item; None after the last. Runs the user's code in a worker thread.
+
+    Raises:
+        OptionError: The source called `sys.exit()`, which would end the background loop.
+    """
+    try:
+        return next(items, None)
+    except Exception:
+        raise
+    except BaseException as error:
+        raise OptionError(f"--each: {type(error).__name__}: {error}.") from error
+
+
+def _without_data(item: Item) -> ImageRequest:
+    """Return the request of an item for a plan, which needs no data of its input images."""
+    request = item.load_inputs()
+    if item.load is None:
+        return request
+    return replace(request, inputs=tuple(replace(image, url="") for image in request.inputs))
 
 
 def _counted(items: Iterable[Item], progress: Progress) -> Iterator[Item]:

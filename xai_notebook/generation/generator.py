@@ -29,7 +29,7 @@ from xai_notebook.library.spending import TICKS, Amount
 from xai_notebook.pictures.export import describe_export
 from xai_notebook.pictures.picture import Picture, blank_card
 from xai_notebook.pictures.render.tables import Plan
-from xai_notebook.pictures.render.text import dollars
+from xai_notebook.pictures.render.text import counted, dollars
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -128,7 +128,9 @@ class Generator:
             if call.many:
                 await self._answer_each(call)
             else:
-                claimed = await self._claim(call, next(call.items).request)
+                item = call.taken[0] = next(call.items)
+                claimed = await self._claim(call, item.request)
+                item.claimed = replace(claimed, reserved=[])
                 call.progress.record_answer(0, await self._answer(call, claimed))
             if call.options.redo:
                 await self._redo_answered(call)
@@ -159,9 +161,18 @@ class Generator:
             await asyncio.gather(*workers, return_exceptions=True)
             call.pace = None
         if (error := pace.read_error) is not None:
-            raise XaiError(f"{error} Earlier prompts keep their pictures.") from error
+            kept = " Earlier prompts keep their pictures." if call.progress.done else ""
+            raise XaiError(f"{error}{kept}") from error
         if pace.first_refusal is not None and not call.progress.done:
             raise pace.first_refusal
+        if call.options.replay and (count := call.progress.failed):
+            results = call.progress.results
+            cause = next(
+                images[0].error
+                for _, images in sorted(results.items())
+                if images[0].status == "failed"
+            )
+            raise LibraryError(f"{counted(count, 'prompt')} cannot be replayed. {cause}")
 
     async def _work(self, call: Call, pace: Pace) -> None:
         """Run requests one after the other until the last, or until a limit is reached."""
@@ -194,19 +205,26 @@ class Generator:
         """Return the images of one request, or one card with the cause of its failure."""
         if (failure := item.failure) is not None:
             return [_card(request, failure)], True
-        claimed = item.claimed
+        claimed = self._claimed_before(item, request)
         if claimed is None:
             claimed = await self._claim(call, request)
-        else:  # a retry
-            claimed = replace(claimed, request=replace(claimed.request, inputs=request.inputs))
         slim = replace(claimed.request, inputs=item.request.inputs)
         item.claimed = replace(claimed, request=slim, reserved=[])
         images, failure = await self._answer_in_rounds(call, claimed, pace)
         if failure is not None:
             return [_card(request, failure, spent_usd=claimed.rewrite_usd)], True
         if all(image.settled for image in images):
-            item.claimed = None  # it will not be retried
+            item.release()
         return images, False
+
+    def _claimed_before(self, item: Item, request: ImageRequest) -> ClaimedRequest | None:
+        """Return the slot of a retried request; None if the server or an input image differs."""
+        if (claimed := item.claimed) is None:
+            return None
+        same = replace(claimed.request, inputs=request.inputs)
+        if same.fingerprint(self.backend.kind, self.backend.host) != claimed.fingerprint:
+            return None
+        return replace(claimed, request=same)
 
     async def _answer_in_rounds(
         self, call: Call, claimed: ClaimedRequest, pace: Pace
@@ -670,6 +688,8 @@ class Generator:
         chosen = {}
         for index in call.options.redo:
             number, i = images[index]
+            if results[number][i].status == "skipped":
+                raise OptionError(f"--redo: the row of image {index} is blank. Give another image.")
             if results[number][i].replayed:  # an image just generated is new already
                 chosen[index] = results[number][i]
         for index, picture in (await self.redo(call, chosen)).items():

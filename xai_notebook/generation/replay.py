@@ -321,6 +321,16 @@ class CellTracker:
                 run = CellRun(over=True)
             return SlotClaims(self._table, run)
 
+    def claims_for_retry(self) -> SlotClaims:
+        """Return the claims for requests of an earlier call that are made again.
+
+        In a notebook they are outside of its pass: the cell of that call finds their images.
+        """
+        claims = self.claims_for_call()
+        if claims.run.cell is None:
+            return claims
+        return self.claims_for_call(instead_of_cell=object())
+
     def close(self) -> None:
         """Remove the hooks from IPython."""
         with self._lock:

@@ -42,13 +42,14 @@ from xai_notebook.generation.stream import ImageStream
 from xai_notebook.library.bundles import BundleFolder
 from xai_notebook.library.merge import merge
 from xai_notebook.library.spending import TICKS, period_start
+from xai_notebook.pictures.picture import HIDDEN
 from xai_notebook.pictures.render.tables import BudgetState
-from xai_notebook.pictures.render.text import dollars
-from xai_notebook.pictures.results import ImageBatch
+from xai_notebook.pictures.render.text import counted, dollars
+from xai_notebook.pictures.results import RETRIED, ImageBatch
 from xai_notebook.settings import MAX_IMAGES, Configuration, home_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from xai_notebook.arguments.options import Options
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from xai_notebook.library import Library
     from xai_notebook.pictures.picture import Picture
     from xai_notebook.pictures.render.tables import Plan
-    from xai_notebook.pictures.results import GeneratedImage, ImageBatch
+    from xai_notebook.pictures.results import GeneratedImage
     from xai_notebook.settings import BudgetLimit
 
     _Report = Callable[[ProgressReport], object]
@@ -103,7 +104,8 @@ class Session:
         self._noticed: set[str] = set()
         self._generators: dict[tuple[Route, Library], Generator] = {}
         self._manager: JobManager | None = None
-        self._last: Call | None = None
+        self._retrying = threading.Lock()  # a second retry finds what the first has made
+        self._last: Call | ImageBatch | None = None
         self._bundles = BundleFolder()
         self._shown: dict[Path, set[int]] = {}
         self._own_job_names: set[str] = set()
@@ -200,7 +202,8 @@ class Session:
                 "history(last=True): this process has made no call yet. Use history() for the "
                 "images in the library."
             )
-        return self._last.collect(self)
+        last = self._last
+        return last if isinstance(last, ImageBatch) else last.collect(self)
 
     def jobs(self, n: int = 24) -> JobList:
         """Return the jobs in the library, newest first, with their current state.
@@ -276,12 +279,12 @@ class Session:
         if not call.many:
             return
         progress = call.progress
-        total = "" if progress.expected is None else f" of {progress.expected:,}"
+        total = counted(progress.expected or progress.stored, "prompt")
         cost = f"{dollars(progress.cost_usd)} spent"
         if progress.unpriced:
             cost += f", the cost of {progress.unpriced:,} unknown"
         line = (
-            f"{progress.stored:,}{total} prompts are in the library, {cost}. Run it again to make "
+            f"{progress.stored:,} of {total} are in the library, {cost}. Run it again to make "
             "the rest: stored images answer, outside of a notebook with reuse=True. "
             "xai.history(last=True) returns this batch."
         )
@@ -432,6 +435,12 @@ class Session:
         """Return a batch with some of its images regenerated; see `ImageBatch.redo`."""
         check_redo(indices, len(batch))
         pictures = [batch[index].picture for index in indices]
+        for index, picture in zip(indices, pictures, strict=True):
+            if picture.status in HIDDEN:
+                raise OptionError(
+                    f"Image {index} was not requested: {picture.error} Fill in its row, or use "
+                    "retry(), and it can be made."
+                )
         rows = self.library().catalog.find_rows(pictures)
         chosen = {
             index: replace(picture, id=row)
@@ -456,37 +465,42 @@ class Session:
 
     def retry(self, batch: ImageBatch) -> ImageBatch:
         """Return a batch with its failed images requested again; see `ImageBatch.retry`."""
-        items: dict[int, Item] = {}
+        groups: dict[Any, dict[int, Item]] = {}
         for image in batch.failed:
-            if not isinstance(image.item, Item):
+            item = image.item
+            if not isinstance(item, Item):
                 raise OptionError(
                     "These images cannot be requested again: they come from a pickle, a job or the "
                     "library. Call generate() again, with reuse=True to keep the stored images."
                 )
-            items[id(image.item)] = image.item
-        first = next(iter(items.values())).options
-        options = replace(first, each=None, export=None, redo=(), fresh=False)
+            of_call = tuple(getattr(item.options, name) for name in _RETRY_OPTIONS)
+            groups.setdefault(of_call, {})[id(item)] = item
+        notes: list[str] = []
+        for items in groups.values():  # several if batches of different calls were added
+            call = self._prepare_retry(list(items.values()))
+            try:
+                with self._retrying, self.cells.claims_for_retry() as claims:
+                    self.loop.run(self.run(call, claims))
+            except BaseException as error:
+                self.explain(error, call)
+                raise
+            finally:
+                made = call.collect(self)
+                notes += made.notes
+                batch = _merge_retried(batch, made, items.keys(), notes)
+                self._last = batch
+        return batch
+
+    def _prepare_retry(self, items: Sequence[Item]) -> Call:
+        options = replace(items[0].options, export=None, redo=(), fresh=False)
         configuration = Configuration.for_call(self._settings, self.configured())
         route = choose_route(configuration, local=options.local)
-        images = sum(item.request.n for item in items.values())
-        progress = Progress(expected=len(items), images=images)
-        call = Call(
-            options, configuration, route, iter(items.values()), progress, many=True,
-            loads=any(item.load is not None for item in items.values()), ahead=[*items.values()],
+        progress = Progress(expected=len(items), images=sum(item.request.n for item in items))
+        loads = any(item.load is not None for item in items)
+        return Call(
+            options, configuration, route, iter(items), progress, loads=loads, many=True,
+            ahead=items,
         )  # fmt: skip
-        with self.cells.claims_for_call() as claims:
-            self.loop.run(self.run(call, claims))
-        made = call.collect(self)
-        by_item: dict[int, list[GeneratedImage]] = {}
-        for image in made:
-            by_item.setdefault(id(image.item), []).append(image)
-        merged: list[GeneratedImage] = []
-        for image in batch:
-            if id(image.item) not in items:
-                merged.append(image)
-            else:
-                merged += by_item.pop(id(image.item), [])
-        return batch.shown(merged, notes=made.notes, name=batch.name)
 
     async def _redo(
         self, call: Call, claims: SlotClaims, chosen: Mapping[int, Picture]
@@ -593,6 +607,38 @@ class Session:
         return Configuration.for_call(self._settings, self.configured(), spends=False)
 
 
+_RETRY_OPTIONS: Final = (
+    "local", "rewrite", "reuse", "replay", "max_cost", "timeout", "format", "share",
+)  # fmt: skip
+"""Options that requests must share to be retried together."""
+
+
+def _merge_retried(
+    batch: ImageBatch, made: ImageBatch, items: Collection[int], notes: Sequence[str]
+) -> ImageBatch:
+    """Return a batch with the images of retried items; images that it had already stay the same.
+
+    Args:
+        batch: The batch.
+        made: The images of the retried items.
+        items: Identities of the retried items.
+        notes: Notes of the new batch.
+    """
+    by_item: dict[int, list[GeneratedImage]] = {}
+    for image in made:
+        by_item.setdefault(id(image.item), []).append(image)
+    merged: list[GeneratedImage] = []
+    for image in batch:
+        if id(image.item) not in items or image.status not in RETRIED:
+            merged.append(image)
+            continue
+        new = by_item[id(image.item)]
+        if image.status == "missing" and any(each.index == image.index for each in new):
+            new = [each for each in new if each.index == image.index]
+        merged += [replace(each, chosen=image.chosen) for each in new]
+    return batch.shown(merged, notes=notes, name=batch.name)
+
+
 def _filled(given: Mapping[str, Any], *, template: bool) -> Mapping[str, Any]:
     """Return the options of `generate`, of which those that read `row` are marked as templates.
 
@@ -605,7 +651,8 @@ def _filled(given: Mapping[str, Any], *, template: bool) -> Mapping[str, Any]:
         raise OptionError(
             "template=True fills in the prompt for each row of a table. Give the table: each=df."
         )
-    return fill_options(given, {})
+    # The table is data. Text in its place only says that there is one.
+    return fill_options({**given, "each": "table"}, {}) | {"each": given["each"]}
 
 
 _session: Session | None = None

@@ -18,6 +18,7 @@ from collections import Counter, deque
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -35,7 +36,7 @@ from xai_notebook.pictures.files import (
     sync_folders,
     write_atomically,
 )
-from xai_notebook.pictures.picture import is_missing
+from xai_notebook.pictures.picture import is_missing, label_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -169,7 +170,8 @@ class NamePattern:
             if problem := name_problem(name, folder=position < len(self.parts)):
                 raise ExportError(
                     f"{_capitalized(_where(image))} cannot have the file name {_shorten(name)}: "
-                    f"it {problem}. Name the files by {{row}} or {{n}}, or change the value."
+                    f"it {problem}. Change the value, or name the files by other fields, such as "
+                    "{n} or {id}."
                 )
             filled.append(name)
         return "/".join(filled)
@@ -183,7 +185,9 @@ class NamePattern:
             value = (image.sha256 or hashlib.sha256(image.data).hexdigest())[:8]
         elif name == "date":
             value = _day(image)
-        text = "" if is_missing(value) else str(value)
+        text = "" if is_missing(value) else label_text(value)
+        if isinstance(value, datetime):
+            text = text.replace(":", "-")  # which Windows does not allow
         if not text and name in {"key", "row"}:
             given = "key=COLUMN" if name == "key" else "each=TABLE"
             raise ExportError(

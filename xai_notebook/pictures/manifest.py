@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from datetime import timezone
 from numbers import Integral, Real
 from pathlib import Path
@@ -16,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.errors import ExportError
 from xai_notebook.pictures.files import fold, name_problem, read_bounded, write_atomically
-from xai_notebook.pictures.picture import is_missing
+from xai_notebook.pictures.picture import is_missing, label_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from xai_notebook.pictures.picture import Card
 
@@ -101,14 +102,21 @@ class Manifest:
         kept: list[Row] = []
         if kind == ".parquet":
             _parquet_package()
+        other = next((each for each in _rivals(path) if each.exists()), None)
+        if other is not None:
+            raise ExportError(
+                f"{folder} has {other.name} already, and `datasets` reads only one format. Remove "
+                f"it, or export to {other.name}; nothing was exported."
+            )
         if path.exists():
-            if not overwrite:
-                raise ExportError(
-                    f"{path} exists already. Give overwrite=True to update it, or another name; "
-                    "nothing was exported."
-                )
             kept = _read(path)
-        manifest = cls(path, kept, overwrite=overwrite)
+            if not overwrite and not _lists_exactly(kept, images):
+                raise ExportError(
+                    f"{path} exists already and lists other images. Give overwrite=True to update "
+                    "it, or another name; nothing was exported."
+                )
+        # The manifest of the same images is written again, as when a notebook runs again.
+        manifest = cls(path, kept, overwrite=overwrite or bool(kept))
         manifest._check([_row(image, "") for image in images])
         return manifest
 
@@ -173,6 +181,22 @@ class Manifest:
                 )
 
 
+def _rivals(path: Path) -> Iterator[Path]:
+    """Yield the paths of manifests in other formats that ImageFolder would read as well."""
+    if path.stem == "metadata":
+        yield from (path.with_suffix(suffix) for suffix in _FORMATS if suffix != path.suffix)
+
+
+def _lists_exactly(rows: list[Row], images: Sequence[Card]) -> bool:
+    """Tell whether a manifest has a row for each of the images, and no others."""
+    columns = ("sha256", "key", "row")
+
+    def identify(row: Row) -> tuple[str, ...]:
+        return tuple("" if row[name] is None else str(row[name]) for name in columns)
+
+    return Counter(map(identify, rows)) == Counter(identify(_row(image, "")) for image in images)
+
+
 def _row(image: Card, file_name: str) -> Row:
     # Milliseconds, always: Arrow reads times without a fraction as another type.
     created = image.created.astimezone(timezone.utc).isoformat(timespec="milliseconds")
@@ -200,6 +224,8 @@ def _scalar(value: Any) -> Any:
         return bool(value)
     if isinstance(value, Integral):
         return int(value) if abs(int(value)) < _MAX_INTEGER else str(value)
+    if isinstance(value, tuple):
+        return label_text(value)
     return float(value) if isinstance(value, Real) else str(value)
 
 
@@ -260,6 +286,12 @@ def _read(path: Path) -> list[Row]:
         raise ExportError(
             f"{path} has columns that an export does not write ({', '.join(others)}), and would "
             "lose them. Give the manifest another name; nothing was exported."
+        )
+    texts = (row.get(column) for row in rows for column in ("prompt", "rewritten_prompt"))
+    if not all(text is None or isinstance(text, str) for text in texts):
+        raise ExportError(
+            f"{path} has prompts that are not text. Remove it, or give another name; nothing was "
+            "exported."
         )
     if not all(isinstance(name, str) and name for name in names):
         raise ExportError(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import KW_ONLY, dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime, time, timezone
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar
@@ -157,6 +157,15 @@ class Picture:
         return data
 
 
+def label_text(label: Any) -> str:
+    """Return the label of a row as text: dates without a time of 0:00, levels with commas."""
+    if isinstance(label, tuple):
+        return ", ".join(map(label_text, label))
+    if isinstance(label, datetime) and label.time() == time():
+        return label.date().isoformat()
+    return str(label)
+
+
 def blank_card(request: ImageRequest, reason: str | None = None) -> Picture:
     """Return the picture that stands for a blank row of a table."""
     return Picture(
@@ -255,6 +264,7 @@ class Grid:
         limit: Maximum number of cards to show; a line counts the others.
         notes: Notes for the user, one line each.
         summary: A summary line below the grid, for many prompts.
+        index_names: Names of the levels of the index from which the rows' labels come.
     """
 
     images: Sequence[Card] = ()
@@ -267,6 +277,7 @@ class Grid:
     limit: int = SHOWN
     notes: tuple[str, ...] = ()
     summary: str | None = None
+    index_names: tuple[Any, ...] = ()
 
 
 _Card = TypeVar("_Card", bound="Card")

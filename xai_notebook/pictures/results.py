@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, overload
 from weakref import WeakValueDictionary
 
 from xai_notebook.client.request import ImageRequest, InputImage
-from xai_notebook.errors import XaiError
+from xai_notebook.errors import OptionError, XaiError
 from xai_notebook.pictures.export import export_bytes, export_images
 from xai_notebook.pictures.frames import Tabular
-from xai_notebook.pictures.picture import Card, Grid, Picture
+from xai_notebook.pictures.picture import HIDDEN, Card, Grid, Picture, label_text
 from xai_notebook.pictures.render.grid import mimebundle, plain_text
 
 if TYPE_CHECKING:
@@ -381,22 +381,34 @@ class ImageBatch(Annotatable, Grid, Tabular, Sequence[GeneratedImage]):
         if self.images:
             self[0]._require_maker().history.mark(self.images, **marks)  # noqa: SLF001  # same module
 
-    def redo(self, *indices: int) -> ImageBatch:
+    def redo(self, *indices: int | str) -> ImageBatch:
         """Return the batch with some of its images generated again; the others stay the same.
 
         Later runs of the cell return the new image instead of the old image, which stays in the
         library. The same call in another kernel returns the same new images, free of charge.
 
         Args:
-            *indices: Indices of images, such as 3 for `batch[3]`.
+            *indices: Indices of images, such as 3 for `batch[3]`, or keys of rows.
 
         Raises:
             OptionError: An index is out of range, or the image cannot be requested again.
+            KeyError: No row has this key.
             XaiError: See `xai_notebook.generate`.
         """
         if not indices:
             return self
-        from_start = [index + len(self) if index < 0 else index for index in indices]
+        positions = {id(image): position for position, image in enumerate(self.images)}
+        from_start: list[int] = []
+        for index in indices:
+            if isinstance(index, str):
+                from_start += [positions[id(image)] for image in self[index]]
+            elif isinstance(index, int) and not isinstance(index, bool):
+                from_start.append(index + len(self) if index < 0 else index)
+            else:
+                raise OptionError(
+                    f"redo() takes whole numbers and keys of rows, not {index!r}. Give several as "
+                    "redo(0, 3)."
+                )
         return self[0]._require_maker().redo(self, from_start)  # noqa: SLF001  # same module
 
     def retry(self) -> ImageBatch:
@@ -542,12 +554,14 @@ class ImageBatch(Annotatable, Grid, Tabular, Sequence[GeneratedImage]):
         rows = [image.row for image in self.images]
         if not rows or any(row is None for row in rows):
             return None
-        names = {tuple(getattr(row, "names", ())) for row in rows}
-        if len(names) > 1 or names == {()}:
+        names = self.index_names
+        if not any(name is not None for name in names):
             return rows
         import pandas as pd  # noqa: PLC0415  # optional; the table came from it
 
-        return pd.MultiIndex.from_tuples(rows, names=names.pop())
+        if len(names) > 1:
+            return pd.MultiIndex.from_tuples(rows, names=names)
+        return pd.Index(rows, name=names[0])
 
     def shown(self, images: Iterable[GeneratedImage] | None = None, **changes: Any) -> ImageBatch:
         """Return the batch with other display settings, such as `columns`, `full` or `limit`.
@@ -602,12 +616,13 @@ def _record(image: GeneratedImage) -> dict[str, Any]:
     row = image.row
     return values | {
         # Parquet files cannot store the tuples of an index with several levels.
-        "row": ", ".join(map(str, row)) if isinstance(row, tuple) else row,
+        "row": label_text(row) if isinstance(row, tuple) else row,
         "image": image.index,
         "path": None if image.file is None else str(image.file),
         "exported": None if image.exported is None else str(image.exported),
         "id": None if image.sha256 is None else f"@{image.sha256[:8]}",
         "created": image.created if image.settled else None,
+        "model": None if image.status in HIDDEN else image.model,
     }
 
 
