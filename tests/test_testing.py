@@ -152,7 +152,9 @@ def test_failures_follow_those_of_faults(xai_server: XaiServer) -> None:
 
 
 def test_an_unknown_status_is_refused(xai_server: XaiServer) -> None:
-    with pytest.raises(OptionError, match=r"'BROKEN' is not a gRPC status\..* CANCELLED, UNKNOWN"):
+    with pytest.raises(
+        OptionError, match=r"'BROKEN' is not a failure of gRPC\..* CANCELLED, UNKNOWN"
+    ):
         xai_server.fail("BROKEN")
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import pickle
 import re
+import sqlite3
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -19,7 +23,7 @@ from harness import CENT, tiny, until
 from xai_notebook import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from IPython.core.interactiveshell import InteractiveShell
@@ -130,6 +134,37 @@ def test_data_is_never_a_template(fast: Session, quick: Served) -> None:
     assert prompts(quick) == ["see {% x %}", "see {{ secret }}"]
 
 
+def test_a_list_is_data_too(fast: Session, quick: Served) -> None:
+    """It may be empty, and its texts are sent as they are."""
+    fast.generate("say {{ row }}", each=["{{ 7 * 7 }}", "$100 {bill}"], template=True)
+    assert prompts(quick) == ["say $100 {bill}", "say {{ 7 * 7 }}"]
+    with pytest.raises(errors.OptionError, match="the source has no prompts"):
+        fast.generate("a {{ row }}", each=[], template=True)
+
+
+def test_a_database_cursor_is_read(fast: Session, quick: Served) -> None:
+    """In one thread: SQLite allows no other."""
+    with closing(sqlite3.connect(":memory:")) as base:
+        base.execute("CREATE TABLE t (fruit, n)")
+        base.executemany("INSERT INTO t VALUES (?, ?)", [("pear", 1), ("plum", 2)])
+        base.row_factory = sqlite3.Row
+        rows = base.execute("SELECT * FROM t")
+        fast.generate("a {{ row.fruit }}", each=rows, template=True, n="{{ row.n }}")
+    assert prompts(quick) == ["a pear", "a plum"]
+
+
+def test_a_source_that_exits_ends_the_call(fast: Session, quick: Served) -> None:
+    """And not the background loop, without which every later call would wait forever."""
+
+    def rows() -> Iterator[str]:
+        yield from ("a fox", "an owl")
+        sys.exit(3)
+
+    with pytest.raises(errors.XaiError, match=r"--each: SystemExit: 3\."):
+        fast.generate(each=rows())
+    assert fast.generate("an elk")[0].status == "ok"
+
+
 def test_a_row_of_a_list_is_its_text(fast: Session, quick: Served) -> None:
     batch = fast.generate("a {{ row }} pie", each=["pear", "", "plum"], template=True)
     assert prompts(quick) == ["a pear pie", "a plum pie"]
@@ -146,12 +181,19 @@ def test_options_of_rows_work_with_a_column_of_prompts(fast: Session, quick: Ser
 def test_photos_of_rows_are_sent(fast: Session, quick: Served, tmp_path: Path) -> None:
     """From paths, arrays and Pillow images. A row without a photo is skipped."""
     (tmp_path / "a.jpg").write_bytes(tiny(1))
-    photos = [tmp_path / "a.jpg", np.zeros((3, 3, 3), np.uint8), Image.new("RGB", (2, 2)), None]
-    table = pd.DataFrame({"photo": photos, "name": list("abcd")})
+    photos = [
+        tmp_path / "a.jpg",
+        np.zeros((3, 3, 3), np.uint8),
+        Image.new("RGB", (2, 2)),
+        None,
+        [],
+    ]
+    table = pd.DataFrame({"photo": photos, "name": list("abcde")})
     batch = fast.generate(
         "make it night", each=table, template=True, image="{{ row.photo }}", key="name"
     )
-    assert [image.status for image in batch] == ["ok"] * 3 + ["skipped"]
+    assert [image.status for image in batch] == ["ok"] * 3 + ["skipped"] * 2
+    assert not any(image.item.options.image for image in batch.ok)  # the photos can be freed
     assert len(quick.calls) == 3
     assert all(call.message.image.image_url for call in quick.calls)
     assert not any(source.url for image in batch for source in image.request.inputs)
@@ -434,6 +476,69 @@ def test_replay_fails_if_a_row_has_no_stored_image(fast: Session, quick: Served,
         fast.generate(each=each, replay=True)
     assert sorted(image.status for image in fast.last_batch()) == ["failed", "ok"]
     assert len(quick.calls) == 1
+
+
+def test_a_retry_at_another_server_or_of_another_photo_gets_a_slot_of_its_own(
+    fast: Session, quick: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stored image never answers a request of another server or with another photo."""
+    quick.faults.fail_when = lambda *_: (grpc.StatusCode.INVALID_ARGUMENT, "no")
+    photo = tmp_path / "a.jpg"
+    photo.write_bytes(tiny(1))
+    rows = [{"photo": photo}]
+    edited = fast.generate("at night", each=rows, template=True, image="{{ row.photo }}")
+    plain = fast.generate(each=["a fox"])
+    quick.faults.fail_when = None
+    photo.write_bytes(tiny(2))
+    assert edited.retry()[0].status == "ok"
+    photo.write_bytes(tiny(1))
+    again = fast.generate("at night", each=rows, template=True, image="{{ row.photo }}", reuse=True)
+    assert not again[0].replayed
+    calls = len(quick.calls)
+    fast.configured = lambda: {"rate": 0, "backend": "local"}
+    assert plain.retry()[0].model == "local-preview"
+    fast.configured = lambda: {"rate": 0}
+    assert not fast.generate("a fox", reuse=True)[0].replayed
+    assert len(quick.calls) == calls + 1
+
+
+def test_a_second_retry_of_the_same_batch_costs_nothing(fast: Session, quick: Served) -> None:
+    """Also in two threads at once."""
+    quick.faults.failures = [(grpc.StatusCode.INVALID_ARGUMENT, "no")] * 3
+    batch = fast.generate(each=["a fox", "an owl", "an elk"])
+    with ThreadPoolExecutor(2) as pool:
+        full, again = pool.map(lambda _: batch.retry(), range(2))
+    assert [image.id for image in full] == [image.id for image in again]
+    assert [image.id for image in batch.retry()] == [image.id for image in full]
+    assert len(quick.calls) == 6
+
+
+def test_a_retried_cell_finds_its_images(
+    shell: InteractiveShell, keyed: Served, quick: Served
+) -> None:
+    """Running the cell of the call again after a retry in another cell costs nothing."""
+    cell = "import xai_notebook as xai\nrun = xai.generate(each=['a fox', 'an owl'])"
+    quick.faults.failures = [None, (grpc.StatusCode.INVALID_ARGUMENT, "no")]
+    shell.run_cell(cell, store_history=True, cell_id="one")
+    shell.run_cell("full = run.retry()", store_history=True, cell_id="two")
+    full = shell.user_ns["full"]
+    assert [image.status for image in full] == ["ok", "ok"]
+    shell.run_cell(cell, store_history=True, cell_id="one")
+    assert [image.id for image in shell.user_ns["run"]] == [image.id for image in full]
+    assert len(quick.calls) == 3
+
+
+def test_images_keep_their_places_in_every_kind_of_batch(fast: Session, quick: Served) -> None:
+    """A comparison, one prompt, a batch added to itself and a part of a batch."""
+    quick.faults.failures = [None, (grpc.StatusCode.INVALID_ARGUMENT, "no")]
+    boats = fast.generate("a {red|blue} boat", matrix=True).retry()
+    assert [image.chosen for image in boats] == [("red",), ("blue",)]
+    quick.faults.short = 1
+    single, pair = fast.generate("a boat", n=3), fast.generate(each=["a fox"], n=2)
+    quick.faults.short = 0
+    assert [image.index for image in single.retry().ok] == [0, 1, 2]
+    assert [image.index for image in (pair + pair).retry().ok] == [0, 1, 0, 1]
+    assert [image.index for image in pair[1:].retry()] == [1]
 
 
 def test_what_a_limit_kept_from_being_sent_is_retried(fast: Session, quick: Served) -> None:
