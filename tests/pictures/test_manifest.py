@@ -175,6 +175,42 @@ def test_an_existing_manifest_is_kept(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
+def test_the_same_export_again_changes_nothing(tmp_path: Path, name: str) -> None:
+    """As when a notebook runs again. Other pictures need `overwrite`."""
+    batch = keyed(p="a fox", q="an owl")
+    batch.export(tmp_path, name="{key}", manifest=name)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    batch.export(tmp_path, name="{key}", manifest=name)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    with pytest.raises(ExportError, match=r"lists other images\. Give overwrite=True"):
+        keyed(p="a fox", q="an elk").export(tmp_path, name="{key}", manifest=name)
+    with pytest.raises(ExportError, match=r"lists other images\. Give overwrite=True"):
+        batch[:1].export(tmp_path, name="{key}", manifest=name)
+
+
+def test_a_manifest_in_a_second_format_is_refused(tmp_path: Path) -> None:
+    """ImageFolder would read neither."""
+    batch = keyed(p="a fox")
+    batch.export(tmp_path, name="{key}", manifest="metadata.csv")
+    with pytest.raises(ExportError, match=r"has metadata\.csv already"):
+        batch.export(tmp_path, name="{key}", manifest="metadata.jsonl", overwrite=True)
+    batch.export(tmp_path, name="{key}", manifest="list.jsonl")
+
+
+@pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.parquet"])
+def test_a_manifest_whose_prompts_are_numbers_is_refused(tmp_path: Path, name: str) -> None:
+    pd.DataFrame({"file_name": ["a.jpg"], "prompt": [5]}).pipe(
+        lambda table: (
+            table.to_parquet(tmp_path / name)
+            if name.endswith("parquet")
+            else table.to_json(tmp_path / name, orient="records", lines=True)
+        )
+    )
+    with pytest.raises(ExportError, match="has prompts that are not text"):
+        keyed(p="a fox").export(tmp_path, name="{key}", manifest=name, overwrite=True)
+
+
+@pytest.mark.parametrize("name", FORMATS)
 def test_a_second_export_continues_a_manifest(tmp_path: Path, name: str) -> None:
     """Rows of other files stay, also in another format; rows of deleted files go."""
     keyed(p="a fox", q="an owl", r="a hare").export(tmp_path, name="{key}", manifest=name)

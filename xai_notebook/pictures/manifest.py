@@ -189,7 +189,7 @@ def _rivals(path: Path) -> Iterator[Path]:
 
 def _lists_exactly(rows: list[Row], images: Sequence[Card]) -> bool:
     """Tell whether a manifest has a row for each of the images, and no others."""
-    columns = ("sha256", "key", "row")
+    columns = ("sha256", "key", "row", "prompt", "rewritten_prompt")
 
     def identify(row: Row) -> tuple[str, ...]:
         return tuple("" if row[name] is None else str(row[name]) for name in columns)
