@@ -149,8 +149,9 @@ def can_update(shell: Any) -> bool:
 
 
 def is_unattended() -> bool:
-    """Tell whether this code runs in a script, or in a notebook that a program runs.
+    """Tell whether no notebook frontend shows progress.
 
+    That is so in a script, in a terminal, and in a notebook that papermill or nbconvert runs.
     Programs such as papermill neither name a cell in their requests nor allow input.
     """
     shell = running_shell()

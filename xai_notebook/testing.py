@@ -1,4 +1,4 @@
-"""Test code that makes images: a server of its own, an empty library, and no key.
+"""Test code that makes images: a server of its own, an empty library and a test key.
 
     # conftest.py
     pytest_plugins = ["xai_notebook.testing"]

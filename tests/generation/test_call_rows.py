@@ -226,7 +226,7 @@ REFUSED: Final[list[tuple[str, dict[str, Any], str]]] = [
     ("a {{ row.Fruit }} {{ light }}", {}, "row 1: {{ … }} in the prompt: 'light' is undefined."),
     ("a {{ row.Fruit.shout() }}", {}, "row 1: {{ … }} in the prompt: a template does not call"),
     ("a {{ row.Fruit }}", {"each": [{"frut": 1}]}, "row 1: {{ … }} in the prompt: the row has"),
-    ("a {{ row.Fruit }}", {"each": {"Fruit": [None, ""]}}, "no row has all cells that "),
+    ("a {{ row.Fruit }}", {"each": {"Fruit": [None, ""]}}, "--each: all prompts are blank. {{"),
     ("a {{ row.Fruit }}", {"batch": True, "image": "{{ row.id }}"}, "Omit --batch."),
     ("a {{ row.Fruit }}", {"each": {"Fruit": ["a"], "id": [1, 2]}, "key": "id"}, "1 and 2 rows"),
     ("a {{ row.Fruit }}", {"each": None}, "template=True fills in the prompt for each row"),
@@ -281,6 +281,44 @@ def test_names_of_files_are_checked_before_anything_is_sent(
     with pytest.raises(errors.ExportError, match="have the same file name 'fruit'"):
         session.generate(each=rows, key="id", export="out", name="fruit")
     assert quick.calls == []
+
+
+class Once:
+    """An object with a length that can be read only once, such as a progress bar."""
+
+    def __init__(self, rows: list[Any]) -> None:
+        self.rows = iter(rows)
+        self.length = len(rows)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.rows
+
+
+def test_sources_that_can_be_read_once_lose_no_row(session: Session) -> None:
+    rows = [{"n": n} for n in range(10_100)]
+    plan = session.generate("fox {{ row.n }}", each=Once(rows), template=True, dry_run=True)
+    assert len(plan.requests) == 10_100
+    with closing(sqlite3.connect(":memory:")) as base:
+        base.row_factory = sqlite3.Row
+        base.execute("CREATE TABLE t (n)")
+        base.executemany("INSERT INTO t VALUES (?)", [(n,) for n in range(10_100)])
+        found = base.execute("SELECT n FROM t")
+        plan = session.generate("fox {{ row.n }}", each=found, template=True, dry_run=True)
+    assert len(plan.requests) == 10_100
+
+
+@pytest.mark.parametrize("backend", ["numpy_nullable", "pyarrow"])
+def test_columns_of_other_types_than_numpys_are_read(
+    fast: Session, quick: Served, backend: str
+) -> None:
+    table = pd.DataFrame({"n": [1.0, None], "w": [1.5, 2.5]}).convert_dtypes(dtype_backend=backend)
+    template = "{{ 'one' if row.n == 1 else 'many' }} of {{ row.w }}"
+    fast.generate(template, each=table, template=True)
+    fast.generate(template, each=pd.DataFrame({"n": [1.0, None], "w": [3.5, 4.5]}), template=True)
+    assert prompts(quick) == ["many of 2.5", "many of 4.5", "one of 1.5", "one of 3.5"]
 
 
 def test_whole_numbers_with_blanks_stay_whole(fast: Session, quick: Served) -> None:
@@ -415,7 +453,7 @@ def test_redo_takes_keys(fast: Session, quick: Served) -> None:
     ]
     with pytest.raises(errors.OptionError, match=r"redo\(\) takes whole numbers and keys"):
         batch.redo([0, 1])
-    with pytest.raises(errors.OptionError, match="Image 1 was not requested: Skipped: the prompt"):
+    with pytest.raises(errors.OptionError, match=r"Image 1 was not requested\. Skipped: "):
         batch.redo(1)
     assert len(quick.calls) == 3
 
@@ -513,6 +551,47 @@ def test_a_second_retry_of_the_same_batch_costs_nothing(fast: Session, quick: Se
     assert len(quick.calls) == 6
 
 
+def test_a_second_retry_of_a_row_with_a_photo_shows_the_stored_picture(
+    fast: Session, quick: Served, tmp_path: Path
+) -> None:
+    """The photo itself is no longer in memory; a redo says so."""
+    (tmp_path / "a.jpg").write_bytes(tiny(1))
+    quick.faults.failures = [(grpc.StatusCode.INVALID_ARGUMENT, "no")]
+    rows = [{"photo": tmp_path / "a.jpg"}]
+    batch = fast.generate("at night", each=rows, template=True, image="{{ row.photo }}")
+    full = batch.retry()
+    assert [image.id for image in batch.retry()] == [image.id for image in full]
+    assert len(quick.calls) == 2
+    with pytest.raises(errors.InputImageError, match="is not in memory any more"):
+        full.redo(0)
+    assert len(quick.calls) == 2
+
+
+@pytest.mark.parametrize("prompts", [[f"fox {n}" for n in range(8)], ["a fox"] * 8])
+@pytest.mark.parametrize("earlier", [False, True])
+def test_rows_that_a_call_did_not_get_to_are_retried_in_its_slots(
+    shell: InteractiveShell, keyed: Served, quick: Served, prompts: list[str], *, earlier: bool
+) -> None:
+    """Running its cell once more then costs nothing, also if it had run before."""
+    cell = f"import xai_notebook as xai\nrun = xai.generate(each={prompts})"
+    shell.run_cell("import xai_notebook as xai\nxai.configure(rate=0, concurrency=1)")
+    if earlier:
+        shell.run_cell(cell, store_history=True, cell_id="one")
+    start = len(quick.calls)
+    quick.faults.failures = [None] * 3 + [(grpc.StatusCode.UNAUTHENTICATED, "revoked")]
+    shell.run_cell(cell, store_history=True, cell_id="one")
+    retry = "full = xai.history(last=True).retry()"
+    shell.run_cell(retry, store_history=True, cell_id="two")
+    full = shell.user_ns["full"]
+    assert [image.status for image in full] == ["ok"] * 8
+    assert len({image.id for image in full}) == 8
+    made = len(quick.calls)
+    assert made == start + 9
+    shell.run_cell(cell, store_history=True, cell_id="one")
+    assert [image.id for image in shell.user_ns["run"]] == [image.id for image in full]
+    assert len(quick.calls) == made
+
+
 def test_a_retried_cell_finds_its_images(
     shell: InteractiveShell, keyed: Served, quick: Served
 ) -> None:
@@ -539,6 +618,36 @@ def test_images_keep_their_places_in_every_kind_of_batch(fast: Session, quick: S
     assert [image.index for image in single.retry().ok] == [0, 1, 2]
     assert [image.index for image in (pair + pair).retry().ok] == [0, 1, 0, 1]
     assert [image.index for image in pair[1:].retry()] == [1]
+    quick.faults.short = 2
+    one_of_three = fast.generate(each=["a hen"], n=3)
+    quick.faults.failures = [(grpc.StatusCode.INVALID_ARGUMENT, "no")]
+    quick.faults.short = 0
+    still = one_of_three.retry()
+    assert [image.status for image in still] == ["ok", "missing", "missing"]
+    assert [image.index for image in still.retry().ok] == [0, 1, 2]
+
+
+def test_a_fresh_call_is_retried_with_new_images(kernels: Kernels, quick: Served) -> None:
+    prompts = [f"fox {n}" for n in range(4)]
+    kernels().generate(each=prompts)
+    session = kernels()
+    session.configured = lambda: {"rate": 0, "concurrency": 1}
+    quick.faults.failures = [None, (grpc.StatusCode.UNAUTHENTICATED, "revoked")]
+    with pytest.raises(errors.AuthenticationError):
+        session.generate(each=prompts, fresh=True)
+    full = session.last_batch().retry()
+    assert not any(image.replayed for image in full)
+    assert len(quick.calls) == 4 + 2 + 3
+
+
+def test_an_error_before_a_retry_begins_is_raised_as_it_is(
+    fast: Session, quick: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick.faults.failures = [(grpc.StatusCode.INVALID_ARGUMENT, "no")]
+    batch = fast.generate(each=["a fox", "an owl"])
+    fast.configured = lambda: {"backend": "xai", "api_host": "no such host"}
+    with pytest.raises(errors.XaiError, match="no such host"):
+        batch.retry()
 
 
 def test_what_a_limit_kept_from_being_sent_is_retried(fast: Session, quick: Served) -> None:
@@ -574,7 +683,7 @@ def test_a_cancelled_call_has_a_row_for_everything(fast: Session, quick: Served)
         task.cancel()
         await asyncio.sleep(0)
         call.interrupted = True
-        until(lambda: quick.calls[5].ended)
+        until(lambda: call.over)
         return fast.finish(call)
 
     batch = asyncio.run(cancel())

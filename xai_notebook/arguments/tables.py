@@ -1,8 +1,7 @@
-"""Read the prompts of `--each` from variables, tables, files and lines; expand those of `--matrix`.
+"""Read the rows of `--each` from variables, tables, files and lines; expand prompts of `--matrix`.
 
-A reader yields rows: the number that the user sees, and a value. A value that is neither text nor a
-record with a prompt raises an OptionError that names the row and the type. Values are never
-converted to text.
+A row has a prompt, or the cells that a template reads. A prompt that is neither text nor in a
+record raises an OptionError that names the row and the type; other types are never converted.
 
 Separate because reading tables is independent of the other arguments of a call.
 """
@@ -13,6 +12,7 @@ import codecs
 import csv
 import io
 import re
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, MappingView, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
@@ -101,6 +101,7 @@ class Rows(Iterator[Row]):
         length: The number of rows, including blank rows; None if unknown.
         lazy: Whether reading runs the user's code, which may be slow or endless.
         source: The source, for messages.
+        again: Reads the rows from the beginning; None if the source can be read only once.
         index_names: Names of the levels of the table's index.
         notes: Notes for the user about how the rows were read.
     """
@@ -109,6 +110,7 @@ class Rows(Iterator[Row]):
     length: int | None
     lazy: bool
     source: _Source
+    again: Callable[[], Iterator[Row]] | None = None
     index_names: tuple[Any, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -223,10 +225,15 @@ def read_rows(
         or isinstance(value, MappingView)
         or hasattr(type(value), "__getitem__")
     )
-    if repeatable and not lazy:
-        for _ in islice(_rows(origin, read(), counted=False), _MAX_CHECKED):
+
+    def read_again() -> Iterator[Row]:
+        return _rows(origin, read(), counted=False)
+
+    repeatable = repeatable and not lazy
+    if repeatable and not columns.named:  # templates are checked by the caller
+        for _ in islice(read_again(), _MAX_CHECKED):
             pass
-    rows = _rows(origin, read())
+    rows = _rows(origin, read(), counted=not repeatable)
     first = []
     for row in rows:
         first.append(row)
@@ -236,7 +243,8 @@ def read_rows(
         raise OptionError(f"--each: the source has no prompts. --each takes {_SOURCES}.")
     index = value.labels if isinstance(value, _Table) else getattr(value, "index", None)
     names = tuple(getattr(index, "names", ()))
-    return Rows(chain(first, rows), length, lazy, origin, names, notes)
+    again = read_again if repeatable else None
+    return Rows(chain(first, rows), length, lazy, origin, again, names, notes)
 
 
 def split_lines(text: str) -> list[str]:
@@ -266,7 +274,7 @@ def _find(given: Any, namespace: Mapping[str, Any], columns: Columns) -> _Source
     else:
         source = _Source(given, str(given) if isinstance(given, Path) else "")
     source = replace(source, columns=columns)
-    if type(source.value).__module__ == "sqlite3":  # a cursor can be read in one thread only
+    if isinstance(source.value, sqlite3.Cursor):  # it can be read in one thread only
         source = replace(source, value=source.value.fetchall())
     if isinstance(source.value, str):
         if _suffix(source.value):
@@ -285,16 +293,16 @@ def _look_up(name: str, namespace: Mapping[str, Any]) -> _Source:
     if name in namespace:
         return _variable(name, namespace[name])
     files = [_Source(Path(name), name)]
-    if _CALL.match(name) and not _is_file(name):
-        raise OptionError(
-            f"--each {name}: only a name is possible here, not an expression. Assign the value to "
-            "a variable first."
-        )
     if parts := _FILE.fullmatch(name):
         files.append(_Source(Path(parts["file"]), parts["file"], parts["column"]))
     for file in files:
         if _suffix(file.name) and _is_file(file.name):
             return file
+    if _CALL.match(name):
+        raise OptionError(
+            f"--each {name}: only a name is possible here, not an expression. Assign the value to "
+            "a variable first."
+        )
     if (parts := _NAME.fullmatch(name)) and parts["head"] in namespace:
         source = _variable(parts["head"], namespace[parts["head"]])
         for step in _STEP.finditer(parts["steps"]):
@@ -461,11 +469,14 @@ def _columns_at(
 
 def _as_typed(column: Any) -> Any:
     """Return a column of pandas with whole numbers in place of the floats that blanks make them."""
-    if getattr(column.dtype, "kind", "") != "f" or not column.isna().any():
+    floats = type(column.dtype).__module__.startswith("numpy") and column.dtype.kind == "f"
+    if not floats or not column.isna().any():
         return column
     numbers = column.dropna()
     whole = (numbers % 1 == 0) & (abs(numbers) < _MAX_WHOLE)
-    return column.astype("Int64") if len(numbers) and bool(whole.all()) else column
+    if not len(numbers) or not bool(whole.all()):
+        return column
+    return [None if is_missing(value) else int(value) for value in column]
 
 
 _MAX_WHOLE: Final = 2**53
@@ -644,9 +655,9 @@ def _rows(source: _Source, items: Iterator[_Item], *, counted: bool = True) -> I
 
 
 def _cell(value: Any) -> Any:
-    """Return a cell for templates: blank text counts as missing."""
+    """Return a cell for templates: None if it is missing or blank text."""
     value = _unbox(value)
-    return None if isinstance(value, str) and is_blank(value) else value
+    return None if is_missing(value) or (isinstance(value, str) and is_blank(value)) else value
 
 
 def _read_record(source: _Source, item: _Item) -> tuple[Any, Any]:
@@ -957,7 +968,7 @@ _SEP: Final = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 
 def _read_csv(source: _Source, lines: Iterator[_Item], delimiter: str = "") -> Iterator[_Item]:
-    """Return the cells of the column that contains the prompts."""
+    """Yield the rows of a CSV file, with the columns that the call reads."""
     head = list(islice(lines, 1))
     skipped = 0
     if head and (match := _SEP.fullmatch(head[0].value)):
@@ -1093,7 +1104,7 @@ def _is_heading(source: _Source, cell: str) -> bool:
 
 
 def _read_parquet(source: _Source, path: Path) -> Iterator[_Item]:
-    """Return a column of a Parquet file; pyarrow reads the file in batches."""
+    """Return the rows of a Parquet file; pyarrow reads the file in batches."""
     parquet, polars = _import_optional("pyarrow.parquet"), _import_optional("polars")
     if parquet is None and polars is None:
         raise OptionError(

@@ -176,7 +176,7 @@ def _columns_read(node: nodes.Node) -> Iterator[str]:
 
 
 class MissingCellError(OptionError):
-    """A template cannot be filled because a cell that it reads is missing or blank."""
+    """A template cannot be filled because a cell or a variable that it reads has no value."""
 
 
 def fill_row(

@@ -56,13 +56,13 @@ if TYPE_CHECKING:
     from xai_notebook.generation.budget import Limits, Reservation
     from xai_notebook.generation.bundles import BundleLookup
     from xai_notebook.generation.ingest import Ingest
-    from xai_notebook.generation.replay import Claim, SlotClaims
+    from xai_notebook.generation.replay import CellRun, Claim, Slot, SlotClaims
     from xai_notebook.pictures.results import Maker
 
     _Make = Callable[..., "Call"]
 
 _READ_AHEAD_IMAGES: Final = 100
-"""The same limit for rows with input images of their own, which may be in memory."""
+"""Rows that are read before anything is sent if each has input images of its own."""
 _CHECKED: Final = 100_000
 """Rows of a table whose templates are checked before anything is sent."""
 _READ_AHEAD: Final = 10_000
@@ -72,7 +72,7 @@ _MAX_PLANNED: Final = 100_000
 MAX_LOOKED_UP: Final = 2_000
 """Maximum requests of a plan that are looked up in the library; takes about a second."""
 _MAX_PLANNED_LAZY: Final = 100
-"""The same limit for a generator, which may be slow."""
+"""Maximum requests of a generator, which may be slow, that a dry run reads."""
 _FIRST_PAUSE: Final = 1.0
 """Seconds that all requests wait after the server first answers "too many requests"."""
 _LONGEST_PAUSE: Final = 30.0
@@ -195,6 +195,28 @@ class ClaimedRequest:
 
 
 @dataclass(slots=True, eq=False)
+class Origin:
+    """What a retry needs to know about the call of its requests.
+
+    Attributes:
+        run: The run of the cell that made the call.
+        places: The places that its requests have claimed, by the key of their slots.
+    """
+
+    run: CellRun
+    places: dict[bytes, set[int]] = field(default_factory=dict)
+
+    def add(self, slot: Slot) -> None:
+        """Note a slot that a request of the call has claimed."""
+        self.places.setdefault(slot.key, set()).add(slot.place)
+
+    def next_place(self, key: bytes) -> int:
+        """Return the place that the next request with this key claims."""
+        taken = self.places.get(key, set())
+        return next(place for place in count() if place not in taken)
+
+
+@dataclass(slots=True, eq=False)
 class Item:
     """One request of a call. With a table, the request of one row.
 
@@ -208,6 +230,7 @@ class Item:
         failure: Why these images cannot be loaded.
         notes: Changes to these images, one line each.
         claimed: The request with its slot, once it has one.
+        origin: The run and the slots of the call; all items of a call share it.
     """
 
     request: ImageRequest
@@ -219,17 +242,19 @@ class Item:
     failure: XaiError | None = None
     notes: tuple[str, ...] = ()
     claimed: ClaimedRequest | None = None
+    origin: Origin | None = None
 
     @property
     def blank(self) -> bool:
         """Whether the row is blank; nothing is sent for it."""
         return not self.request.prompt
 
-    def release(self) -> None:
-        """Drop the input images of the row, once its images have arrived."""
+    def release(self, request: ImageRequest) -> None:
+        """Drop the data of the row's input images, once the images of `request` have arrived."""
         if self.load is not None:
             self.load = None
             self.options = replace(self.options, image=())
+            self.request = _without_data(request)
 
     def load_inputs(self) -> ImageRequest:
         """Return the request with the input images of its row, which are read from their files.
@@ -252,14 +277,10 @@ class Item:
 
     def without_inputs(self, pictures: Sequence[Picture]) -> list[Picture]:
         """Return pictures of the row without the data of its input images, to save memory."""
-        if self.request.inputs or not any(picture.request.inputs for picture in pictures):
+        if self.load is None:
             return [*pictures]
-        slim = {
-            id(request): replace(
-                request, inputs=tuple(replace(image, url="") for image in request.inputs)
-            )
-            for request in (picture.request for picture in pictures)
-        }
+        requests = {id(picture.request): picture.request for picture in pictures}
+        slim = {key: _without_data(request) for key, request in requests.items()}
         return [
             replace(picture, request=slim[id(picture.request)], notes=(*picture.notes, *self.notes))
             for picture in pictures
@@ -359,6 +380,7 @@ class Call:
         index_names: Names of the levels of the table's index.
         ahead: The items that were read before anything is sent.
         taken: The items whose requests were begun, by number.
+        origin: See `Item.origin`.
         window: Limits the requests ahead of the consumer of a stream; None: the call is no stream.
         blank_rows: Number of blank rows that a dry run has found.
     """
@@ -386,6 +408,7 @@ class Call:
     rewriter: PromptRewriter | None = field(default=None, init=False, repr=False)
     pace: Pace | None = field(default=None, init=False, repr=False)
     taken: dict[int, Item] = field(default_factory=dict, init=False, repr=False)
+    origin: Origin | None = field(default=None, init=False, repr=False)
     window: Window | None = field(default=None, init=False, repr=False)
     blank_rows: int = field(default=0, init=False, repr=False)
 
@@ -414,7 +437,10 @@ class Call:
         planned = [item for item in items[:most] if not item.blank]
         self.blank_rows = len(items[:most]) - len(planned)
         looked_up = len(planned) <= MAX_LOOKED_UP
-        requests = tuple(_without_data(item) if looked_up else item.request for item in planned)
+        requests = tuple(
+            _without_data(item.load_inputs()) if looked_up and item.load else item.request
+            for item in planned
+        )
         return requests, len(items) > most
 
     def so_far(self) -> Callable[[], ImageBatch]:
@@ -441,6 +467,9 @@ class Call:
     def collect(self, maker: Maker) -> ImageBatch:
         """Return the images that have arrived as a batch. Never raises.
 
+        After the end of a call with a table, the batch also has a card for each row that was not
+        sent, of at most 100,000 rows that were not read.
+
         Args:
             maker: The session, for methods of the images such as `edit`.
         """
@@ -455,6 +484,7 @@ class Call:
             items = dict(enumerate(self.ahead)) | self._unread() | items
             for number in items.keys() - results.keys():
                 results[number] = [unsent_card(items[number])]
+                items[number].origin = items[number].origin or self.origin
         return self._batch(
             sorted(results.items()),
             maker,
@@ -705,8 +735,8 @@ def unsent_card(item: Item) -> Picture:
 class _Table:
     """The requests of `--each`.
 
-    The prompts are in its value, or are the lines of the body; or the prompt is a template that is
-    filled in for each row. Only what the user typed is a template; rows are data.
+    The prompts come from a column, from the lines of the body, or from a template that is filled in
+    for each row. Only what the user typed is a template; rows are data.
 
     Attributes:
         prompt: The prompt or the body of the cell, as written.
@@ -731,7 +761,7 @@ class _Table:
     _base: Options = field(init=False)
 
     def __post_init__(self) -> None:
-        """Keep the options of a row without the table, which results would hold otherwise."""
+        """Omit the table from the options of rows, so that results do not keep it in memory."""
         self._base = replace(self.options, each=None)
 
     def call(self, make: _Make, *, template: bool) -> Call:
@@ -748,7 +778,10 @@ class _Table:
         elif prompt is not None and not is_blank(prompt):
             by_row = prompt
         if len(options.model) > 1 or options.matrix is not None:
-            raise OptionError("--each takes one --model and no --matrix. Compare with one prompt.")
+            raise OptionError(
+                "--each takes one --model and no --matrix. Omit --each to compare models or "
+                "wordings."
+            )
         columns = self._columns(by_row, template=template)
         namespace = {} if isinstance(source, DataText) else self.namespace
         rows = tables.read_rows(source, namespace, columns)
@@ -758,18 +791,22 @@ class _Table:
         loads = "image" in self.per_row
         most = _READ_AHEAD_IMAGES if loads else _READ_AHEAD
         ahead = [] if rows.lazy else list(islice(items, most))
-        if len(ahead) == most and columns.named:  # check further rows, without keeping them
-            check = tables.read_rows(source, namespace, columns)
-            for _ in islice(self._items(check, by_row, columns, lines=lines), _CHECKED):
-                pass
+        checked: Iterable[Item] = ahead
+        names = options.name is not None and options.export is not None
+        if len(ahead) == most and rows.again is not None and (columns.named or names):
+            again = replace(rows, rows=rows.again())
+            checked = islice(self._items(again, by_row, columns, lines=lines), _CHECKED)
+        if names:
+            _check_names(options, (item for item in checked if not item.blank))
+        for _ in checked:  # further rows are checked and not kept
+            pass
         prompts = [item for item in ahead if not item.blank]
         if ahead and not prompts and len(ahead) < most:
+            reason = (ahead[0].reason or "").removeprefix("Skipped: ")
             raise OptionError(
-                f"{rows.source.where}: no row has all cells that the template reads. "
-                f"{ahead[0].reason}"
+                f"{rows.source.where}: all prompts are blank. "
+                f"{reason or 'Check the template and the rows.'}"
             )
-        if options.name is not None and options.export is not None:
-            _check_names(options, prompts)
         known = 0 < len(ahead) < most
         images = sum(item.request.n for item in prompts)
         expected = len(prompts) if known else rows.length
@@ -933,11 +970,8 @@ def _next_item(items: Iterator[Item]) -> Item | None:
         raise OptionError(f"--each: {type(error).__name__}: {error}.") from error
 
 
-def _without_data(item: Item) -> ImageRequest:
-    """Return the request of an item for a plan, which needs no data of its input images."""
-    request = item.load_inputs()
-    if item.load is None:
-        return request
+def _without_data(request: ImageRequest) -> ImageRequest:
+    """Return a request without the data of its input images; it keeps their digests."""
     return replace(request, inputs=tuple(replace(image, url="") for image in request.inputs))
 
 

@@ -13,6 +13,7 @@ from xai_notebook.errors import (
     ApiError,
     AuthenticationError,
     BudgetError,
+    InputImageError,
     LibraryError,
     NotKeptError,
     OptionError,
@@ -21,7 +22,13 @@ from xai_notebook.errors import (
     XaiError,
 )
 from xai_notebook.generation.budget import FREE, PriceKey, to_ticks, total
-from xai_notebook.generation.call import MAX_LOOKED_UP, ClaimedRequest, Pace, check_redo
+from xai_notebook.generation.call import (
+    MAX_LOOKED_UP,
+    ClaimedRequest,
+    Origin,
+    Pace,
+    check_redo,
+)
 from xai_notebook.generation.replay import Claim, Slot
 from xai_notebook.library import SlotQuery
 from xai_notebook.library.replies import drop_excess
@@ -131,6 +138,7 @@ class Generator:
                 item = call.taken[0] = next(call.items)
                 claimed = await self._claim(call, item.request)
                 item.claimed = replace(claimed, reserved=[])
+                item.origin = Origin(call.claims.run)
                 call.progress.record_answer(0, await self._answer(call, claimed))
             if call.options.redo:
                 await self._redo_answered(call)
@@ -145,12 +153,14 @@ class Generator:
         """Run the requests of a call, several at a time, as far as possible.
 
         Raises:
+            LibraryError: The call has `replay`, and images of a prompt are not stored.
             XaiError: The key is refused, the limit allows not even one request, or the server's
                 rate limit lets nothing through: no further prompt could succeed. Or reading the
                 requests failed.
         """
         concurrency = call.configuration.concurrency
         pace = call.pace = Pace.of(call.configuration)
+        call.origin = Origin(call.claims.run)
         # Twice as many workers: while one worker saves a reply, another can send a request.
         workers = [asyncio.ensure_future(self._work(call, pace)) for _ in range(2 * concurrency)]
         try:
@@ -197,7 +207,7 @@ class Generator:
                 card = _card(item.request, error, "unsent")
                 progress.record_refusal(number, [card], error.reason)
             else:
-                progress.record_answer(number, item.without_inputs(images), failed=failed)
+                progress.record_answer(number, images, failed=failed)
 
     async def _answer_one(
         self, call: Call, item: Item, request: ImageRequest, pace: Pace
@@ -205,17 +215,34 @@ class Generator:
         """Return the images of one request, or one card with the cause of its failure."""
         if (failure := item.failure) is not None:
             return [_card(request, failure)], True
-        claimed = self._claimed_before(item, request)
+        claimed = self._claimed_before(item, request) or self._claim_retried(call, item, request)
         if claimed is None:
             claimed = await self._claim(call, request)
+        item.origin = item.origin or call.origin or Origin(call.claims.run)
+        item.origin.add(claimed.claim.slot)
         slim = replace(claimed.request, inputs=item.request.inputs)
         item.claimed = replace(claimed, request=slim, reserved=[])
         images, failure = await self._answer_in_rounds(call, claimed, pace)
         if failure is not None:
             return [_card(request, failure, spent_usd=claimed.rewrite_usd)], True
+        item.claimed = replace(item.claimed, rewrite_usd=0.0)  # the images hold its cost
+        images = item.without_inputs(images)
         if all(image.settled for image in images):
-            item.release()
+            item.release(request)
         return images, False
+
+    def _claim_retried(
+        self, call: Call, item: Item, request: ImageRequest
+    ) -> ClaimedRequest | None:
+        """Return the slot of a request that its call did not get to; None if this is the call."""
+        options = item.options
+        if (origin := item.origin) is None or call.rewriter is not None or options.reuse:
+            return None
+        fingerprint = request.fingerprint(self.backend.kind, self.backend.host)
+        place = origin.next_place(bytes.fromhex(fingerprint)[:16])
+        fresh = options.fresh or not call.configuration.replay
+        claim = call.claims.claim_for(origin.run, fingerprint, request.n, place, fresh=fresh)
+        return ClaimedRequest(request, fingerprint, claim)
 
     def _claimed_before(self, item: Item, request: ImageRequest) -> ClaimedRequest | None:
         """Return the slot of a retried request; None if the server or an input image differs."""
@@ -593,6 +620,12 @@ class Generator:
     ) -> list[Picture]:
         """Generate and save the images at some positions; `redo`: they replace other images."""
         request, slot, count = claimed.request, claimed.claim.slot, len(missing)
+        lost = [image.label for image in request.inputs if not (image.url or image.file_id)]
+        if lost:
+            raise InputImageError(
+                f"The input image {lost[0]} is not in memory any more. Make the request again with "
+                "generate() or in its cell."
+            )
         fields = {"fingerprint": claimed.fingerprint, "place": slot.place, "redo": redo}
         writer = call.ingest.expect(request, missing, fields)
         try:

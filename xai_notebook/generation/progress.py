@@ -66,7 +66,7 @@ class ProgressReport:
             parts.append(f"{self.unsent:,} not sent")
         if self.cost_usd:
             parts.append(f"{dollars(self.cost_usd)} spent")
-        if self.eta:
+        if self.eta and self.eta >= 1:
             minutes = round(self.eta / 60)
             left = f"{minutes} min" if 1 <= minutes < 60 else duration(self.eta)  # noqa: PLR2004
             parts.append(f"about {left} left")

@@ -216,6 +216,28 @@ class SlotClaims(AbstractContextManager["SlotClaims"]):
         self.claims.append(claim)
         return claim
 
+    def claim_for(
+        self, run: CellRun, fingerprint: str, n: int, place: int, *, fresh: bool
+    ) -> Claim:
+        """Return the slot of a request that an earlier call did not get to, for a retry.
+
+        The claim is that of the earlier call, so the slot gets no other owner: when the cell of
+        that call runs again, it finds the images.
+
+        Args:
+            run: The run that made the earlier call.
+            fingerprint: Fingerprint of the request.
+            n: Number of requested images.
+            place: The place that the earlier call would have claimed next.
+            fresh: Whether new images are always needed.
+        """
+        table, slot = self.table, Slot(bytes.fromhex(fingerprint)[:16], place)
+        with table.lock:
+            seen = table.seen.get(run.cell, {}).get(slot.key, ())
+            again = place < len(seen) and n <= seen[place]
+            needs_new = (fresh or again) and slot not in table.unseen
+            return Claim(slot, place, n, needs_new, table.after.get(slot, 0), former_owner=None)
+
     def ignore_stored(self, claim: Claim, newest: int) -> None:
         """Ignore images that are already stored in a slot; only later ones can answer.
 
@@ -320,16 +342,6 @@ class CellTracker:
             else:
                 run = CellRun(over=True)
             return SlotClaims(self._table, run)
-
-    def claims_for_retry(self) -> SlotClaims:
-        """Return the claims for requests of an earlier call that are made again.
-
-        In a notebook they are outside of its pass: the cell of that call finds their images.
-        """
-        claims = self.claims_for_call()
-        if claims.run.cell is None:
-            return claims
-        return self.claims_for_call(instead_of_cell=object())
 
     def close(self) -> None:
         """Remove the hooks from IPython."""

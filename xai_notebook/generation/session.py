@@ -437,10 +437,8 @@ class Session:
         pictures = [batch[index].picture for index in indices]
         for index, picture in zip(indices, pictures, strict=True):
             if picture.status in HIDDEN:
-                raise OptionError(
-                    f"Image {index} was not requested: {picture.error} Fill in its row, or use "
-                    "retry(), and it can be made."
-                )
+                cure = "Use retry()." if picture.status == "unsent" else "Fill in its row first."
+                raise OptionError(f"Image {index} was not requested. {picture.error} {cure}")
         rows = self.library().catalog.find_rows(pictures)
         chosen = {
             index: replace(picture, id=row)
@@ -479,7 +477,7 @@ class Session:
         for items in groups.values():  # several if batches of different calls were added
             call = self._prepare_retry(list(items.values()))
             try:
-                with self._retrying, self.cells.claims_for_retry() as claims:
+                with self._retrying, self.cells.claims_for_call() as claims:
                     self.loop.run(self.run(call, claims))
             except BaseException as error:
                 self.explain(error, call)
@@ -632,9 +630,10 @@ def _merge_retried(
         if id(image.item) not in items or image.status not in RETRIED:
             merged.append(image)
             continue
-        new = by_item[id(image.item)]
-        if image.status == "missing" and any(each.index == image.index for each in new):
-            new = [each for each in new if each.index == image.index]
+        new = by_item.get(id(image.item), [image])
+        if image.status == "missing":  # the other images of the reply have cards of their own
+            arrived = (each for each in new if each.index == image.index)
+            new = [next((each for each in arrived if each.status != "failed"), image)]
         merged += [replace(each, chosen=image.chosen) for each in new]
     return batch.shown(merged, notes=notes, name=batch.name)
 

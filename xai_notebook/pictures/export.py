@@ -186,7 +186,8 @@ class NamePattern:
         elif name == "date":
             value = _day(image)
         text = "" if is_missing(value) else label_text(value)
-        if isinstance(value, datetime):
+        levels = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(level, datetime) for level in levels):
             text = text.replace(":", "-")  # which Windows does not allow
         if not text and name in {"key", "row"}:
             given = "key=COLUMN" if name == "key" else "each=TABLE"
@@ -395,8 +396,8 @@ def export_images(
 ) -> list[Path]:
     """Write images into a folder and return the absolute paths; set `exported` of each image.
 
-    An existing file with exactly this content is reused. Other files are never overwritten, unless
-    `overwrite` is true: the new file gets the suffix `-2`, `-3` and so on.
+    An existing file with exactly this content is reused. By default, other files are not
+    overwritten: the new file gets the suffix `-2`, `-3` and so on.
 
     Args:
         images: The images, each with an original.
@@ -437,7 +438,8 @@ def export_images(
                 # Imported here because most exports have no manifest.
                 from xai_notebook.pictures.manifest import Manifest  # noqa: PLC0415
 
-                export.manifest = Manifest.open(target, manifest, images, overwrite=overwrite)
+                by_stem = dict(zip(stems, images, strict=True))
+                export.manifest = Manifest.open(target, manifest, by_stem, overwrite=overwrite)
             export.check(items)
             export.run(items, report)
         except OSError as error:

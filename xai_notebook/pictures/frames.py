@@ -44,7 +44,8 @@ class Tabular(ABC):
             OptionError: The kind is unknown.
             XaiError: The library is not installed.
         """
-        return to_frame(self.to_records(), self._schema, kind, self._labels())
+        labels = self._labels() if kind == "pandas" else None
+        return to_frame(self.to_records(), self._schema, kind, labels)
 
     def _labels(self) -> Any:
         """Return the index of the pandas DataFrame; None: the positions."""

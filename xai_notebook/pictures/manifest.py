@@ -20,7 +20,7 @@ from xai_notebook.pictures.files import fold, name_problem, read_bounded, write_
 from xai_notebook.pictures.picture import is_missing, label_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from xai_notebook.pictures.picture import Card
 
@@ -68,13 +68,15 @@ class Manifest:
         self._listed = {fold(row["file_name"]) for row in rows if row["sha256"]}
 
     @classmethod
-    def open(cls, folder: Path, name: str, images: Sequence[Card], *, overwrite: bool) -> Manifest:
+    def open(
+        cls, folder: Path, name: str, images: Mapping[str, Card], *, overwrite: bool
+    ) -> Manifest:
         """Check a manifest before the first image is written.
 
         Args:
             folder: The folder of the images.
             name: The name of the manifest.
-            images: The images that will be listed.
+            images: The images that will be listed, by their paths in the folder, without extension.
             overwrite: Replace an existing manifest. Its rows of other files are kept.
 
         Raises:
@@ -117,7 +119,7 @@ class Manifest:
                 )
         # The manifest of the same images is written again, as when a notebook runs again.
         manifest = cls(path, kept, overwrite=overwrite or bool(kept))
-        manifest._check([_row(image, "") for image in images])
+        manifest._check([_row(image, "") for image in images.values()])
         return manifest
 
     def is_at(self, path: Path) -> bool:
@@ -165,11 +167,16 @@ class Manifest:
             texts = [row[column] for row in checked if isinstance(row[column], str)]
             if not texts:
                 continue
-            bad = next((text for text in texts if not _is_encodable(text)), None)
-            if bad is None and kind == ".csv":
+            if any(not _is_encodable(text) for text in texts):
+                raise ExportError(
+                    f"{self._path.name} cannot hold a {column.replace('_', ' ')} with characters "
+                    "that UTF-8 does not have. Remove them from the table; nothing was exported."
+                )
+            bad = None
+            if kind == ".csv":
                 others = [row[column] for row in self._kept if row[column] is not None]
                 bad = _changed_in_csv(texts, others, large=size > _CHUNK)
-            elif bad is None and kind == ".jsonl" and all(map(_DATE.fullmatch, texts)):
+            elif kind == ".jsonl" and all(map(_DATE.fullmatch, texts)):
                 bad = texts[0]
             if bad is not None:
                 value = bad if len(bad) <= _SHOWN else bad[: _SHOWN - 1] + "…"
@@ -187,14 +194,16 @@ def _rivals(path: Path) -> Iterator[Path]:
         yield from (path.with_suffix(suffix) for suffix in _FORMATS if suffix != path.suffix)
 
 
-def _lists_exactly(rows: list[Row], images: Sequence[Card]) -> bool:
-    """Tell whether a manifest has a row for each of the images, and no others."""
+def _lists_exactly(rows: list[Row], images: Mapping[str, Card]) -> bool:
+    """Tell whether a manifest has a row for each of the images, with its name, and no others."""
     columns = ("sha256", "key", "row", "prompt", "rewritten_prompt")
 
     def identify(row: Row) -> tuple[str, ...]:
-        return tuple("" if row[name] is None else str(row[name]) for name in columns)
+        stem = fold(row["file_name"].rpartition(".")[0])
+        return stem, *("" if row[name] is None else str(row[name]) for name in columns)
 
-    return Counter(map(identify, rows)) == Counter(identify(_row(image, "")) for image in images)
+    new = (identify(_row(image, f"{stem}.")) for stem, image in images.items())
+    return Counter(map(identify, rows)) == Counter(new)
 
 
 def _row(image: Card, file_name: str) -> Row:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, overload
 from weakref import WeakValueDictionary
@@ -399,11 +400,12 @@ class ImageBatch(Annotatable, Grid, Tabular, Sequence[GeneratedImage]):
             return self
         positions = {id(image): position for position, image in enumerate(self.images)}
         from_start: list[int] = []
+        index: Any
         for index in indices:
             if isinstance(index, str):
                 from_start += [positions[id(image)] for image in self[index]]
-            elif isinstance(index, int) and not isinstance(index, bool):
-                from_start.append(index + len(self) if index < 0 else index)
+            elif not isinstance(index, bool) and isinstance(index, Integral):
+                from_start.append(int(index) + (len(self) if index < 0 else 0))
             else:
                 raise OptionError(
                     f"redo() takes whole numbers and keys of rows, not {index!r}. Give several as "
@@ -414,7 +416,8 @@ class ImageBatch(Annotatable, Grid, Tabular, Sequence[GeneratedImage]):
     def retry(self) -> ImageBatch:
         """Return the batch with the images of `failed` requested again; the others stay the same.
 
-        Rows keep their places in the batch. Images that arrived are not paid for again; of a row
+        Rows keep their places in the batch, and a second call for the same batch returns the same
+        images at no cost. Images that arrived are not paid for again; of a row
         whose reply was incomplete, only the missing images are requested. A failed request whose
         card says that it may have been billed is sent again, too.
 
@@ -554,7 +557,8 @@ class ImageBatch(Annotatable, Grid, Tabular, Sequence[GeneratedImage]):
         rows = [image.row for image in self.images]
         if not rows or any(row is None for row in rows):
             return None
-        names = self.index_names
+        # An index and a column with the same name would be ambiguous in pandas.
+        names = [None if name in _COLUMNS else name for name in self.index_names]
         if not any(name is not None for name in names):
             return rows
         import pandas as pd  # noqa: PLC0415  # optional; the table came from it

@@ -139,6 +139,7 @@ class JobManager:
         options = ("columns", "captions", "full", "compare")
         settings = {name: getattr(call.options, name) for name in options}
         settings["notes"] = (*call.announced, *call.progress.notes)
+        settings["index_names"] = call.index_names
         view = JobView(settings, stored, generator.backend.free, past, call.export)
         call.claims.complete = True
         return BatchJob(pollers, slots, self.maker, view)
