@@ -95,7 +95,8 @@ def _pandas_frame(
             "to_frame() needs pandas: pip install pandas, or use to_records()."
         ) from error
     labels = pd.RangeIndex(len(next(iter(columns.values()), ()))) if index is None else index
-    frame = pd.DataFrame(index=labels if isinstance(labels, pd.Index) else pd.Index(labels))
+    rows = labels if isinstance(labels, pd.Index) else pd.Index(labels)
+    data = {}
     text = pd.Series(["text"]).dtype  # object before pandas 3
     for name, values in columns.items():
         of, values = _common_type(schema[name], values)  # noqa: PLW2901
@@ -115,8 +116,8 @@ def _pandas_frame(
                 datetime: "datetime64[us, UTC]",
             }
             series = pd.Series(values, dtype=dtypes[of])
-        frame[name] = series.set_axis(frame.index)
-    return frame
+        data[name] = series.set_axis(rows)
+    return pd.DataFrame(data, index=rows, columns=list(columns))
 
 
 def _polars_frame(columns: Mapping[str, list[Any]], schema: Mapping[str, type]) -> Any:
