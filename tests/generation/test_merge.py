@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import threading
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -173,7 +174,7 @@ def test_concurrent_merges_of_one_home_double_nothing(
     code = f"import xai_notebook as xai\nxai.merge({str(tmp_path / 'a')!r})\nreport('merged')"
     started = [victims.start(code) for _ in range(3)]
     assert [each.wait() for each in started] == ["merged"] * 3
-    with sqlite3.connect(tmp_path / "home" / "library.sqlite3") as connection:
+    with closing(sqlite3.connect(tmp_path / "home" / "library.sqlite3")) as connection, connection:
         query = "SELECT count(*), count(DISTINCT prompt) FROM requests"
         assert connection.execute(query).fetchone() == (30, 30)
     assert spent() == 0.6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -248,9 +249,10 @@ async def test_cancelling_a_task_says_what_is_kept(
     task = asyncio.create_task(use())
     await asyncio.to_thread(until, lambda: len(got) == 3 and image_server.waiting_calls == 2)
     task.cancel()
-    with pytest.raises(
-        asyncio.CancelledError, match=r"3 of 40 prompts are in the library, \$0\.06"
-    ):
+    message = r"3 of 40 prompts are in the library, \$0\.06"
+    if sys.version_info < (3, 11):
+        message = ""  # a task of Python 3.10 drops it
+    with pytest.raises(asyncio.CancelledError, match=message):
         await task
     assert not image_server.waiting_calls or idle(image_server)
     assert len(numbering.last_batch().ok) == 3

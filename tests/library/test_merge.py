@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ async def take(library: Library, home: Path) -> Merged:
 
 def rows_of(home: Path) -> dict[str, list[Any]]:
     """Return all rows of a library."""
-    with sqlite3.connect(home / database.FILE) as connection:
+    with closing(sqlite3.connect(home / database.FILE)) as connection, connection:
         return {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES}
 
 
@@ -324,7 +325,7 @@ async def test_a_transaction_that_a_kill_has_cut_off_is_undone(
     """Without a write-ahead log, as on some network file systems; the other library stays."""
     other.add(pay())
     other.close()
-    with sqlite3.connect(other.home / database.FILE) as connection:
+    with closing(sqlite3.connect(other.home / database.FILE)) as connection, connection:
         connection.execute("PRAGMA journal_mode = DELETE")
     code = f"""if True:
         import os, signal, sqlite3

@@ -88,7 +88,7 @@ def test_times_are_in_utc() -> None:
         ([[1, 2], [3, 4]], np.dtype("object"), pl.String, ["[1, 2]", "[3, 4]"]),
         ([2**70, 1], np.dtype("object"), pl.String, [str(2**70), "1"]),
         ([date(2026, 1, 2)] * 2, np.dtype("object"), pl.Date, [date(2026, 1, 2)] * 2),
-        ([LOCAL, LOCAL], np.dtype("datetime64[us]"), pl.String, [str(LOCAL)] * 2),
+        ([LOCAL, LOCAL], pd.Series([LOCAL]).dtype, pl.String, [str(LOCAL)] * 2),
         ([AT, AT], pd.DatetimeTZDtype("us", "UTC"), pl.Datetime("us", "UTC"), [AT, AT]),
     ],
 )

@@ -6,6 +6,7 @@ import builtins
 import csv
 import io
 import json
+import sys
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
@@ -31,7 +32,7 @@ NASTY: Final = (
     "🦊 \\n \\ ' \ufeff",
     "nan and null",
     "ثعلب",
-    "a\0b\tc",
+    "a\0b\tc" if sys.version_info >= (3, 11) else "a\tc",  # csv of Python 3.10 takes no \0
     "a\rb",
 )
 NUMPY: Final = pd.Series([7, 8]).to_numpy()
