@@ -249,9 +249,9 @@ async def test_cancelling_a_task_says_what_is_kept(
     task = asyncio.create_task(use())
     await asyncio.to_thread(until, lambda: len(got) == 3 and image_server.waiting_calls == 2)
     task.cancel()
-    message = r"3 of 40 prompts are in the library, \$0\.06"
+    message: str | None = r"3 of 40 prompts are in the library, \$0\.06"
     if sys.version_info < (3, 11):
-        message = ""  # a task of Python 3.10 drops it
+        message = None  # a task of Python 3.10 drops it
     with pytest.raises(asyncio.CancelledError, match=message):
         await task
     assert not image_server.waiting_calls or idle(image_server)

@@ -497,6 +497,9 @@ def connect_to_read(file: Path, *, complete: bool = False) -> sqlite3.Connection
             connection = _copy_to_memory(file)
         else:
             connection = _open(f"{address}?mode=ro&immutable=1", uri=True)
+    except BaseException:
+        connection.close()
+        raise
     try:
         _recognise(connection, file)
         if _number(connection, "user_version") < len(MIGRATIONS):
