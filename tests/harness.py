@@ -82,7 +82,7 @@ async def start_images(
     Args:
         generate: Takes the bytes of a request and the context, and returns the reply's bytes.
         options: gRPC options of the server.
-        list_models: As `generate`, for the list of models and prices; None: there is no list.
+        list_models: Answers requests for the list of models and prices; None: they fail.
     """
     server = grpc.aio.server(options=options)
     handlers = {"GenerateImage": grpc.unary_unary_rpc_method_handler(generate)}

@@ -554,7 +554,7 @@ def test_a_second_retry_of_the_same_batch_costs_nothing(fast: Session, quick: Se
 def test_a_second_retry_of_a_row_with_a_photo_shows_the_stored_picture(
     fast: Session, quick: Served, tmp_path: Path
 ) -> None:
-    """The photo itself is no longer in memory; a redo says so."""
+    """The bytes of the photo are dropped after the reply, so `redo` fails with a clear error."""
     (tmp_path / "a.jpg").write_bytes(tiny(1))
     quick.faults.failures = [(grpc.StatusCode.INVALID_ARGUMENT, "no")]
     rows = [{"photo": tmp_path / "a.jpg"}]

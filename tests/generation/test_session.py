@@ -76,7 +76,7 @@ def test_without_a_key_the_embedded_server_draws(new_session: Kernels) -> None:
 
 
 def test_local_uses_the_embedded_server_despite_a_key(session: Session, server: Served) -> None:
-    """There is no notice, because the user asked for this server."""
+    """The user chose this server, so no notice is shown."""
     batch = session.generate("a red fox", local=True)
     assert (batch[0].model, batch.notes) == ("local-preview", ())
     assert server.calls == []

@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, TextIO
 
 from xai_notebook.arguments.templates import ALL_COLUMNS, RowFields
-from xai_notebook.arguments.values import TABLES, did_you_mean, is_missing, list_names, shorten
+from xai_notebook.arguments.values import TABLES, did_you_mean, list_names, shorten
 from xai_notebook.client import bounds
 from xai_notebook.client.request import is_blank
 from xai_notebook.errors import OptionError
 from xai_notebook.pictures.files import read_bounded
+from xai_notebook.pictures.picture import is_missing
 from xai_notebook.settings import MIB
 
 _MAX_CHECKED: Final = 100_000

@@ -34,9 +34,10 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from xai_notebook.arguments.options import ALIASES, OPTIONS
-from xai_notebook.arguments.values import is_missing, list_names, nearest
+from xai_notebook.arguments.values import list_names, nearest
 from xai_notebook.errors import OptionError
 from xai_notebook.pictures.magic_source import OpenExpressionError, split
+from xai_notebook.pictures.picture import is_missing
 
 if TYPE_CHECKING:
     from jinja2 import Environment, nodes
@@ -74,6 +75,7 @@ class _MissingValueError(_MissingError):
 
 # Texts and options
 
+_OPTIONS: Final = {option.name: option for option in OPTIONS}
 _NEEDED: Final = frozenset({"each", "image", "max_cost"})
 """Options that cannot be None: without them, the call would do something else or have no limit."""
 _BRACES: Final = re.compile(r"\$?\{[A-Za-z_][\w.]*\}")
@@ -108,11 +110,10 @@ def fill_options(given: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str
     Raises:
         OptionError: See `fill`; or a value has the syntax of variables in other magics.
     """
-    rows = {row.name: row for row in OPTIONS}
     has_rows = given.get("each") is not None and not isinstance(given["each"], bool)
     filled: dict[str, Any] = {}
     for name, value in given.items():
-        if (row := rows.get(ALIASES.get(name, name))) is None:
+        if (row := _OPTIONS.get(ALIASES.get(name, name))) is None:
             filled[name] = value  # refused later
             continue
         typed = value if isinstance(value, list) else [value]
@@ -123,10 +124,17 @@ def fill_options(given: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str
             parts = [RowTemplate(part) if isinstance(part, str) else part for part in typed]
             filled[name] = parts if isinstance(value, list) else parts[0]
             continue
-        values = [each for part in typed for each in _fill_value(part, names, row)]
-        if values:
-            filled[name] = values if isinstance(value, list) else values[0]
+        filled |= _fill_option(name, value, names, row)
     return filled
+
+
+def _fill_option(name: str, value: Any, names: Mapping[str, Any], row: Option) -> dict[str, Any]:
+    """Return an option with its value filled in; empty if the value omits the option."""
+    typed = value if isinstance(value, list) else [value]
+    values = [each for part in typed for each in _fill_value(part, names, row)]
+    if not values:
+        return {}
+    return {name: values if isinstance(value, list) else values[0]}
 
 
 ROW: Final = "row"
@@ -195,14 +203,10 @@ def fill_row(
         OptionError: See `fill`.
     """
     names = ChainMap({ROW: row}, names)  # type: ignore[arg-type]  # it is only read
-    rows = {option.name: option for option in OPTIONS}
     try:
         filled: dict[str, Any] = {}
         for name, value in options.items():
-            typed = value if isinstance(value, list) else [value]
-            values = [each for part in typed for each in _fill_value(part, names, rows[name])]
-            if values:
-                filled[name] = values if isinstance(value, list) else values[0]
+            filled |= _fill_option(name, value, names, _OPTIONS[ALIASES.get(name, name)])
         return fill(prompt, names), filled
     except OptionError as error:
         if isinstance(error.__cause__, _MissingValueError):

@@ -10,7 +10,6 @@ import keyword
 import math
 import re
 from collections.abc import Iterable, Mapping
-from numbers import Number
 from typing import Any, Final, NamedTuple
 
 from xai_notebook import settings
@@ -220,14 +219,6 @@ def is_list(value: Any) -> bool:
 def is_batch(value: Any) -> bool:
     """Tell whether a variable is an earlier result."""
     return type(value).__name__ == "ImageBatch"
-
-
-def is_missing(value: Any) -> bool:
-    """Tell whether a cell of a table is empty: None, NaN, NaT, `pd.NA` or a masked element."""
-    kind = type(value).__name__
-    if value is None or kind in {"NAType", "NaTType", "MaskedConstant"}:
-        return True
-    return (isinstance(value, Number) or kind == "datetime64") and bool(value != value)  # noqa: PLR0124
 
 
 def shorten(text: Any, limit: int = 60) -> str:

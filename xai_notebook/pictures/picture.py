@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import datetime, time, timezone
 from functools import partial
+from numbers import Number
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar
 
@@ -342,8 +343,9 @@ def first_cards(cards: Sequence[_Card], limit: int) -> Sequence[_Card]:
     return [card for card in first if card.chosen[:-1] != cut_row] or first
 
 
-def is_missing(value: object) -> bool:
-    """Tell whether a label or key of a row is missing: None, NaN, or NA and NaT of pandas."""
-    if value is None or type(value).__name__ in {"NAType", "NaTType"}:
+def is_missing(value: Any) -> bool:
+    """Tell whether a cell of a table is empty: None, NaN, NaT, `pd.NA` or a masked element."""
+    kind = type(value).__name__
+    if value is None or kind in {"NAType", "NaTType", "MaskedConstant"}:
         return True
-    return isinstance(value, float) and value != value  # noqa: PLR0124  # NaN
+    return (isinstance(value, Number) or kind == "datetime64") and bool(value != value)  # noqa: PLR0124
