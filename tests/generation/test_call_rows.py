@@ -178,6 +178,15 @@ def test_options_of_rows_work_with_a_column_of_prompts(fast: Session, quick: Ser
     assert sent == [("a fox", 1), ("an owl", 5)]
 
 
+def test_the_other_name_of_an_option_can_read_the_row(fast: Session, quick: Served) -> None:
+    rows = [{"fruit": "pear", "n": 1}, {"fruit": "plum", "n": 2}]
+    fast.generate("a {{ row.fruit }}", each=rows, template=True, count="{{ row.n }}")
+    assert sorted((call.message.prompt, call.message.n) for call in quick.calls) == [
+        ("a pear", 1),
+        ("a plum", 2),
+    ]
+
+
 def test_photos_of_rows_are_sent(fast: Session, quick: Served, tmp_path: Path) -> None:
     """From paths, arrays and Pillow images. A row without a photo is skipped."""
     (tmp_path / "a.jpg").write_bytes(tiny(1))

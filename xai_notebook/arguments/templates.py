@@ -206,7 +206,7 @@ def fill_row(
     try:
         filled: dict[str, Any] = {}
         for name, value in options.items():
-            filled |= _fill_option(name, value, names, _OPTIONS[ALIASES.get(name, name)])
+            filled |= _fill_option(name, value, names, _OPTIONS[name])
         return fill(prompt, names), filled
     except OptionError as error:
         if isinstance(error.__cause__, _MissingValueError):

@@ -622,6 +622,11 @@ def prepare_call(
     """
     if reruns_by_itself():
         defaults = {"reuse": True, **defaults}
+    given = {
+        arguments.ALIASES.get(name, name): value
+        for name, value in given.items()
+        if value is not None
+    }
     per_row = {name: value for name, value in given.items() if reads_row(value)}
     fixed = {name: value for name, value in given.items() if name not in per_row}
     options = arguments.resolve(fixed, defaults)
