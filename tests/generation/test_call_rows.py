@@ -507,6 +507,16 @@ def test_retry_requests_only_what_is_missing(fast: Session, quick: Served) -> No
     assert fast.last_batch() is full
 
 
+@pytest.mark.parametrize("options", [{"each": ["a fox"]}, {"prompt": "a fox"}])
+def test_a_rewrite_is_counted_once(fast: Session, quick: Served, options: dict[str, Any]) -> None:
+    """Although the images come from a first reply, which was incomplete, and from a retry."""
+    quick.faults.chat_ticks = CENT
+    quick.faults.short = 1
+    batch = fast.generate(**options, n=2, rewrite=True)
+    quick.faults.short = 0
+    assert batch.retry().spent_usd == pytest.approx(0.07 + 0.07 + 0.01)
+
+
 def test_batches_of_two_calls_are_retried_with_their_options(fast: Session, quick: Served) -> None:
     quick.faults.fail_when = lambda *_: (grpc.StatusCode.INVALID_ARGUMENT, "no")
     both = fast.generate(each=["a fox"], timeout=50) + fast.generate(each=["an owl"], timeout=60)

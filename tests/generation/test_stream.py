@@ -430,6 +430,14 @@ def test_an_equal_request_in_the_loop_body_does_not_wait_for_the_stream(
     assert len(image_server.image_counts) == 8
 
 
+async def test_leaving_a_loop_after_the_last_image_is_no_interrupt(numbering: Session) -> None:
+    async with numbering.stream(each=FOXES[:2]) as stream:
+        async for _ in stream:
+            await asyncio.to_thread(until, lambda: len(stream.batch.ok) == 2)
+            break
+    assert stream.batch.summary == "2 of 2 prompts, $0.04 spent."
+
+
 # progress=
 
 

@@ -189,6 +189,13 @@ def test_the_same_export_again_changes_nothing(tmp_path: Path, name: str) -> Non
         batch[:1].export(tmp_path, name="{key}", manifest=name)
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_images_that_a_retry_has_made_are_added(tmp_path: Path, name: str) -> None:
+    keyed(p="a fox").export(tmp_path, name="{key}", manifest=name)
+    keyed(p="a fox", q="an owl").export(tmp_path, name="{key}", manifest=name)
+    assert [row["key"] for row in read(tmp_path / name)] == ["p", "q"]
+
+
 def test_a_manifest_in_a_second_format_is_refused(tmp_path: Path) -> None:
     """ImageFolder would read neither."""
     batch = keyed(p="a fox")

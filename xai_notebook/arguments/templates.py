@@ -444,6 +444,11 @@ class _Evaluator:
 
     def _read_name(self, node: nodes.Name) -> Any:
         if node.name not in self._names:
+            if {*self._names} == {ROW}:
+                raise _MissingError(
+                    f"{node.name!r} is undefined. Only {ROW} can be read here: put the value into "
+                    "the prompt or into a column"
+                )
             raise _MissingError(f"{node.name!r} is undefined. Define it in a cell above")
         try:
             return _check_readable(self._names[node.name])

@@ -529,7 +529,7 @@ class Call:
         if progress.unsent:
             parts.append(f"{progress.unsent} not sent: {progress.unsent_because}")
             parts[-1] += f". {progress.unsent_cure} and run the cell again to generate the rest"
-        elif self.interrupted:
+        elif self.interrupted and progress.done != progress.expected:
             parts.append("interrupted: run the cell again to generate the rest")
         return ", ".join(parts) + "."
 

@@ -137,7 +137,7 @@ class Generator:
             else:
                 item = call.taken[0] = next(call.items)
                 claimed = await self._claim(call, item.request)
-                item.claimed = replace(claimed, reserved=[])
+                item.claimed = replace(claimed, reserved=[], rewrite_usd=0.0)
                 item.origin = Origin(call.claims.run)
                 call.progress.record_answer(0, await self._answer(call, claimed))
             if call.options.redo:
@@ -979,7 +979,8 @@ def _with_rewrite_cost(pictures: Sequence[Picture], rewrite_usd: float | None) -
     """Add the cost of rewriting the prompt to the costs of its images, in equal parts."""
     if rewrite_usd is None:
         return [replace(picture, cost_usd=None) for picture in pictures]
-    part = rewrite_usd / len(pictures) if pictures else 0.0
+    priced = sum(picture.cost_usd is not None for picture in pictures)
+    part = rewrite_usd / priced if priced else 0.0
     return [
         picture if picture.cost_usd is None else replace(picture, cost_usd=picture.cost_usd + part)
         for picture in pictures

@@ -113,12 +113,12 @@ class Manifest:
             )
         if path.exists():
             kept = _read(path)
-            if not overwrite and not _lists_exactly(kept, images):
+            if not overwrite and not (kept and _lists_only(kept, images)):
                 raise ExportError(
                     f"{path} exists already and lists other images. Give overwrite=True to update "
                     "it, or another name; nothing was exported."
                 )
-        # The manifest of the same images is written again, as when a notebook runs again.
+        # A notebook that runs again, or a retry that has made missing images, continues it.
         manifest = cls(path, kept, overwrite=overwrite or bool(kept))
         manifest._check([_row(image, "") for image in images.values()])
         return manifest
@@ -195,8 +195,8 @@ def _rivals(path: Path) -> Iterator[Path]:
         yield from (path.with_suffix(suffix) for suffix in _FORMATS if suffix != path.suffix)
 
 
-def _lists_exactly(rows: list[Row], images: Mapping[str, Card]) -> bool:
-    """Tell whether a manifest has a row for each of the images, with its name, and no others."""
+def _lists_only(rows: list[Row], images: Mapping[str, Card]) -> bool:
+    """Tell whether each row of a manifest is that of one of the images, with its name."""
     columns = ("sha256", "key", "row", "prompt", "rewritten_prompt")
 
     def identify(row: Row) -> tuple[str, ...]:
@@ -204,7 +204,7 @@ def _lists_exactly(rows: list[Row], images: Mapping[str, Card]) -> bool:
         return stem, *("" if row[name] is None else str(row[name]) for name in columns)
 
     new = (identify(_row(image, f"{stem}.")) for stem, image in images.items())
-    return Counter(map(identify, rows)) == Counter(new)
+    return not Counter(map(identify, rows)) - Counter(new)
 
 
 def _row(image: Card, file_name: str) -> Row:
