@@ -158,6 +158,13 @@ def test_an_unknown_status_is_refused(xai_server: XaiServer) -> None:
         xai_server.fail("BROKEN")
 
 
+@pytest.mark.parametrize("price", [-1, "free", None, float("nan"), float("inf")])
+def test_an_invalid_price_is_refused(xai_server: XaiServer, price: Any) -> None:
+    with pytest.raises(OptionError, match=r"price_usd: .* number of dollars"):
+        xai_server.price_usd = price
+    assert xai_server.price_usd == 0
+
+
 def test_prices_are_listed_and_reported(xai_server: XaiServer) -> None:
     xai_server.price_usd = 0.07
     assert xai_server.price_usd == 0.07

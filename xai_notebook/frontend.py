@@ -355,6 +355,21 @@ def notebook_folder() -> Path:
     return _loaded_in or Path.cwd()
 
 
+def user_path(path: str | Path) -> Path:
+    """Return a path that the user gave, with `~` as the home folder.
+
+    Raises:
+        ExportError: The value is no path, or the home folder is unknown.
+    """
+    try:
+        return Path(path).expanduser()
+    except TypeError:
+        kind = type(path).__name__
+        raise ExportError(f"A value of type {kind} is not a path. Give the path as text.") from None
+    except RuntimeError as error:
+        raise ExportError(f"The home folder of {path} is unknown. Give a full path.") from error
+
+
 def resolve_folder(folder: str | Path | None) -> Path:
     """Resolve a folder relative to the notebook's folder. The result need not exist.
 
@@ -365,12 +380,9 @@ def resolve_folder(folder: str | Path | None) -> Path:
         folder: A path; None or `""` is the notebook's folder.
 
     Raises:
-        ExportError: The name is invalid, or leaves the notebook's folder.
+        ExportError: The value is no path, or the path is invalid or leaves the notebook's folder.
     """
-    try:
-        path = Path(folder or "").expanduser()
-    except RuntimeError as error:
-        raise ExportError(f"The home folder of {folder} is unknown. Give a full path.") from error
+    path = user_path(folder or "")
     if "\0" in str(path):
         raise ExportError("A folder's name cannot hold a null character. Give another one.")
     path = Path(os.path.normpath(path))

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xai_notebook import frontend
+from xai_notebook.arguments.values import Amount
 from xai_notebook.client import wire
 from xai_notebook.client.encoding import CHOICES
 from xai_notebook.client.media import media_type
@@ -63,6 +64,7 @@ _PREFIXES: Final = ("XAI_API_", "XAI_NOTEBOOK_")
 """Prefixes of the environment variables that a server hides."""
 _FIXED: Final = frozenset({"home", "api_host", "backend", "engine"})
 """Defaults of `xai_notebook.configure` that have no effect while a server runs."""
+_PRICE: Final = Amount("dollars", zero=True)
 _SIDE: Final = 16
 """Width and height in pixels of a plain picture."""
 
@@ -198,6 +200,10 @@ class XaiServer:
 
     @price_usd.setter
     def price_usd(self, usd: float) -> None:
+        try:
+            usd = _PRICE(usd)
+        except ValueError as error:
+            raise OptionError(f"price_usd: {error}.") from None
         self.faults.image_price = self.faults.cost_ticks = round(usd * wire.TICKS_PER_USD)
 
     def reset(self) -> None:

@@ -13,7 +13,7 @@ import pytest
 import xai_notebook as xai
 from numbering_server import execute
 from xai_notebook import __main__ as program
-from xai_notebook.errors import InputImageError, LibraryError, OptionError
+from xai_notebook.errors import ExportError, InputImageError, LibraryError, OptionError
 from xai_notebook.generation.session import close_session, current_session
 
 if TYPE_CHECKING:
@@ -349,6 +349,10 @@ def test_only_a_bundle_is_overwritten(
     assert (story / "story.xai").read_text() == "my notes"
     with pytest.raises(OptionError, match=r"end in \.xai"):
         xai.pack("story.zip")
+    for path, problem in ((5, "type int is not a path"), ("~nobody-of-that-name/a.xai", "unknown")):
+        for call in (xai.pack, xai.unpack):
+            with pytest.raises(ExportError, match=problem):
+                call(path)  # type: ignore[arg-type]
     monkeypatch.delenv("JPY_SESSION_NAME")
     with pytest.raises(OptionError, match="Name the file"):
         xai.pack()

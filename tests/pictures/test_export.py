@@ -257,6 +257,14 @@ def test_an_invalid_folder_is_refused(folder: str) -> None:
         image().export(folder)
 
 
+@pytest.mark.parametrize("folder", [5, b"pictures", ["pictures"]])
+def test_a_folder_that_is_no_path_is_refused(folder: Any) -> None:
+    kind = type(folder).__name__
+    for make in (image().export, ImageBatch([image()]).export, ImageBatch([image()]).export_sheet):
+        with pytest.raises(ExportError, match=f"A value of type {kind} is not a path"):
+            make(folder)
+
+
 def test_a_file_in_the_folders_place_stays_and_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     fox = image()

@@ -14,7 +14,6 @@ from typing import Any, Final, NamedTuple
 
 from xai_notebook import settings
 from xai_notebook.errors import ExportError, OptionError
-from xai_notebook.frontend import resolve_folder
 
 PICTURES: Final = frozenset({
     ".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic",
@@ -115,7 +114,6 @@ def folder(value: Any) -> str | None:
     from xai_notebook.pictures.export import split_folder  # noqa: PLC0415  # not at load time
 
     try:
-        resolve_folder(str(value))
         split_folder(str(value))
     except ExportError as error:
         raise ValueError(str(error)) from None

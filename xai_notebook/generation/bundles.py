@@ -180,7 +180,7 @@ def pack(library: Library, path: str | Path | None, ids: Collection[int]) -> Pat
             )
         path = Path(f"{file.stem}{SUFFIX}")
     else:
-        path = Path(path).expanduser()
+        path = frontend.user_path(path)
     target = frontend.notebook_folder() / path
     if target.suffix != SUFFIX:
         raise OptionError(f"The name of a bundle must end in {SUFFIX}: {target.name}")
@@ -196,7 +196,7 @@ def unpack(library: Library, path: str | Path) -> tuple[list[Picture], list[str]
     Returns:
         The pictures that are new in the library, and one sentence for each problem.
     """
-    bundle = Bundle(frontend.notebook_folder() / Path(path).expanduser())
+    bundle = Bundle(frontend.notebook_folder() / frontend.user_path(path))
     pictures: list[Picture] = []
     problems: list[str] = []
     replies: list[Reply] = []

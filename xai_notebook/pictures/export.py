@@ -311,11 +311,13 @@ def split_folder(folder: str | Path | None) -> tuple[str | Path | None, str]:
     """Return the folder, and the given file name without its extension; "" without a file name.
 
     Raises:
-        ExportError: The file name has the extension of a format that is never written.
+        ExportError: The folder is invalid, or the file name has the extension of a format that is
+            never written.
     """
+    target = resolve_folder(folder)
     path = Path(folder or "")
     suffix = path.suffix.lower()
-    if suffix not in _EXTENSIONS | _NEVER_WRITTEN or resolve_folder(folder).is_dir():
+    if suffix not in _EXTENSIONS | _NEVER_WRITTEN or target.is_dir():
         return folder, ""
     if suffix in _NEVER_WRITTEN:
         raise ExportError(
