@@ -420,4 +420,4 @@ def test_the_page_is_right(tmp_path: Path) -> None:
     for name, code in blocks:
         (tmp_path / name).write_text(code, encoding="utf-8")
     tests = sum(code.count("def test_") for _, code in blocks)
-    assert f"{tests} passed" in run_pytest(tmp_path, "-n", "2", PYTHONPATH=str(tmp_path))
+    assert f"{tests} passed" in run_pytest(tmp_path, PYTHONPATH=str(tmp_path))

@@ -390,6 +390,7 @@ def test_a_dropped_export_sets_the_form_or_becomes_an_input_image(panel: Driver)
 
 
 def test_the_equivalent_cell_can_be_inserted_and_collapsed(panel: Driver) -> None:
+    stored = "localStorage.getItem('xai-panel-cell')"
     cells = """() => jupyterapp.shell.currentWidget.content.widgets.map(
       ({ model }) => model.sharedModel.source)"""
     before = panel.page.evaluate(cells)
@@ -400,10 +401,11 @@ def test_the_equivalent_cell_can_be_inserted_and_collapsed(panel: Driver) -> Non
     panel.page.evaluate(
         "() => jupyterapp.shell.currentWidget.content.model.sharedModel.deleteCell(1)"
     )
-    panel.root.get_by_text("The same as a cell").click()
-    assert not panel.root.locator(".xai-cell").is_visible()
-    assert panel.page.evaluate("localStorage.getItem('xai-panel-cell')") == "folded"
-    panel.root.get_by_text("The same as a cell").click()
+    for state in ("folded", "shown"):
+        panel.root.get_by_text("The same as a cell").click()
+        assert panel.root.locator(".xai-cell").is_visible() == (state == "shown")
+        # The page stores the state later than it shows it.
+        until(lambda state=state: panel.page.evaluate(stored) == state)  # type: ignore[misc]
 
 
 def test_the_size_of_the_cards_is_set_and_remembered(panel: Driver) -> None:
