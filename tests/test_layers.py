@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -71,7 +72,12 @@ def find_modules() -> dict[str, Path]:
 
 
 MODULES = find_modules()
-TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    """Return the syntax tree of every module."""
+    return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
 
 
 def find_imports(module: str) -> list[Import]:
@@ -97,12 +103,19 @@ def find_imports(module: str) -> list[Import]:
         for child in ast.iter_child_nodes(node):
             visit(child, late=late, typed=typed)
 
-    visit(TREES[module], late=False, typed=False)
+    visit(trees()[module], late=False, typed=False)
     return list(dict.fromkeys(found))
 
 
-IMPORTS = [found for module in MODULES for found in find_imports(module)]
-OWN = [found for found in IMPORTS if found.own and found.module != PACKAGE]
+@cache
+def imports() -> list[Import]:
+    """Return the imports of all modules."""
+    return [found for module in MODULES for found in find_imports(module)]
+
+
+def own_imports() -> list[Import]:
+    """Return the imports of our own modules, except those of the package itself."""
+    return [found for found in imports() if found.own and found.module != PACKAGE]
 
 
 def part(name: str) -> str:
@@ -122,18 +135,20 @@ def test_every_module_is_in_a_layer() -> None:
 
 def test_modules_import_only_lower_layers() -> None:
     """Imports inside functions and for type checkers count, too."""
-    outside = [found for found in OWN if part(found.name) != part(found.module)]
+    outside = [found for found in own_imports() if part(found.name) != part(found.module)]
     assert [str(f) for f in outside if layer(f.name) >= layer(f.module)] == []
 
 
 def test_the_server_imports_only_listed_modules_of_the_client() -> None:
-    of_client = [f for f in OWN if part(f.module) == "server" and part(f.name) == "client"]
+    of_client = [
+        f for f in own_imports() if part(f.module) == "server" and part(f.name) == "client"
+    ]
     assert [str(f) for f in of_client if not f.name.startswith(SERVER_IMPORTS)] == []
 
 
 def test_only_one_module_starts_the_server() -> None:
     """All other modules use the server over gRPC, except the one for users' tests."""
-    importers = {f.module for f in IMPORTS if f.own and part(f.name) == "server"}
+    importers = {f.module for f in imports() if f.own and part(f.name) == "server"}
     assert {name for name in importers if part(name) != "server"} == {
         "generation.backends",
         "testing",
@@ -141,14 +156,14 @@ def test_only_one_module_starts_the_server() -> None:
 
 
 def test_client_server_and_library_do_not_import_ipython() -> None:
-    of_notebook = [found for found in IMPORTS if part(found.name) in NOTEBOOK]
+    of_notebook = [found for found in imports() if part(found.name) in NOTEBOOK]
     parts = {"client", "server", "library"}
     assert [str(found) for found in of_notebook if part(found.module) in parts] == []
 
 
 def test_imports_have_no_cycle() -> None:
     graph: dict[str, set[str]] = {}
-    for found in OWN:
+    for found in own_imports():
         if found.name != found.module:
             graph.setdefault(found.module, set()).add(found.name)
     try:
@@ -160,7 +175,7 @@ def test_imports_have_no_cycle() -> None:
 def test_a_module_with_one_importer_says_why_it_is_separate() -> None:
     """Modules that a package exports are exempt: they have users outside of the package."""
     importers: dict[str, set[str]] = {name: set() for name in MODULES}
-    for found in IMPORTS:
+    for found in imports():
         if found.name in importers and found.name != found.module:
             importers[found.name].add(found.module)
     packages = {name for name, path in MODULES.items() if path.name == "__init__.py"}
@@ -170,7 +185,7 @@ def test_a_module_with_one_importer_says_why_it_is_separate() -> None:
         if len(users) == 1
         and users.isdisjoint(packages)
         and name not in packages
-        and "Separate because" not in (ast.get_docstring(TREES[name]) or "")
+        and "Separate because" not in (ast.get_docstring(trees()[name]) or "")
     ] == []
 
 
@@ -182,7 +197,7 @@ def test_no_folder_is_crowded() -> None:
 def test_late_imports_give_a_reason() -> None:
     """The reason is a comment after the import or above it."""
     silent = []
-    for found in IMPORTS:
+    for found in imports():
         if found.own and found.late and not found.typed:
             lines = MODULES[found.module].read_text(encoding="utf-8").splitlines()
             above, line = lines[found.line - 2 : found.line]
@@ -195,11 +210,11 @@ def test_no_module_prints_or_patches() -> None:
     """Output uses displays and errors; only command-line programs and `--help` print."""
     printing = {
         name
-        for name, tree in TREES.items()
+        for name, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id == "print"
     }
     assert printing <= {"__main__", "server.__main__", "notebook.magics"}
-    assert not {found.name for found in IMPORTS} & {"nest_asyncio", "uvloop"}
+    assert not {found.name for found in imports()} & {"nest_asyncio", "uvloop"}
