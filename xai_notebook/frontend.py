@@ -6,6 +6,7 @@ This module does not import IPython: if the code runs in IPython, it is already 
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import sys
 from contextlib import suppress
@@ -31,6 +32,7 @@ _PAPERMILL_VALUES: Final = dict.fromkeys(
     1,
 )  # fmt: skip
 """Number of values of each option of papermill's command line; all other options are flags."""
+_LOG: Final = logging.getLogger("xai_notebook")
 _loaded_in: Path | None = None
 _configured: Final[dict[str, Any]] = {}
 """Defaults that were set before the extension was loaded; then the extension keeps them."""
@@ -162,6 +164,36 @@ def is_unattended() -> bool:
     request = shell.get_parent() if hasattr(shell, "get_parent") else {}
     names_cell = "cellId" in (request.get("metadata") or {})
     return not names_cell and (request.get("content") or {}).get("allow_stdin") is False
+
+
+def log_line(line: str) -> None:
+    """Write a line to the log `xai_notebook`, and to stderr unless a handler of the log prints it.
+
+    Never raises.
+    """
+    _LOG.info("%s", line)
+    if not _is_printed():
+        write_stderr(f"{line}\n")
+
+
+def _is_printed() -> bool:
+    """Tell whether a handler of the user takes the lines of `log_line`."""
+    logger: logging.Logger | None = _LOG
+    if not _LOG.isEnabledFor(logging.INFO):
+        return False
+    while logger is not None:
+        for handler in logger.handlers:
+            if handler.level <= logging.INFO and not isinstance(handler, logging.NullHandler):
+                return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
+def write_stderr(text: str) -> None:
+    """Write text to stderr, which may be closed or None. Never raises."""
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def notebook_name() -> str | None:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import signal
@@ -698,6 +699,19 @@ def test_a_long_export_shows_its_progress(
     monkeypatch.setattr(export, "_LOG_EVERY", 0.0)
     table("p", "q").export(tmp_path, name="{key}")
     assert capsys.readouterr().err == "Exporting images: 1 of 2\nExporting images: 2 of 2\n"
+
+
+def test_a_log_that_is_printed_has_the_progress_once(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(export, "_LOG_EVERY", 0.0)
+    caplog.set_level(logging.INFO, "xai_notebook")
+    table("p", "q").export(tmp_path, name="{key}")
+    assert caplog.messages == ["Exporting images: 1 of 2", "Exporting images: 2 of 2"]
+    assert capsys.readouterr().err == ""
 
 
 def test_a_terminal_shows_one_line_of_progress(

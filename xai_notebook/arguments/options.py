@@ -442,8 +442,7 @@ def _check_name(options: Options, name: str) -> None:
     if options.export is None:
         raise OptionError("--name names exported files, and there are none. Give --export too.")
     table = options.each is not None and options.each is not False
-    key = getattr(options, "key", None) is not None
-    check_pattern(NamePattern.parse(name), options.export, table=table, key=key)
+    check_pattern(NamePattern.parse(name), options.export, table=table, key=options.key is not None)
 
 
 def parse_axes(written: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -5,15 +5,12 @@ Separate because displays and jobs use the counters without a `Call`.
 
 from __future__ import annotations
 
-import logging
-import sys
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.errors import OptionError
-from xai_notebook.frontend import is_unattended
+from xai_notebook.frontend import is_unattended, log_line
 from xai_notebook.pictures.render.text import counted, dollars, duration
 
 if TYPE_CHECKING:
@@ -27,7 +24,6 @@ LOG_INTERVAL = 30.0
 """Seconds between two lines in the log of a script or of a notebook that runs unattended."""
 _REPORT_INTERVAL: Final = 0.2
 """Minimum seconds between two calls of a user's `progress` function."""
-_LOG: Final = logging.getLogger("xai_notebook")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,19 +140,25 @@ class Progress:
 
     def record_answer(self, number: int, images: list[Picture], *, failed: bool = False) -> None:
         """Record the images of request `number`, or the cards with the cause of its failure."""
-        self.results[number] = images
         self.done += 1
         self.failed += failed
         self.attempt = None
         self.replayed += bool(images) and all(image.replayed for image in images)
-        if self.on_answer is not None:
-            self.on_answer(number, images)
+        self._record(number, images)
 
     def record_refusal(self, number: int, images: list[Picture], reason: str) -> None:
         """Record that request `number` was not sent because of a limit or the disk."""
-        self.results[number] = images
         self.unsent += 1
         self.unsent_because = reason
+        self._record(number, images)
+
+    def record_blank(self, number: int, images: list[Picture]) -> None:
+        """Record the card of a blank row."""
+        self.skipped += 1
+        self._record(number, images)
+
+    def _record(self, number: int, images: list[Picture]) -> None:
+        self.results[number] = images
         if self.on_answer is not None:
             self.on_answer(number, images)
 
@@ -178,13 +180,6 @@ class Progress:
             elapsed=self.elapsed,
             eta=self.eta,
         )
-
-    def record_blank(self, number: int, images: list[Picture]) -> None:
-        """Record the card of a blank row."""
-        self.results[number] = images
-        self.skipped += 1
-        if self.on_answer is not None:
-            self.on_answer(number, images)
 
     @property
     def complete(self) -> bool:
@@ -214,7 +209,7 @@ class Progress:
 class LineLog:
     """Writes a line every `LOG_INTERVAL` seconds, where no frontend shows progress.
 
-    The lines go to the log `xai_notebook`, and to stderr unless a handler of the log prints them.
+    See `frontend.log_line`.
     """
 
     def __init__(
@@ -237,12 +232,7 @@ class LineLog:
         if not self._wanted or now < self._due:
             return
         self._due = now + LOG_INTERVAL
-        line = f"xai-notebook: {self._line()}"
-        _LOG.info("%s", line)
-        if not _is_printed():
-            with suppress(OSError, ValueError, AttributeError):  # stderr may be closed or None
-                sys.stderr.write(f"{line}\n")
-                sys.stderr.flush()
+        log_line(f"xai-notebook: {self._line()}")
 
 
 class Reporter:
@@ -300,16 +290,3 @@ def check_function(function: object) -> None:
             f"progress= is a {type(function).__name__}, not a function. Give a function that takes "
             "one ProgressReport, such as print."
         )
-
-
-def _is_printed() -> bool:
-    """Tell whether a handler of the user takes our lines."""
-    logger: logging.Logger | None = _LOG
-    if not _LOG.isEnabledFor(logging.INFO):
-        return False
-    while logger is not None:
-        for handler in logger.handlers:
-            if handler.level <= logging.INFO and not isinstance(handler, logging.NullHandler):
-                return True
-        logger = logger.parent if logger.propagate else None
-    return False

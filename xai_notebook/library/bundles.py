@@ -25,7 +25,7 @@ from xai_notebook.client import bounds
 from xai_notebook.client.media import EXTENSIONS, dimensions, media_type
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import ExportError, LibraryError, MissingImageError, ReplyError
-from xai_notebook.library.records import hide_label
+from xai_notebook.library.records import MAX_PLACE, hide_label
 from xai_notebook.pictures.files import open_atomically
 from xai_notebook.pictures.picture import WITHHELD, Picture
 from xai_notebook.settings import (
@@ -65,7 +65,6 @@ _MAX_HEADER_BYTES: Final = 300
 _MAX_QUOTES: Final = 10_000
 _MAX_OUTSIDE: Final = 50_000
 """Maximum bytes of a line outside its strings; a request with 100 pictures has about 10,000."""
-_MAX_PLACE: Final = 1_000_000
 _MAX_DIGITS: Final = 18
 _MAX_POSITION: Final = 100
 _MAX_FILES: Final = 32
@@ -202,7 +201,7 @@ class Bundle:
         header = _object(next(lines, b""))
         if header.get("format") != HEADER["format"]:
             raise ValueError(header)
-        if bounds.count(header["version"], 1, _MAX_PLACE) > VERSION:
+        if bounds.count(header["version"], 1, MAX_PLACE) > VERSION:
             raise LibraryError(
                 "The bundle was made by a newer xai-notebook. Upgrade: pip install -U xai-notebook"
             )
@@ -383,7 +382,7 @@ def _entry(values: Mapping[str, Any]) -> BundleEntry:
         request,
         backend,
         _name(values["answered_by"], empty=True),
-        bounds.count(values["place"], 0, _MAX_PLACE),
+        bounds.count(values["place"], 0, MAX_PLACE),
         created,
         tuple(_picture(request, created, image) for image in images),
     )

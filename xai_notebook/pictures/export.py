@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import logging
 import os
 import re
 import sys
@@ -25,7 +24,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from xai_notebook.client.media import EXTENSIONS, media_type
 from xai_notebook.errors import ExportError, MetadataError, OptionError, ReplyError
-from xai_notebook.frontend import in_kernel, resolve_folder, running_shell
+from xai_notebook.frontend import (
+    in_kernel,
+    is_unattended,
+    log_line,
+    resolve_folder,
+    running_shell,
+    write_stderr,
+)
 from xai_notebook.pictures.files import (
     PendingFile,
     fold,
@@ -423,12 +429,9 @@ def export_images(
         ReplyError: An image has no original bytes; the others are written.
     """
     pattern = None if name is None else NamePattern.parse(name)
+    if pattern is not None:
+        check_pattern(pattern, folder)
     folder, stem = split_folder(folder)
-    if pattern is not None and stem:
-        raise OptionError(
-            f"The name {pattern.text!r} and {stem} both name the file. Give a folder, or leave out "
-            "the name."
-        )
     target = resolve_folder(folder).absolute()
     if pattern is not None:
         stems = plan_names(images, pattern, every=every or images)
@@ -818,7 +821,6 @@ _FIRST_REPORT: Final = 2.0
 _LINE_EVERY: Final = 0.5
 _LOG_EVERY: Final = 30.0
 """Seconds between two lines where a line cannot be replaced, such as a log."""
-_log = logging.getLogger(__name__)
 
 
 class _Reporter:
@@ -838,7 +840,7 @@ class _Reporter:
 
     def __exit__(self, *_: object) -> None:
         if self._width:
-            self._write("\r" + " " * self._width + "\r")
+            write_stderr("\r" + " " * self._width + "\r")
 
     def _count(self) -> None:
         self._done += 1
@@ -850,26 +852,15 @@ class _Reporter:
     def _show(self) -> None:
         line = f"Exporting images: {self._done:,} of {self._total:,}"
         self._due = time.monotonic() + (_LINE_EVERY if self._live else _LOG_EVERY)
-        _log.info(line)
         if self._live:
-            self._write("\r" + line.ljust(self._width))
+            write_stderr("\r" + line.ljust(self._width))
             self._width = len(line)
         else:
-            self._write(line + "\n")
-
-    def _write(self, text: str) -> None:
-        if sys.stderr is not None:
-            with suppress(OSError, ValueError):  # a closed stream must not cost the export
-                sys.stderr.write(text)
-                sys.stderr.flush()
+            log_line(line)
 
 
 def _is_live() -> bool:
-    """Tell whether somebody can see a line of standard error that is replaced.
-
-    Programs that run notebooks unattended, such as papermill, send requests that allow no input.
-    """
-    shell = running_shell()
-    if in_kernel(shell) and hasattr(shell, "get_parent"):
-        return bool((shell.get_parent().get("content") or {}).get("allow_stdin"))
+    """Tell whether somebody can see a line of standard error that is replaced."""
+    if in_kernel(running_shell()):
+        return not is_unattended()
     return sys.stderr is not None and sys.stderr.isatty()
