@@ -206,6 +206,28 @@ def test_a_waiting_call_takes_over_from_a_killed_one(
     assert len(image_server.image_counts) <= (2 if when == "requested" else 1)
 
 
+MANY = """
+import xai_notebook as xai
+xai.configure(rate=0, concurrency=24)
+xai.generate(each=[f"fox {number}" for number in range(48)], reuse=True)
+"""
+
+
+def test_many_requests_of_a_killed_process_are_taken_over(
+    image_server: NumberingServer, victims: Victims
+) -> None:
+    """More of them than threads: each waits until the dead process' replies are stored."""
+    image_server.replies_left = 12
+    victim = victims.start(MANY)
+    until(lambda: image_server.waiting_calls == 24)
+    victim.kill()
+    image_server.replies_left = None
+    assert victims.start(MANY).wait() == ""
+    assert len(xai.history(n=None)) == 48
+    # A server may continue the requests of a killed client.
+    assert 48 <= len(image_server.image_counts) <= 48 + 24
+
+
 def test_a_waiting_call_takes_over_from_a_failed_one(image_server: NumberingServer) -> None:
     """The first call raises, the second makes the picture, the third replays it."""
     image_server.failures = [grpc.StatusCode.INVALID_ARGUMENT]

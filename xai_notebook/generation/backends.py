@@ -159,6 +159,13 @@ def _engine_host(engine: str) -> str:
     return f"{_ENGINE}{address}{path}" + (f"#{parts.fragment}" if parts.fragment else "")
 
 
+def _is_overdue(library: Library) -> bool:
+    """Tell whether the spool holds replies that are to be stored."""
+    if library.failure is not None or library.database.foreign:
+        return False
+    return library.overdue or library.spool.adopt()
+
+
 # Equal requests at the same time
 
 _MAX_UNSAVED: Final = 256
@@ -564,6 +571,7 @@ class Backends:
         self._opening = asyncio.Lock()
         self._library: Library | None = None
         self._library_lock = threading.Lock()
+        self._recovering = asyncio.Lock()
 
     async def connect(self, route: Route) -> Backend:
         """Return the server of a route. Await on the background loop.
@@ -611,7 +619,28 @@ class Backends:
         return library
 
     def unchecked_library(self, configuration: Configuration) -> Library:
-        """Return the library, even if its database cannot be opened: `failure` then says why."""
+        """Return the library, even if its database cannot be opened: `failure` then says why.
+
+        Blocks. On the background loop, use `open_library`.
+        """
+        library, overdue = self._open_library(configuration)
+        if overdue:
+            self._loop.run(self._recover(library, configuration.api_key))
+        return library
+
+    async def open_library(self, configuration: Configuration) -> Library:
+        """Like `unchecked_library`, on the background loop.
+
+        Many calls may wait for the same recovery, so they must not wait in threads: the recovery
+        needs a thread of the loop, too.
+        """
+        library, overdue = await asyncio.to_thread(self._open_library, configuration)
+        if overdue:
+            await self._recover(library, configuration.api_key)
+        return library
+
+    def _open_library(self, configuration: Configuration) -> tuple[Library, bool]:
+        """Return the library, and whether the spool holds replies that are to be stored."""
         with interruptible(), self._library_lock:
             if self._library is None or self._library.home != configuration.home:
                 self._library = Library(configuration.home)
@@ -620,23 +649,26 @@ class Backends:
             if library.failure is not None:
                 with suppress(LibraryError):
                     library.connect()
-        overdue = not library.database.foreign and (library.overdue or library.spool.adopt())
-        if overdue and library.failure is None:
-            with suppress(XaiError):  # the call works without these replies
-                self._loop.run(recover(library, configuration.api_key))
-        return library
+        return library, _is_overdue(library)
 
-    def library_or_none(self, configuration: Configuration) -> Library | None:
-        """Return the open library, or None if it cannot be opened."""
-        with suppress(LibraryError):
-            return self.library(configuration)
-        return None
+    async def _recover(self, library: Library, key: ApiKey | None) -> None:
+        """Store the spooled replies, unless a recovery that ran meanwhile has stored them."""
+        async with self._recovering:
+            if await asyncio.to_thread(_is_overdue, library):
+                with suppress(XaiError):  # the call works without these replies
+                    await recover(library, key)
+
+    async def library_or_none(self, configuration: Configuration) -> Library | None:
+        """Return the open library, or None if it cannot be opened. Await on the background loop."""
+        library = await self.open_library(configuration)
+        return None if library.failure is not None else library
 
     def close(self) -> None:
         """Close channels, stop the embedded servers, close the library."""
         if self.connected or self._servers:
             self._loop.run(self._disconnect())
-        self._opening = asyncio.Lock()  # the old lock belongs to the old loop
+        self._opening = asyncio.Lock()  # the old locks belong to the old loop
+        self._recovering = asyncio.Lock()
         with self._library_lock:
             if self._library is not None:
                 self._library.close()

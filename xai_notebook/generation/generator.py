@@ -114,12 +114,12 @@ class Generator:
     Attributes:
         backend: The server.
         storage: The library, even if its database cannot be opened; see `Ingest.storage`.
-        reopen: Blocking function that imports the replies which a process received before it died.
+        reopen: Imports the replies which a process received before it died.
     """
 
     backend: Backend
     storage: Library
-    reopen: Callable[[Configuration], object]
+    reopen: Callable[[Configuration], Awaitable[object]]
 
     async def answer(self, call: Call) -> None:
         """Get the images from the library or the server, and put them in `call.progress`.
@@ -549,7 +549,7 @@ class Generator:
             if flight.inherited:  # the former owner died, perhaps with a reply in the spool
                 self.storage.overdue = True
                 with contextlib.suppress(LibraryError):
-                    await asyncio.to_thread(self.reopen, call.configuration)
+                    await self.reopen(call.configuration)
             yield flight
 
     # From the library and bundles

@@ -337,14 +337,14 @@ class Session:
         """
         async with self._opening:
             route, configuration, options = call.route, call.configuration, call.options
-            library = await asyncio.to_thread(self.backends.unchecked_library, configuration)
+            library = await self.backends.open_library(configuration)
             if library.failure is not None and options.replay:
                 raise library.failure
             refuse_blocked_server(route.backend, route.host)
             if (backend := self.backends.connected.get(route)) is None:
                 backend = await self.backends.connect(route)
             if (generator := self._generators.get((route, library))) is None:
-                generator = Generator(backend, library, self.backends.unchecked_library)
+                generator = Generator(backend, library, self.backends.open_library)
                 self._generators[route, library] = generator
             call.limits = Limits(())
             if spends:
@@ -524,10 +524,10 @@ class Session:
     async def _plan(
         self, call: Call, claims: SlotClaims, requests: Sequence[ImageRequest], *, more: bool
     ) -> Plan:
+        generator = await self._open(call, claims, spends=False)
         budget = None
         if not call.route.painted:
             budget = await asyncio.to_thread(self.budget, call.configuration)
-        generator = await self._open(call, claims, spends=False)
         count = partial(self._jobs().count_ordered, call) if call.options.batch else None
         return await generator.plan(call, requests, more=more, budget=budget, count_ordered=count)
 
@@ -560,7 +560,7 @@ class Session:
         async def look_up() -> None:
             with suppress(XaiError):
                 backend = await self.backends.connect(call.route)
-                library = await asyncio.to_thread(self.backends.library_or_none, call.configuration)
+                library = await self.backends.library_or_none(call.configuration)
                 for count in range(1, request.n + 1):
                     usd = await backend.prices.image_usd(request, count, library)
                     if usd is not None:
@@ -581,7 +581,7 @@ class Session:
         """
         configuration = self._configuration()
         backend = await self.backends.connect(choose_route(configuration, local=options.local))
-        library = await asyncio.to_thread(self.backends.library_or_none, configuration)
+        library = await self.backends.library_or_none(configuration)
         images = (InputImage(url="", sha256="", label=""),) * inputs
         request = options.request("?", options.model[0], images)
         rewrite = 0.0
