@@ -473,6 +473,7 @@ def test_an_interrupt_with_a_short_traceback_is_restored() -> None:
     interrupt = KeyboardInterrupt()
     errors.shorten(interrupt, "the call was cancelled.")
     opened: Any = pickle.loads(pickle.dumps(interrupt))
+    assert opened.args == ("the call was cancelled.",)
     assert opened._render_traceback_() == ["KeyboardInterrupt: the call was cancelled."]
 
 

@@ -64,7 +64,8 @@ class XaiError(Exception):
 
 
 def shorten(error: BaseException, line: str) -> None:
-    """Make IPython show only `line` for an interrupt or cancellation; `%tb` shows the traceback."""
+    """Let an interrupt or cancellation say `line`. IPython shows only that; `%tb` shows it all."""
+    error.args = (line,)
     error._render_traceback_ = _Shortened(error, line)  # type: ignore[attr-defined]  # IPython's
 
 

@@ -112,6 +112,23 @@ def test_a_template_is_filled_in_from_the_rows_of_every_source(
     assert [image.row for image in batch] == labels
 
 
+NESTED: Final = [
+    {"shape": {"name": "round"}, "words": ["red", "old"]},
+    {"shape": None, "words": ["new"]},
+    {"shape": {"name": "flat"}, "words": None},
+]
+
+
+@pytest.mark.parametrize("source", [list, pa.Table.from_pylist, pl.DataFrame, pd.DataFrame])
+def test_nested_cells_are_read_and_missing_ones_skip_the_row(
+    fast: Session, quick: Served, source: Callable[[Any], Any]
+) -> None:
+    template = "a {{ row.shape.name }} {{ row.words | join(' ') }} box"
+    batch = fast.generate(template, each=source(NESTED), template=True)
+    assert prompts(quick) == ["a round red old box"]
+    assert [image.status for image in batch] == ["ok", "skipped", "skipped"]
+
+
 def test_a_cell_fills_in_rows_options_and_variables(
     shell: InteractiveShell, keyed: Served, quick: Served
 ) -> None:
@@ -230,7 +247,7 @@ REFUSED: Final[list[tuple[str, dict[str, Any], str]]] = [
     ("a {{ row.Fruit }}", {"n": "{{ row.frut }}"}, "no column 'frut' for row.frut."),
     ("a {{ row.table }}", {"image": "{{ row.table }}.jpg"}, "row 1: --image oak.jpg: the file "),
     ("a {{ row.Fruit }}", {"export": "{{ row.id }}"}, "--export: the value is one for the whole"),
-    ("a {{ light }}", {}, "{{ … }} in the prompt: 'light' is undefined."),
+    ("a {{ light }}", {}, "{{ … }} in the prompt: 'light' is undefined. Only row can be read"),
     ("a {{ 1 + 1 }}", {}, "the prompt is the same for every row"),
     ("a {{ row.Fruit }} {{ light }}", {}, "row 1: {{ … }} in the prompt: 'light' is undefined."),
     ("a {{ row.Fruit.shout() }}", {}, "row 1: {{ … }} in the prompt: a template does not call"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import xai_notebook as xai
-from harness import until
+from harness import unprivileged, until
 from xai_notebook.errors import LibraryError
 from xai_notebook.generation.session import close_session, current_session
 from xai_notebook.library import Library
@@ -165,6 +165,19 @@ def test_a_wrong_folder_creates_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(LibraryError, match="library in use"):
         xai.merge(tmp_path / "home")
     assert not (tmp_path / "worker").exists()
+
+
+def test_a_folder_that_cannot_be_used_says_why(tmp_path: Path) -> None:
+    xai.history()
+    cut_off, private = tmp_path / "cut off", tmp_path / "private"
+    for folder in (cut_off, private):
+        folder.mkdir(0o700)
+        (folder / "library.sqlite3").write_bytes(b"")
+    with pytest.raises(LibraryError, match="is empty, as after a copy that was cut off"):
+        xai.merge(cut_off)
+    private.chmod(0)
+    with unprivileged(), pytest.raises(LibraryError, match="belongs to another user"):
+        xai.merge(private)
 
 
 def test_concurrent_merges_of_one_home_double_nothing(

@@ -477,16 +477,25 @@ async def test_progress_is_reported_in_the_loop_of_the_caller(numbering: Session
     assert loops[-1] == (asyncio.get_running_loop(), 8)
 
 
-def fail_after_5(state: ProgressReport) -> None:
-    if state.done == 5:
-        raise RuntimeError("enough")
-
-
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (RuntimeError("enough"), "enough"),
+        (StopIteration(), "progress= raised StopIteration"),
+        (StopAsyncIteration(), "progress= raised StopAsyncIteration"),
+    ],
+    ids=["error", "StopIteration", "StopAsyncIteration"],
+)
 @pytest.mark.parametrize("kind", ["generate", "agenerate", "stream", "astream"])
 def test_an_error_of_progress_cancels_the_call(
-    numbering: Session, image_server: NumberingServer, kind: str
+    numbering: Session, image_server: NumberingServer, kind: str, error: Exception, message: str
 ) -> None:
+    """An error that ends loops silently becomes one that does not, as in a generator."""
     image_server.replies_left = 5
+
+    def fail_after_5(state: ProgressReport) -> None:
+        if state.done == 5:
+            raise error
 
     async def in_a_task() -> None:
         if kind == "agenerate":
@@ -498,11 +507,25 @@ def test_an_error_of_progress_cancels_the_call(
         "generate": lambda: numbering.generate(each=FOXES, progress=fail_after_5),
         "stream": lambda: list(numbering.stream(each=FOXES, progress=fail_after_5)),
     }
-    with pytest.raises(RuntimeError, match="enough"):
+    with pytest.raises(RuntimeError, match=message):
         calls.get(kind, lambda: asyncio.run(in_a_task()))()
     assert not image_server.waiting_calls or idle(image_server)
     assert len(numbering.last_batch().ok) == 5
     assert len(numbering.history.search()) == 5
+
+
+def test_an_interrupt_counts_the_prompts_of_a_generator(
+    numbering: Session, image_server: NumberingServer
+) -> None:
+    """Their number is unknown until all are read."""
+    image_server.replies_left = 5
+
+    def interrupt(state: ProgressReport) -> None:
+        if state.done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match=r"^5 prompts are in the library, \$0\.10 spent"):
+        numbering.generate(each=iter(FOXES), progress=interrupt)
 
 
 # The last batch

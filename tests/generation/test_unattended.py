@@ -182,7 +182,7 @@ def test_ctrl_c_says_what_is_kept(image_server: NumberingServer, code: str, erro
     printed = sys.version_info >= (3, 11) or error == "KeyboardInterrupt"  # by `asyncio.run`
     assert not printed or re.search(
         rf"{error}: 5 of 40 prompts are in the library, \$0\.10 spent\. Run it again to make the "
-        r"rest: stored images answer, outside of a notebook with reuse=True\. "
+        r"rest: stored images answer\. Outside of a notebook, give reuse=True for that\. "
         r"xai\.history\(last=True\) returns this batch\.",
         output,
     )

@@ -476,8 +476,10 @@ def test_two_pictures_with_one_name_are_refused(
     batch = table(*keys)
     if keys == ("1-2", "2"):
         batch = ImageBatch([batch[0], *table(None, "1", n=2)[2:]])
-    with pytest.raises(ExportError, match=r"Row 0 and row 1 have the same file name"):
+    with pytest.raises(ExportError, match=r"Row 0 and row 1 have the same file name") as caught:
         batch.export(tmp_path / "out", name=pattern)
+    cures = "{row} or {n} or {id}" if keys == ("1-2", "2") else "{row} or {id}"
+    assert f"Add {cures} to the name" in str(caught.value)
     assert names(tmp_path) == ["work"]
 
 

@@ -328,3 +328,16 @@ def test_parquet_needs_pyarrow_or_polars(
             batch.export(tmp_path, name="{key}", manifest="metadata.parquet", overwrite=True)
         monkeypatch.undo()
         assert [row["key"] for row in read(tmp_path / "metadata.parquet")] == ["p", "q"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_two_exports_at_the_same_time_share_a_manifest(tmp_path: Path, name: str) -> None:
+    """The rows that the other export has written meanwhile are kept."""
+
+    def export_others(done: int, total: int) -> None:
+        keyed(q="an owl").export(tmp_path, name="{key}", manifest=name, overwrite=True)
+
+    keyed(p="a fox").export(
+        tmp_path, name="{key}", manifest=name, overwrite=True, progress=export_others
+    )
+    assert [row["key"] for row in read(tmp_path / name)] == ["q", "p"]

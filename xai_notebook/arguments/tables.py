@@ -744,7 +744,12 @@ def _text(source: _Source, row: _Item) -> str | None:
 
 
 def _unbox(value: Any) -> Any:
-    return value.as_py() if hasattr(type(value), "as_py") else value  # an Arrow scalar
+    """Return a scalar of Arrow, or a nested list of polars, as a value of Python."""
+    kind = type(value)
+    if hasattr(kind, "as_py"):
+        return value.as_py()
+    is_list = kind.__name__ == "Series" and kind.__module__.partition(".")[0] == "polars"
+    return value.to_list() if is_list else value
 
 
 class _Record(NamedTuple):

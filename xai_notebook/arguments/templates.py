@@ -444,7 +444,7 @@ class _Evaluator:
 
     def _read_name(self, node: nodes.Name) -> Any:
         if node.name not in self._names:
-            if {*self._names} == {ROW}:
+            if {*self._names} <= {ROW}:
                 raise _MissingError(
                     f"{node.name!r} is undefined. Only {ROW} can be read here: put the value into "
                     "the prompt or into a column"
@@ -782,6 +782,8 @@ def _field(value: Any, name: str) -> Any:
 
 def _absent(value: Any, noun: str, name: Any) -> _MissingError:
     """Return the error for a field or an item that a value does not have."""
+    if value is None:
+        return _MissingValueError(f"the value from which {name!r} is read is missing")
     if type(value) is RowFields:
         near = nearest(str(name), value)
         has = f"did you mean {near}?" if near else f"it has {list_names([*value])}"

@@ -269,14 +269,18 @@ class Reporter:
         now = time.monotonic()
         if self._log is not None:
             self._log.tick()
-        if self._function is not None and now >= self._report_at:
+        if now >= self._report_at:
             self._report_at = now + _REPORT_INTERVAL
-            self._function(self._progress.report())
+            self.end()
 
     def end(self) -> None:
-        """Report the end to the user's function."""
-        if self._function is not None:
+        """Report the state now to the user's function."""
+        if self._function is None:
+            return
+        try:
             self._function(self._progress.report())
+        except (StopIteration, StopAsyncIteration) as error:  # would end a stream without an error
+            raise RuntimeError(f"progress= raised {type(error).__name__}") from error
 
 
 def check_function(function: object) -> None:

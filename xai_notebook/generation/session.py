@@ -279,16 +279,17 @@ class Session:
         if not call.many:
             return
         progress = call.progress
-        total = counted(progress.expected or progress.stored, "prompt")
+        stored = counted(progress.stored, "prompt")
+        if progress.expected is not None:
+            stored = f"{progress.stored:,} of {counted(progress.expected, 'prompt')}"
         cost = f"{dollars(progress.cost_usd)} spent"
         if progress.unpriced:
             cost += f", the cost of {progress.unpriced:,} unknown"
         line = (
-            f"{progress.stored:,} of {total} are in the library, {cost}. Run it again to make "
-            "the rest: stored images answer, outside of a notebook with reuse=True. "
+            f"{stored} are in the library, {cost}. Run it again to make the rest: stored images "
+            "answer. Outside of a notebook, give reuse=True for that. "
             "xai.history(last=True) returns this batch."
         )
-        error.args = (line,)
         shorten(error, line)
 
     def prepare(

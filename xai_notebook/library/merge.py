@@ -12,8 +12,10 @@ taken, after the checks that bundles undergo; nothing in it determines what is s
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
+import stat
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -206,10 +208,23 @@ class Merge:
         self._name = bounds.line(home.name) or "the other library"
         library.database.check_writable()
         file = home / FILE
-        if not file.is_file():
+        try:
+            status = file.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise FileNotFoundError(errno.ENOENT, "not a file")
+        except PermissionError as error:
+            raise LibraryError(
+                f"{home} cannot be read: it belongs to another user. Copy it as that user, and "
+                "merge the copy."
+            ) from error
+        except (OSError, ValueError) as error:
             raise LibraryError(
                 f"{home} is not a library: it has no {FILE}. Name the folder that another process "
                 "or computer used as XAI_NOTEBOOK_HOME."
+            ) from error
+        if not status.st_size:
+            raise LibraryError(
+                f"{file} is empty, as after a copy that was cut off. Copy the folder again."
             )
         with suppress(OSError):
             if file.samefile(library.home / FILE):

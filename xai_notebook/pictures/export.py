@@ -260,13 +260,13 @@ def plan_names(images: Sequence[Card], pattern: NamePattern, *, every: Sequence[
             elif repeated[same := fold(names[position])] > 1:
                 counted[same] += 1
                 names[position] += f"-{counted[same]}"
-    cures = " or ".join(
-        f"{{{field}}}" for field in ("row", "n", "id") if field not in pattern.fields
-    )
     owners: dict[str, Card] = {}
     for name, image in zip(names, images, strict=True):
         other = owners.setdefault(fold(name), image)
         if other is not image:
+            differ = numbers[id(other)] != numbers[id(image)]
+            fields = ("row", "n", "id") if differ else ("row", "id")
+            cures = " or ".join(f"{{{each}}}" for each in fields if each not in pattern.fields)
             raise ExportError(
                 f"{_capitalized(_where(other))} and {_where(image)} have the same file name "
                 f"{_shorten(name)}; upper and lower case count as the same. Add {cures} to the "

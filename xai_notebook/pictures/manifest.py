@@ -11,6 +11,7 @@ import json
 import re
 import sys
 from collections import Counter
+from contextlib import suppress
 from datetime import timezone
 from numbers import Integral, Real
 from pathlib import Path
@@ -141,6 +142,9 @@ class Manifest:
         folder = self._path.parent
         rows = [_row(image, path.relative_to(folder).as_posix()) for image, path in files]
         new = {fold(row["file_name"]) for row in rows}
+        if self._overwrite and self._path.exists():
+            with suppress(ExportError):  # another process may have added rows meanwhile
+                self._kept = _read(self._path)
         kept = [
             row
             for row in self._kept
