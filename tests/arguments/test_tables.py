@@ -398,6 +398,8 @@ REFUSED: Final[dict[str, tuple[Any, str]]] = {
         "a.parquet: the file is not a Parquet file: "),
     "not a workbook": (write_file("a.xlsx", b"x"),
         "a.xlsx: the file is not a readable Excel workbook"),
+    "a formula without a value": (workbook(["n", "prompt"], ["=1", "a fox"], [2, '="an "&"owl"']),
+        "row 3: a formula has no stored value. Open the file in Excel or LibreOffice and save it"),
     "a number in a workbook": (workbook(["prompt", "n"], ["a fox", 1], [5, 2]),
         f"row 3: the prompt is a value of type int. {HINT}"),
     "a title in a workbook": (workbook(["Campaign"], ["id", "prompt"], [1, "a fox"]),

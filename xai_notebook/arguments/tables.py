@@ -1147,6 +1147,11 @@ def _read_batches(batches: Iterable[Any], names: Sequence[str], picked: _Picked)
             yield picked.item(number, cells)
 
 
+_EMPTY: Final = (None, "")
+_UNCALCULATED: Final = "a formula without a stored value"
+"""Stands for a cell with a formula in a workbook that no spreadsheet program has saved."""
+
+
 def _read_workbook(source: _Source, path: Path) -> tuple[_Read, tuple[str, ...]]:
     """Return a function that reads the first sheet of a workbook, and notes for the user."""
     openpyxl = _import_optional("openpyxl")
@@ -1157,15 +1162,16 @@ def _read_workbook(source: _Source, path: Path) -> tuple[_Read, tuple[str, ...]]
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
         first, *others = book.worksheets
-        first.reset_dimensions()  # some programs write wrong dimensions
-        # A cell of type "e" contains an error such as #N/A.
-        rows = [[cell.value if cell.data_type != "e" else None for cell in row] for row in first]
+        title = first.title
+        rows = [[_workbook_value(cell) for cell in row] for row in _cells_of(first)]
         book.close()
+        if any(value is None for row in rows for value in row):
+            _mark_formulas(rows, openpyxl.load_workbook(path, read_only=True, keep_links=False))
         width = max(
-            (i for row in rows for i, cell in enumerate(row, 1) if cell is not None), default=0
+            (i for row in rows for i, cell in enumerate(row, 1) if cell not in _EMPTY), default=0
         )
         rows = [[*row, *repeat(None, width)][:width] for row in rows]
-        while rows and not any(cell is not None for cell in rows[-1]):
+        while rows and all(cell in _EMPTY for cell in rows[-1]):
             rows.pop()  # cells that only have a format
     except OSError:
         raise
@@ -1174,12 +1180,41 @@ def _read_workbook(source: _Source, path: Path) -> tuple[_Read, tuple[str, ...]]
             f"{source.where}: the file is not a readable Excel workbook: "
             f"{shorten(error, 200).rstrip('.')}."
         ) from error
-    note = f"{path.name} has several sheets: only the first, {first.title!r}, was read."
+    note = f"{path.name} has several sheets: only the first, {title!r}, was read."
 
     def read() -> Iterator[_Item]:
-        return _below_heading(source, _numbered(rows), uneven=False)
+        for item in _below_heading(source, _numbered(rows), uneven=False):
+            cells = () if item.cells is None else item.cells.values()
+            if any(each is _UNCALCULATED for each in (item.value, item.key, *cells)):
+                raise OptionError(
+                    f"{source.where}, row {item.number:,}: a formula has no stored value. Open the "
+                    "file in Excel or LibreOffice and save it, or replace the formula by its value."
+                )
+            yield item
 
     return read, (note,) if others else ()
+
+
+def _cells_of(sheet: Any) -> Iterator[Any]:
+    """Return the rows of a worksheet, which may state wrong dimensions."""
+    sheet.reset_dimensions()
+    return iter(sheet)
+
+
+def _workbook_value(cell: Any) -> Any:
+    """Return the value of a cell; `""` for an error such as #N/A and for a formula without text."""
+    return (
+        "" if cell.data_type == "e" or (cell.value, cell.data_type) == (None, "str") else cell.value
+    )
+
+
+def _mark_formulas(rows: Sequence[list[Any]], book: Any) -> None:
+    """Mark the cells without a value that have a formula; `book` is open without values."""
+    for row, cells in zip(rows, _cells_of(book.worksheets[0]), strict=False):
+        for i, cell in enumerate(cells):
+            if cell.data_type == "f" and row[i] is None:
+                row[i] = _UNCALCULATED
+    book.close()
 
 
 def _import_optional(name: str) -> Any:
