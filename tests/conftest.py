@@ -59,6 +59,7 @@ SECOND_BROWSER = ("test_extension.py", "test_lab.py", "test_opening.py", "test_p
 """Test files that run in the second browser, about half of the work."""
 
 hypothesis.settings.register_profile("busy", deadline=None)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("busy")
 
 

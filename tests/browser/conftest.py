@@ -267,7 +267,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="package")
 def window(browser: Browser) -> Iterator[Page]:
     """One page for all modules, because JupyterLab takes seconds to load."""
-    context = browser.new_context()
+    context = browser.new_context(reduced_motion="reduce")
     context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()

@@ -72,8 +72,10 @@ JSONS: Any = st.sampled_from([
 
 
 def repeatable_examples(count: int) -> settings:
-    """Return settings that make the same examples each time."""
+    """Return settings that make the same examples each time: 10 times as many if thorough."""
     slow = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    if settings.default.max_examples == 1000:  # the profile "thorough"
+        count *= 10
     return settings(
         max_examples=count, derandomize=True, deadline=None, database=None,
         suppress_health_check=slow,
@@ -193,7 +195,7 @@ def pictures(draw: st.DrawFn) -> bytes:
     return data[:cut] if draw(st.integers(0, 4)) == 0 else data
 
 
-@repeatable_examples(100)
+@repeatable_examples(40)
 @given(data=st.data())
 def test_extreme_values_in_a_reply_are_harmless(
     data: st.DataObject,
@@ -257,7 +259,7 @@ def record(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@repeatable_examples(500)
+@repeatable_examples(100)
 @given(data=st.data())
 def test_extreme_values_in_a_bundle_are_harmless(
     data: st.DataObject, kernel: Session, zone: Any, tmp_path: Path
@@ -318,7 +320,7 @@ def library_file(image_server: NumberingServer, kernel: Session) -> Path:
     return file
 
 
-@repeatable_examples(300)
+@repeatable_examples(60)
 @given(data=st.data())
 def test_extreme_values_in_a_row_are_harmless(
     data: st.DataObject, library_file: Path, kernel: Session, zone: Any, tmp_path: Path
@@ -351,7 +353,7 @@ def test_extreme_values_in_a_row_are_harmless(
 # A picture's file
 
 
-@repeatable_examples(100)
+@repeatable_examples(40)
 @given(data=st.data())
 def test_extreme_metadata_is_harmless(data: st.DataObject, zone: Any, tmp_path: Path) -> None:
     """Metadata is read or refused in a sentence, and is not copied to previews."""
