@@ -89,6 +89,11 @@ RESET_PREFERENCES = """async () => {
   const theme = "JupyterLab Light";
   await jupyterapp.commands.execute("apputils:change-theme", { theme });
 }"""
+CLOSE_DIALOGS = "() => document.querySelectorAll('dialog[open]').forEach(d => d.close())"
+RUN_ALL = """() => Promise.race([
+  jupyterapp.commands.execute("notebook:run-all-cells"),
+  new Promise((_, fail) => setTimeout(fail, 120_000, new Error("cells run for 120 s"))),
+])"""
 THEME = "async theme => jupyterapp.commands.execute('apputils:change-theme', {theme})"
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 SIZE: Final[ViewportSize] = {"width": 1280, "height": 1000}
@@ -194,9 +199,7 @@ class Lab:
 
     def run_all(self, page: Page) -> bool:
         """Run every cell; False if one of them failed."""
-        return bool(
-            page.evaluate("async () => await jupyterapp.commands.execute('notebook:run-all-cells')")
-        )
+        return bool(page.evaluate(RUN_ALL))
 
     @staticmethod
     def set_theme(page: Page, theme: str) -> None:
@@ -271,6 +274,13 @@ def window(browser: Browser) -> Iterator[Page]:
     context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_open_dialog(window: Page) -> Iterator[None]:
+    """Close the dialogs that a failed test leaves open: cells cannot run under them."""
+    yield
+    window.evaluate(CLOSE_DIALOGS)
 
 
 @pytest.fixture(scope="package")

@@ -64,7 +64,7 @@ def check_pictures(output: Locator, count: int) -> None:
     until(lambda: images.evaluate_all(ARE_VISIBLE))
     for image in images.all():
         assert "generated from the prompt: " in (image.get_attribute("alt") or "")
-        assert image.is_visible()
+        image.wait_for()
 
 
 def test_the_quickstart_is_shown_live_untrusted_and_exported(

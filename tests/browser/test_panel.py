@@ -196,7 +196,7 @@ def test_pictures_are_shown_without_a_kernel(
     assert front_page.locator(".xai-panel-result img").count() == 4
     caption = front_page.locator(".xai-panel-result figcaption").first
     assert "Four lanterns on a river" in (caption.text_content() or "")
-    assert front_page.locator(".xai-panel-note").is_visible()
+    front_page.locator(".xai-panel-note").wait_for()
     stale_widget = front_page.locator(".jupyter-widgets")
     if trusted:
         stale_widget.wait_for(state="attached")
@@ -304,7 +304,7 @@ def test_input_images_can_be_added_as_references_and_removed(panel: Driver) -> N
     panel.root.get_by_role("menuitem", name="Add as reference").click()
     until(lambda: item.count() == 2)
     assert item.all_inner_texts() == ["a linen cloth\nRemove", "a clay bowl\nRemove"]
-    assert panel.root.get_by_text("What should change?").is_visible()
+    panel.root.get_by_text("What should change?").wait_for()
     panel.remove_input()
     panel.remove_input()
     assert item.count() == 0
@@ -465,9 +465,9 @@ def test_options_that_the_model_does_not_support_are_disabled(panel: Driver) -> 
     assert panel.field("Quality").is_enabled()
     panel.field("Model").select_option("grok-2-image")
     assert panel.field("Quality").is_disabled()
-    assert panel.root.get_by_text("Not supported by this model").is_visible()
+    panel.root.get_by_text("Not supported by this model").wait_for()
     assert panel.button("Add images to edit").is_disabled()
-    assert panel.root.get_by_text("This model does not take images.").is_visible()
+    panel.root.get_by_text("This model does not take images.").wait_for()
     panel.field("Model").select_option("grok-imagine-image")
 
 
@@ -640,7 +640,7 @@ def test_the_panel_meets_wcag_aa(panel: Driver, theme: str) -> None:
     panel.field("Images").fill("12")
     panel.root.get_by_text("Images: 12 is outside").wait_for()
     panel.choose_from_menu("Compare")
-    assert panel.button("Stop comparing").is_visible()
+    panel.button("Stop comparing").wait_for()
     assert not panel.lab.violations(panel.page, ".xai-panel")
     panel.page.keyboard.press("Escape")
     panel.button("Undo").click()
@@ -691,7 +691,7 @@ def test_notebook_7_and_voila_show_the_panel(panel: Driver, path: str) -> None:
     root = page.locator(".xai-panel")
     root.locator(".xai-primary").click()
     panel.lab.wait_for_picture(root.locator(".xai-card img[src]"))
-    assert root.get_by_text("Local preview").is_visible()
+    root.get_by_text("Local preview").wait_for()
     # Voila shows no cells, so none can be inserted.
     insert = root.get_by_role("button", name="Insert as cell")
     assert insert.is_visible() == path.startswith("notebooks")

@@ -78,7 +78,7 @@ def test_pictures_open_in_the_viewer(lab: Any, page: Page, shoot: Shoot) -> None
     about = viewer(page).locator(".xai-about")
     assert "a red fox in fresh snow" in about.inner_text()
     assert "1024 × 1024" in about.get_by_role("list", name="Facts").inner_text()
-    assert viewer(page).get_by_text("This is the preview in the notebook.").is_visible()
+    viewer(page).get_by_text("This is the preview in the notebook.").wait_for()
     for part in ("dialog.xai-viewer", ".jp-OutputArea-output:has(figure)"):
         assert lab.violations(page, part) == []
     shoot(page, "cell-viewer")

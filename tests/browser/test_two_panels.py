@@ -90,7 +90,7 @@ def test_two_panels_are_independent_and_survive_a_restart(
     shoot(panels, "restarted")
     dialog.get_by_role("button", name="Close").click()
     first.locator(".xai-primary").click()
-    assert first.get_by_role("alert").filter(has_text=gone).is_visible()
+    first.get_by_role("alert").filter(has_text=gone).wait_for()
 
     # Running the cell again, as the alert says, restores the pictures, also in the saved notebook.
     lab.wait_for_kernel(panels)
@@ -130,7 +130,7 @@ def test_a_kernel_restart_ends_running_generations(lab: Any, page: Page) -> None
     generate.click()
     assert generate.is_enabled()
     panel.get_by_label("Prompt", exact=True).fill("a train that never comes")
-    assert panel.get_by_role("alert").filter(has_text="Run this cell again").is_visible()
+    panel.get_by_role("alert").filter(has_text="Run this cell again").wait_for()
 
 
 def test_style_sheets_of_panel_and_library_do_not_interfere(

@@ -38,7 +38,7 @@ def test_visitors_are_isolated_and_read_only(lab: Any, page: Page, shoot: Shoot)
     panel.locator(".xai-primary").click()
     picture = panel.locator(".xai-card img[src]")
     lab.wait_for_picture(picture)
-    assert panel.get_by_text("a boat called {{ db_password }}").first.is_visible()
+    panel.get_by_text("a boat called {{ db_password }}").first.wait_for()
     assert "hunter2" not in tab.content()
     assert not folder.exists()
     library.get_by_label("Search").fill("b")  # triggers a new query
