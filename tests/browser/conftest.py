@@ -89,7 +89,9 @@ RESET_PREFERENCES = """async () => {
   const theme = "JupyterLab Light";
   await jupyterapp.commands.execute("apputils:change-theme", { theme });
 }"""
-CLOSE_DIALOGS = "() => document.querySelectorAll('dialog[open]').forEach(d => d.close())"
+CLOSE_VIEWERS = """() => {
+  for (const viewer of document.querySelectorAll("dialog.xai-viewer[open]")) viewer.close();
+}"""
 RUN_ALL = """() => Promise.race([
   jupyterapp.commands.execute("notebook:run-all-cells"),
   new Promise((_, fail) => setTimeout(fail, 120_000, new Error("cells run for 120 s"))),
@@ -270,17 +272,17 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="package")
 def window(browser: Browser) -> Iterator[Page]:
     """One page for all modules, because JupyterLab takes seconds to load."""
-    context = browser.new_context(reduced_motion="reduce")
+    context = browser.new_context()
     context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
 
 
 @pytest.fixture(autouse=True)
-def _no_open_dialog(window: Page) -> Iterator[None]:
-    """Close the dialogs that a failed test leaves open: cells cannot run under them."""
+def _no_open_viewer(window: Page) -> Iterator[None]:
+    """Close viewers that a failed test leaves open: nothing else can be clicked then."""
     yield
-    window.evaluate(CLOSE_DIALOGS)
+    window.evaluate(CLOSE_VIEWERS)
 
 
 @pytest.fixture(scope="package")
