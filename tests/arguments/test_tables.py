@@ -24,7 +24,6 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from xai_notebook.arguments import tables
 from xai_notebook.arguments.line import parse
 from xai_notebook.arguments.tables import read_rows, split_lines
 from xai_notebook.errors import OptionError
@@ -119,15 +118,12 @@ class Unprintable:
         (iter(["a", Unprintable()]),
          "value of type Unprintable. A prompt is text, or a record with a "),
         (iter(["a", 5]), "a record with a field 'prompt'. The error occurred after 1 prompt."),
-        (repeat(""), "--each: 1,000 blank prompts in a row."),
+        (repeat(""), "--each: 1,000,000 blank prompts in a row."),
         (chain("ab", repeat(None)), "in a row. The error occurred after 2 prompts."),
         (pd.DataFrame, "--each prompts: a class is not a source of prompts."),
     ],
 )  # fmt: skip
-def test_read_errors_report_how_many_prompts_were_read(
-    items: Any, message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tables, "_MAX_BLANKS", 1000)
+def test_read_errors_report_how_many_prompts_were_read(items: Any, message: str) -> None:
     with pytest.raises(OptionError, match=re.escape(message)) as caught:
         prompts("prompts", prompts=items)
     assert "\n" not in str(caught.value)

@@ -217,7 +217,7 @@ def test_originals_stay_on_disk(session: Session, quick: Served) -> None:
 
 def test_looking_at_the_batch_disturbs_no_request(numbering: Session) -> None:
     """The rest of the table has no cards while the call is running."""
-    prompts = [f"owl {number}" for number in range(150)]
+    prompts = [f"owl {number}" for number in range(500)]
     table = [{"prompt": prompt, "name": prompt[4:]} for prompt in prompts]
     keys = {}
     for picture in (stream := numbering.stream(each=table, key="name")):

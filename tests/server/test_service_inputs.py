@@ -23,7 +23,7 @@ Image.preinit()
 from xai_notebook.server.service import decode_input
 data = open(sys.argv[1], "rb").read()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-images = [decode_input(data) for _ in range(2)]
+images = [decode_input(data) for _ in range(3)]
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, *images[0].size)
 """
 
