@@ -280,7 +280,7 @@ def window(browser: Browser) -> Iterator[Page]:
 
 @pytest.fixture(autouse=True)
 def _no_open_viewer(window: Page) -> Iterator[None]:
-    """Close viewers that a failed test leaves open: nothing else can be clicked then."""
+    """Close a viewer that a failed test left open: under it, the next tests would fail, too."""
     yield
     window.evaluate(CLOSE_VIEWERS)
 

@@ -72,7 +72,7 @@ JSONS: Any = st.sampled_from([
 
 
 def repeatable_examples(count: int) -> settings:
-    """Return settings that make the same examples each time; a thorough profile makes more."""
+    """Return settings for `count` examples, the same in each run; `thorough` makes more."""
     slow = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
     count = count * settings.default.max_examples // 100  # 100 is the default of hypothesis
     return settings(
