@@ -120,7 +120,9 @@ def test_a_reply_over_the_size_limit_is_not_retried(run_call: Any, reply: Any) -
 
 def test_the_deadline_covers_all_attempts(run_call: Any, fail: Any) -> None:
     """The call fails early if the deadline leaves no time for another attempt."""
-    error, server = run_call(fail(9, CODE.UNAVAILABLE), lambda client: sample(client, timeout=0.5))
+    pause = [("grpc-retry-pushback-ms", "3000")]  # two attempts fit, even on a busy machine
+    answer = fail(9, CODE.UNAVAILABLE, trailing=pause)
+    error, server = run_call(answer, lambda client: sample(client, timeout=5))
     assert isinstance(error, errors.UnavailableError)
     assert 1 < len(server.requests) < 5
     assert server.deadlines[1] < server.deadlines[0] - 0.05
