@@ -235,7 +235,17 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the slowest files first."""
-    order = ("browser", "client", "generation", "test_notebooks.py")
+    order = (
+        "browser",
+        "test_notebooks.py",
+        "test_testing.py",
+        "test_papermill.py",
+        "test_unattended.py",
+        "test_panel_restore.py",
+        "test_neighbours.py",
+        "client",
+        "generation",
+    )
 
     def rank(item: pytest.Item) -> int:
         return next((i for i, name in enumerate(order) if name in item.path.parts), len(order))

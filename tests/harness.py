@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import io
@@ -100,6 +101,25 @@ async def start_images(
     return server, port
 
 
+class Gate:
+    """Lets image calls pass in order of arrival, as many as `passed` says.
+
+    A test looks at a state while the calls wait, however slow the machine is.
+    """
+
+    def __init__(self, passed: int) -> None:
+        self.passed = passed
+        self._arrived = 0
+
+    async def __call__(self, request: wire.GenerateImageRequest) -> float:
+        """Wait until the call may pass; then it is answered without a delay."""
+        self._arrived += 1
+        number = self._arrived
+        while number > self.passed:  # noqa: ASYNC110  # tests set it in another thread
+            await asyncio.sleep(0.01)
+        return 0.0
+
+
 @dataclass
 class Served:
     """An embedded server on a background loop."""
@@ -132,6 +152,11 @@ class Served:
         for option in dataclasses.fields(Faults):
             if option.init:
                 setattr(self.faults, option.name, getattr(Faults(), option.name))
+
+    def hold(self, passed: int = 0) -> Gate:
+        """Hold all image calls back, except the next `passed` ones."""
+        self.faults.delay = gate = Gate(passed)
+        return gate
 
     def wait_for_call(self, count: int, seconds: float = 60.0) -> SeenCall:
         """Return image call number `count`, once it has arrived."""

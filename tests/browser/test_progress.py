@@ -26,7 +26,7 @@ PROGRESS_BAR = f'{OUTPUT} [role="progressbar"]'
 
 @pytest.fixture(scope="module")
 def slow() -> Iterator[Served]:
-    """A server shared by the tests of this module; each test sets its delay."""
+    """A server shared by the tests of this module; each test sets its faults."""
     with serve() as served:
         yield served
 
@@ -51,7 +51,7 @@ def test_placeholders_become_pictures_in_place(
     slow: Served, lab: Any, page: Page, shoot: Shoot
 ) -> None:
     slow.faults.failures = [grpc.StatusCode.UNAVAILABLE] * 3
-    slow.faults.delay = 2.5
+    gate = slow.hold()
     cell = "%%xai_image -n 4 --aspect-ratio 16:9\na red fox in fresh snow"
     lab.open(page, lab.add("one.ipynb", setup_cell(slow.address), cell).name)
     page.evaluate(RUN)
@@ -61,6 +61,7 @@ def test_placeholders_become_pictures_in_place(
     ratios = until(lambda: [ratio for ratio in boxes.evaluate_all(ASPECT_RATIOS) if ratio])
     assert ratios == [pytest.approx(16 / 9, rel=0.02)] * 4
     shoot(page, "placeholders")
+    gate.passed = 1
     page.locator(f"{OUTPUT} figure img").nth(3).wait_for()
     assert boxes.count() == 0
     shoot(page, "pictures")
@@ -72,7 +73,7 @@ def test_the_progress_bar_advances_and_is_replaced(
     slow: Served, lab: Any, page: Page, shoot: Shoot
 ) -> None:
     slow.reset()
-    slow.faults.delay = 0.4
+    gate = slow.hold(8)
     slow.faults.cost_ticks = 7 * 10**8
     cell = "%xai_image --each prompts --aspect-ratio 1:1"
     lab.open(page, lab.add("many.ipynb", setup_cell(slow.address), cell).name)
@@ -86,8 +87,10 @@ def test_the_progress_bar_advances_and_is_replaced(
     shoot(page, "bar")
     early = float(bar.get_attribute("aria-valuenow") or 0)
     assert 0 < early < 100
+    gate.passed = 16
     more = f'node => Number(node.getAttribute("aria-valuenow")) > {early}'
     page.wait_for_function(f"() => [...document.querySelectorAll({PROGRESS_BAR!r})].every({more})")
+    gate.passed = 30
     page.get_by_text("30 of 30 prompts").wait_for(timeout=60_000)
     assert bar.count() == 0
     assert page.locator(f"{OUTPUT} figure img").count() == 24

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +106,7 @@ class Faults:
             failure or None.
         after_work: `failures` and `fail_when` apply after the pictures were made, not before.
         delay: Additional seconds for each image call, or a function that returns them for a
-            request.
+            request. The function can be a coroutine, which holds the call back until it returns.
         short: Number of images missing in each reply.
         garbage: Bytes returned in place of each image file.
         empty: Images have no data, although moderation passed them.
@@ -132,7 +132,7 @@ class Faults:
     failures: Iterable[Fault | None] = ()
     fail_when: Callable[[wire.GenerateImageRequest, int], Fault | None] | None = None
     after_work: bool = False
-    delay: float | Callable[[wire.GenerateImageRequest], float] = 0.0
+    delay: float | Callable[[wire.GenerateImageRequest], float | Awaitable[float]] = 0.0
     short: int = 0
     garbage: bytes | None = None
     empty: bool = False

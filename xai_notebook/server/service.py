@@ -142,8 +142,7 @@ class Service:
             raise Refusal.of(fault)
         order = await check_request(request, self._engine.find)
         delay = faults.delay(request) if callable(faults.delay) else faults.delay
-        if delay > 0:
-            await asyncio.sleep(delay)
+        await asyncio.sleep(delay if isinstance(delay, int | float) else await delay)
         first_index = 0
         if self._made is not None:
             alike = wire.GenerateImageRequest()
