@@ -30,7 +30,7 @@ from xai_notebook.settings import Configuration
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
 
     from jupyter_client.blocking.client import BlockingKernelClient
@@ -101,23 +101,19 @@ async def start_images(
     return server, port
 
 
-class Gate:
-    """Lets image calls pass in order of arrival, as many as `passed` says.
+def hold_until(
+    may_pass: Callable[[str], bool],
+) -> Callable[[wire.GenerateImageRequest], Coroutine[Any, Any, None]]:
+    """Return a `Faults.delay` that holds an image call back until `may_pass(prompt)` is true.
 
-    A test looks at a state while the calls wait, however slow the machine is.
+    A test can look at a passing state, however slow the machine is.
     """
 
-    def __init__(self, passed: int) -> None:
-        self.passed = passed
-        self._arrived = 0
-
-    async def __call__(self, request: wire.GenerateImageRequest) -> float:
-        """Wait until the call may pass; then it is answered without a delay."""
-        self._arrived += 1
-        number = self._arrived
-        while number > self.passed:  # noqa: ASYNC110  # tests set it in another thread
+    async def delay(request: wire.GenerateImageRequest) -> None:
+        while not may_pass(request.prompt):  # noqa: ASYNC110  # the test runs in another thread
             await asyncio.sleep(0.01)
-        return 0.0
+
+    return delay
 
 
 @dataclass
@@ -152,11 +148,6 @@ class Served:
         for option in dataclasses.fields(Faults):
             if option.init:
                 setattr(self.faults, option.name, getattr(Faults(), option.name))
-
-    def hold(self, passed: int = 0) -> Gate:
-        """Hold all image calls back, except the next `passed` ones."""
-        self.faults.delay = gate = Gate(passed)
-        return gate
 
     def wait_for_call(self, count: int, seconds: float = 60.0) -> SeenCall:
         """Return image call number `count`, once it has arrived."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import io
@@ -16,7 +15,7 @@ import pytest
 from nbformat.sign import NotebookNotary
 from PIL import Image
 
-from harness import KEY, serve, until
+from harness import KEY, hold_until, serve, until
 from xai_notebook import read_metadata
 from xai_notebook.library import Library
 from xai_notebook.notebook.publisher import NOTE
@@ -43,14 +42,7 @@ UNRELATED_CONSOLE_ERRORS = re.compile(
 
 
 RELEASED: set[str] = set()
-"""Prompts that the server holds back no longer."""
-
-
-async def hold_slow_prompts(request: Any) -> float:
-    """Hold prompts with the word "slow" back until they are in `RELEASED`."""
-    while "slow" in request.prompt and request.prompt not in RELEASED:  # noqa: ASYNC110  # tests add in another thread
-        await asyncio.sleep(0.01)
-    return 0.0
+"""Prompts with the word "slow" that the server no longer holds back."""
 
 
 @dataclass
@@ -115,7 +107,7 @@ class Driver:
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
     with serve() as served:
-        served.faults.delay = hold_slow_prompts
+        served.faults.delay = hold_until(lambda text: "slow" not in text or text in RELEASED)
         yield served
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import nbformat
 import pytest
 
-from harness import serve, until
+from harness import hold_until, serve, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,8 @@ def test_placeholders_become_pictures_in_place(
     slow: Served, lab: Any, page: Page, shoot: Shoot
 ) -> None:
     slow.faults.failures = [grpc.StatusCode.UNAVAILABLE] * 3
-    gate = slow.hold()
+    looked = threading.Event()
+    slow.faults.delay = hold_until(lambda _: looked.is_set())
     cell = "%%xai_image -n 4 --aspect-ratio 16:9\na red fox in fresh snow"
     lab.open(page, lab.add("one.ipynb", setup_cell(slow.address), cell).name)
     page.evaluate(RUN)
@@ -61,7 +63,7 @@ def test_placeholders_become_pictures_in_place(
     ratios = until(lambda: [ratio for ratio in boxes.evaluate_all(ASPECT_RATIOS) if ratio])
     assert ratios == [pytest.approx(16 / 9, rel=0.02)] * 4
     shoot(page, "placeholders")
-    gate.passed = 1
+    looked.set()
     page.locator(f"{OUTPUT} figure img").nth(3).wait_for()
     assert boxes.count() == 0
     shoot(page, "pictures")
@@ -73,7 +75,8 @@ def test_the_progress_bar_advances_and_is_replaced(
     slow: Served, lab: Any, page: Page, shoot: Shoot
 ) -> None:
     slow.reset()
-    gate = slow.hold(8)
+    released = set(range(8))
+    slow.faults.delay = hold_until(lambda prompt: int(prompt.split()[2]) in released)
     slow.faults.cost_ticks = 7 * 10**8
     cell = "%xai_image --each prompts --aspect-ratio 1:1"
     lab.open(page, lab.add("many.ipynb", setup_cell(slow.address), cell).name)
@@ -87,10 +90,10 @@ def test_the_progress_bar_advances_and_is_replaced(
     shoot(page, "bar")
     early = float(bar.get_attribute("aria-valuenow") or 0)
     assert 0 < early < 100
-    gate.passed = 16
+    released.update(range(16))
     more = f'node => Number(node.getAttribute("aria-valuenow")) > {early}'
     page.wait_for_function(f"() => [...document.querySelectorAll({PROGRESS_BAR!r})].every({more})")
-    gate.passed = 30
+    released.update(range(30))
     page.get_by_text("30 of 30 prompts").wait_for(timeout=60_000)
     assert bar.count() == 0
     assert page.locator(f"{OUTPUT} figure img").count() == 24

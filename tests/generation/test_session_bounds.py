@@ -194,7 +194,7 @@ def pictures(draw: st.DrawFn) -> bytes:
     return data[:cut] if draw(st.integers(0, 4)) == 0 else data
 
 
-@repeatable_examples(40)
+@repeatable_examples(100)
 @given(data=st.data())
 def test_extreme_values_in_a_reply_are_harmless(
     data: st.DataObject,
@@ -258,7 +258,7 @@ def record(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@repeatable_examples(100)
+@repeatable_examples(500)
 @given(data=st.data())
 def test_extreme_values_in_a_bundle_are_harmless(
     data: st.DataObject, kernel: Session, zone: Any, tmp_path: Path
@@ -319,7 +319,7 @@ def library_file(image_server: NumberingServer, kernel: Session) -> Path:
     return file
 
 
-@repeatable_examples(60)
+@repeatable_examples(300)
 @given(data=st.data())
 def test_extreme_values_in_a_row_are_harmless(
     data: st.DataObject, library_file: Path, kernel: Session, zone: Any, tmp_path: Path
@@ -352,7 +352,7 @@ def test_extreme_values_in_a_row_are_harmless(
 # A picture's file
 
 
-@repeatable_examples(40)
+@repeatable_examples(100)
 @given(data=st.data())
 def test_extreme_metadata_is_harmless(data: st.DataObject, zone: Any, tmp_path: Path) -> None:
     """Metadata is read or refused in a sentence, and is not copied to previews."""

@@ -70,6 +70,22 @@ def test_the_fault_delay_can_depend_on_the_request() -> None:
     assert time.monotonic() - start >= 0.2
 
 
+async def test_a_coroutine_as_delay_holds_a_call_back() -> None:
+    may_pass = asyncio.Event()
+
+    async def wait(_request: wire.GenerateImageRequest) -> None:
+        await may_pass.wait()
+
+    faults = Faults(delay=wait, garbage=b"x")
+    async with EmbeddedServer(faults=faults) as server, dial(server) as call:
+        pending: Any = call(wire.GENERATE_IMAGE, image_request())
+        while not server.requests:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert server.requests[0].ended is None
+        may_pass.set()
+        assert len((await pending).images) == 1
+
+
 async def test_a_call_cancelled_during_its_delay_is_recorded_as_cancelled() -> None:
     faults = Faults(delay=30)
     async with EmbeddedServer(faults=faults) as server, dial(server) as call:

@@ -106,7 +106,8 @@ class Faults:
             failure or None.
         after_work: `failures` and `fail_when` apply after the pictures were made, not before.
         delay: Additional seconds for each image call, or a function that returns them for a
-            request. The function can be a coroutine, which holds the call back until it returns.
+            request. A coroutine function holds the call back until it returns, and may return
+            None.
         short: Number of images missing in each reply.
         garbage: Bytes returned in place of each image file.
         empty: Images have no data, although moderation passed them.
@@ -132,7 +133,7 @@ class Faults:
     failures: Iterable[Fault | None] = ()
     fail_when: Callable[[wire.GenerateImageRequest, int], Fault | None] | None = None
     after_work: bool = False
-    delay: float | Callable[[wire.GenerateImageRequest], float | Awaitable[float]] = 0.0
+    delay: float | Callable[[wire.GenerateImageRequest], float | Awaitable[float | None]] = 0.0
     short: int = 0
     garbage: bytes | None = None
     empty: bool = False

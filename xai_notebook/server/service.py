@@ -12,6 +12,7 @@ import asyncio
 import base64
 import functools
 import hashlib
+import inspect
 import io
 import math
 import re
@@ -142,7 +143,9 @@ class Service:
             raise Refusal.of(fault)
         order = await check_request(request, self._engine.find)
         delay = faults.delay(request) if callable(faults.delay) else faults.delay
-        await asyncio.sleep(delay if isinstance(delay, int | float) else await delay)
+        seconds = await delay if inspect.isawaitable(delay) else delay
+        if seconds is not None and seconds > 0:
+            await asyncio.sleep(seconds)
         first_index = 0
         if self._made is not None:
             alike = wire.GenerateImageRequest()
