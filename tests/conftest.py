@@ -234,7 +234,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the slowest files first."""
+    """Run the slowest folders and files first, so that no worker ends with one of them."""
     order = (
         "browser",
         "test_notebooks.py",
@@ -248,7 +248,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     )
 
     def rank(item: pytest.Item) -> int:
-        return next((i for i, name in enumerate(order) if name in item.path.parts), len(order))
+        parts = item.path.relative_to(Path(__file__).parent).parts
+        return next((i for i, name in enumerate(order) if name in parts), len(order))
 
     items.sort(key=rank)
 

@@ -104,13 +104,13 @@ async def start_images(
 def hold_until(
     may_pass: Callable[[str], bool],
 ) -> Callable[[wire.GenerateImageRequest], Coroutine[Any, Any, None]]:
-    """Return a `Faults.delay` that holds an image call back until `may_pass(prompt)` is true.
+    """Return a value for `Faults.delay`: a reply waits until `may_pass(prompt)` is true.
 
-    A test can look at a passing state, however slow the machine is.
+    So a test can look at a temporary state for as long as it needs.
     """
 
     async def delay(request: wire.GenerateImageRequest) -> None:
-        while not may_pass(request.prompt):  # noqa: ASYNC110  # the test runs in another thread
+        while not may_pass(request.prompt):  # noqa: ASYNC110  # changes in another thread
             await asyncio.sleep(0.01)
 
     return delay

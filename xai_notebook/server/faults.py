@@ -100,14 +100,17 @@ class FileFaults:
 class Faults:
     """Faults to inject. Each can be changed while the server runs.
 
+    A failure is a `grpc.StatusCode`, or a tuple of it, the message and optionally trailing
+    metadata. A request is the protobuf message, with fields such as `prompt` and `n`.
+
     Attributes:
         failures: Failures of the next image calls, in order. None lets a call succeed.
-        fail_when: Called with the image request and the number of the call, from 1. Returns a
-            failure or None.
+        fail_when: A function of the image request and the number of the call; the first call is 1.
+            It returns a failure or None.
         after_work: `failures` and `fail_when` apply after the pictures were made, not before.
-        delay: Additional seconds for each image call, or a function that returns them for a
-            request. A coroutine function holds the call back until it returns, and may return
-            None.
+        delay: Seconds to wait before each image reply, or a function of the request that returns
+            them. With a coroutine function, the reply waits until it has finished, and then for the
+            seconds that it returns, if any. Calls that fail before the work are not delayed.
         short: Number of images missing in each reply.
         garbage: Bytes returned in place of each image file.
         empty: Images have no data, although moderation passed them.
@@ -120,7 +123,7 @@ class Faults:
         input_ticks: Cost per input image, in ticks.
         chat_ticks: Cost of a chat call, in ticks. None reports no cost.
         image_price: List price per image of every model, in ticks.
-        models_failure: If set, every model call fails with this status.
+        models_failure: If set, every call that lists models fails with this status.
         chat_failure: If set, every chat call fails with this status.
         chat_text: Reply to every chat call, instead of a rewritten prompt. Can be empty.
         download_delay: Seconds before each download of an image is answered.
