@@ -119,6 +119,24 @@ def _extension() -> Any:
     return next((each for each in configurables if type(each).__name__ == "XaiImage"), None)
 
 
+def has_magics() -> bool:
+    """Tell whether messages can name magics such as `%xai_library`: the extension is loaded."""
+    return _extension() is not None
+
+
+def request_cell(shell: Any) -> str | None:
+    """Return the id of the notebook's cell that the running request names; None without one.
+
+    Jupyter front ends send it as `cellId`, Colab as `colab.cell_id`.
+    """
+    if not hasattr(shell, "get_parent"):
+        return None
+    metadata = shell.get_parent().get("metadata") or {}
+    colab = metadata.get("colab")
+    cell = metadata.get("cellId") or (colab.get("cell_id") if isinstance(colab, dict) else None)
+    return str(cell) if cell else None
+
+
 def cell_identity(shell: Any, info: Any) -> Hashable:
     """Return an identifier of a cell that stays the same when the cell runs again; None if unknown.
 
@@ -129,9 +147,7 @@ def cell_identity(shell: Any, info: Any) -> Hashable:
     if not in_kernel(shell):
         return str(info.raw_cell).strip()
     cell: str | None = getattr(info, "cell_id", None)
-    if cell is None and hasattr(shell, "get_parent"):  # IPython before 8.3
-        cell = (shell.get_parent().get("metadata") or {}).get("cellId")
-    return cell
+    return request_cell(shell) if cell is None else cell  # IPython before 8.3, and Colab
 
 
 def can_update(shell: Any) -> bool:
@@ -145,9 +161,9 @@ def can_update(shell: Any) -> bool:
         return False
     if not hasattr(shell, "get_parent"):
         return True
-    request = shell.get_parent()
-    names_cell = "cellId" in (request.get("metadata") or {})
-    return names_cell or not (request.get("content") or {}).get("allow_stdin")
+    if request_cell(shell) is not None:
+        return True
+    return not (shell.get_parent().get("content") or {}).get("allow_stdin")
 
 
 def is_unattended() -> bool:
@@ -162,8 +178,8 @@ def is_unattended() -> bool:
     if is_for_visitors():  # Voilà runs the notebook like papermill, and shows its outputs
         return False
     request = shell.get_parent() if hasattr(shell, "get_parent") else {}
-    names_cell = "cellId" in (request.get("metadata") or {})
-    return not names_cell and (request.get("content") or {}).get("allow_stdin") is False
+    allows_input = (request.get("content") or {}).get("allow_stdin")
+    return allows_input is False and request_cell(shell) is None
 
 
 def log_line(line: str) -> None:
