@@ -78,7 +78,9 @@ def test_pictures_open_in_the_viewer(lab: Any, page: Page, shoot: Shoot) -> None
     about = viewer(page).locator(".xai-about")
     assert "a red fox in fresh snow" in about.inner_text()
     assert "1024 × 1024" in about.get_by_role("list", name="Facts").inner_text()
-    viewer(page).get_by_text("This is the preview in the notebook.").wait_for()
+    shown = viewer(page).locator(".xai-view img")
+    until(lambda: shown.evaluate("image => image.naturalWidth") == 1024, 60)  # the original
+    assert viewer(page).get_by_text("This is the preview").count() == 0
     for part in ("dialog.xai-viewer", ".jp-OutputArea-output:has(figure)"):
         assert lab.violations(page, part) == []
     shoot(page, "cell-viewer")
@@ -92,6 +94,9 @@ def test_pictures_open_without_a_kernel(lab: Any, page: Page) -> None:
     lab.show_foreign(page, "foreign.ipynb", lab.save(page, "made.ipynb"))
     until(lambda: pictures(page).count() == 3, 60)
     check_keys(page)
+    pictures(page).nth(0).click()
+    viewer(page).get_by_text("This is the preview in the notebook.").wait_for()
+    page.keyboard.press("Escape")
     tab = page.context.new_page()
     tab.goto(lab.url("notebooks/made.ipynb"))
     tab.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)

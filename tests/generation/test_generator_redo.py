@@ -179,3 +179,50 @@ def test_a_plan_counts_images_to_regenerate(
     batch = book.shell.user_ns["batch"]
     assert batch.summary == "2 of 2 prompts, 1 from your library, $0.02 spent."
     assert [image.replayed for image in batch] == [True, False, True, True]
+
+
+def ordered(server: Served) -> int:
+    """Return the number of images that were requested."""
+    return sum(call.message.n or 1 for call in server.calls)
+
+
+@pytest.mark.parametrize("call", ["'a fox', n=3", "each=['a fox', 'an owl', 'a cat']"])
+def test_images_of_another_cell_are_not_ordered_again(
+    notebook: Notebooks, quick: Served, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """A copied cell has no images of its own; the error says what they would cost."""
+    monkeypatch.setenv("XAI_API_HOST", quick.address)
+    quick.faults.image_price, quick.faults.cost_ticks = 2, 2 * 10**8
+    book = notebook(f"a = xai.generate({call})", f"b = xai.generate({call}, redo=1)")
+    book.run()
+    assert isinstance(book.errors[1], OptionError)
+    assert str(book.errors[1]) == (
+        "--redo: another cell made the images to be replaced; this cell has none. Use --redo in "
+        "that cell, or leave it out to make 3 new images here (expected cost: $0.06)."
+    )
+    assert ordered(quick) == 3
+    book.cells[1] = f"b = xai.generate({call})"
+    book.run(1)
+    book.cells[1] = f"b = xai.generate({call}, redo=1)"
+    book.run(1)
+    assert ordered(quick) == 7
+    book.rerun()
+    assert ordered(quick) == 7
+
+
+def test_the_first_run_with_the_option_makes_all_images(
+    notebook: Notebooks, image_server: NumberingServer
+) -> None:
+    """A colleague without the images can run a notebook whose cell has the option."""
+    book = notebook("b = xai.generate('a fox', n=3, redo=1)", "xai.generate('a fox', n=3)")
+    book.run()
+    assert image_server.image_counts == [3, 3]
+
+
+def test_a_server_without_prices_refuses_them_too(
+    notebook: Notebooks, image_server: NumberingServer
+) -> None:
+    book = notebook("xai.generate('a fox')", "xai.generate('a fox', redo=0)")
+    book.run()
+    assert "1 new image here (expected cost: unknown)" in str(book.errors[1])
+    assert image_server.image_counts == [1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import threading
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import IPython
 import pytest
 
+from harness import tiny
 from xai_notebook import errors
 from xai_notebook.arguments.options import help_text
 from xai_notebook.generation.session import current_session
@@ -293,6 +295,22 @@ def test_plans_in_a_loop_are_shown_in_a_terminal(
 ) -> None:
     run("for n in (1, 2):\n    %xai_image --dry-run -n {{ n }} a fox")
     assert capsys.readouterr().out.count("Dry run") == 2
+
+
+def test_the_browser_gets_originals_by_their_digest(
+    run: Run, shell: InteractiveShell, server: Served
+) -> None:
+    """JupyterLab's viewer evaluates this expression in the kernel."""
+    server.faults.garbage = tiny()
+    image = run("%xai_image a fox")[0]
+    expression = 'get_ipython().magics_manager.registry["XaiImage"].original("{}")'
+    wanted = {name: expression.format(name) for name in (image.sha256, "0" * 64)}
+    found = {name: each["data"] for name, each in shell.user_expressions(wanted).items()}
+    assert base64.b64decode(found[image.sha256]["image/jpeg"]) == image.data
+    assert found["0" * 64] == {"text/plain": "None"}
+    image.file.write_bytes(b"damaged")
+    found = shell.user_expressions({"damaged": wanted[image.sha256]})
+    assert found["damaged"]["data"] == {"text/plain": "None"}
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])

@@ -131,6 +131,8 @@ class Generator:
             XaiError: The request failed. With many requests, only errors that would fail all of
                 them are raised.
         """
+        if call.options.redo and not call.lazy:
+            await self._check_redo_is_here(call)
         try:
             if call.many:
                 await self._answer_each(call)
@@ -712,6 +714,51 @@ class Generator:
             return await send(request)
 
     # Redo
+
+    async def _check_redo_is_here(self, call: Call) -> None:
+        """Check that the images which `--redo` replaces are not those of another cell.
+
+        Such a call would have none of its images, and order all of them.
+
+        Raises:
+            OptionError: Only another cell has the images; nothing was sent.
+        """
+        owners: list[int | None] = []  # for each image, the number of its request
+        requests: list[ImageRequest] = []
+        for item in call.peek(MAX_LOOKED_UP):
+            owners += [None] if item.blank else [len(requests)] * item.request.n
+            if not item.blank:
+                requests.append(item.load_inputs() if item.load else item.request)
+        sent = list(requests)
+        if call.rewriter is not None:
+            sent = [await call.rewriter.recall(request) or request for request in requests]
+        server = self.backend.kind, self.backend.host
+        previews = call.claims.preview([(each.fingerprint(*server), each.n) for each in sent])
+        if (library := call.ingest.library) is None or not any(other for _, other in previews):
+            return
+        claimed = [
+            ClaimedRequest(request, request.fingerprint(*server), claim)
+            for request, (claim, _) in zip(sent, previews, strict=True)
+        ]
+        stored = await self._count_stored(call, claimed)
+        replaced = {owners[index] for index in call.options.redo if index < len(owners)}
+        elsewhere = [
+            SlotQuery(claimed[number].fingerprint, None, 1)
+            for number in replaced
+            if number is not None and not stored[number] and previews[number][1]
+        ]
+        if not any(found.pictures for found in await asyncio.to_thread(library.look_up, elsewhere)):
+            return
+        found = [_Availability(count, each) for count, each in zip(stored, claimed, strict=True)]
+        costs: list[float | None] = [None]
+        with contextlib.suppress(XaiError):  # a server may have no price list
+            costs = await self._expected_costs(call, sent, found)
+        cost = dollars(None if None in costs else sum(filter(None, costs)))
+        images = counted(sum(each.n for each in sent) - sum(stored), "new image")
+        raise OptionError(
+            "--redo: another cell made the images to be replaced; this cell has none. Use --redo "
+            f"in that cell, or leave it out to make {images} here (expected cost: {cost})."
+        )
 
     async def _redo_answered(self, call: Call) -> None:
         """Regenerate the images that `--redo` names, after the call has all images."""

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from xai_notebook.frontend import cell_identity, running_shell
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
     from types import TracebackType
 
 
@@ -237,6 +237,26 @@ class SlotClaims(AbstractContextManager["SlotClaims"]):
             again = place < len(seen) and n <= seen[place]
             needs_new = (fresh or again) and slot not in table.unseen
             return Claim(slot, place, n, needs_new, table.after.get(slot, 0), former_owner=None)
+
+    def preview(self, requests: Sequence[tuple[str, int]]) -> list[tuple[Claim, bool]]:
+        """Return the claims that the next requests would get; nothing is claimed.
+
+        Args:
+            requests: Fingerprint and number of images of each request.
+
+        Returns:
+            Each claim, and whether another cell has an earlier slot of the request.
+        """
+        table, run = self.table, self.run
+        with table.lock:
+            trial = SlotClaims(table, run)
+            claims = [trial.claim(key, n, fresh=False, keep=True) for key, n in requests]
+            others = [
+                any(owner is not run for owner in table.owners[claim.slot.key][: claim.slot.place])
+                for claim in claims
+            ]
+            table.transfer_all(trial, seen=False)
+        return [*zip(claims, others, strict=True)]
 
     def ignore_stored(self, claim: Claim, newest: int) -> None:
         """Ignore images that are already stored in a slot; only later ones can answer.

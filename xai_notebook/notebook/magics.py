@@ -5,10 +5,12 @@ Separate because `extension` only registers the magics.
 
 from __future__ import annotations
 
+import base64
 import dis
 import sys
 from collections import ChainMap
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from IPython.core.magic import (
@@ -23,7 +25,7 @@ from traitlets import Bool, CaselessStrEnum, Float, Int, TraitError, TraitType, 
 
 from xai_notebook.arguments.options import OPTIONS, SETTINGS, help_text
 from xai_notebook.arguments.values import Amount, Choice, WholeNumber, budget
-from xai_notebook.errors import ApiError, ExportError, OptionError
+from xai_notebook.errors import ApiError, ExportError, OptionError, XaiError
 from xai_notebook.frontend import in_kernel
 from xai_notebook.settings import REFUSED_BUDGET
 
@@ -108,6 +110,18 @@ _LISTED: Final = 24
 """Default of `-n`: images of %xai_history, jobs of %xai_jobs."""
 _JOB_PATIENCE: Final = 1.0
 """Seconds before the progress of a job is shown while a cell waits for it."""
+
+
+@dataclass(frozen=True)
+class _Original:
+    """The original bytes of an image, as a MIME bundle."""
+
+    media_type: str
+    data: bytes
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        del include, exclude
+        return {self.media_type: base64.b64encode(self.data).decode()}
 
 
 @magics_class
@@ -212,6 +226,18 @@ class XaiImage(Magics):
                 self._displayed = None
                 raise
         return job
+
+    def original(self, sha256: str) -> _Original | None:
+        """Return the original of an image; None if it is not stored. JupyterLab's viewer calls it.
+
+        Args:
+            sha256: Hex digest of the original bytes.
+        """
+        with suppress(XaiError):
+            image: Any = _session().history.find_by_digest(sha256).get(sha256)
+            if (kind := getattr(image, "media_type", None)) is not None:  # not an input file
+                return _Original(kind, image.data)
+        return None
 
     def show_job(self, job: BatchJob) -> bool:
         """Show a job's card under this cell, once, and update it until the job has ended.

@@ -105,6 +105,11 @@ _DELAY_IF_UNCHANGED: Final = 3
 _PREVIEWS_PER_UPDATE: Final = 4
 """Maximum previews made per update, because making one blocks the cell's thread."""
 _STYLE: Final = """<style>
+.xai-progress { position: sticky; top: 0; z-index: 1; padding: 4px 0;
+  background: var(--jp-layout-color0); }
+.jp-Cell:not(.jp-mod-outputsScrolled) .jp-OutputArea:has(.xai-progress),
+.jp-OutputArea-child:has(.xai-progress), .jp-OutputArea-output:has(.xai-progress) {
+  overflow: visible; }
 .xai-waiting {
   background: linear-gradient(100deg, rgba(128,128,128,0.13) 35%%, rgba(128,128,128,0.28) 50%%,
     rgba(128,128,128,0.13) 65%%) 0 0 / 300%% 100%%; animation: xai-waiting 2s linear infinite;
@@ -112,7 +117,11 @@ _STYLE: Final = """<style>
 @keyframes xai-waiting { from { background-position: 100%% 0; } to { background-position: 0 0; } }
 @media (prefers-reduced-motion: reduce) { .xai-waiting { animation: none; } }
 </style>"""
-"""Each update replaces the elements; the negative delay lets the animation continue smoothly."""
+"""Keeps the progress in sight while the page scrolls, and animates the placeholders.
+
+JupyterLab's outputs scroll by themselves otherwise, and `sticky` has no effect there. Each update
+replaces the elements; the negative delay lets the animation continue smoothly.
+"""
 
 
 @dataclass
@@ -159,13 +168,14 @@ class CallProgress:
             finished = self.progress.done + self.progress.unsent
             fraction = finished / expected if expected else 0.0
             bar = f'<div style="max-width:640px">{progress_bar(fraction)}</div>'
+        head = f"{_line(plan) if plan else ''}{_line(line)}{bar}"
         style = _STYLE % self.progress.elapsed if cards else ""
         unchanged = cards == self._cards_shown
         pause = len(cards) / _CHARACTERS_PER_SECOND * (_DELAY_IF_UNCHANGED if unchanged else 1)
         self._cards_shown = cards
         self.output.pause(max(pause, _INTERVAL))
         return {
-            "text/html": f"{style}{_line(plan) if plan else ''}{_line(line)}{bar}{cards}",
+            "text/html": f'{style}<div class="xai-progress">{head}</div>{cards}',
             "text/plain": f"{plan}\n{line}".strip(),
         }
 

@@ -183,7 +183,8 @@ def _cell(image: Card) -> str:
 def _picture(image: Card, source: Shown, position: CardPosition) -> str:
     if isinstance(source, PreviewSource):
         if source.whole:
-            return _img(source, alt_text(image.picture, position.number + 1, position.total))
+            alt = alt_text(image.picture, position.number + 1, position.total)
+            return _img(source, alt, image.sha256)
         damaged = f"<div><strong>Damaged.</strong> {_DAMAGED}</div>"
         return _img(source, f"Damaged. {_DAMAGED}") + damaged
     if isinstance(source, Placeholder):
@@ -196,11 +197,13 @@ def _picture(image: Card, source: Shown, position: CardPosition) -> str:
     return f'<div style="{_CARD}"><strong>{title}.</strong> {text(reason)}</div>'
 
 
-def _img(source: PreviewSource, alt: str) -> str:
+def _img(source: PreviewSource, alt: str, sha256: str | None = None) -> str:
+    """Return the preview as HTML; JupyterLab finds the original by the digest in the class."""
     width, height = source.size
+    digest = f' class="xai-sha256-{html.escape(sha256[:64])}"' if sha256 else ""
     return (
         f'<img src="{source.uri}" alt="{html.escape(alt)}" width="{width}" height="{height}" '
-        f'style="{_IMG.format(width=width, height=height)}">'
+        f'style="{_IMG.format(width=width, height=height)}"{digest}>'
     )
 
 

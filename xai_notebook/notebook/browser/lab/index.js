@@ -48,6 +48,7 @@ const pictures = {
   id: "xai-notebook:pictures",
   description: "Opens the pictures of cells in a viewer.",
   autoStart: true,
+  requires: [INotebookTracker],
   activate: openPictures,
 };
 

@@ -1,13 +1,22 @@
-// Pictures in outputs open in the viewer, without a kernel: the viewer shows what is in the page.
+// Pictures in outputs open in the viewer. It shows the preview in the page, and the original if the
+// notebook's kernel has loaded the extension and has the original in its library.
 
 import shared from "../shared/shared.css";
 import frame from "../shared/viewer.css";
 import { Viewer } from "../shared/viewer.js";
 
-/** @typedef {import("../messages.js").Picture} Picture */
+/**
+ * @typedef {import("../messages.js").Picture} Picture
+ * @typedef {import("@jupyterlab/notebook").INotebookTracker} Notebooks
+ */
 
 const OPENS_VIEWER = "xai-opens";
 const PICTURE = 'figure > img[src^="data:image/"]';
+const DIGEST = /^xai-sha256-([0-9a-f]{64})$/; // class of a picture: the digest of its original
+const PREVIEW = "This is the preview in the notebook.";
+const NO_KERNEL = "To see the original, start a kernel and run %load_ext xai_notebook.";
+const NOT_LOADED = "To see the original, run %load_ext xai_notebook.";
+const NOT_FOUND = "The original is not in the library.";
 const GENERATED = '[alt*=", generated from the prompt: "]';
 const style = `.${OPENS_VIEWER} { cursor: zoom-in; }
 .${OPENS_VIEWER}:focus-visible { outline: 3px solid var(--jp-brand-color1); outline-offset: -3px; }`;
@@ -46,6 +55,12 @@ function textUnder(elements, label) {
   return "";
 }
 
+/** Return whether the page has less than the original. @param {{ facts: string[], size: number[] }} picture */
+function isPreview({ facts, size: [shown = 0] }) {
+  const [, width] = /(\d+) × \d+/.exec(facts.join(" ")) ?? [];
+  return Number(width) > shown;
+}
+
 /**
  * Read a picture and its caption from the page.
  * @param {HTMLImageElement} image
@@ -61,17 +76,15 @@ function glance(image) {
     (child) => child.matches("div") && !child.querySelector("strong"),
   );
   const facts = (made ? line : caption)?.textContent ?? "";
-  const size = [image.naturalWidth, image.naturalHeight];
-  const [, width] = /(\d+) × \d+/.exec(facts) ?? [];
   return {
     id: null,
     url: image.src,
     alt: image.alt,
-    size,
+    size: [image.naturalWidth, image.naturalHeight],
     prompt: textUnder(elements, "Prompt") || textUnder(elements, "Prompt as written"),
     rewritten: textUnder(elements, "Rewritten prompt"),
     facts: facts.split(" · ").filter((fact) => fact && !/^\[[\d:]+\]$/.test(fact)),
-    error: Number(width) > size[0] ? "This is the preview in the notebook." : "",
+    error: "",
     created: 0,
     starred: false,
     tags: [],
@@ -80,6 +93,56 @@ function glance(image) {
     lineage: { ancestors: [], descendants: [] },
     media_type: "",
   };
+}
+
+/** The open notebooks. @type {Notebooks | undefined} */
+let notebooks;
+
+/**
+ * Return the original of a picture as the address of its bytes, from the kernel of its notebook.
+ * The kernel is asked only for a digest, and only if it has loaded the extension: importing the
+ * package here could run code from the folder of somebody else's notebook.
+ * @param {HTMLImageElement} image
+ * @returns {Promise<{ url: string, missing: string }>} `missing` says why there is no original
+ */
+async function original(image) {
+  const [digest] = [...image.classList].flatMap((name) => DIGEST.exec(name)?.[1] ?? []);
+  const notebook = notebooks?.find(({ node }) => node.contains(image));
+  const kernel = notebook?.sessionContext.session?.kernel;
+  if (!digest) return { url: "", missing: "" };
+  if (!kernel || (await kernel.info).language_info.name !== "python")
+    return { url: "", missing: NO_KERNEL };
+  const found = `get_ipython().magics_manager.registry["XaiImage"].original("${digest}")`;
+  const request = { code: "", silent: true, store_history: false, user_expressions: { found } };
+  const { content } = await kernel.requestExecute(request).done;
+  const reply = content.status === "ok" ? content.user_expressions?.found : undefined;
+  const answer = /** @type {{ data?: Record<string, string> } | undefined} */ (reply);
+  if (!answer?.data) return { url: "", missing: NOT_LOADED };
+  const type = Object.keys(answer.data).find((name) => name.startsWith("image/"));
+  if (!type) return { url: "", missing: NOT_FOUND };
+  const bytes = await (await fetch(`data:${type};base64,${answer.data[type]}`)).blob();
+  return { url: URL.createObjectURL(bytes), missing: "" };
+}
+
+/**
+ * Return a picture with its original, or with a note that this is the preview.
+ * @param {HTMLImageElement} image
+ */
+async function load(image) {
+  await image.decode().catch(() => {}); // damaged images are shown as far as possible
+  const picture = glance(image);
+  if (!isPreview(picture)) return picture;
+  const { url, missing } = await original(image).catch(() => ({ url: "", missing: NO_KERNEL }));
+  if (!url) return { ...picture, error: `${PREVIEW} ${missing}`.trim() };
+  const whole = new Image();
+  whole.src = url;
+  try {
+    await whole.decode();
+  } catch {
+    URL.revokeObjectURL(url);
+    return { ...picture, error: PREVIEW };
+  }
+  return { ...picture, url, size: [whole.naturalWidth, whole.naturalHeight] };
 }
 
 /** The pictures of a cell, in their order. @param {HTMLImageElement} image */
@@ -91,10 +154,7 @@ function picturesAround(image) {
 
 const viewer = new Viewer({
   glance,
-  load: async (image) => {
-    await image.decode().catch(() => {}); // damaged images are shown as far as possible
-    return glance(image);
-  },
+  load,
   next: (image, by) => {
     const images = picturesAround(image);
     const index = images.indexOf(image);
@@ -115,8 +175,13 @@ function open(event) {
   void viewer.open(target);
 }
 
-/** Make present and future pictures of the page open in the viewer. */
-export function openPictures() {
+/**
+ * Make present and future pictures of the page open in the viewer.
+ * @param {unknown} _app
+ * @param {Notebooks} tracker
+ */
+export function openPictures(_app, tracker) {
+  notebooks = tracker;
   const sheet = document.createElement("style");
   sheet.textContent = shared + frame + style;
   document.head.append(sheet);
