@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import html
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.client.bounds import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 LONGEST: Final = 8_000
 """Maximum characters of a text in a card; Python returns the complete text."""
@@ -68,11 +67,3 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
     cleaned = [[clean(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cleaned, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in cleaned)
-
-
-def short_path(path: Path, folder: Callable[[], Path] = Path.cwd) -> str:
-    """Return a path as text; relative to `folder`, by default the working directory, if inside."""
-    try:
-        return str(path.relative_to(folder()))
-    except (ValueError, OSError):
-        return str(path)
