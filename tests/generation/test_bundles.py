@@ -399,6 +399,10 @@ def test_the_command_line_packs(
     restart_elsewhere(monkeypatch, tmp_path)
     assert xai.generate("a fox", replay=True)[0].sha256 == first.sha256
     assert program.main(["pack", "unknown.ipynb"]) == 1
+    missing = "unknown.ipynb does not exist. Give the path of a notebook.\n"
+    assert capsys.readouterr().err == missing
+    (story / "tale.ipynb").touch()
+    assert program.main(["pack", str(story / "tale.ipynb")]) == 1
     assert "no picture of this notebook" in capsys.readouterr().err
 
 

@@ -541,8 +541,8 @@ class _Export:
                 path /= part
                 if self.manifest is not None and self.manifest.is_at(path):
                     raise ExportError(
-                        f"{short_path(path)} would be a folder of images and the manifest. Give the manifest "
-                        "another name."
+                        f"{short_path(path)} would be a folder of images and the manifest. Give the "
+                        "manifest another name."
                     )
                 if path.is_symlink():
                     raise ExportError(
@@ -561,8 +561,8 @@ class _Export:
             for entry in listings[below].get(fold(name), ()):
                 if entry.is_symlink() or not entry.is_file():
                     raise ExportError(
-                        f"{short_path(entry.path)} is a link or a folder, and is not replaced. Remove it, or "
-                        "give another name."
+                        f"{short_path(entry.path)} is a link or a folder, and is not replaced. Remove "
+                        "it, or give another name."
                     )
                 found = os.path.splitext(entry.name)[0]  # noqa: PTH122  # a name, not a path
                 same = unicodedata.normalize("NFC", found) == unicodedata.normalize("NFC", name)

@@ -112,15 +112,15 @@ class Manifest:
         other = next((each for each in _rivals(path) if each.exists()), None)
         if other is not None:
             raise ExportError(
-                f"{short_path(folder)} has {other.name} already, and `datasets` reads only one format. Remove "
-                f"it, or export to {other.name}; nothing was exported."
+                f"{short_path(folder)} has {other.name} already, and `datasets` reads only one format. "
+                f"Remove it, or export to {other.name}; nothing was exported."
             )
         if path.exists():
             kept = _read(path)
             if not overwrite and not (kept and _lists_only(kept, images)):
                 raise ExportError(
-                    f"{short_path(path)} exists already and lists other images. Give overwrite=True "
-                    "to update it, or another name; nothing was exported."
+                    f"{short_path(path)} exists already and lists other images. Give "
+                    "overwrite=True to update it, or another name; nothing was exported."
                 )
         # A notebook that runs again, or a retry that has made missing images, continues it.
         manifest = cls(path, kept, overwrite=overwrite or bool(kept))
@@ -303,8 +303,8 @@ def _read(path: Path) -> list[Row]:
         ) from error
     if others:
         raise ExportError(
-            f"{short_path(path)} has columns that an export does not write ({', '.join(others)}), and would "
-            "lose them. Give the manifest another name; nothing was exported."
+            f"{short_path(path)} has columns that an export does not write ({', '.join(others)}), and "
+            "would lose them. Give the manifest another name; nothing was exported."
         )
     texts = (row.get(column) for row in rows for column in ("prompt", "rewritten_prompt"))
     if not all(text is None or isinstance(text, str) for text in texts):

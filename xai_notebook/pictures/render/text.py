@@ -44,6 +44,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def file_size(size: int) -> str:
+    """Format a number of bytes in kB or MB."""
+    return f"{size / 1e3:,.0f} kB" if size < 999_500 else f"{size / 1e6:,.1f} MB"  # noqa: PLR2004
+
+
 def bounded(value: str, limit: int = LONGEST) -> str:
     """Return the text; if it has more than `limit` characters, cut it and append its length."""
     if len(value) <= limit:
