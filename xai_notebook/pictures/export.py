@@ -312,7 +312,7 @@ def describe_export(folder: str | None, name: str | None) -> str | None:
     """Return the folder and the names of exported files for a plan; None without an export."""
     if folder is None:
         return None
-    shown = folder or "the notebook's folder"
+    shown = short_path(folder) if folder else "the notebook's folder"
     return shown if name is None else f"{shown}, named {name}"
 
 
@@ -541,8 +541,8 @@ class _Export:
                 path /= part
                 if self.manifest is not None and self.manifest.is_at(path):
                     raise ExportError(
-                        f"{short_path(path)} would be a folder of images and the manifest. Give the "
-                        "manifest another name."
+                        f"{short_path(path)} would be a folder of images and the manifest. Give "
+                        "the manifest another name."
                     )
                 if path.is_symlink():
                     raise ExportError(
@@ -561,8 +561,8 @@ class _Export:
             for entry in listings[below].get(fold(name), ()):
                 if entry.is_symlink() or not entry.is_file():
                     raise ExportError(
-                        f"{short_path(entry.path)} is a link or a folder, and is not replaced. Remove "
-                        "it, or give another name."
+                        f"{short_path(entry.path)} is a link or a folder, and is not replaced. "
+                        "Remove it, or give another name."
                     )
                 found = os.path.splitext(entry.name)[0]  # noqa: PTH122  # a name, not a path
                 same = unicodedata.normalize("NFC", found) == unicodedata.normalize("NFC", name)

@@ -112,8 +112,8 @@ class Manifest:
         other = next((each for each in _rivals(path) if each.exists()), None)
         if other is not None:
             raise ExportError(
-                f"{short_path(folder)} has {other.name} already, and `datasets` reads only one format. "
-                f"Remove it, or export to {other.name}; nothing was exported."
+                f"{short_path(folder)} has {other.name} already, and `datasets` reads only one "
+                f"format. Remove it, or export to {other.name}; nothing was exported."
             )
         if path.exists():
             kept = _read(path)
@@ -303,8 +303,8 @@ def _read(path: Path) -> list[Row]:
         ) from error
     if others:
         raise ExportError(
-            f"{short_path(path)} has columns that an export does not write ({', '.join(others)}), and "
-            "would lose them. Give the manifest another name; nothing was exported."
+            f"{short_path(path)} has columns that an export does not write ({', '.join(others)}), "
+            "and would lose them. Give the manifest another name; nothing was exported."
         )
     texts = (row.get(column) for row in rows for column in ("prompt", "rewritten_prompt"))
     if not all(text is None or isinstance(text, str) for text in texts):
