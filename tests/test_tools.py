@@ -243,7 +243,7 @@ def pictures(book: Any) -> list[str]:
 
 @needs_package("jupyterhub")
 def test_a_hub_gives_each_user_a_library(tmp_path: Path, run: Run) -> None:
-    from jupyterhub.spawner import Spawner  # type: ignore[import-not-found]
+    from jupyterhub.spawner import Spawner
     from traitlets.config import Config
 
     config = Config()
