@@ -181,7 +181,7 @@ def default_bundle() -> Path:
     Raises:
         OptionError: The notebook's name is unknown.
     """
-    folder = frontend.notebook_folder()
+    folder = frontend.resolve_folder(None)
     example = "%xai_pack {}" if frontend.has_magics() else "xai.pack('{}')"
     file = frontend.notebook_file()
     if file is None and frontend.in_kernel(frontend.running_shell()):
@@ -228,7 +228,7 @@ def pack(
     """
     notebook = frontend.notebook_name()
     path = default_bundle() if path is None else frontend.user_path(path)
-    target = frontend.notebook_folder() / path
+    target = frontend.resolve_folder(None) / path
     if target.suffix != SUFFIX:
         raise OptionError(f"The name of a bundle must end in {SUFFIX}: {target.name}")
     if not target.parent.is_dir():
