@@ -16,6 +16,8 @@ from xai_notebook import errors as xai_errors
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness import Served
+
 CELLS = """
 %load_ext xai_notebook
 import xai_notebook as xai
@@ -193,7 +195,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
-def test_a_saved_notebook_does_not_hold_the_home_folder(home: Path) -> None:
+def test_a_saved_notebook_does_not_hold_the_home_folder(
+    home: Path, keyed: Served, quick: Served
+) -> None:
     """The notebook uses every magic and function, with files that exist, are missing or damaged."""
     file = home / "course" / "story.ipynb"
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
@@ -204,7 +208,7 @@ def test_a_saved_notebook_does_not_hold_the_home_folder(home: Path) -> None:
     client.execute(env={**os.environ, "JPY_SESSION_NAME": str(file)})
     assert file.with_suffix(".xai").is_file()
     errors = [output.ename for cell in book.cells for output in cell.outputs if "ename" in output]
-    assert len(errors) == 28
+    assert len(errors) == 29
     assert {*errors} <= {*xai_errors.__all__}
     shown = {cell.source: [cell.outputs, cell.metadata] for cell in book.cells}
     shown["widgets"] = [book.metadata]
