@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 
 from xai_notebook import errors
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def documented_parents() -> dict[str, str]:
@@ -56,6 +60,27 @@ def test_a_message_is_shown_unchanged(kind: type[errors.XaiError]) -> None:
     error = kind("cause.\ncure.")
     assert str(error) == "cause.\ncure."
     assert error._render_traceback_() == [f"{kind.__name__}: cause.\ncure."]
+
+
+@pytest.mark.parametrize("kind", [errors.LibraryError, errors.ExportError, errors.DownloadError])
+def test_a_message_hides_the_home_folder(
+    kind: type[errors.XaiError], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also where the home folder is a link; other folders with such a name stay."""
+    (tmp_path / "disk").mkdir()
+    home = tmp_path / "ann"
+    home.symlink_to(tmp_path / "disk")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    error = kind(f"{home}/a.png, {home}, '{tmp_path / 'disk'}' and file://{home}/b. {home}. {home}")
+    assert str(error) == "~/a.png, ~, '~' and file://~/b. ~. ~"
+    assert error._render_traceback_() == [f"{kind.__name__}: {error}"]
+    assert str(home) not in "".join(error._render_traceback_())
+    others = f"{home}a/x {home}-2 {home}.old /mnt{home}/x https://a.example{home}/x"
+    assert str(kind(others)) == others
+    monkeypatch.setenv("HOME", "/")
+    monkeypatch.setenv("USERPROFILE", "/")
+    assert str(kind("/a.png")) == "/a.png"
 
 
 def test_tb_shows_the_causes_of_an_error() -> None:

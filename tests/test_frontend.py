@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from xai_notebook import frontend
-from xai_notebook.frontend import notebook_folder, remember_folder
+from xai_notebook.frontend import SavedPath, notebook_folder, remember_folder, short_path
 
 
 @pytest.fixture(autouse=True)
@@ -159,3 +160,27 @@ def test_a_program_that_runs_a_notebook_is_recognised(
     if voila:
         monkeypatch.setenv("VOILA_PREHEAT", "False")
     assert frontend.is_unattended() is unattended
+
+
+def test_paths_are_short_where_a_notebook_saves_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A saved path is still the absolute path."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    remember_folder(tmp_path / "course")
+    paths = {
+        "pictures/a.jpg": tmp_path / "course" / "pictures" / "a.jpg",
+        "the notebook's folder": tmp_path / "course",
+        "~/a.jpg": tmp_path / "a.jpg",
+        "~": tmp_path,
+        f"{tmp_path.parent}": tmp_path.parent,
+    }
+    assert [short_path(path) for path in paths.values()] == [*paths]
+    saved = SavedPath(paths["pictures/a.jpg"])
+    assert repr(saved) == "Path('pictures/a.jpg')"
+    assert repr(saved.parent / "b.jpg") == "Path('pictures/b.jpg')"
+    assert saved == paths["pictures/a.jpg"]
+    assert str(pickle.loads(pickle.dumps(saved))) == str(paths["pictures/a.jpg"])
+    remember_folder(Path(tmp_path.anchor))
+    assert short_path(tmp_path / "a.jpg") == "~/a.jpg"

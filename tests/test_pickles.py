@@ -177,7 +177,7 @@ def test_a_pickle_has_the_originals_of_a_bundle(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     original = session.generate("a red fox")
-    bundle = session.history.pack("story.xai")
+    bundle = session.history.pack("story.xai").file
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / "second"))
     batch = session.generate("a red fox", replay=True)
     pickled = pickle.dumps(batch)

@@ -26,7 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         count = _pack(options.notebook, file)
     except XaiError as error:
-        print(error, file=sys.stderr)  # noqa: T201  # a program
+        problem = f"{error}"
+        if not options.notebook.is_file():
+            problem = f"{options.notebook} does not exist. Give the path of a notebook."
+        print(problem, file=sys.stderr)  # noqa: T201  # a program
         return 1
     print(f"{file}: {count} picture{'' if count == 1 else 's'}")  # noqa: T201  # a program
     return 0
@@ -43,7 +46,7 @@ def _pack(notebook: Path, file: Path) -> int:
 
     library = Library.open(Configuration.from_environment().home)
     try:
-        return library.bundle_writer.pack(file, is_notebook=is_notebook)
+        return library.bundle_writer.pack(file, is_notebook=is_notebook).pictures
     finally:
         library.close()
 

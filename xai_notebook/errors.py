@@ -28,13 +28,17 @@
     ├── ExportError            a file could not be written; the images are still available
     └── MetadataError          a file has no data about how its image was made
 
-A message states the cause and the cure in one or two lines, and never contains a key. Exceptions of
-other libraries (grpc, requests, sqlite3) and OSError are translated where they occur; the original
-is the `__cause__`.
+A message states the cause and the cure in one or two lines, and never contains a key. It may
+be saved in a notebook, so the user's home folder is written as `~`. Exceptions of other libraries
+(grpc, requests, sqlite3) and OSError are translated where they occur; the original is the
+`__cause__`.
 """
 
 from __future__ import annotations
 
+import functools
+import os
+import re
 import traceback
 
 __all__ = [
@@ -47,6 +51,24 @@ __all__ = [
 ]  # fmt: skip
 
 
+def hide_home(text: str) -> str:
+    """Replace the path of the user's home folder by `~`, for text that a notebook may save."""
+    pattern = _home_pattern(os.path.expanduser("~"))  # noqa: PTH111  # never raises
+    return text if pattern is None else pattern.sub("~", text)
+
+
+@functools.lru_cache(maxsize=4)
+def _home_pattern(home: str) -> re.Pattern[str] | None:
+    """Return a pattern that finds a home folder, and the folder that it links to; None without."""
+    home = home.rstrip("/\\")
+    if not os.path.isabs(home):  # noqa: PTH117  # unknown, or the root of the file system
+        return None
+    names = {home, os.path.realpath(home)}
+    names |= {name.replace("\\", "\\\\") for name in names}  # as in a repr on Windows
+    escaped = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    return re.compile(rf"(?:(?<=://)|(?<![\w/\\.~-]))(?:{escaped})(?![\w-]|\.\w)")
+
+
 class XaiError(Exception):
     """Base class of this package's errors.
 
@@ -55,12 +77,20 @@ class XaiError(Exception):
 
     _rendered = False
 
+    def __str__(self) -> str:
+        """Return the message. Subclasses of OSError do not format it as an errno pair."""
+        return hide_home(Exception.__str__(self))
+
     def _render_traceback_(self) -> list[str]:
         """Return the lines for IPython: first only the message, later the whole traceback."""
         if self._rendered:
-            return traceback.format_exception(type(self), self, self.__traceback__)
+            return _traceback_of(self)
         self._rendered = True
         return [f"{type(self).__name__}: {self}"]
+
+
+def _traceback_of(error: BaseException) -> list[str]:
+    return [*map(hide_home, traceback.format_exception(type(error), error, error.__traceback__))]
 
 
 def shorten(error: BaseException, line: str) -> None:
@@ -81,8 +111,7 @@ class _Shortened:
         lines, self._lines = self._lines, None
         if lines is not None:
             return lines
-        error = self._error
-        return traceback.format_exception(type(error), error, error.__traceback__)
+        return _traceback_of(self._error)
 
 
 class OptionError(XaiError, ValueError):
@@ -210,9 +239,6 @@ class DownloadError(ReplyError, OSError):
 
     gone = False
 
-    # OSError.__str__ would format errno pairs.
-    __str__ = Exception.__str__
-
 
 class JobError(XaiError):
     """A job ended before its images were made, or cannot be continued."""
@@ -247,8 +273,6 @@ class NotKeptError(LibraryError):
 
 class ExportError(XaiError, OSError):
     """A file could not be written. The images are still available."""
-
-    __str__ = Exception.__str__
 
 
 class MetadataError(XaiError, ValueError):

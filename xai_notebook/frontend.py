@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from xai_notebook.errors import ExportError
+from xai_notebook.errors import ExportError, hide_home
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -208,7 +208,7 @@ def _is_printed() -> bool:
 def write_stderr(text: str) -> None:
     """Write text to stderr, which may be closed or None. Never raises."""
     with suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write(text)
+        sys.stderr.write(hide_home(text))
         sys.stderr.flush()
 
 
@@ -401,6 +401,29 @@ def notebook_folder() -> Path:
         if file.is_absolute() and file.parent.is_dir():
             return file.parent
     return _loaded_in or Path.cwd()
+
+
+def short_path(path: str | Path) -> str:
+    """Return a path as text that a notebook may save.
+
+    Paths in the notebook's folder are relative to it. In other paths, the user's home folder is
+    written as `~`.
+    """
+    with suppress(ValueError, OSError):  # OSError: the working directory is gone
+        folder = notebook_folder()
+        if folder.parent != folder:
+            inside = str(Path(path).relative_to(folder))
+            return "the notebook's folder" if inside == "." else inside
+    return hide_home(str(path))
+
+
+class SavedPath(type(Path())):  # type: ignore[misc]  # PosixPath or WindowsPath
+    """An absolute path whose repr is short, because a notebook saves the value of a cell."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"Path({short_path(self)!r})"
 
 
 def user_path(path: str | Path) -> Path:

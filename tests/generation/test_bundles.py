@@ -399,6 +399,10 @@ def test_the_command_line_packs(
     restart_elsewhere(monkeypatch, tmp_path)
     assert xai.generate("a fox", replay=True)[0].sha256 == first.sha256
     assert program.main(["pack", "unknown.ipynb"]) == 1
+    missing = "unknown.ipynb does not exist. Give the path of a notebook.\n"
+    assert capsys.readouterr().err == missing
+    (story / "tale.ipynb").touch()
+    assert program.main(["pack", str(story / "tale.ipynb")]) == 1
     assert "no picture of this notebook" in capsys.readouterr().err
 
 
@@ -439,3 +443,62 @@ def test_a_notebook_without_a_name_shows_the_same(
     page = html.unescape(str(second.cells[1].outputs))
     assert "story.xai" in page
     assert "XAI_API_KEY" not in page
+
+
+def test_the_magic_says_what_it_packed(
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, story: Path
+) -> None:
+    """Without a known name, the only notebook of the folder names the bundle."""
+    monkeypatch.delenv("JPY_SESSION_NAME")
+    (story / "tale.ipynb").touch()
+    cells = ["%load_ext xai_notebook", "%xai_image a fox", "%xai_pack", "%xai_image -n 2 an owl"]
+    book = execute(
+        story, *cells, "%xai_pack", "%xai_pack", "import xai_notebook\nxai_notebook.pack()"
+    ).nb
+    size = (story / "tale.xai").stat().st_size / 1000
+    first, second, third, path = (book.cells[at].outputs[0] for at in (2, 4, 5, 6))
+    assert first.text.startswith("Packed 1 picture (")
+    assert first.text.endswith(" kB) into tale.xai.\n")
+    assert second.text == f"Packed 3 pictures ({size:.0f} kB) into tale.xai, 2 of them new.\n"
+    assert third.text == f"Packed 3 pictures ({size:.0f} kB) into tale.xai.\n"
+    assert path.data["text/plain"] == "Path('tale.xai')"
+
+
+def test_the_magic_says_which_bundle_to_name(
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, story: Path
+) -> None:
+    """A run that shows pictures goes on; one without pictures, and a Python call, fail."""
+    monkeypatch.delenv("JPY_SESSION_NAME")
+    for name in ("b.ipynb", "a.ipynb", ".hidden.ipynb"):
+        (story / name).touch()
+    attempt = "try:\n    {}\nexcept xai.XaiError as error:\n    print('fails:', error)"
+    book = execute(
+        story,
+        "%load_ext xai_notebook\nimport xai_notebook as xai",
+        attempt.format("%xai_pack"),
+        "%xai_image a fox",
+        "%xai_pack",
+        attempt.format("xai.pack()"),
+    ).nb
+    advice = "This folder has 2 notebooks: a.ipynb, b.ipynb. Name the bundle: %xai_pack a.xai\n"
+    said = [book.cells[at].outputs[0].text for at in (1, 3, 4)]
+    assert said == [f"fails: {advice}", advice, f"fails: {advice}"]
+    assert not [*story.glob("*.xai")]
+
+
+def test_pictures_of_another_bundle_are_packed(
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
+) -> None:
+    """A copy of the notebook packs what it shows from the original's bundle, and no more."""
+    first = pictures()
+    xai.pack()
+    restart_elsewhere(monkeypatch, tmp_path)
+    monkeypatch.setenv("JPY_SESSION_NAME", str(story / "copy.ipynb"))
+    with pytest.raises(LibraryError, match="no picture of this notebook"):
+        xai.pack()
+    assert xai.generate("a fox", n=2)[0].bundle == "story.xai"
+    assert xai.pack() == story / "copy.xai"
+    (story / "story.xai").unlink()
+    again = xai.generate("a fox", n=2, replay=True)
+    assert [(p.sha256, p.bundle) for p in again] == [(p.sha256, "copy.xai") for p in first[:2]]
+    assert str(first[3].sha256) not in str((story / "copy.xai").read_bytes())

@@ -358,7 +358,7 @@ def test_packing_twice_writes_the_same_bytes(library: Library, save: Save, tmp_p
     other.touch()
     contents = set()
     for _ in range(2):
-        assert library.bundle_writer.pack(file, is_notebook="a.ipynb".__eq__) == 1
+        assert library.bundle_writer.pack(file, is_notebook="a.ipynb".__eq__).pictures == 1
         contents.add(file.read_bytes())
     assert len(contents) == 1
     assert file.stat().st_mode == other.stat().st_mode

@@ -189,3 +189,12 @@ def write_script(root: Path) -> str:
     name = script.splitlines()[0].removeprefix("# ")
     (root / name).write_text(script, encoding="utf-8")
     return name
+
+
+def test_the_notebook_is_packed_beside_it(root: Path) -> None:
+    """`%xai_pack` needs no name, although the folder has several notebooks."""
+    write(root / "notebooks" / "tale.ipynb", (CELLS[0], "%xai_image a tale", "%xai_pack"))
+    run(root, PROGRAM, "notebooks/tale.ipynb", *PATHS[1:])
+    (said,) = nbformat.read(root / "out.ipynb", as_version=4).cells[-1].outputs
+    assert re.fullmatch(r"Packed 1 picture \(\d+ kB\) into notebooks/tale\.xai\.\n", said.text)
+    assert (root / "notebooks" / "tale.xai").is_file()

@@ -15,7 +15,7 @@ import pybase64
 
 from xai_notebook.arguments.templates import DataText
 from xai_notebook.client.request import InputImage
-from xai_notebook.errors import InputImageError, XaiError
+from xai_notebook.errors import InputImageError, XaiError, hide_home
 from xai_notebook.pictures.files import read_bounded
 from xai_notebook.pictures.magic_source import CHOOSE
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
@@ -135,7 +135,7 @@ def _resolve(
                     raise InputImageError(f"--image {value}: {error}.") from error
             return _flatten(variable, value)
     if isinstance(value, (str, Path)):
-        return _flatten(value, str(value))
+        return _flatten(value, hide_home(str(value)))
     digest = value.sha256 if isinstance(value, GeneratedImage) else None
     return _flatten(value, f"@{digest[:8]}" if digest else type(value).__name__)
 

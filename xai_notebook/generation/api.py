@@ -286,18 +286,23 @@ def pack(path: str | Path | None = None) -> Path:
     Packing again adds new images and keeps the existing images; delete the file to start over. The
     same images always produce the same file.
 
+    If Jupyter does not tell the kernel the notebook's name, as with nbconvert, these are the images
+    that this kernel has shown.
+
     Args:
-        path: Path that ends in `.xai`; default: the notebook's path with this suffix.
+        path: Path that ends in `.xai`; default: the notebook's path with this suffix. If the
+            notebook's name is unknown, the only notebook of the folder names the file.
 
     Returns:
         The path of the file.
 
     Raises:
-        OptionError: The notebook's name is unknown, or the path does not end in `.xai`.
+        OptionError: The notebook's name is unknown and the folder has several notebooks or none, or
+            the path does not end in `.xai`.
         LibraryError: The notebook has no images, or the existing file is not a bundle.
         ExportError: The file cannot be written.
     """
-    return current_session().history.pack(path)
+    return frontend.SavedPath(current_session().history.pack(path).file)
 
 
 def unpack(path: str | Path) -> ImageBatch:

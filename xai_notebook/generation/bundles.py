@@ -8,6 +8,7 @@ library; `unpack` imports a file into the library.
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.generation.progress import Progress
     from xai_notebook.library import Library
-    from xai_notebook.library.bundles import BundleEntry
+    from xai_notebook.library.bundles import BundleEntry, Packed
     from xai_notebook.pictures.picture import Picture
 
 _MAX_REPLIES: Final = 16
@@ -154,6 +155,14 @@ class BundleLookup:
                             found[digest] = open_picture(bundle, image, entry.request)
         return found
 
+    def find_entries(self, digests: Collection[str]) -> Iterator[tuple[Bundle, BundleEntry]]:
+        """Yield the entries with pictures that have one of these digests, without the others."""
+        for bundle in self._read()[0]:
+            for entry in bundle.entries:
+                images = tuple(image for image in entry.images if image.sha256 in digests)
+                if images:
+                    yield bundle, replace(entry, images=images)
+
 
 def _name_of(folder: Path) -> str:
     """Return a folder's name for a saved output, which must not contain the path of a home."""
@@ -163,31 +172,71 @@ def _name_of(folder: Path) -> str:
     return f"the folder {folder.name}"
 
 
-def pack(library: Library, path: str | Path | None, ids: Collection[int]) -> Path:
+def default_bundle() -> Path:
+    """Return the path of the running notebook's bundle: the notebook's path with `.xai`.
+
+    If nobody tells the kernel which notebook it runs, as with nbconvert, it is the only notebook of
+    the folder.
+
+    Raises:
+        OptionError: The notebook's name is unknown.
+    """
+    folder = frontend.resolve_folder(None)
+    example = "%xai_pack {}" if frontend.has_magics() else "xai.pack('{}')"
+    file = frontend.notebook_file()
+    if file is None and frontend.in_kernel(frontend.running_shell()):
+        if (file := frontend.papermill_notebook()) is not None:
+            return file.with_suffix(SUFFIX)
+        found = _notebooks_of(folder)
+        if len(found) > 1:
+            names = [bounds.line(each.name) for each in found[:_MAX_NAMES]]
+            names += ["…"] * (len(found) > _MAX_NAMES)
+            raise OptionError(
+                f"This folder has {len(found):,} notebooks: {', '.join(names)}. Name the bundle: "
+                f"{example.format(f'{bounds.line(found[0].stem)}{SUFFIX}')}"
+            )
+        file = next(iter(found), None)
+    if file is None:
+        raise OptionError(
+            f"The notebook's name is unknown. Name the file: {example.format(f'story{SUFFIX}')}"
+        )
+    return folder / f"{file.stem}{SUFFIX}"
+
+
+def _notebooks_of(folder: Path) -> list[Path]:
+    """Return the notebooks of a folder by name; none if it cannot be listed."""
+    with suppress(OSError):
+        return sorted(file for file in folder.glob("*.ipynb") if not file.name.startswith("."))
+    return []
+
+
+def pack(
+    library: Library,
+    path: str | Path | None,
+    ids: Collection[int],
+    digests: Collection[str],
+    bundles: BundleFolder,
+) -> Packed:
     """Write a bundle of the running notebook; see `xai_notebook.pack`.
 
     Args:
         library: Library with the pictures.
         path: Path that the user gave; None: the notebook's path with the suffix `.xai`.
         ids: Ids of images that the notebook has shown.
+        digests: Digests of pictures that the notebook has shown from bundles.
+        bundles: The bundles in the notebook's folder.
     """
     notebook = frontend.notebook_name()
-    if path is None:
-        file = frontend.notebook_file()
-        if file is None:
-            raise OptionError(
-                "The notebook's name is unknown. Name the file: xai.pack('story.xai')"
-            )
-        path = Path(f"{file.stem}{SUFFIX}")
-    else:
-        path = frontend.user_path(path)
-    target = frontend.notebook_folder() / path
+    path = default_bundle() if path is None else frontend.user_path(path)
+    target = frontend.resolve_folder(None) / path
     if target.suffix != SUFFIX:
         raise OptionError(f"The name of a bundle must end in {SUFFIX}: {target.name}")
     if not target.parent.is_dir():
         raise ExportError(f"The folder for {target.name} does not exist. Create it first.")
-    library.bundle_writer.pack(target, is_notebook=lambda name: name == notebook, ids=ids)
-    return target
+    answers = BundleLookup(bundles).find_entries(digests) if digests else ()
+    return library.bundle_writer.pack(
+        target, is_notebook=lambda name: name == notebook, ids=ids, answers=answers
+    )
 
 
 def unpack(library: Library, path: str | Path) -> tuple[list[Picture], list[str]]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xai_notebook.library import Library
-    from xai_notebook.library.bundles import BundleFolder
+    from xai_notebook.library.bundles import BundleFolder, Packed
     from xai_notebook.library.merge import Merged
     from xai_notebook.pictures.picture import Picture
 
@@ -40,12 +40,14 @@ class History:
     Attributes:
         library: Returns the open library, or raises a `LibraryError`.
         shown: Ids of the images that calls of this kernel returned, by the library's folder.
+        shown_from_bundles: Digests of the images that this kernel's calls took from bundles.
         bundles: The bundles in the notebook's folder.
         maker: The session, for methods of the images such as `edit`.
     """
 
     library: Callable[[], Library]
     shown: Mapping[Path, Collection[int]]
+    shown_from_bundles: Collection[str]
     bundles: BundleFolder
     maker: Any
 
@@ -203,10 +205,15 @@ class History:
             for picture in pictures
         )
 
-    def pack(self, path: str | Path | None = None) -> Path:
+    def has_shown(self) -> bool:
+        """Tell whether calls of this kernel have returned images."""
+        return bool(self.shown_from_bundles or any(self.shown.values()))
+
+    def pack(self, path: str | Path | None = None) -> Packed:
         """Write the pictures of this notebook into a bundle; see `xai_notebook.pack`."""
         library = self.library()
-        return pack(library, path, self.shown.get(library.home, ()))
+        shown = self.shown.get(library.home, ())
+        return pack(library, path, shown, self.shown_from_bundles, self.bundles)
 
     def unpack(self, path: str | Path) -> ImageBatch:
         """Import a bundle into the library; see `xai_notebook.unpack`."""

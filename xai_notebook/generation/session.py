@@ -108,12 +108,15 @@ class Session:
         self._last: Call | ImageBatch | None = None
         self._bundles = BundleFolder()
         self._shown: dict[Path, set[int]] = {}
+        self._shown_from_bundles: set[str] = set()
         self._own_job_names: set[str] = set()
         # Calls must claim their slots in the order in which they were made. Therefore these locks
         # serialize the steps before the first claim: in each caller's loop, in the background loop.
         self._preparing = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]()
         self._opening = asyncio.Lock()
-        self.history = History(self.library, self._shown, self._bundles, maker=self)
+        self.history = History(
+            self.library, self._shown, self._shown_from_bundles, self._bundles, maker=self
+        )
 
     # For users; the overloads are in `api`
 
@@ -325,7 +328,9 @@ class Session:
                 pictures = call.progress.collect_pictures()
                 shown = self._shown.setdefault(call.configuration.home, set())
                 shown.update(picture.id for picture in pictures if picture.id is not None)
-                new = any(picture.bundle is None for picture in pictures)
+                from_bundles = [picture for picture in pictures if picture.bundle is not None]
+                self._shown_from_bundles.update(each.sha256 for each in from_bundles if each.sha256)
+                new = len(from_bundles) < len(pictures)
                 await self._announce(call, generator.storage, new=new)
 
     async def _open(self, call: Call, claims: SlotClaims, *, spends: bool = True) -> Generator:

@@ -25,9 +25,11 @@ from xai_notebook.client import bounds
 from xai_notebook.client.media import EXTENSIONS, dimensions, media_type
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import ExportError, LibraryError, MissingImageError, ReplyError
+from xai_notebook.frontend import short_path
 from xai_notebook.library.records import MAX_PLACE, hide_label
 from xai_notebook.pictures.files import open_atomically
 from xai_notebook.pictures.picture import WITHHELD, Picture
+from xai_notebook.pictures.render.text import counted, file_size
 from xai_notebook.settings import (
     MAX_DOWNLOAD_BYTES,
     MAX_IMAGE_PIXELS,
@@ -642,6 +644,28 @@ _Originals: TypeAlias = "dict[str, Picture]"
 """Pictures with an original, keyed by its digest."""
 
 
+class Packed(NamedTuple):
+    """The content of a bundle that was written; as text, a sentence about it.
+
+    Attributes:
+        file: The bundle.
+        size: Its size in bytes.
+        pictures: Number of pictures in it.
+        added: Number of pictures that an existing bundle did not have; None for a new bundle.
+    """
+
+    file: Path
+    size: int
+    pictures: int
+    added: int | None
+
+    def __str__(self) -> str:
+        pictures = f"{counted(self.pictures, 'picture')} ({file_size(self.size)})"
+        # Packing the same pictures again says the same, so that two runs have equal outputs.
+        new = f", {self.added:,} of them new" if self.added else ""
+        return f"Packed {pictures} into {short_path(self.file)}{new}."
+
+
 class BundleWriter:
     """Writes pictures of the library to bundles."""
 
@@ -651,9 +675,14 @@ class BundleWriter:
         self._reader = reader
 
     def pack(
-        self, file: Path, *, is_notebook: Callable[[str], bool], ids: Collection[int] = ()
-    ) -> int:
-        """Write the pictures of a notebook to a bundle and return their number.
+        self,
+        file: Path,
+        *,
+        is_notebook: Callable[[str], bool],
+        ids: Collection[int] = (),
+        answers: Iterable[tuple[Bundle, BundleEntry]] = (),
+    ) -> Packed:
+        """Write the pictures of a notebook to a bundle.
 
         Pictures of an existing bundle stay in it, unless the library has pictures for the same
         slots. The file is replaced atomically.
@@ -662,6 +691,7 @@ class BundleWriter:
             file: Path of the bundle.
             is_notebook: Returns whether a name in the library is this notebook's name.
             ids: Row ids of pictures that the notebook shows, made by any notebook.
+            answers: Entries of other bundles that the notebook shows.
 
         Raises:
             LibraryError: There is nothing to pack, the library cannot be read, or the existing
@@ -670,13 +700,13 @@ class BundleWriter:
         """
         existing = Bundle(file) if file.exists() else None
         entries, originals = self._gather(is_notebook, ids)
-        if existing is not None:
-            for entry in existing.entries:
-                _merge(entries, entry)
-                for image in entry.images:
-                    if sha256 := image.sha256:
-                        held = replace(image, held=partial(_read_again, existing, sha256))
-                        originals.setdefault(sha256, held)
+        kept = () if existing is None else ((existing, entry) for entry in existing.entries)
+        for bundle, entry in (*kept, *answers):
+            _merge(entries, entry)
+            for image in entry.images:
+                if sha256 := image.sha256:
+                    held = replace(image, held=partial(_read_again, bundle, sha256))
+                    originals.setdefault(sha256, held)
         if not entries:
             raise LibraryError(
                 "The library holds no picture of this notebook. Run its cells first, and pack with"
@@ -687,7 +717,9 @@ class BundleWriter:
             entries[key] = replace(entry, images=images)
         in_order = sorted(entries.values(), key=lambda entry: (entry.created, entry.place))
         _write(file, in_order, originals)
-        return sum(len(entry.images) for entry in entries.values())
+        pictures = _pictures_of(in_order)
+        added = None if existing is None else len(pictures - _pictures_of(existing.entries))
+        return Packed(file, file.stat().st_size, len(pictures), added)
 
     def _gather(
         self, is_notebook: Callable[[str], bool], ids: Collection[int]
@@ -749,6 +781,15 @@ def _entry_from(row: sqlite3.Row, pictures: list[Picture]) -> BundleEntry:
             for picture in pictures
         ),
     )
+
+
+def _pictures_of(entries: Iterable[BundleEntry]) -> set[tuple[object, ...]]:
+    """Return the identities of the pictures in entries."""
+    return {
+        (entry.request.content, entry.place, image.position, image.sha256)
+        for entry in entries
+        for image in entry.images
+    }
 
 
 def _printable(text: str) -> str:

@@ -311,12 +311,22 @@ class XaiImage(Magics):
 
     @no_var_expand
     @line_magic
-    def xai_pack(self, line: str) -> Path:
+    def xai_pack(self, line: str) -> None:
         """Write this notebook's pictures into a bundle beside it: %xai_pack [story.xai]."""
         from xai_notebook.arguments.templates import fill  # noqa: PLC0415  # not at load
+        from xai_notebook.generation.bundles import default_bundle  # noqa: PLC0415  # not at load
 
+        path: str | Path
         path = fill(line.strip().removesuffix(";").strip("\"' "), self.shell.user_ns, "the path")
-        return _display_if_dropped(_session().history.pack(path or None))
+        history = _session().history
+        try:
+            path = path or default_bundle()
+        except OptionError as error:
+            if not (in_kernel(self.shell) and history.has_shown()):
+                raise
+            print(error)  # noqa: T201  # the pictures are shown: Run All goes on
+        else:
+            print(history.pack(path))  # noqa: T201  # says how many pictures, and where
 
     @no_var_expand
     @line_magic

@@ -26,7 +26,7 @@ from xai_notebook.arguments.options import OPTIONS
 from xai_notebook.client.bounds import clean
 from xai_notebook.client.workers import FallbackThreadPool
 from xai_notebook.errors import MissingImageError, OptionError, XaiError
-from xai_notebook.frontend import is_for_visitors
+from xai_notebook.frontend import is_for_visitors, short_path
 from xai_notebook.generation.session import current_session
 from xai_notebook.library.catalog import listen
 from xai_notebook.library.thumbnails import Thumbnails
@@ -110,13 +110,13 @@ def export(ids: Sequence[int], _: Mapping[str, Any], __: Any) -> str:
     if not paths:
         raise OptionError("Nothing was saved: none of the entries has a picture.")
     files = paths[0].name if len(paths) == 1 else _pictures(paths)
-    return f"Saved {files} in {paths[0].parent}."
+    return f"Saved {files} in {short_path(paths[0].parent)}."
 
 
 def sheet(ids: Sequence[int], _: Mapping[str, Any], __: Any) -> str:
     """Write a contact sheet into the notebook's folder."""
     path = batch_of(ids).export_sheet()
-    return f"Saved the contact sheet {path.name} in {path.parent}."
+    return f"Saved the contact sheet {path.name} in {short_path(path.parent)}."
 
 
 def use(ids: Sequence[int], message: Mapping[str, Any], namespace: Any) -> str:

@@ -25,11 +25,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from xai_notebook.client.media import EXTENSIONS, media_type
 from xai_notebook.errors import ExportError, MetadataError, OptionError, ReplyError
 from xai_notebook.frontend import (
+    SavedPath,
     in_kernel,
     is_unattended,
     log_line,
+    notebook_folder,
     resolve_folder,
     running_shell,
+    short_path,
     write_stderr,
 )
 from xai_notebook.pictures.files import (
@@ -309,7 +312,7 @@ def describe_export(folder: str | None, name: str | None) -> str | None:
     """Return the folder and the names of exported files for a plan; None without an export."""
     if folder is None:
         return None
-    shown = folder or "the notebook's folder"
+    shown = short_path(folder) if folder else "the notebook's folder"
     return shown if name is None else f"{shown}, named {name}"
 
 
@@ -457,7 +460,7 @@ def export_images(
     gone = next((item.gone for item in items if item.gone is not None), None)
     if gone is not None:
         raise gone
-    return [item.path for item in items]
+    return [SavedPath(item.path) for item in items]
 
 
 def _default_names(images: Sequence[Card], stem: str, *, unique: bool) -> list[str]:
@@ -488,10 +491,10 @@ def export_bytes(data: bytes, name: str, folder: str | Path | None = None) -> Pa
         target.mkdir(parents=True, exist_ok=True)
         for path in _free_names(target.absolute() / name):
             if not os.path.lexists(path) and write_atomically(path, data):
-                return path
+                return SavedPath(path)
             # Checked last, because another export of the same image may have just created the file.
             if has_content(path, data):
-                return path
+                return SavedPath(path)
     except OSError as error:
         raise ExportError(_explain(error, target)) from error
     raise ExportError(_explain(_no_free_name(name), target))
@@ -538,12 +541,13 @@ class _Export:
                 path /= part
                 if self.manifest is not None and self.manifest.is_at(path):
                     raise ExportError(
-                        f"{path} would be a folder of images and the manifest. Give the manifest "
-                        "another name."
+                        f"{short_path(path)} would be a folder of images and the manifest. Give "
+                        "the manifest another name."
                     )
                 if path.is_symlink():
                     raise ExportError(
-                        f"{path} is a link. Remove it, or give the names another folder."
+                        f"{short_path(path)} is a link. Remove it, or give the names another "
+                        "folder."
                     )
         if self.overwrite:
             self._check_existing(items)
@@ -557,8 +561,8 @@ class _Export:
             for entry in listings[below].get(fold(name), ()):
                 if entry.is_symlink() or not entry.is_file():
                     raise ExportError(
-                        f"{entry.path} is a link or a folder, and is not replaced. Remove it, or "
-                        "give another name."
+                        f"{short_path(entry.path)} is a link or a folder, and is not replaced. "
+                        "Remove it, or give another name."
                     )
                 found = os.path.splitext(entry.name)[0]  # noqa: PTH122  # a name, not a path
                 same = unicodedata.normalize("NFC", found) == unicodedata.normalize("NFC", name)
@@ -716,7 +720,7 @@ class _Export:
                 self._remove_old_formats(item)
                 self.done.append(item)
                 # The card shows the last export. This is the only change to an image.
-                object.__setattr__(item.image, "exported", item.path)
+                object.__setattr__(item.image, "exported", SavedPath(item.path))
                 if item.notes != item.image.notes:
                     picture = replace(item.image.picture, notes=item.notes)
                     object.__setattr__(item.image, "picture", picture)
@@ -805,13 +809,15 @@ def _discard_result(future: Future[_Item]) -> None:
 def _explain(error: OSError, folder: Path) -> str:
     """Return the cause of an error and advice, in one line."""
     safe = "The image itself is safe."
+    shown = short_path(folder)
+    subject = _capitalized(shown) if folder == notebook_folder() else shown
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        return f"The disk of {folder} is full. Free some space and export again. {safe}"
+        return f"The disk of {shown} is full. Free some space and export again. {safe}"
     if isinstance(error, FileExistsError | NotADirectoryError) and not folder.is_dir():
-        return f"{folder} is not a folder. Export to another one. {safe}"
+        return f"{subject} is not a folder. Export to another one. {safe}"
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return f"{folder} cannot be written to. Export to another folder. {safe}"
-    return f"Cannot write to {folder}: {error.strerror or error}. Export to another folder. {safe}"
+        return f"{subject} cannot be written to. Export to another folder. {safe}"
+    return f"Cannot write to {shown}: {error.strerror or error}. Export to another folder. {safe}"
 
 
 # Progress

@@ -9,6 +9,7 @@ import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
+from xai_notebook.errors import hide_home
 from xai_notebook.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def magic_cell(request: ImageRequest) -> str:
     for name in _PICTURE_FIELDS:
         value = getattr(request, name)
         if value != defaults[name]:
-            values = [image.label for image in value] if name == "inputs" else [value]
+            values = [hide_home(image.label) for image in value] if name == "inputs" else [value]
             given += words(flag(OPTION_OF.get(name, name)), values)
     prompt = request.original_prompt or request.prompt
     return f"{' '.join(given)}\n{cell_body(escape(prompt))}"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.errors import ExportError
+from xai_notebook.frontend import short_path
 from xai_notebook.pictures.files import fold, name_problem, read_bounded, write_atomically
 from xai_notebook.pictures.picture import is_missing, label_text
 
@@ -102,22 +103,24 @@ class Manifest:
             )
         path = folder / name
         if path.is_symlink() or path.is_dir():
-            raise ExportError(f"{path} is a link or a folder. Give the manifest another name.")
+            raise ExportError(
+                f"{short_path(path)} is a link or a folder. Give the manifest another name."
+            )
         kept: list[Row] = []
         if kind == ".parquet":
             _parquet_package()
         other = next((each for each in _rivals(path) if each.exists()), None)
         if other is not None:
             raise ExportError(
-                f"{folder} has {other.name} already, and `datasets` reads only one format. Remove "
-                f"it, or export to {other.name}; nothing was exported."
+                f"{short_path(folder)} has {other.name} already, and `datasets` reads only one "
+                f"format. Remove it, or export to {other.name}; nothing was exported."
             )
         if path.exists():
             kept = _read(path)
             if not overwrite and not (kept and _lists_only(kept, images)):
                 raise ExportError(
-                    f"{path} exists already and lists other images. Give overwrite=True to update "
-                    "it, or another name; nothing was exported."
+                    f"{short_path(path)} exists already and lists other images. Give "
+                    "overwrite=True to update it, or another name; nothing was exported."
                 )
         # A notebook that runs again, or a retry that has made missing images, continues it.
         manifest = cls(path, kept, overwrite=overwrite or bool(kept))
@@ -156,8 +159,8 @@ class Manifest:
         _, save = _FORMATS[self._path.suffix.lower()]
         if not write_atomically(self._path, save(rows), overwrite=self._overwrite):
             raise ExportError(
-                f"{self._path} was created meanwhile. Export again with another manifest; the "
-                "images are written."
+                f"{short_path(self._path)} was created meanwhile. Export again with another "
+                "manifest; the images are written."
             )
 
     def _check(self, rows: list[Row]) -> None:
@@ -295,24 +298,24 @@ def _read(path: Path) -> list[Row]:
         names = [row.get("file_name") for row in rows]
     except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
         raise ExportError(
-            f"{path} cannot be read as a manifest. Remove it, or give another name; nothing was "
-            "exported."
+            f"{short_path(path)} cannot be read as a manifest. Remove it, or give another name; "
+            "nothing was exported."
         ) from error
     if others:
         raise ExportError(
-            f"{path} has columns that an export does not write ({', '.join(others)}), and would "
-            "lose them. Give the manifest another name; nothing was exported."
+            f"{short_path(path)} has columns that an export does not write ({', '.join(others)}), "
+            "and would lose them. Give the manifest another name; nothing was exported."
         )
     texts = (row.get(column) for row in rows for column in ("prompt", "rewritten_prompt"))
     if not all(text is None or isinstance(text, str) for text in texts):
         raise ExportError(
-            f"{path} has prompts that are not text. Remove it, or give another name; nothing was "
-            "exported."
+            f"{short_path(path)} has prompts that are not text. Remove it, or give another name; "
+            "nothing was exported."
         )
     if not all(isinstance(name, str) and name for name in names):
         raise ExportError(
-            f"{path} has rows without a file_name. Remove it, or give another name; nothing was "
-            "exported."
+            f"{short_path(path)} has rows without a file_name. Remove it, or give another name; "
+            "nothing was exported."
         )
     return [{name: row.get(name) for name in COLUMNS} for row in rows]
 

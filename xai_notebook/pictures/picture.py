@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from xai_notebook.errors import MissingImageError, ModeratedError, ReplyError
+from xai_notebook.frontend import SavedPath
 from xai_notebook.pictures.files import read_bounded
 from xai_notebook.pictures.magic_source import magic_cell
 from xai_notebook.settings import MAX_RECEIVE_BYTES
@@ -224,7 +225,6 @@ class Card:
     replayed = _FromPicture[bool]()
     error = _FromPicture[str | None]()
     sha256 = _FromPicture[str | None]()
-    file = _FromPicture["Path | None"]()
     id = _FromPicture[int | None]()
     notes = _FromPicture[tuple[str, ...]]()
     cached = _FromPicture[bytes | None]()
@@ -248,6 +248,12 @@ class Card:
     def path(self) -> Path | None:
         """The original in the library; None if no library stores it. See also `exported`."""
         return self.file
+
+    @property
+    def file(self) -> Path | None:
+        """The same as `path`."""
+        file = self.picture.file
+        return None if file is None else SavedPath(file)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

@@ -15,12 +15,12 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from functools import cached_property
 from numbers import Integral
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, overload
 from weakref import WeakValueDictionary
 
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import OptionError, XaiError
+from xai_notebook.frontend import SavedPath
 from xai_notebook.pictures.export import export_bytes, export_images
 from xai_notebook.pictures.frames import Tabular
 from xai_notebook.pictures.picture import HIDDEN, Card, Grid, Picture, label_text
@@ -28,6 +28,7 @@ from xai_notebook.pictures.render.grid import mimebundle, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     import numpy as np
     from PIL import Image
@@ -694,7 +695,7 @@ def open_image(version: int, values: Mapping[str, Any], maker: Maker | None) -> 
         opened[name] = opened[name] and datetime.fromisoformat(opened[name])
     for name in _FILES:  # paths from another computer are dropped
         exists = opened[name] and os.path.isfile(opened[name])  # noqa: PTH113  # raises nothing
-        opened[name] = Path(opened[name]) if exists else None
+        opened[name] = SavedPath(opened[name]) if exists else None
     on_card = {name: opened[name] for name in _ON_CARD if name in opened}
     return GeneratedImage(Picture(**_known(Picture, opened)), **on_card, maker=maker)
 

@@ -31,7 +31,7 @@ from xai_notebook.errors import (
     OptionError,
     XaiError,
 )
-from xai_notebook.frontend import cell_identity, is_for_visitors, notebook_folder
+from xai_notebook.frontend import cell_identity, is_for_visitors, short_path
 from xai_notebook.generation.session import current_session
 from xai_notebook.library.catalog import Annotation, CatalogEntry
 from xai_notebook.notebook import messages
@@ -58,7 +58,7 @@ from xai_notebook.notebook.picture_widget import (
 from xai_notebook.notebook.progress import JobDisplay
 from xai_notebook.pictures.pixels import preview
 from xai_notebook.pictures.render.cards import TITLES, alt_text
-from xai_notebook.pictures.render.text import bounded, dollars, short_path
+from xai_notebook.pictures.render.text import bounded, dollars
 from xai_notebook.pictures.results import ImageBatch
 from xai_notebook.pictures.xmp import read_metadata
 
@@ -121,14 +121,12 @@ class Album:
                 changes[key] = {"trouble": clean(str(error))}
             else:
                 paths.append(path)
-                changes[key] = {"trouble": "", "saved": short_path(path, notebook_folder)}
+                changes[key] = {"trouble": "", "saved": short_path(path)}
         folders = {path.parent for path in paths}
-        folder = str(folders.pop()) if len(folders) == 1 else "several folders"
-        if folder == str(notebook_folder()):
-            folder = "the notebook's folder"
+        folder = short_path(folders.pop()) if len(folders) == 1 else "several folders"
         note = f"{len(paths)} saved in {folder}" if paths and len(changes) > 1 else ""
         files = paths[0].name if len(paths) == 1 else f"{len(paths)} images"
-        sentence = f"Saved {files} in {notebook_folder()}." if paths else "Nothing was saved."
+        sentence = f"Saved {files} in {folder}." if paths else "Nothing was saved."
         return changes, note, sentence
 
 
@@ -157,7 +155,7 @@ def describe_card(
         "facts": details_of(image.picture),
         "replayed": image.replayed,
         "size": list(image.size or ()),
-        "saved": "" if image.exported is None else short_path(image.exported, notebook_folder),
+        "saved": "" if image.exported is None else short_path(image.exported),
         "trouble": "",
     }
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import pybase64
 
 from xai_notebook.client.bounds import clean, link
+from xai_notebook.frontend import short_path
 from xai_notebook.pictures.render.previews import (
     LIMITS,
     SIDES,
@@ -18,7 +19,7 @@ from xai_notebook.pictures.render.previews import (
     PreviewSource,
     Shown,
 )
-from xai_notebook.pictures.render.text import LONGEST, NAME, dollars, short_path, text
+from xai_notebook.pictures.render.text import LONGEST, NAME, dollars, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

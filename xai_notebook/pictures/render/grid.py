@@ -18,7 +18,7 @@ import pybase64
 
 from xai_notebook.client.bounds import clean
 from xai_notebook.client.request import ImageRequest
-from xai_notebook.frontend import has_magics, in_terminal
+from xai_notebook.frontend import has_magics, in_terminal, short_path
 from xai_notebook.pictures.picture import (
     HIDDEN,
     Card,
@@ -29,7 +29,7 @@ from xai_notebook.pictures.picture import (
 )
 from xai_notebook.pictures.render import cards
 from xai_notebook.pictures.render.previews import Previews, PreviewSource, Shown
-from xai_notebook.pictures.render.text import LONGEST, NAME, bounded, dollars, short_path, text
+from xai_notebook.pictures.render.text import LONGEST, NAME, bounded, dollars, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

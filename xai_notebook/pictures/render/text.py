@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import html
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.client.bounds import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 LONGEST: Final = 8_000
 """Maximum characters of a text in a card; Python returns the complete text."""
@@ -45,6 +44,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def file_size(size: int) -> str:
+    """Format a number of bytes in kB or MB."""
+    return f"{size / 1e3:,.0f} kB" if size < 999_500 else f"{size / 1e6:,.1f} MB"  # noqa: PLR2004
+
+
 def bounded(value: str, limit: int = LONGEST) -> str:
     """Return the text; if it has more than `limit` characters, cut it and append its length."""
     if len(value) <= limit:
@@ -68,11 +72,3 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
     cleaned = [[clean(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cleaned, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in cleaned)
-
-
-def short_path(path: Path, folder: Callable[[], Path] = Path.cwd) -> str:
-    """Return a path as text; relative to `folder`, by default the working directory, if inside."""
-    try:
-        return str(path.relative_to(folder()))
-    except (ValueError, OSError):
-        return str(path)
