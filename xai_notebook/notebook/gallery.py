@@ -254,6 +254,7 @@ class LibraryWidget(PictureWidget):
 
     async def _on_select(self, message: Mapping[str, Any]) -> None:
         self._chosen = message["ids"]
+        self.revision += 1
 
     async def _on_edit(self, message: Mapping[str, Any]) -> None:
         """Add a picture as an input image to the latest panel, or to a new panel."""

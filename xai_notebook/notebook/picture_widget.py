@@ -23,17 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import anywidget
-from traitlets import Bool
+from traitlets import Bool, Int
 
 from xai_notebook.arguments.options import OPTIONS
 from xai_notebook.client.bounds import clean
 from xai_notebook.client.workers import FallbackThreadPool
 from xai_notebook.errors import MissingImageError, OptionError, XaiError
-from xai_notebook.frontend import (
-    has_magics,
-    is_for_visitors,
-    page_context,
-)
+from xai_notebook.frontend import is_for_visitors, page_context
 from xai_notebook.generation.session import current_session
 from xai_notebook.library.catalog import listen
 from xai_notebook.library.thumbnails import Thumbnails
@@ -273,8 +269,8 @@ class PictureWidget(anywidget.AnyWidget):
     """Base class of panel and library. Subclasses add `_on_<kind>` methods for messages."""
 
     visitors = Bool(help="Hide the actions that visitors may not use.").tag(sync=True)
-    variables = Bool(help="The page can set variables of the user.").tag(sync=True)
-    magics = Bool(help="Hints can name magics.").tag(sync=True)
+    cells = Bool(help="IPython runs the cell: it gets outputs, variables and magics.").tag(sync=True)
+    revision = Int(help="Number of changes that other cells of marimo can see.").tag(sync=True)
 
     _messages: ClassVar[Mapping[str, messages.Shape]]
     _title: ClassVar[str]
@@ -301,8 +297,7 @@ class PictureWidget(anywidget.AnyWidget):
         self.page: object = None if shell else self._context or threading.get_ident()
         super().__init__(
             visitors=is_for_visitors(),
-            variables=shell is not None,
-            magics=has_magics(),
+            cells=shell is not None,
             **traits,
         )
         listen(self._annotations_changed)
@@ -377,7 +372,7 @@ class PictureWidget(anywidget.AnyWidget):
         """Call the handler of a message, if visitors of an app may send it."""
         kind = message["kind"]
         handler = getattr(self, f"_on_{kind}", None)
-        if kind == "use" and handler is None and not self.variables:
+        if kind == "use" and handler is None and not self.cells:
             raise OptionError(
                 "Only cells of a Jupyter notebook can get a variable from here. Use the widget's "
                 "attribute `selected`."

@@ -477,6 +477,7 @@ class Panel(PictureWidget):
         await self._estimate()
         self._write_cell()
         self.cards, self.saved = [*self.cards, *cards], ""
+        self.revision += 1
         if is_for_visitors():
             batch = batch.shown(notes=[without_paths(note) for note in batch.notes])
         await asyncio.to_thread(self._publisher.publish_batch, batch)

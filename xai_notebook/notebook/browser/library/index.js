@@ -1,6 +1,7 @@
 // The library as an anywidget.
 
 import "../shared/shared.css";
+import { showInFull } from "../shared/elements.js";
 import "../shared/viewer.css";
 import "./library.css";
 import { LibraryView } from "./library.js";
@@ -20,6 +21,7 @@ export default () => {
         store,
       );
       el.append(view.element);
+      showInFull(el);
       return view.start();
     },
   };

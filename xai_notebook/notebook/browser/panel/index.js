@@ -1,6 +1,7 @@
 // The panel as an anywidget.
 
 import "../shared/shared.css";
+import { showInFull } from "../shared/elements.js";
 import "../shared/viewer.css";
 import "./panel.css";
 import { View } from "./panel.js";
@@ -17,6 +18,7 @@ export default () => {
     render({ model, el }) {
       const view = new View(/** @type {import("../messages.js").PanelModel} */ (model), store);
       el.append(view.element);
+      showInFull(el);
       return view.start();
     },
   };
