@@ -265,11 +265,20 @@ _AUTHORS_ONLY: Final = frozenset({*ACTIONS, "save", "submit"})
 """Messages that write files, set variables, change the library or submit a job."""
 
 
+def this_page() -> int | str:
+    """Return an identifier of the page that runs this code, outside Jupyter.
+
+    Solara and `marimo run` serve several pages from one process; marimo uses a thread for each.
+    """
+    context = page_context()
+    return threading.get_ident() if context is None else context.id
+
+
 class PictureWidget(anywidget.AnyWidget):
     """Base class of panel and library. Subclasses add `_on_<kind>` methods for messages."""
 
     visitors = Bool(help="Hide the actions that visitors may not use.").tag(sync=True)
-    cells = Bool(help="IPython runs the cell: it gets outputs, variables and magics.").tag(sync=True)
+    cells = Bool(help="IPython runs the cells: there are outputs and magics.").tag(sync=True)
     revision = Int(help="Number of changes that other cells of marimo can see.").tag(sync=True)
 
     _messages: ClassVar[Mapping[str, messages.Shape]]
@@ -289,12 +298,13 @@ class PictureWidget(anywidget.AnyWidget):
             **traits: Values of the subclass's traits.
         """
         self._shell = shell
-        self._namespace: MutableMapping[str, Any] = shell.user_ns if shell else namespace or {}
+        self._namespace: MutableMapping[str, Any] = (
+            namespace or {} if shell is None else shell.user_ns
+        )
         self._publisher = Publisher(shell)
         self._shown_in: int | None = None
         self._context = page_context()
-        # Solara and `marimo run` serve several pages from one process, each in its own thread.
-        self.page: object = None if shell else self._context or threading.get_ident()
+        self.page = None if shell is not None else this_page()
         super().__init__(
             visitors=is_for_visitors(),
             cells=shell is not None,

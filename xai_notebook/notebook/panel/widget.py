@@ -54,6 +54,7 @@ from xai_notebook.notebook.picture_widget import (
     details_of,
     explain,
     image_of,
+    this_page,
     without_paths,
 )
 from xai_notebook.notebook.progress import JobDisplay
@@ -181,6 +182,8 @@ class Panel(PictureWidget):
     """
 
     latest: ClassVar[weakref.ref[Panel] | None] = None
+    _placed: ClassVar[weakref.WeakValueDictionary[Any, Panel]] = weakref.WeakValueDictionary()
+    """The newest panel of each place outside Jupyter."""
     _esm = (STATIC / "panel.js").read_text(encoding="utf-8")
     _css = (STATIC / "panel.css").read_text(encoding="utf-8")
     _title = "xAI image panel"
@@ -238,7 +241,7 @@ class Panel(PictureWidget):
         configured = session.configured()
         given = {arguments.ALIASES.get(name, name): value for name, value in options.items()}
         visitors = is_for_visitors()
-        names = shell.user_ns if shell else namespace or {}
+        names = namespace or {} if shell is None else shell.user_ns
         if visitors:  # fill the author's template; prompts of visitors are sent literally
             prompt = fill(prompt, names)
         self._form, values, images = Form.from_options(prompt, given, configured, visitors=visitors)
@@ -248,6 +251,12 @@ class Panel(PictureWidget):
         self._numbers = count(1)
         self._cost = 0.0
         self._unpriced = 0
+        place = None if location is None or visitors else (this_page(), location)
+        previous = self._placed.get(place)
+        if previous is not None and not previous.connected:
+            self._replace(previous)
+        if place is not None:
+            self._placed[place] = self
         inputs = from_values(images, names, named=not visitors)
         first_values = values | {"inputs": [image.label for image in inputs]}
         self._stored = PanelRestore(session, shell, first_values, location)
@@ -269,9 +278,17 @@ class Panel(PictureWidget):
             notice=self._stored.notice,
             earlier=self._stored.left_out,
             prompts=self._stored.prompts,
-            cell_id=str(cell_identity(shell, object()) or "") if shell else "",
+            cell_id="" if shell is None else str(cell_identity(shell, object()) or ""),
+            jobs=[generation.to_dict() for generation in self._queue.jobs],
         )
         self._write_cell()
+
+    def _replace(self, previous: Panel) -> None:
+        """Take over from the panel of the cell's last run, which has no page any more."""
+        self._queue, self._tray, self._numbers = previous._queue, previous._tray, previous._numbers
+        self._cost, self._unpriced = previous._cost, previous._unpriced
+        self._queue.move(self._show_jobs, self._say, self._finish)
+        previous.close()
 
     @property
     def images(self) -> ImageBatch:
@@ -440,8 +457,12 @@ class Panel(PictureWidget):
             await self._save_state()
             await job.submit()
             await asyncio.to_thread(job.finish_if_done)
-        jobs = "xai.jobs()" if self._shell is None else "%xai_jobs"
-        self._say(f"Submitted as {job.name}. The job continues without this kernel: see {jobs}.")
+        continues = f"Submitted as {job.name}. The job continues without this kernel: see"
+        if self._shell is None:  # without outputs, which would show the job's card
+            self.notice = f"{continues} xai.jobs()."
+            self._say(self.notice)
+        else:
+            self._say(f"{continues} %xai_jobs.")
 
     def _prepare(self, values: Mapping[str, Any], **more: Any) -> Call:
         """Return the prepared call for the form's values; blocks."""

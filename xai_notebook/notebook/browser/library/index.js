@@ -1,9 +1,9 @@
 // The library as an anywidget.
 
 import "../shared/shared.css";
-import { showInFull } from "../shared/elements.js";
 import "../shared/viewer.css";
 import "./library.css";
+import { showInFull } from "../shared/elements.js";
 import { LibraryView } from "./library.js";
 import { LibraryStore } from "./store.js";
 

@@ -1,9 +1,9 @@
 // The panel as an anywidget.
 
 import "../shared/shared.css";
-import { showInFull } from "../shared/elements.js";
 import "../shared/viewer.css";
 import "./panel.css";
+import { showInFull } from "../shared/elements.js";
 import { View } from "./panel.js";
 import { Store } from "./store.js";
 

@@ -311,6 +311,7 @@ export class View {
       metaKey,
       shiftKey,
       bubbles: true,
+      composed: true, // out of a shadow tree
       cancelable: true,
     };
     this.element.parentElement?.dispatchEvent(new KeyboardEvent("keydown", copy));

@@ -25,7 +25,7 @@
 body[data-jp-theme-light="false"] .xai-widget,
 body:is(.vscode-dark, .vscode-high-contrast) .xai-widget,
 html[theme="dark"] .xai-widget,
-:is(.marimo, .v-application) :is(.dark, .theme--dark) .xai-widget {
+:is(.marimo .dark, .v-theme--dark, .v-application.theme--dark) .xai-widget {
   --xai-ground: var(
     --jp-layout-color1,
     var(--vscode-editor-background, var(--background, #1c1d20))
@@ -164,6 +164,7 @@ header > .xai-title {
 }
 
 .xai-widget .xai-field select {
+  appearance: auto; /* Solara's styles hide the arrow */
   padding-inline: 7px;
   text-overflow: ellipsis;
 }
