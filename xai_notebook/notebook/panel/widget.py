@@ -457,12 +457,13 @@ class Panel(PictureWidget):
             await self._save_state()
             await job.submit()
             await asyncio.to_thread(job.finish_if_done)
-        continues = f"Submitted as {job.name}. The job continues without this kernel: see"
-        if self._shell is None:  # without outputs, which would show the job's card
-            self.notice = f"{continues} xai.jobs()."
-            self._say(self.notice)
-        else:
-            self._say(f"{continues} %xai_jobs.")
+        jobs = "xai.jobs()" if self._shell is None else "%xai_jobs"
+        sentence = f"Submitted as {job.name}. The job continues without this kernel: see {jobs}."
+        if not job.name:
+            sentence = "No job was submitted: the library has the pictures of this request."
+        self._say(sentence)
+        if self._shell is None:  # without an output that shows the job's card
+            self.notice = sentence
 
     def _prepare(self, values: Mapping[str, Any], **more: Any) -> Call:
         """Return the prepared call for the form's values; blocks."""
