@@ -40,11 +40,6 @@ if TYPE_CHECKING:
     from xai_notebook.library.catalog import CatalogEntry
     from xai_notebook.pictures.results import ImageBatch
 
-NO_FRONTEND: Final = (
-    "The library needs a notebook or an app (JupyterLab, Notebook 7, VS Code, Colab, marimo, Voila "
-    "or Solara). Here, use %xai_history WORDS, or xai_notebook.history(WORDS)."
-)
-
 
 def library(words: str = "", **filters: Any) -> LibraryWidget:
     """Show all stored images, to search, view, compare, star, tag, delete and export them.
@@ -130,7 +125,8 @@ class LibraryWidget(PictureWidget):
     _esm = (STATIC / "library.js").read_text(encoding="utf-8")
     _css = (STATIC / "library.css").read_text(encoding="utf-8")
     _title = "xAI image library"
-    _no_frontend = NO_FRONTEND
+    _name = "The library"
+    _instead = ("%xai_history WORDS", "xai_notebook.history(WORDS)")
     _messages: ClassVar[Mapping[str, messages.Shape]] = messages.LIBRARY
 
     words = Unicode(help="Initial text of the search field.").tag(sync=True)

@@ -29,7 +29,7 @@ from xai_notebook.arguments.options import OPTIONS
 from xai_notebook.client.bounds import clean
 from xai_notebook.client.workers import FallbackThreadPool
 from xai_notebook.errors import MissingImageError, OptionError, XaiError
-from xai_notebook.frontend import is_for_visitors, page_context
+from xai_notebook.frontend import has_magics, is_for_visitors, page_context
 from xai_notebook.generation.session import current_session
 from xai_notebook.library.catalog import listen
 from xai_notebook.library.thumbnails import Thumbnails
@@ -284,8 +284,9 @@ class PictureWidget(anywidget.AnyWidget):
     _messages: ClassVar[Mapping[str, messages.Shape]]
     _title: ClassVar[str]
     """Text that is shown if the frontend cannot show widgets."""
-    _no_frontend: ClassVar[str]
-    """Message in scripts and terminals, which cannot show widgets."""
+    _name: ClassVar[str]
+    _instead: ClassVar[tuple[str, str]]
+    """The magic and the function to use in scripts and terminals, which cannot show widgets."""
 
     def __init__(
         self, shell: Any, namespace: MutableMapping[str, Any] | None = None, **traits: Any
@@ -343,7 +344,12 @@ class PictureWidget(anywidget.AnyWidget):
         if self.connected:
             self._start()
         else:
-            sys.stdout.write(f"{self._no_frontend}\n")
+            magic, function = self._instead
+            use = f"{magic}, or {function}" if has_magics() else function
+            sys.stdout.write(
+                f"{self._name} needs a notebook or an app (JupyterLab, Notebook 7, VS Code, Colab, "
+                f"marimo, Voila or Solara). Here, use {use}.\n"
+            )
 
     def _start(self) -> None:
         """Begin the work that the page waits for."""

@@ -15,7 +15,7 @@ dropped files and the clipboard need JavaScript, which plain ipywidgets cannot s
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from xai_notebook.frontend import in_kernel, running_shell
 from xai_notebook.pictures.magic_source import escape
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     from xai_notebook.notebook.panel.widget import Panel
 
 __all__ = ["panel", "show_panel"]
-
-NO_FRONTEND: Final = (
-    "The panel needs a notebook or an app (JupyterLab, Notebook 7, VS Code, Colab, marimo, Voila "
-    "or Solara). Here, use %xai_image PROMPT, or xai_notebook.generate(PROMPT)."
-)
 
 
 def panel(prompt: str = "", **options: Any) -> Panel:

@@ -49,6 +49,7 @@ class PanelRestore:
 
     Attributes:
         form: The last values of the form; empty if the initial values in the cell have changed.
+        first_values: Values of the form that the cell sets.
         done: Equivalent cells whose pictures are in the library.
         jobs: Names of the submitted jobs.
         prompts: Prompts as typed, oldest first.
@@ -79,7 +80,7 @@ class PanelRestore:
         self.batches: list[ImageBatch] = []
         self.left_out = 0
         self.notice = ""
-        self._first_values = json.loads(json.dumps(first_values, default=str))
+        self.first_values = json.loads(json.dumps(first_values, default=str))
         self._session = session
         self._location = None
         if not is_for_visitors():
@@ -97,7 +98,7 @@ class PanelRestore:
         else:
             self.prompts = _texts(record.state.get("prompts"))
             form = record.state.get("form")
-            if record.state.get("asked") == self._first_values and isinstance(form, dict):
+            if record.state.get("asked") == self.first_values and isinstance(form, dict):
                 self.form = form
         self.done = _texts(record.state.get("done"))
         self.jobs = _texts(record.state.get("jobs"))
@@ -125,7 +126,7 @@ class PanelRestore:
         if self._location is None:
             return
         state = {
-            "asked": self._first_values, "form": self.form, "done": self.done[-_MAX_NAMES:],
+            "asked": self.first_values, "form": self.form, "done": self.done[-_MAX_NAMES:],
             "jobs": self.jobs[-_MAX_NAMES:], "prompts": self.prompts,
         }  # fmt: skip
         with suppress(LibraryError):

@@ -35,7 +35,6 @@ from xai_notebook.frontend import cell_identity, is_for_visitors, notebook_folde
 from xai_notebook.generation.session import current_session
 from xai_notebook.library.catalog import Annotation, CatalogEntry
 from xai_notebook.notebook import messages
-from xai_notebook.notebook.panel import NO_FRONTEND
 from xai_notebook.notebook.panel.form import (
     Form,
     choices,
@@ -187,7 +186,8 @@ class Panel(PictureWidget):
     _esm = (STATIC / "panel.js").read_text(encoding="utf-8")
     _css = (STATIC / "panel.css").read_text(encoding="utf-8")
     _title = "xAI image panel"
-    _no_frontend = NO_FRONTEND
+    _name = "The panel"
+    _instead = ("%xai_image PROMPT", "xai_notebook.generate(PROMPT)")
     _messages: ClassVar[Mapping[str, messages.Shape]] = messages.PANEL
 
     # The form
@@ -251,18 +251,20 @@ class Panel(PictureWidget):
         self._numbers = count(1)
         self._cost = 0.0
         self._unpriced = 0
-        place = None if location is None or visitors else (this_page(), location)
-        previous = self._placed.get(place)
-        if previous is not None and not previous.connected:
-            self._replace(previous)
-        if place is not None:
-            self._placed[place] = self
         inputs = from_values(images, names, named=not visitors)
         first_values = values | {"inputs": [image.label for image in inputs]}
         self._stored = PanelRestore(session, shell, first_values, location)
         self._state_lock = asyncio.Lock()
         missing = ""
-        if form := self._stored.form:
+        place = None if location is None or visitors else (this_page(), location)
+        previous = None if place is None else self._placed.get(place)
+        if previous is not None and not previous.connected:
+            self._replace(previous)
+        if place is not None:
+            self._placed[place] = self
+        if form := self._form_of(previous):
+            values |= form
+        elif form := self._stored.form:
             values |= {name: form[name] for name in values.keys() & form}
             values["inputs"], missing = self._tray.put_labelled(form.get("inputs", ()))
         else:
@@ -287,8 +289,19 @@ class Panel(PictureWidget):
         """Take over from the panel of the cell's last run, which has no page any more."""
         self._queue, self._tray, self._numbers = previous._queue, previous._tray, previous._numbers
         self._cost, self._unpriced = previous._cost, previous._unpriced
+        self._stored.prompts = previous.prompts
         self._queue.move(self._show_jobs, self._say, self._finish)
         previous.close()
+
+    def _form_of(self, previous: Panel | None) -> Mapping[str, Any]:
+        """Return the form of the panel that this one replaces, unless the cell sets other values.
+
+        It is newer than the stored form.
+        """
+        if previous is None or previous._queue is not self._queue:
+            return {}
+        same = previous._stored.first_values == self._stored.first_values
+        return previous.form if same else {}
 
     @property
     def images(self) -> ImageBatch:
