@@ -349,8 +349,8 @@ SETTINGS: Final = (
     Option("", "seconds before progress is shown; default: 0.6, or 4 for the embedded server",
            Amount("seconds", zero=True), name="patience"),
     Option("", "the kernel serves visitors of an app, who can make and view pictures, but not "
-           "export or change them, or see those of others; default: on in Voila", bool,
-           name="visitors"),
+           "export or change them, or see those of others; default: on in Voila, Solara and "
+           "marimo run", bool, name="visitors"),
 )  # fmt: skip
 """Settings of `%config XaiImage` that are no default of an option; `replay` shares only a name."""
 ALIASES: Final = {"count": "n", "image_format": "format"}

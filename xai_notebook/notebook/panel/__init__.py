@@ -54,9 +54,8 @@ def show_panel(prompt: str, options: Mapping[str, Any], caller: FrameType | None
 
     `caller` is the code that makes the panel; outside IPython, templates take its variables.
     """
-    # ipywidgets takes 100 ms to import
-    from xai_notebook.notebook.panel.restore import location_of_call  # noqa: PLC0415
-    from xai_notebook.notebook.panel.widget import Panel  # noqa: PLC0415
+    from xai_notebook.notebook.panel.restore import location_of_call  # noqa: PLC0415  # not at load
+    from xai_notebook.notebook.panel.widget import Panel  # noqa: PLC0415  # ipywidgets: 100 ms
 
     shell = running_shell()
     if in_kernel(shell):

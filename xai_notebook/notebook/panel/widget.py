@@ -258,11 +258,10 @@ class Panel(PictureWidget):
         missing = ""
         place = None if location is None or visitors else (this_page(), location)
         previous = None if place is None else self._placed.get(place)
-        if previous is not None and not previous.connected:
-            self._replace(previous)
         if place is not None:
             self._placed[place] = self
-        if form := self._form_of(previous):
+        replaces = previous is not None and not previous.connected
+        if previous is not None and replaces and (form := self._replace(previous)):
             values |= form
         elif form := self._stored.form:
             values |= {name: form[name] for name in values.keys() & form}
@@ -285,21 +284,16 @@ class Panel(PictureWidget):
         )
         self._write_cell()
 
-    def _replace(self, previous: Panel) -> None:
-        """Take over from the panel of the cell's last run, which has no page any more."""
+    def _replace(self, previous: Panel) -> Mapping[str, Any]:
+        """Take over from the panel of the cell's last run, which has no page any more.
+
+        Returns its form, which is newer than the stored one; empty if the cell sets other values.
+        """
         self._queue, self._tray, self._numbers = previous._queue, previous._tray, previous._numbers
         self._cost, self._unpriced = previous._cost, previous._unpriced
         self._stored.prompts = previous.prompts
         self._queue.move(self._show_jobs, self._say, self._finish)
         previous.close()
-
-    def _form_of(self, previous: Panel | None) -> Mapping[str, Any]:
-        """Return the form of the panel that this one replaces, unless the cell sets other values.
-
-        It is newer than the stored form.
-        """
-        if previous is None or previous._queue is not self._queue:
-            return {}
         same = previous._stored.first_values == self._stored.first_values
         return previous.form if same else {}
 
