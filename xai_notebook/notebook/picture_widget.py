@@ -17,6 +17,7 @@ import keyword
 import re
 import sys
 import threading
+import weakref
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -198,7 +199,7 @@ def details_of(picture: Picture) -> list[str]:
 
 
 def facts_of(
-    entry: CatalogEntry, ancestors: list[int], descendants: list[int], code: str
+    entry: CatalogEntry, ancestors: list[int], descendants: list[int], code: str = ""
 ) -> dict[str, Any]:
     """Return all facts about a picture for the viewer, with the ids of its relatives.
 
@@ -265,6 +266,11 @@ _AUTHORS_ONLY: Final = frozenset({*ACTIONS, "save", "submit"})
 """Messages that write files, set variables, change the library or submit a job."""
 
 
+_LOCK: Final = threading.Lock()
+_OUTSIDE_JUPYTER: Final[weakref.WeakSet[PictureWidget]] = weakref.WeakSet()
+"""The widgets of marimo, Solara and scripts that are not closed."""
+
+
 def this_page() -> int | str:
     """Return an identifier of the page that runs this code, outside Jupyter.
 
@@ -313,6 +319,20 @@ class PictureWidget(anywidget.AnyWidget):
         )
         listen(self._annotations_changed)
         self.on_msg(self._receive)
+        if shell is None:
+            self._close_ended()
+
+    def _close_ended(self) -> None:
+        """Close the widgets whose page has ended; ipywidgets keeps each widget until it is closed.
+
+        Their requests continue.
+        """
+        with _LOCK:
+            ended = [other for other in _OUTSIDE_JUPYTER if not other.connected]
+            _OUTSIDE_JUPYTER.difference_update(ended)
+            _OUTSIDE_JUPYTER.add(self)
+        for other in ended:
+            other.close()
 
     @property
     def connected(self) -> bool:
@@ -322,9 +342,10 @@ class PictureWidget(anywidget.AnyWidget):
             return channel is not None
         if getattr(channel, "_closed", False):  # by marimo, when the cell ran again
             return False
-        # Without a frontend, ipywidgets uses the objects of these packages, which send nothing.
-        origin, kind = type(channel).__module__.partition(".")[0], type(channel).__name__
-        return origin not in {"comm", "ipykernel"} and kind != "DummyComm"
+        if type(channel).__module__.startswith("ipykernel."):  # sends only where a kernel runs
+            kernels = sys.modules.get("ipykernel.kernelbase")
+            return kernels is not None and bool(kernels.Kernel.initialized())
+        return type(channel).__name__ != "DummyComm"  # of `comm`, and of Solara while it starts
 
     def _send(self, msg: Any, buffers: Any = None) -> None:
         """Send to the page in which the widget was made, from any thread."""
