@@ -144,9 +144,9 @@ def test_the_library_package_is_callable_after_any_import(imports: str) -> None:
     code = (
         f"{imports}\nfrom xai_notebook.library import Library\n"
         "assert module is xai.library and module.Library is Library\n"
-        "print(xai.library('fox'))"
+        "print(type(xai.library('fox')).__name__)"
     )
-    assert run(code).splitlines()[-1] == "None"
+    assert run(code).splitlines()[-1] == "LibraryWidget"
 
 
 def test_the_server_loads_only_messages_and_formats_of_the_client() -> None:

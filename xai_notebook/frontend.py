@@ -39,8 +39,12 @@ _configured: Final[dict[str, Any]] = {}
 
 
 def running_shell() -> Any:
-    """Return the IPython shell that runs this code, or None."""
-    return getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    """Return the IPython shell that runs this code, or None.
+
+    Solara replaces `get_ipython`; its object runs no cells and counts as None.
+    """
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return None if type(shell).__module__.startswith("solara.") else shell
 
 
 def in_kernel(shell: Any) -> bool:
@@ -58,10 +62,36 @@ def is_for_visitors() -> bool:
     """Tell whether this kernel serves visitors of an app instead of the notebook's author.
 
     The setting `visitors` decides. If it is unset, the result is true in a kernel of Voilà and in
-    the processes that such a kernel starts.
+    the processes that such a kernel starts, in a Solara server, and in `marimo run`.
     """
     visitors = configured().get("visitors")
-    return bool(visitors) if visitors is not None else "VOILA_PREHEAT" in os.environ
+    return bool(visitors) if visitors is not None else _serves_pages()
+
+
+_seen_pages: list[bool] = []
+"""Not empty once code has run for a page of Solara or `marimo run`; other threads cannot tell."""
+
+
+def _serves_pages() -> bool:
+    if "VOILA_PREHEAT" in os.environ or _seen_pages:
+        return True
+    marimo = sys.modules.get("marimo")
+    if page_context() is not None or (
+        hasattr(marimo, "app_meta") and marimo.app_meta().mode == "run"  # type: ignore[union-attr]
+    ):
+        _seen_pages.append(True)
+    return bool(_seen_pages)
+
+
+def page_context() -> Any:
+    """Return Solara's context of the page that runs this code, or None.
+
+    It is a context manager. Widgets send to the page whose context is entered.
+    """
+    solara = sys.modules.get("solara.server.kernel_context")
+    if solara is None or not solara.has_current_context():
+        return None
+    return solara.get_current_context()
 
 
 def reruns_by_itself() -> bool:

@@ -12,7 +12,7 @@ import xai_notebook
 from harness import until
 from xai_notebook.errors import OptionError
 from xai_notebook.generation.session import current_session
-from xai_notebook.notebook.gallery import NO_FRONTEND, LibraryWidget, query_of
+from xai_notebook.notebook.gallery import LibraryWidget, query_of
 from xai_notebook.notebook.picture_widget import check_name
 
 if TYPE_CHECKING:
@@ -194,7 +194,25 @@ def test_plain_ipython_gets_a_hint(
     shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shell.run_cell("%xai_library a fox")
-    assert capsys.readouterr().out == NO_FRONTEND + "\n"
+    assert capsys.readouterr().out == (
+        "The library needs a notebook or an app (JupyterLab, Notebook 7, VS Code, Colab, marimo, "
+        "Voila or Solara). Here, use %xai_history WORDS, or xai_notebook.history(WORDS).\n"
+    )
+
+
+def test_outside_jupyter_the_library_sets_no_variable_and_makes_no_panel(
+    keyed: Served, open_page: Callable[[Any], Page], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (fox,) = xai_notebook.generate("a 'fox'")
+    page = open_page(xai_notebook.library())
+    assert "Here, use xai_notebook.history(WORDS).\n" in capsys.readouterr().out
+    assert page.ask("picture", id=fox.id)["cell"] == "xai.generate(\"a 'fox'\")"
+    assert "attribute `selected`" in page.ask("use", ids=[fox.id], name="foxes")["said"]
+    assert "Show xai.panel() first" in page.ask("edit", id=fox.id)["said"]
+    page.tell("select", ids=[fox.id])
+    until(lambda: page.widget.revision == 1)
+    assert [image.id for image in page.widget.selected] == [fox.id]
+    assert len(keyed.calls) == 1
 
 
 def test_xai_library_refuses_options_of_requests(shell: InteractiveShell) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -16,13 +17,14 @@ from hypothesis import strategies as st
 from ipywidgets.widgets.widget import _instances
 from PIL import Image
 
+import xai_notebook
 from harness import CENT, KEY, until
 from xai_notebook import settings
 from xai_notebook.arguments.line import parse
-from xai_notebook.arguments.options import resolve
+from xai_notebook.arguments.options import Options, resolve
 from xai_notebook.arguments.templates import fill
 from xai_notebook.errors import InputImageError, OptionError
-from xai_notebook.notebook.panel import NO_FRONTEND, inputs
+from xai_notebook.notebook.panel import inputs
 from xai_notebook.notebook.panel.form import Form, takes_images
 from xai_notebook.notebook.panel.inputs import UploadBuffer
 from xai_notebook.notebook.panel.widget import Panel, preview_of
@@ -62,6 +64,13 @@ def make(panel: Panel, prompt: str, **values: Any) -> None:
     until(lambda: panel.trouble or (panel.said != before and have_ended(panel)))
 
 
+def xai_call(code: str) -> tuple[str, Options]:
+    """Return the prompt and the options of a call of `xai.generate`."""
+    names = {"xai": SimpleNamespace(generate=lambda prompt, **given: (prompt, resolve(given)))}
+    result: tuple[str, Options] = eval(code, names)
+    return result
+
+
 def have_ended(panel: Panel) -> bool:
     return all(job["state"] in {"failed", "cancelled"} for job in panel.jobs)
 
@@ -70,7 +79,47 @@ def test_plain_ipython_gets_a_hint(
     shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shell.run_cell("%xai_panel a fox")
-    assert capsys.readouterr().out == NO_FRONTEND + "\n"
+    assert capsys.readouterr().out == (
+        "The panel needs a notebook or an app (JupyterLab, Notebook 7, VS Code, Colab, marimo, "
+        "Voila or Solara). Here, use %xai_image PROMPT, or xai_notebook.generate(PROMPT).\n"
+    )
+
+
+def test_scripts_get_the_panel_and_a_hint_without_magics(
+    keyed: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    panel = xai_notebook.panel("a {{ b }}", n=2)
+    assert (panel.form["prompt"], panel.form["n"]) == ("a {{ '{{' }} b }}", 2)
+    assert not panel.images
+    assert "Here, use xai_notebook.generate(PROMPT).\n" in capsys.readouterr().out
+    with pytest.raises(OptionError, match="-n/--count: 11 is outside"):
+        xai_notebook.panel(n=11)
+    assert keyed.calls == []
+
+
+def test_a_panel_made_again_by_the_same_call_keeps_form_pictures_and_generations(
+    keyed: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in marimo, which runs the cell again; templates take the variables of the module."""
+    monkeypatch.setitem(globals(), "light", "dusk")
+
+    def call() -> Panel:
+        return xai_notebook.panel()
+
+    first = call()
+    make(first, "a fox at {{ light }}", n=2)
+    assert [image.prompt for image in first.images] == ["a fox at dusk"] * 2
+    assert first.cell == "xai.generate('a fox at dusk', n=2, replay=True)"
+    keyed.faults.delay = 60.0
+    tell(first, "generate", form={**first.form, "prompt": "an owl"})
+    until(lambda: first.jobs)
+    second = call()
+    assert [card["asked"] for card in second.cards] == ["a fox at dusk"] * 2
+    assert second.form["prompt"] == "an owl"
+    (job,) = second.jobs
+    tell(second, "cancel", id=job["id"])
+    until(lambda: [job["state"] for job in second.jobs] == ["cancelled"])
+    assert xai_notebook.panel().cards == []
 
 
 def test_options_of_the_magic_fill_the_form(shown: Panel, shell: InteractiveShell) -> None:
@@ -114,6 +163,17 @@ def test_the_equivalent_cell_has_the_options_of_the_form(
     assert resolve(parse(head.removeprefix("%%xai_image ")).given, configured) == options
     names = {"light": "dusk"}
     assert fill(body.removesuffix(";"), names) == fill(prompt, names)
+
+
+@hypothesis_settings(deadline=None)
+@given(values=VALUES, prompt=st.sampled_from(["a fox", 'it\'s\n"two" lines']))
+def test_the_equivalent_call_has_the_options_of_the_form(
+    values: dict[str, Any], prompt: str
+) -> None:
+    form, first, _ = Form.from_options(prompt, {}, {})
+    labels = ["a photo.png", "@37ab22b5"]
+    code = form.call(first | values, prompt, labels)
+    assert xai_call(code) == (prompt, resolve(form.options(first | values) | {"image": labels}))
 
 
 def test_the_form_starts_with_arguments_then_configured_values() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import xai_notebook as xai
 from harness import CENT, tiny, until
+from xai_notebook import frontend
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import InputImageError, LibraryError
 from xai_notebook.generation.session import current_session
@@ -242,6 +245,13 @@ def test_the_setting_visitors_overrides_the_detection(
     monkeypatch.delenv("VOILA_PREHEAT")
     xai.configure(visitors=None)
     assert not app.panel().widget.visitors
+    monkeypatch.setattr(frontend, "_seen_pages", [])
+    running = SimpleNamespace(app_meta=lambda: SimpleNamespace(mode="run"))
+    monkeypatch.setitem(sys.modules, "marimo", running)
+    assert app.panel().widget.visitors
+    monkeypatch.delitem(sys.modules, "marimo")
+    assert app.panel().widget.visitors  # other threads cannot ask marimo
+    monkeypatch.setattr(frontend, "_seen_pages", [])
     app.shell.run_line_magic("config", "XaiImage.visitors = True")
     assert app.panel().widget.visitors
     assert len(xai.history()) == 0

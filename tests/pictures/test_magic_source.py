@@ -6,6 +6,7 @@ import ast
 import random
 from dataclasses import replace
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 from IPython.core.inputtransformer2 import TransformerManager
@@ -16,7 +17,7 @@ from xai_notebook.arguments.options import resolve
 from xai_notebook.arguments.templates import fill_options
 from xai_notebook.client.request import ImageRequest, InputImage, is_blank
 from xai_notebook.generation.call import prepare_call
-from xai_notebook.pictures.magic_source import magic_cell
+from xai_notebook.pictures.magic_source import magic_cell, python_call
 
 PIECES = [
     "%", "%%", "%%xai_image", "--", "-", "--image=secret.png", "-i", "x.png", "=", ";", ";;", "\\",
@@ -53,8 +54,22 @@ def request_of(cell: str) -> ImageRequest:
     return replace(request, inputs=inputs, rewrite_model=options.rewrite)
 
 
+def call_of(prompt: str, **options: Any) -> tuple[str, Any]:
+    return prompt, resolve(options)
+
+
 def assert_the_cell_makes(request: ImageRequest) -> None:
-    """Check the cell of a request; it has neither the user id nor the public link."""
+    """Check the cell and the call of a request, without the user id and the public link."""
+    assert eval(python_call(request), {"xai": SimpleNamespace(generate=call_of)}) == call_of(
+        request.original_prompt or request.prompt,
+        **{
+            option: getattr(request, option)
+            for option in ("n", "model", "aspect_ratio", "resolution", "quality")
+        },
+        format=request.image_format,
+        image=[image.label for image in request.inputs],
+        rewrite=request.rewrite_model,
+    )
     assert request_of(magic_cell(request)) == replace(request, user=None, share=None), repr(request)
 
 

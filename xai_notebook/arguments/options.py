@@ -20,7 +20,7 @@ from xai_notebook.errors import OptionError
 from xai_notebook.pictures import magic_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from os import PathLike
     from typing import TypedDict
 
@@ -222,6 +222,27 @@ class Options:
         that the cell makes the same request elsewhere.
         """
         words = ["%%xai_image"]
+        for option, value in self._repeated(defaults):
+            if option.bare is not None and value == option.convert(option.bare):
+                words.append(option.flag)
+            elif option.metavar is not None:
+                words += magic_source.words(option.flag, value if option.repeatable else [value])
+        return " ".join(words)
+
+    def to_call(self, prompt: str, defaults: Options) -> str:
+        """Return the Python call that makes the same call; see `to_line`."""
+        words = [repr(prompt)]
+        for option, value in self._repeated(defaults):
+            given = value
+            if option.bare not in {None, False} and value == option.convert(option.bare):
+                given = True
+            elif option.repeatable:
+                given = value[0] if len(value) == 1 else list(value)
+            words.append(f"{option.name}={given!r}")
+        return f"xai.generate({', '.join(words)})"
+
+    def _repeated(self, defaults: Options) -> Iterator[tuple[Option, Any]]:
+        """Yield the options that a cell with the same call names, with their values."""
         for option in table(type(self)):  # type: ignore[arg-type]  # a class is hashable
             value = getattr(self, option.name)
             usual = value == getattr(defaults, option.name)
@@ -229,11 +250,7 @@ class Options:
                 usual and (value == option.default or option.name not in _request_fields().values())
             ):
                 continue
-            if option.bare is not None and value == option.convert(option.bare):
-                words.append(option.flag)
-            elif option.metavar is not None:
-                words += magic_source.words(option.flag, value if option.repeatable else [value])
-        return " ".join(words)
+            yield option, value
 
 
 @cache
@@ -332,8 +349,8 @@ SETTINGS: Final = (
     Option("", "seconds before progress is shown; default: 0.6, or 4 for the embedded server",
            Amount("seconds", zero=True), name="patience"),
     Option("", "the kernel serves visitors of an app, who can make and view pictures, but not "
-           "export or change them, or see those of others; default: on in Voila", bool,
-           name="visitors"),
+           "export or change them, or see those of others; default: on in Voila, Solara and "
+           "marimo run", bool, name="visitors"),
 )  # fmt: skip
 """Settings of `%config XaiImage` that are no default of an option; `replay` shares only a name."""
 ALIASES: Final = {"count": "n", "image_format": "format"}

@@ -10,7 +10,6 @@ messages. The browser code is built from `notebook/browser`.
 from __future__ import annotations
 
 import asyncio
-import sys
 from array import array
 from dataclasses import fields
 from datetime import date, datetime, time
@@ -41,14 +40,12 @@ if TYPE_CHECKING:
     from xai_notebook.library.catalog import CatalogEntry
     from xai_notebook.pictures.results import ImageBatch
 
-NO_FRONTEND: Final = (
-    "The library needs a notebook (JupyterLab, Notebook 7, VS Code, Colab or Voila). Here, use "
-    "%xai_history WORDS, or xai_notebook.history(WORDS)."
-)
 
-
-def library(words: str = "", **filters: Any) -> LibraryWidget | None:
+def library(words: str = "", **filters: Any) -> LibraryWidget:
     """Show all stored images, to search, view, compare, star, tag, delete and export them.
+
+    In Jupyter the library appears under the running cell, once. In marimo and Solara it is a
+    widget to place: `mo.ui.anywidget(xai.library())`, `solara.display(library)`.
 
     Args:
         words: Initial text of the search field. Every word must occur in the prompts, the model's
@@ -59,8 +56,7 @@ def library(words: str = "", **filters: Any) -> LibraryWidget | None:
             ("xai", "local").
 
     Returns:
-        The widget, whose `selected` are the images selected in it. None if widgets cannot be
-        shown.
+        The widget, an anywidget. Its `selected` are the images selected in it.
 
     Raises:
         OptionError: A filter does not exist, or its value is invalid.
@@ -68,10 +64,7 @@ def library(words: str = "", **filters: Any) -> LibraryWidget | None:
     """
     query = query_of(words, filters)
     shell = running_shell()
-    if not in_kernel(shell):
-        sys.stdout.write(f"{NO_FRONTEND}\n")
-        return None
-    shown = LibraryWidget(query, shell)
+    shown = LibraryWidget(query, shell if in_kernel(shell) else None)
     shown.show()
     return shown
 
@@ -132,6 +125,8 @@ class LibraryWidget(PictureWidget):
     _esm = (STATIC / "library.js").read_text(encoding="utf-8")
     _css = (STATIC / "library.css").read_text(encoding="utf-8")
     _title = "xAI image library"
+    _name = "The library"
+    _instead = ("%xai_history WORDS", "xai_notebook.history(WORDS)")
     _messages: ClassVar[Mapping[str, messages.Shape]] = messages.LIBRARY
 
     words = Unicode(help="Initial text of the search field.").tag(sync=True)
@@ -157,11 +152,9 @@ class LibraryWidget(PictureWidget):
         """
         return batch_of(self._chosen)
 
-    def show(self) -> None:
-        """Display the library under the running cell."""
-        # Read the first screenful into caches while the browser loads the widget.
+    def _start(self) -> None:
+        """Read the first screenful into caches while the browser loads the widget."""
         self._submit(asyncio.to_thread(self._glance, self._query, *_FIRST_SCREENFUL))
-        super().show()
         self._submit(self._measure())
 
     async def _measure(self) -> None:
@@ -257,14 +250,17 @@ class LibraryWidget(PictureWidget):
 
     async def _on_select(self, message: Mapping[str, Any]) -> None:
         self._chosen = message["ids"]
+        self.revision += 1
 
     async def _on_edit(self, message: Mapping[str, Any]) -> None:
         """Add a picture as an input image to the latest panel, or to a new panel."""
         image = await asyncio.to_thread(image_of, message["id"])
         panel = Panel.latest() if Panel.latest is not None else None
-        if panel is not None and panel.comm is not None:
+        if panel is not None and panel.connected and panel.page == self.page:
             await asyncio.to_thread(panel.take, image)
             sentence = "Added to the panel of this notebook."
+        elif self._shell is None:
+            raise OptionError("This page has no panel. Show xai.panel() first.")
         else:
             panel = Panel("", {"image": [image]}, self._shell)
             self._publisher.publish(*panel._repr_mimebundle_())  # as IPython does

@@ -336,7 +336,7 @@ class XaiImage(Magics):
 
         if (read := _read(line, None, self.shell.user_ns)) is not None:
             prompt, given = read
-            show_panel(prompt or "", **given)
+            show_panel(prompt or "", given)
 
     @no_var_expand
     @line_magic

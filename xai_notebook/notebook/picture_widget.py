@@ -15,24 +15,28 @@ import asyncio
 import builtins
 import keyword
 import re
+import sys
+import threading
+import weakref
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import anywidget
-from traitlets import Bool
+from traitlets import Bool, Int
 
 from xai_notebook.arguments.options import OPTIONS
 from xai_notebook.client.bounds import clean
 from xai_notebook.client.workers import FallbackThreadPool
 from xai_notebook.errors import MissingImageError, OptionError, XaiError
-from xai_notebook.frontend import is_for_visitors, short_path
+from xai_notebook.frontend import has_magics, is_for_visitors, page_context, short_path
 from xai_notebook.generation.session import current_session
 from xai_notebook.library.catalog import listen
 from xai_notebook.library.thumbnails import Thumbnails
 from xai_notebook.notebook import messages
 from xai_notebook.notebook.publisher import Publisher
-from xai_notebook.pictures.magic_source import magic_cell
+from xai_notebook.pictures.magic_source import magic_cell, python_call
 from xai_notebook.pictures.pixels import preview
 from xai_notebook.pictures.render.cards import alt_text
 from xai_notebook.pictures.render.text import bounded, counted, dollars
@@ -194,8 +198,13 @@ def details_of(picture: Picture) -> list[str]:
     return items
 
 
-def facts_of(entry: CatalogEntry, ancestors: list[int], descendants: list[int]) -> dict[str, Any]:
-    """Return all facts about a picture for the viewer, with the ids of its relatives."""
+def facts_of(
+    entry: CatalogEntry, ancestors: list[int], descendants: list[int], code: str = ""
+) -> dict[str, Any]:
+    """Return all facts about a picture for the viewer, with the ids of its relatives.
+
+    `code` is the cell or the call that makes the picture.
+    """
     picture = entry.picture
     rewritten = picture.rewritten_prompt
     details = details_of(picture)
@@ -208,7 +217,7 @@ def facts_of(entry: CatalogEntry, ancestors: list[int], descendants: list[int]) 
         "facts": details,
         "created": picture.created.timestamp(),
         "inputs": [clean(image.label) for image in picture.request.inputs],
-        "cell": "" if is_for_visitors() else magic_cell(picture.request),
+        "cell": code,
         "error": clean(bounded(picture.error or "")),
         "lineage": {"ancestors": ancestors, "descendants": descendants},
     }
@@ -257,24 +266,91 @@ _AUTHORS_ONLY: Final = frozenset({*ACTIONS, "save", "submit"})
 """Messages that write files, set variables, change the library or submit a job."""
 
 
+_LOCK: Final = threading.Lock()
+_OUTSIDE_JUPYTER: Final[weakref.WeakSet[PictureWidget]] = weakref.WeakSet()
+"""The widgets of marimo, Solara and scripts that are not closed."""
+
+
+def this_page() -> int | str:
+    """Return an identifier of the page that runs this code, outside Jupyter.
+
+    Solara and `marimo run` serve several pages from one process; marimo uses a thread for each.
+    """
+    context = page_context()
+    return threading.get_ident() if context is None else context.id
+
+
 class PictureWidget(anywidget.AnyWidget):
     """Base class of panel and library. Subclasses add `_on_<kind>` methods for messages."""
 
     visitors = Bool(help="Hide the actions that visitors may not use.").tag(sync=True)
+    cells = Bool(help="IPython runs the cells: there are outputs and magics.").tag(sync=True)
+    revision = Int(help="Number of changes that other cells of marimo can see.").tag(sync=True)
 
     _messages: ClassVar[Mapping[str, messages.Shape]]
     _title: ClassVar[str]
     """Text that is shown if the frontend cannot show widgets."""
+    _name: ClassVar[str]
+    _instead: ClassVar[tuple[str, str]]
+    """The magic and the function to use in scripts and terminals, which cannot show widgets."""
 
-    def __init__(self, shell: Any, **traits: Any) -> None:
-        """Listen to messages of the browser, and to changes of stars, tags and the trash."""
+    def __init__(
+        self, shell: Any, namespace: MutableMapping[str, Any] | None = None, **traits: Any
+    ) -> None:
+        """Listen to messages of the browser, and to changes of stars, tags and the trash.
+
+        Args:
+            shell: IPython of the kernel that runs the cell; None in marimo, Solara and scripts.
+            namespace: The user's variables; None: those of `shell`.
+            **traits: Values of the subclass's traits.
+        """
         self._shell = shell
-        self._namespace: MutableMapping[str, Any] = shell.user_ns
+        self._namespace: MutableMapping[str, Any] = (
+            namespace or {} if shell is None else shell.user_ns
+        )
         self._publisher = Publisher(shell)
         self._shown_in: int | None = None
-        super().__init__(visitors=is_for_visitors(), **traits)
+        self._context = page_context()
+        self.page = None if shell is not None else this_page()
+        super().__init__(
+            visitors=is_for_visitors(),
+            cells=shell is not None,
+            **traits,
+        )
         listen(self._annotations_changed)
         self.on_msg(self._receive)
+        if shell is None:
+            self._close_ended()
+
+    def _close_ended(self) -> None:
+        """Close the widgets whose page has ended; ipywidgets keeps each widget until it is closed.
+
+        Their requests continue.
+        """
+        with _LOCK:
+            ended = [other for other in _OUTSIDE_JUPYTER if not other.connected]
+            _OUTSIDE_JUPYTER.difference_update(ended)
+            _OUTSIDE_JUPYTER.add(self)
+        for other in ended:
+            other.close()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a page can show the widget: not in scripts and terminals, or after its end."""
+        channel: Any = self.comm
+        if channel is None or self._shell is not None:
+            return channel is not None
+        if getattr(channel, "_closed", False):  # by marimo, when the cell ran again
+            return False
+        if type(channel).__module__.startswith("ipykernel."):  # sends only where a kernel runs
+            kernels = sys.modules.get("ipykernel.kernelbase")
+            return kernels is not None and bool(kernels.Kernel.initialized())
+        return type(channel).__name__ != "DummyComm"  # of `comm`, and of Solara while it starts
+
+    def _send(self, msg: Any, buffers: Any = None) -> None:
+        """Send to the page in which the widget was made, from any thread."""
+        with self._context or nullcontext():
+            super()._send(msg, buffers)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Ignore state from a browser, because any page or saved notebook can send it."""
@@ -282,14 +358,27 @@ class PictureWidget(anywidget.AnyWidget):
     # Display
 
     def show(self) -> None:
-        """Display the widget under the running cell."""
-        self._publisher.publish(*self._repr_mimebundle_())
-        self._shown_in = self._shell.execution_count
+        """Display the widget under the running cell; elsewhere, the user's code places it."""
+        if self._shell is not None:
+            self._publisher.publish(*self._repr_mimebundle_())
+            self._shown_in = self._shell.execution_count
+        if self.connected:
+            self._start()
+        else:
+            magic, function = self._instead
+            use = f"{magic}, or {function}" if has_magics() else function
+            sys.stdout.write(
+                f"{self._name} needs a notebook or an app (JupyterLab, Notebook 7, VS Code, Colab, "
+                f"marimo, Voila or Solara). Here, use {use}.\n"
+            )
+
+    def _start(self) -> None:
+        """Begin the work that the page waits for."""
 
     def _ipython_display_(self) -> None:
         """Display nothing if the widget is the value of the cell that has just displayed it."""
         shown_in, self._shown_in = self._shown_in, None
-        if shown_in != self._shell.execution_count:
+        if shown_in is None or shown_in != self._shell.execution_count:
             raise NotImplementedError  # IPython's protocol: fall back to _repr_mimebundle_
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -320,6 +409,11 @@ class PictureWidget(anywidget.AnyWidget):
         """Call the handler of a message, if visitors of an app may send it."""
         kind = message["kind"]
         handler = getattr(self, f"_on_{kind}", None)
+        if kind == "use" and handler is None and not self.cells:
+            raise OptionError(
+                "Only cells of a Jupyter notebook can get a variable from here. Use the widget's "
+                "attribute `selected`."
+            )
         # The panel has its own handler of "use", which only fills the form.
         if is_for_visitors() and (handler is None or kind in _AUTHORS_ONLY - {"use"}):
             raise OptionError("Visitors of this page can only make and view pictures.")
@@ -404,7 +498,10 @@ class PictureWidget(anywidget.AnyWidget):
         data, media_type = entry.picture.data, entry.picture.media_type
         if media_type not in _BROWSER_TYPES or len(data) > _MAX_ORIGINAL:
             data, media_type = preview(data, side=2048, limit=2_000_000).data, "image/jpeg"
-        return {**facts_of(entry, ancestors, descendants), "media_type": media_type}, data
+        request = entry.picture.request
+        code = magic_cell(request) if self._shell is not None else python_call(request)
+        facts = facts_of(entry, ancestors, descendants, "" if is_for_visitors() else code)
+        return {**facts, "media_type": media_type}, data
 
     def _entry(self, message: Mapping[str, Any]) -> CatalogEntry:
         """Return the picture that a message refers to; blocks."""

@@ -26,7 +26,7 @@ class Publisher:
     """Displays outputs under one cell, from any thread."""
 
     def __init__(self, shell: Any) -> None:
-        """Bind to the cell that the kernel's IPython is running."""
+        """Bind to the cell that the kernel's IPython is running; without it, publish nothing."""
         self._shell = shell
         self._parent = shell.get_parent() if hasattr(shell, "get_parent") else None
 
@@ -39,6 +39,8 @@ class Publisher:
         update: bool = False,
     ) -> None:
         """Add a MIME bundle to the cell; `update` replaces the output with this `display_id`."""
+        if self._shell is None:  # marimo and Solara show the widget only
+            return
         metadata = metadata or {}
         transient = {} if display_id is None else {"display_id": display_id}
         shell: Any = self._shell
@@ -60,6 +62,8 @@ class Publisher:
 
     def publish_batch(self, batch: ImageBatch) -> None:
         """Add images with their captions. The panel hides this output while it has a kernel."""
+        if self._shell is None:
+            return
         bundle = mimebundle(batch)
         bundle["text/html"] = f'<div class="xai-panel-result">{bundle["text/html"]}</div>'
         self.publish(bundle)

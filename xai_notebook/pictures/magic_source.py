@@ -65,14 +65,28 @@ def magic_cell(request: ImageRequest) -> str:
     file. Input images keep the names from the original cell. A `{{` in the prompt is escaped.
     """
     given = ["%%xai_image"]
+    for name, values in _picture_options(request):
+        given += words(flag(name), values)
+    prompt = request.original_prompt or request.prompt
+    return f"{' '.join(given)}\n{cell_body(escape(prompt))}"
+
+
+def python_call(request: ImageRequest) -> str:
+    """Return the call of `generate()` that does the same as `magic_cell`."""
+    given = [repr(request.original_prompt or request.prompt)]
+    for name, values in _picture_options(request):
+        given.append(f"{name}={(values[0] if len(values) == 1 else values)!r}")
+    return f"xai.generate({', '.join(given)})"
+
+
+def _picture_options(request: ImageRequest) -> Iterator[tuple[str, list[Any]]]:
+    """Yield the names and values of the options that differ from the defaults."""
     defaults = {field.name: field.default for field in fields(request)} | {"model": DEFAULT_MODEL}
     for name in _PICTURE_FIELDS:
         value = getattr(request, name)
         if value != defaults[name]:
             values = [hide_home(image.label) for image in value] if name == "inputs" else [value]
-            given += words(flag(OPTION_OF.get(name, name)), values)
-    prompt = request.original_prompt or request.prompt
-    return f"{' '.join(given)}\n{cell_body(escape(prompt))}"
+            yield OPTION_OF.get(name, name), values
 
 
 def flag(name: str) -> str:

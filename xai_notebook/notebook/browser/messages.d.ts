@@ -91,30 +91,41 @@ export interface Option {
   open: boolean;
 }
 
-export type PanelModel = AnyModel<{
+/** State of every widget. */
+export interface SharedState {
   /** The user is a visitor of an app, and may change nothing. */
   visitors: boolean;
-  form: FormValues;
-  choices: { max_images: number; max_inputs: number; timeout: number; fields: Option[] };
-  models: Model[];
-  asking: boolean;
-  models_note: string;
-  destination: string;
-  jobs: Job[];
-  cards: Card[];
-  prompts: string[];
-  cell: string;
-  cell_note: string;
-  cell_id: string;
-  earlier: number;
-  expected: (number | null)[];
-  spent: string;
-  saved: string;
-  trouble: string;
-  notice: string;
-  said: { number: number; text: string };
-  local: boolean;
-}>;
+  /** IPython runs the cell, which gets outputs, variables and magics; false in marimo and Solara. */
+  cells: boolean;
+  /** Number of changes that other cells of marimo can see, and the last number that the page knows. */
+  revision: number;
+  seen: number;
+}
+
+export type PanelModel = AnyModel<
+  SharedState & {
+    form: FormValues;
+    choices: { max_images: number; max_inputs: number; timeout: number; fields: Option[] };
+    models: Model[];
+    asking: boolean;
+    models_note: string;
+    destination: string;
+    jobs: Job[];
+    cards: Card[];
+    prompts: string[];
+    cell: string;
+    cell_note: string;
+    cell_id: string;
+    earlier: number;
+    expected: (number | null)[];
+    spent: string;
+    saved: string;
+    trouble: string;
+    notice: string;
+    said: { number: number; text: string };
+    local: boolean;
+  }
+>;
 
 /** A row of the library. */
 export interface Row extends GridPicture {
@@ -165,9 +176,10 @@ export interface Filters {
   notebook: boolean;
 }
 
-export type LibraryModel = AnyModel<{
-  visitors: boolean;
-  words: string;
-  order: string;
-  filters: Filters;
-}>;
+export type LibraryModel = AnyModel<
+  SharedState & {
+    words: string;
+    order: string;
+    filters: Filters;
+  }
+>;

@@ -15,46 +15,55 @@ dropped files and the clipboard need JavaScript, which plain ipywidgets cannot s
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from xai_notebook.frontend import in_kernel, running_shell
 from xai_notebook.pictures.magic_source import escape
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import FrameType
+
     from xai_notebook.notebook.panel.widget import Panel
 
 __all__ = ["panel", "show_panel"]
 
-NO_FRONTEND: Final = (
-    "The panel needs a notebook (JupyterLab, Notebook 7, VS Code, Colab or Voila). Here, use "
-    "%xai_image PROMPT, or xai_notebook.generate(PROMPT)."
-)
 
+def panel(prompt: str = "", **options: Any) -> Panel:
+    """Make the panel: a form for requests, with its images.
 
-def panel(prompt: str = "", **options: Any) -> Panel | None:
-    """Show the form under the running cell.
+    In Jupyter the panel appears under the running cell, once. In marimo and Solara it is a widget
+    to place: `mo.ui.anywidget(xai.panel())`, `solara.display(panel)`. In scripts and terminals,
+    which cannot show widgets, a message says so.
 
     Args:
         prompt: Initial text of the prompt field. It is literal: `{{` appears as `{{ '{{' }}`.
         **options: Initial values, by the option names of `generate`.
 
     Returns:
-        The panel, whose `images` are its generated images. None if widgets cannot be shown.
+        The panel, an anywidget. Its `images` are its generated images.
 
     Raises:
         OptionError: An option is invalid, or the form does not support it.
     """
-    return show_panel(escape(prompt), **options)
+    return show_panel(escape(prompt), options, sys._getframe(1))  # noqa: SLF001  # its variables
 
 
-def show_panel(prompt: str = "", **options: Any) -> Panel | None:
-    """Like `panel`, but the prompt is a template, as if the user had typed it."""
-    shell = running_shell()
-    if not in_kernel(shell):
-        sys.stdout.write(f"{NO_FRONTEND}\n")
-        return None
+def show_panel(prompt: str, options: Mapping[str, Any], caller: FrameType | None = None) -> Panel:
+    """Like `panel`, but the prompt is a template, as if the user had typed it.
+
+    `caller` is the code that makes the panel; outside IPython, templates take its variables.
+    """
+    from xai_notebook.notebook.panel.restore import location_of_call  # noqa: PLC0415  # not at load
     from xai_notebook.notebook.panel.widget import Panel  # noqa: PLC0415  # ipywidgets: 100 ms
 
-    shown = Panel(prompt, options, shell)
+    shell = running_shell()
+    if in_kernel(shell):
+        shown = Panel(prompt, options, shell)
+    elif caller is None:
+        shown = Panel(prompt, options, None, shell.user_ns)
+    else:
+        location = location_of_call(caller)
+        shown = Panel(prompt, options, None, caller.f_globals, location)
     shown.show()
     return shown

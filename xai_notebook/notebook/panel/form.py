@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook import settings
-from xai_notebook.arguments.options import OPTIONS, Option, resolve
+from xai_notebook.arguments.options import OPTIONS, Option, Options, resolve
 from xai_notebook.arguments.values import Choice
 from xai_notebook.client.image import image_price_usd
 from xai_notebook.client.wire import Modality
@@ -116,11 +116,25 @@ class Form:
 
         `labels` name the input images. With `replay`, the cell only shows stored images.
         """
+        line = self._resolve(values, labels, replay).to_line(resolve({}, self.configured))
+        return f"{line}\n{cell_body(str(values.get('prompt') or '').strip())}"
+
+    def call(
+        self, values: Mapping[str, Any], prompt: str, labels: Sequence[str], *, replay: bool = False
+    ) -> str:
+        """Return the Python call that is equivalent to the fields, with the filled prompt."""
+        return self._resolve(values, labels, replay).to_call(prompt, resolve({}, self.configured))
+
+    def _resolve(
+        self,
+        values: Mapping[str, Any],
+        labels: Sequence[str],
+        replay: bool,  # noqa: FBT001  # passed on
+    ) -> Options:
         given = self.options(values) | {"image": list(labels)}
         if replay:
             given |= {"fresh": None, "replay": True}
-        line = resolve(given, self.configured).to_line(resolve({}, self.configured))
-        return f"{line}\n{cell_body(str(values.get('prompt') or '').strip())}"
+        return resolve(given, self.configured)
 
 
 def values_of(

@@ -102,6 +102,15 @@ class Queue:
         self._say = say
         self._finished = finished
 
+    def move(
+        self,
+        changed: Callable[[], None],
+        say: Callable[[str], None],
+        finished: Callable[[Generation], Awaitable[None]],
+    ) -> None:
+        """Report to another panel from now on, which replaces the one that made the queue."""
+        self._changed, self._say, self._finished = changed, say, finished
+
     def add(self, generation: Generation) -> None:
         """Append a generation and drop those that have ended; refuse it if the queue is full."""
         waiting = [other for other in self.jobs if not other.ended]

@@ -13,6 +13,7 @@ Separate because it only uses the library and is independent of the widget.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ from xai_notebook.library.records import DAMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from types import FrameType
 
     from xai_notebook.generation.jobs.job import BatchJob
     from xai_notebook.generation.session import Session
@@ -47,6 +49,7 @@ class PanelRestore:
 
     Attributes:
         form: The last values of the form; empty if the initial values in the cell have changed.
+        first_values: Values of the form that the cell sets.
         done: Equivalent cells whose pictures are in the library.
         jobs: Names of the submitted jobs.
         prompts: Prompts as typed, oldest first.
@@ -55,8 +58,21 @@ class PanelRestore:
         notice: Why the stored form and prompts are not used; empty if they are used.
     """
 
-    def __init__(self, session: Session, shell: Any, first_values: Mapping[str, Any]) -> None:
-        """Read the state from the session's library; `first_values` are set by the cell."""
+    def __init__(
+        self,
+        session: Session,
+        shell: Any,
+        first_values: Mapping[str, Any],
+        location: PanelLocation | None = None,
+    ) -> None:
+        """Read the state from the session's library.
+
+        Args:
+            session: The session, which has the library.
+            shell: IPython of the kernel that runs the cell, or None.
+            first_values: Values of the form that the cell sets.
+            location: Location of the panel if `shell` is None.
+        """
         self.form: dict[str, Any] = {}
         self.done: list[str] = []
         self.jobs: list[str] = []
@@ -64,16 +80,16 @@ class PanelRestore:
         self.batches: list[ImageBatch] = []
         self.left_out = 0
         self.notice = ""
-        self._first_values = json.loads(json.dumps(first_values, default=str))
+        self.first_values = json.loads(json.dumps(first_values, default=str))
         self._session = session
         self._location = None
         if not is_for_visitors():
-            self._location = _location_of(shell)
+            self._location = _location_of(shell) if shell else location
             with suppress(LibraryError):
                 self._read(session.library(), shell)
 
     def _read(self, library: Library, shell: Any) -> None:
-        location = self._location or _location_by_code(shell, library)
+        location = self._location or (_location_by_code(shell, library) if shell else None)
         record = None if location is None else library.panels.find(location)
         if record is None:
             return
@@ -82,7 +98,7 @@ class PanelRestore:
         else:
             self.prompts = _texts(record.state.get("prompts"))
             form = record.state.get("form")
-            if record.state.get("asked") == self._first_values and isinstance(form, dict):
+            if record.state.get("asked") == self.first_values and isinstance(form, dict):
                 self.form = form
         self.done = _texts(record.state.get("done"))
         self.jobs = _texts(record.state.get("jobs"))
@@ -110,7 +126,7 @@ class PanelRestore:
         if self._location is None:
             return
         state = {
-            "asked": self._first_values, "form": self.form, "done": self.done[-_MAX_NAMES:],
+            "asked": self.first_values, "form": self.form, "done": self.done[-_MAX_NAMES:],
             "jobs": self.jobs[-_MAX_NAMES:], "prompts": self.prompts,
         }  # fmt: skip
         with suppress(LibraryError):
@@ -120,6 +136,22 @@ class PanelRestore:
                 panels.add(self._location, state, ids)
             else:
                 panels.keep(self._location, state)
+
+
+def location_of_call(caller: FrameType) -> PanelLocation | None:
+    """Return the location of a panel that is made outside IPython; None if it has no source.
+
+    In marimo the source is the cell's. The cell's id there is its position in the file, so it would
+    change when a cell is added above; the source and the position of the call in it do not.
+    """
+    file = caller.f_globals.get("__file__")
+    try:
+        source = inspect.getsource(caller)
+    except (OSError, TypeError):
+        return None
+    line = caller.f_lineno - caller.f_code.co_firstlineno
+    cell = _digest(f"{line}:{caller.f_lasti}\n{source}")
+    return PanelLocation(str(notebook_folder()), cell, 0, Path(file).name if file else "")
 
 
 def _texts(value: object) -> list[str]:

@@ -53,6 +53,7 @@ from xai_notebook.notebook.picture_widget import (
     details_of,
     explain,
     image_of,
+    this_page,
     without_paths,
 )
 from xai_notebook.notebook.progress import JobDisplay
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
 
     from xai_notebook.client.request import ImageRequest
     from xai_notebook.generation.call import Call
+    from xai_notebook.library.panels import PanelLocation
     from xai_notebook.pictures.results import GeneratedImage
 
 
@@ -177,9 +179,13 @@ class Panel(PictureWidget):
     """
 
     latest: ClassVar[weakref.ref[Panel] | None] = None
+    _placed: ClassVar[weakref.WeakValueDictionary[Any, Panel]] = weakref.WeakValueDictionary()
+    """The newest panel of each place outside Jupyter."""
     _esm = (STATIC / "panel.js").read_text(encoding="utf-8")
     _css = (STATIC / "panel.css").read_text(encoding="utf-8")
     _title = "xAI image panel"
+    _name = "The panel"
+    _instead = ("%xai_image PROMPT", "xai_notebook.generate(PROMPT)")
     _messages: ClassVar[Mapping[str, messages.Shape]] = messages.PANEL
 
     # The form
@@ -209,8 +215,22 @@ class Panel(PictureWidget):
     notice = Unicode(help="A notice to show before the first picture.").tag(sync=True)
     said = Dict(help="The newest sentence for screen readers.").tag(sync=True)
 
-    def __init__(self, prompt: str, options: Mapping[str, Any], shell: Any) -> None:
+    def __init__(
+        self,
+        prompt: str,
+        options: Mapping[str, Any],
+        shell: Any,
+        namespace: dict[str, Any] | None = None,
+        location: PanelLocation | None = None,
+    ) -> None:
         """Fill the fields, and restore the state from the last run of the panel's cell.
+
+        Args:
+            prompt: Initial text of the prompt field.
+            options: Initial values of the other fields.
+            shell: IPython of the kernel that runs the cell; None in marimo, Solara and scripts.
+            namespace: Variables for templates; None: those of `shell`.
+            location: Location of the panel if `shell` is None.
 
         Raises:
             OptionError: An option is invalid, or the form does not support it.
@@ -219,27 +239,36 @@ class Panel(PictureWidget):
         configured = session.configured()
         given = {arguments.ALIASES.get(name, name): value for name, value in options.items()}
         visitors = is_for_visitors()
+        names = namespace or {} if shell is None else shell.user_ns
         if visitors:  # fill the author's template; prompts of visitors are sent literally
-            prompt = fill(prompt, shell.user_ns)
+            prompt = fill(prompt, names)
         self._form, values, images = Form.from_options(prompt, given, configured, visitors=visitors)
-        self._tray = Tray(shell.user_ns)
+        self._tray = Tray(names)
         self._album = Album()
         self._queue = Queue(self._show_jobs, self._say, self._finish)
         self._numbers = count(1)
         self._cost = 0.0
         self._unpriced = 0
-        inputs = from_values(images, shell.user_ns, named=not visitors)
+        inputs = from_values(images, names, named=not visitors)
         first_values = values | {"inputs": [image.label for image in inputs]}
-        self._stored = PanelRestore(session, shell, first_values)
+        self._stored = PanelRestore(session, shell, first_values, location)
         self._state_lock = asyncio.Lock()
         missing = ""
-        if form := self._stored.form:
+        place = None if location is None or visitors else (this_page(), location)
+        previous = None if place is None else self._placed.get(place)
+        if place is not None:
+            self._placed[place] = self
+        replaces = previous is not None and not previous.connected
+        if previous is not None and replaces and (form := self._replace(previous)):
+            values |= form
+        elif form := self._stored.form:
             values |= {name: form[name] for name in values.keys() & form}
             values["inputs"], missing = self._tray.put_labelled(form.get("inputs", ()))
         else:
             values["inputs"] = [self._tray.put(image) for image in inputs]
         super().__init__(
             shell,
+            names,
             form=values,
             choices=choices(configured, fixed=self._form.fixed),
             models=known_models(values["model"]),
@@ -248,18 +277,31 @@ class Panel(PictureWidget):
             notice=self._stored.notice,
             earlier=self._stored.left_out,
             prompts=self._stored.prompts,
-            cell_id=str(cell_identity(shell, object()) or ""),
+            cell_id="" if shell is None else str(cell_identity(shell, object()) or ""),
+            jobs=[generation.to_dict() for generation in self._queue.jobs],
         )
         self._write_cell()
+
+    def _replace(self, previous: Panel) -> Mapping[str, Any]:
+        """Take over from the panel of the cell's last run, which has no page any more.
+
+        Returns its form, which is newer than the stored one; empty if the cell sets other values.
+        """
+        self._queue, self._tray, self._numbers = previous._queue, previous._tray, previous._numbers
+        self._cost, self._unpriced = previous._cost, previous._unpriced
+        self._stored.prompts = previous.prompts
+        self._queue.move(self._show_jobs, self._say, self._finish)
+        previous.close()
+        same = previous._stored.first_values == self._stored.first_values
+        return previous.form if same else {}
 
     @property
     def images(self) -> ImageBatch:
         """The panel's images, including those of earlier runs of its cell, oldest first."""
         return ImageBatch(self._album.images.values())
 
-    def show(self) -> None:
-        """Display the panel and its earlier pictures and jobs under the running cell."""
-        super().show()
+    def _start(self) -> None:
+        """Show earlier pictures and jobs under the cell, and request the models."""
         self._publisher.publish_note()
         for batch in self._stored.batches:
             self._publisher.publish_batch(batch)
@@ -294,7 +336,10 @@ class Panel(PictureWidget):
 
     def _cell(self, values: Mapping[str, Any], *, replay: bool = False) -> str:
         labels = self._tray.labels(values.get("inputs", ()))
-        return self._form.cell(values, labels, replay=replay)
+        if self._shell is not None:
+            return self._form.cell(values, labels, replay=replay)
+        prompt = fill(str(values.get("prompt") or "").strip(), self._namespace)
+        return self._form.call(values, prompt, labels, replay=replay)
 
     async def _save_state(self, images: Sequence[GeneratedImage] = ()) -> None:
         """Store the state of the panel, and its new pictures, for the next run of its cell."""
@@ -417,7 +462,13 @@ class Panel(PictureWidget):
             await self._save_state()
             await job.submit()
             await asyncio.to_thread(job.finish_if_done)
-        self._say(f"Submitted as {job.name}. The job continues without this kernel: see %xai_jobs.")
+        jobs = "xai.jobs()" if self._shell is None else "%xai_jobs"
+        sentence = f"Submitted as {job.name}. The job continues without this kernel: see {jobs}."
+        if not job.name:
+            sentence = "No job was submitted: the library has the pictures of this request."
+        self._say(sentence)
+        if self._shell is None:  # without an output that shows the job's card
+            self.notice = sentence
 
     def _prepare(self, values: Mapping[str, Any], **more: Any) -> Call:
         """Return the prepared call for the form's values; blocks."""
@@ -453,6 +504,7 @@ class Panel(PictureWidget):
         await self._estimate()
         self._write_cell()
         self.cards, self.saved = [*self.cards, *cards], ""
+        self.revision += 1
         if is_for_visitors():
             batch = batch.shown(notes=[without_paths(note) for note in batch.notes])
         await asyncio.to_thread(self._publisher.publish_batch, batch)

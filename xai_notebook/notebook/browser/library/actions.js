@@ -10,11 +10,12 @@ import { counted } from "../shared/words.js";
  * @property {() => unknown} compare
  * @property {() => unknown} undo
  * @property {boolean} writes  the user may change the library
+ * @property {boolean} variables  the user may set variables
  */
 
 export class Actions {
   /** @param {Handlers} handlers */
-  constructor({ act, open, compare, undo, writes }) {
+  constructor({ act, open, compare, undo, writes, variables }) {
     this.act = act;
     this.count = h("span", { class: "xai-quiet xai-count", role: "status" });
     this.tagField = textField("Tag", "tag", () => this.tag(true));
@@ -45,7 +46,7 @@ export class Actions {
         ? [
             group(this.tagField, ...tag),
             group(...files),
-            group(this.nameField, use),
+            ...(variables ? [group(this.nameField, use)] : []),
             group(this.delete, this.restore),
           ]
         : []),

@@ -1,7 +1,7 @@
 // A virtual grid: only visible tiles are in the page. One tab stop; arrow keys move inside.
 
 import { makeGridPicture, showGridPicture } from "../shared/card.js";
-import { h, part, unique } from "../shared/elements.js";
+import { activeElement, h, part, unique } from "../shared/elements.js";
 import { listen } from "../shared/kernel.js";
 import { layOut, offsetOf, scrollTo, tilesInPage } from "./layout.js";
 import { emptySelection, extended, positionAfterKey, toggled } from "./selection.js";
@@ -223,7 +223,7 @@ export class Grid {
 
   /** Mark the current tile and the selected tiles. */
   #mark() {
-    const focused = document.activeElement === this.element;
+    const focused = activeElement(this.element) === this.element;
     const { current, ids } = this.selection;
     for (const [position, tile] of this.#tiles) {
       tile.classList.toggle("xai-current", focused && position === current);

@@ -3,6 +3,7 @@
 import "../shared/shared.css";
 import "../shared/viewer.css";
 import "./library.css";
+import { showInFull } from "../shared/elements.js";
 import { LibraryView } from "./library.js";
 import { LibraryStore } from "./store.js";
 
@@ -20,6 +21,7 @@ export default () => {
         store,
       );
       el.append(view.element);
+      showInFull(el);
       return view.start();
     },
   };

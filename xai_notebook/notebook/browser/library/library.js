@@ -34,7 +34,8 @@ export class LibraryView {
       chosen: (ids) => this.choose(ids),
       act: (name) => this.visitors || this.#actOnSelection(name),
     });
-    this.viewer = new Viewer(this.#source());
+    this.cells = model.get("cells");
+    this.viewer = new Viewer(this.#source(), this.cells);
     this.search = new Search(model, () => this.query());
     this.actions = new Actions({
       act: (name, more) => this.#actOnSelection(name, more),
@@ -42,6 +43,7 @@ export class LibraryView {
       compare: () => this.viewer.open(...this.chosen),
       undo: () => this.#undoDelete(),
       writes: !this.visitors,
+      variables: this.cells,
     });
     this.total = h("span", { class: "xai-chip", role: "status" });
     this.notice = h("p", { class: "xai-quiet", role: "status", hidden: true });
@@ -153,9 +155,10 @@ export class LibraryView {
     const noun = result.count === 1 ? "picture" : "pictures";
     const size = this.visitors ? "" : `, ${sizeOf(result.bytes)}`;
     this.total.textContent = `${counted(result.count)} ${noun}${size}`;
+    const magic = this.visitors || !this.cells ? "" : "with %xai_image ";
     const emptyText = this.search.narrowed
       ? "No pictures match. Remove words or filters."
-      : `No pictures yet. Pictures that you make ${this.visitors ? "" : "with %xai_image "}appear here.`;
+      : `No pictures yet. Pictures that you make ${magic}appear here.`;
     setText(this.empty, result.count ? "" : emptyText);
     this.grid.element.hidden = result.count === 0;
     this.grid.reset({ keep });

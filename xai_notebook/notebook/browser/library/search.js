@@ -76,7 +76,12 @@ export class Search {
       field("Tag", this.tag).element,
       field("Show", this.status).element,
       field("Made by", this.backend).element,
-      h("div", { class: "xai-checks" }, this.starred.element, this.notebook.element),
+      h(
+        "div",
+        { class: "xai-checks" },
+        this.starred.element,
+        model.get("cells") ? this.notebook.element : null, // elsewhere, notebooks have no known name
+      ),
     ];
     this.element = h(
       "div",

@@ -11,20 +11,23 @@ export class CellBox {
     this.model = model;
     this.announce = announce;
     this.code = h("code");
-    const label = { role: "group", "aria-label": "Equivalent cell" };
+    const cells = model.get("cells");
+    const noun = cells ? "Cell" : "Call";
+    const label = { role: "group", "aria-label": `Equivalent ${noun.toLowerCase()}` };
     this.cell = h("pre", { class: "xai-cell", tabindex: 0, ...label }, this.code);
     this.note = h("span", { class: "xai-quiet" });
     this.copy = copyButton(
       "Copy",
       () => this.code.textContent ?? "",
       (text) => announce(text),
-      { "aria-label": "Copy the cell" },
+      { "aria-label": `Copy the ${noun.toLowerCase()}` },
+      noun,
     );
     this.insert = button("Insert as cell", () => this.#insert(), { hidden: true });
     this.element = h(
       "details",
       { class: "xai-cellbox", open: remembered("cell") !== "folded" },
-      h("summary", { class: "xai-title" }, "The same as a cell"),
+      h("summary", { class: "xai-title" }, cells ? "The same as a cell" : "The same in Python"),
       h(
         "div",
         { class: "xai-row" },

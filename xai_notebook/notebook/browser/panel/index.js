@@ -3,6 +3,7 @@
 import "../shared/shared.css";
 import "../shared/viewer.css";
 import "./panel.css";
+import { showInFull } from "../shared/elements.js";
 import { View } from "./panel.js";
 import { Store } from "./store.js";
 
@@ -17,6 +18,7 @@ export default () => {
     render({ model, el }) {
       const view = new View(/** @type {import("../messages.js").PanelModel} */ (model), store);
       el.append(view.element);
+      showInFull(el);
       return view.start();
     },
   };

@@ -1,6 +1,6 @@
 // The panel's view: composes its parts and updates them when the kernel's state changes.
 
-import { button, h, link, setText } from "../shared/elements.js";
+import { activeElement, button, h, link, setText } from "../shared/elements.js";
 import { GONE, listen, SILENT } from "../shared/kernel.js";
 import { Viewer } from "../shared/viewer.js";
 import { CellBox } from "./cellbox.js";
@@ -56,12 +56,14 @@ export class View {
     });
     this.visitors = model.get("visitors");
     this.gallery = this.#makeGallery();
+    this.cells = model.get("cells");
     this.viewer = new Viewer(
       sourceOf(store, this.gallery, {
         ...(this.visitors ? {} : { save: (/** @type {Card} */ card) => this.#save(card) }),
         edit: (card) => this.form.editCard(card.id, nameOf(card)),
         closed: () => this.#choose([]),
       }),
+      this.cells,
     );
     this.destination = h("span", { class: "xai-chip" });
     this.button = button("Generate", () => this.generate(), { class: "xai-primary" });
@@ -155,6 +157,13 @@ export class View {
   }
 
   #makeOutputsNote() {
+    if (!this.cells)
+      return h(
+        "p",
+        { class: "xai-quiet xai-kept" },
+        "The pictures are in the library.",
+        this.older,
+      );
     const turn = link(
       "Show them",
       () => {
@@ -255,7 +264,7 @@ export class View {
 
   /** @param {string[]} ids */
   #choose(ids) {
-    const active = document.activeElement;
+    const active = activeElement(this.element);
     const card = active?.closest(".xai-card");
     this.#compared = ids;
     this.gallery.mark(ids, this.compareHint);
@@ -302,6 +311,7 @@ export class View {
       metaKey,
       shiftKey,
       bubbles: true,
+      composed: true, // out of a shadow tree
       cancelable: true,
     };
     this.element.parentElement?.dispatchEvent(new KeyboardEvent("keydown", copy));
@@ -358,7 +368,8 @@ export class View {
     this.gallery.mark(this.#compared, this.compareHint);
     const earlier = this.model.get("earlier");
     const older = earlier === 1 ? "1 older picture is" : `${earlier} older pictures are`;
-    setText(this.older, earlier ? ` ${older} in the library; see %xai_library.` : "");
+    const library = this.cells ? "%xai_library" : "xai.library()";
+    setText(this.older, earlier ? ` ${older} in the library; see ${library}.` : "");
     this.saveAll.hidden = this.visitors || cards.filter((card) => card.ok).length < 2;
     this.outputsNote.hidden = cards.length === 0;
     this.galleryHead.hidden =

@@ -10,8 +10,9 @@ import { button, copyButton, h, link, unique } from "./elements.js";
  * @param {(text: string) => unknown} options.say
  * @param {string} [options.side]  heading, if two pictures are compared
  * @param {(tag: string, value: boolean) => unknown} [options.tag]
+ * @param {boolean} options.cells  see `Viewer`
  */
-export function about(picture, { say, side, tag }) {
+export function about(picture, { say, side, tag, cells }) {
   const { prompt, rewritten, facts = [], created, inputs = [], tags = [], cell, lineage } = picture;
   const date = created ? [new Date(created * 1000).toLocaleString(undefined, WHEN)] : [];
   const sections = rewritten
@@ -20,6 +21,7 @@ export function about(picture, { say, side, tag }) {
         section("Prompt as written", promptText(prompt)),
       ]
     : [section("Prompt", promptText(prompt))];
+  const noun = cells ? "Cell" : "Call";
   const list = { class: "xai-factlist", role: "list", "aria-label": "Facts" };
   sections.push(
     h(
@@ -35,15 +37,14 @@ export function about(picture, { say, side, tag }) {
   if (cell)
     sections.push(
       section(
-        MADE_BY,
+        `The ${noun.toLowerCase()} that made it`,
         cellBlock(cell),
-        copyButton("Copy the cell", () => cell, say),
+        copyButton(`Copy the ${noun.toLowerCase()}`, () => cell, say, {}, noun),
       ),
     );
   return sections;
 }
 
-const MADE_BY = "The cell that made it";
 /** @type {Intl.DateTimeFormatOptions} */
 const WHEN = { dateStyle: "medium", timeStyle: "short" };
 
@@ -62,7 +63,7 @@ const promptText = (text) => h("p", { class: "xai-prompt", dir: "auto" }, text |
 const cellBlock = (cell) =>
   h(
     "pre",
-    { class: "xai-cell", tabindex: 0, role: "group", "aria-label": "The cell that made it" },
+    { class: "xai-cell", tabindex: 0, role: "group", "aria-label": "Source" },
     h("code", {}, cell),
   );
 

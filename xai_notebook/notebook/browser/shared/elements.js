@@ -60,6 +60,24 @@ export function part(element, selector) {
 }
 
 /**
+ * The focused element, in the shadow tree of an element as well: marimo shows widgets in one.
+ * @param {Node} element
+ */
+export function activeElement(element) {
+  return /** @type {Document | ShadowRoot} */ (element.getRootNode()).activeElement ?? null;
+}
+
+/**
+ * Show a widget in full height: marimo puts long outputs into a scrolling box, which does not suit a form.
+ * @param {HTMLElement} element
+ */
+export function showInFull(element) {
+  const root = element.getRootNode();
+  const output = root instanceof ShadowRoot && root.host.closest(".output-area");
+  if (output instanceof HTMLElement) output.style.maxHeight = "none";
+}
+
+/**
  * Set a text only if it differs: a change disturbs screen readers and selections. Empty text hides the element.
  * @param {HTMLElement} element
  * @param {string} text
@@ -132,7 +150,7 @@ export function keepList(list, items, { make, update, focusLost }) {
     return child;
   });
   for (const child of known.values()) {
-    const focused = child.contains(document.activeElement);
+    const focused = child.contains(activeElement(child));
     child.remove();
     if (focused) focusLost?.();
   }
@@ -171,14 +189,19 @@ export function remember(name, value) {
  * @param {() => string} cell
  * @param {(text: string) => unknown} say
  * @param {Properties} [properties]
+ * @param {string} [noun]  what is copied
  */
-export function copyButton(label, cell, say, properties = {}) {
+export function copyButton(label, cell, say, properties = {}, noun = "Cell") {
   const copy = button(
     label,
     async () => {
-      const copied = await copyText(cell());
+      const copied = await copyText(cell(), copy);
       copy.textContent = copied ? "Copied" : "Not copied";
-      say(copied ? "Cell copied to the clipboard." : "Select the cell and copy it.");
+      say(
+        copied
+          ? `${noun} copied to the clipboard.`
+          : `Select the ${noun.toLowerCase()} and copy it.`,
+      );
       setTimeout(() => {
         copy.textContent = label;
       }, 2000);
@@ -188,8 +211,11 @@ export function copyButton(label, cell, say, properties = {}) {
   return copy;
 }
 
-/** @param {string} text */
-async function copyText(text) {
+/**
+ * @param {string} text
+ * @param {HTMLElement} opener
+ */
+async function copyText(text, opener) {
   try {
     await navigator.clipboard.writeText(text);
     return true;
@@ -198,7 +224,7 @@ async function copyText(text) {
     const area = h("textarea", { class: "xai-unseen", "aria-hidden": "true" });
     area.value = text;
     // While a modal dialog is open, only text inside it can be selected.
-    (document.querySelector("dialog[open]") ?? document.body).append(area);
+    (opener.closest("dialog[open]") ?? document.body).append(area);
     area.select();
     const copied = document.execCommand("copy");
     area.remove();

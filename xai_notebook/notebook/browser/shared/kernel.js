@@ -2,7 +2,8 @@
 
 /**
  * @typedef {{ on(event: string, listener: (...args: any[]) => void): void,
- *   send(content: any, callbacks?: any, buffers?: any[]): void }} Messages
+ *   send(content: any, callbacks?: any, buffers?: any[]): void,
+ *   get(name: string): any, set(name: string, value: any): void, save_changes(): void }} Messages
  * @typedef {{ detail: any }} News  event of a message that answers no request; its name is the message's `kind`
  */
 
@@ -35,6 +36,12 @@ export class Kernel extends EventTarget {
     model.on("msg:custom", (content, buffers) => this.receive(content, buffers ?? []));
     // After a restart the page still shows the widget: report the lost kernel before a click.
     model.on("comm_live_update", () => this.checkAlive());
+    // marimo runs the cells that use a widget again when the page has changed its state.
+    if (!model.get("cells"))
+      model.on("change:revision", () => {
+        model.set("seen", model.get("revision"));
+        model.save_changes();
+      });
   }
 
   /**

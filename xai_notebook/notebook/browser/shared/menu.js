@@ -1,6 +1,6 @@
 // A menu that a button opens, above everything else, scrolling containers included.
 
-import { h } from "./elements.js";
+import { activeElement, h } from "./elements.js";
 
 export class Menu {
   /** @type {HTMLElement | undefined} */
@@ -56,7 +56,7 @@ export class Menu {
   }
 
   close() {
-    const inside = this.element.contains(document.activeElement);
+    const inside = this.element.contains(activeElement(this.element));
     if (this.element.matches(":popover-open")) this.element.hidePopover();
     this.closed();
     if (inside) this.#opener?.focus();
@@ -70,7 +70,7 @@ export class Menu {
   /** @param {KeyboardEvent} event */
   key(event) {
     const items = /** @type {HTMLElement[]} */ ([...this.element.children]);
-    const at = items.indexOf(/** @type {HTMLElement} */ (document.activeElement));
+    const at = items.indexOf(/** @type {HTMLElement} */ (activeElement(this.element)));
     /** @type {Record<string, number>} */
     const moves = {
       ArrowDown: at + 1,

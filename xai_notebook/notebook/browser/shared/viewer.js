@@ -1,7 +1,7 @@
 // A modal dialog with one picture in full, or with two pictures that a slider compares.
 
 import { about, lineageOf } from "./about.js";
-import { h, setText, unique } from "./elements.js";
+import { activeElement, h, setText, unique } from "./elements.js";
 import { Stage } from "./stage.js";
 import { Tools } from "./tools.js";
 
@@ -41,9 +41,13 @@ export class Viewer {
   /** Settles when the shown pictures are loaded. */
   #loading = Promise.resolve();
 
-  /** @param {Source} source */
-  constructor(source) {
+  /**
+   * @param {Source} source
+   * @param {boolean} [cells]  pictures are made by cells with a magic, not by calls in Python
+   */
+  constructor(source, cells = true) {
     this.source = source;
+    this.cells = cells;
     const handlers = {
       step: (/** @type {number} */ by) => this.step(by),
       press: (/** @type {string} */ key) => this.press(key),
@@ -126,7 +130,7 @@ export class Viewer {
   #focus(two) {
     const opened = this.element.open;
     if (!opened) this.element.showModal();
-    const here = document.activeElement;
+    const here = activeElement(this.element);
     const stays = opened && this.element.contains(here) && here?.getClientRects().length;
     if (two) this.stage.slider.focus();
     else if (!stays) this.stage.element.focus();
@@ -187,7 +191,7 @@ export class Viewer {
     const sides = pictures.length > 1 ? ["Left", "Right"] : [];
     const texts = pictures.map((picture, index) => {
       const side = sides[index];
-      return picture ? about(picture, { say, side, tag: change }) : [];
+      return picture ? about(picture, { say, side, tag: change, cells: this.cells }) : [];
     });
     this.about.replaceChildren(...texts.flat());
     const show = (/** @type {number} */ id) => this.open(id);
@@ -204,7 +208,7 @@ export class Viewer {
   changed(rows) {
     const row = this.shown && rows.find(({ id }) => id === this.shown?.id);
     if (!row || !this.shown) return;
-    const tagging = this.about.contains(document.activeElement);
+    const tagging = this.about.contains(activeElement(this.about));
     this.shown = { ...this.shown, starred: row.starred, tags: row.tags };
     this.#describe([this.shown]);
     if (tagging) this.about.querySelector("input")?.focus();

@@ -3,14 +3,22 @@ import { test } from "node:test";
 
 import { GONE, Kernel } from "../shared/kernel.js";
 
-/** Return a connection; the test plays its kernel with `tell`, `sent` and `end`. */
-function pair() {
+/**
+ * Return a connection; the test plays its kernel with `tell`, `sent` and `end`.
+ * @param {Record<string, unknown>} state
+ */
+function pair(state = { cells: true }) {
   /** @type {Map<string, (...args: any[]) => void>} */
   const listeners = new Map();
   const sent = /** @type {any[]} */ ([]);
   let gone = false;
   const kernel = new Kernel({
     on: (event, listener) => listeners.set(event, listener),
+    get: (name) => state[name],
+    set: (name, value) => {
+      state[name] = value;
+    },
+    save_changes: () => sent.push({ ...state }),
     send: (content) => {
       if (gone) throw new Error("Cannot send");
       sent.push(content);
@@ -72,4 +80,11 @@ test("a thumbnail is requested once, and unseen ones are dropped above the limit
   kernel.trim(new Set([1]));
   assert.equal(kernel.thumbnails.size, 600);
   assert.ok(kernel.thumbnails.has(1) && !kernel.thumbnails.has(2));
+});
+
+test("outside IPython, the page confirms changes that other cells can see", () => {
+  const { sent, listeners } = pair({ cells: false, revision: 3 });
+  listeners.get("change:revision")?.();
+  assert.deepEqual(sent, [{ cells: false, revision: 3, seen: 3 }]);
+  assert.equal(pair().listeners.has("change:revision"), false);
 });

@@ -14,6 +14,9 @@ function kernel(count = 1000) {
       if (event === "msg:custom") tell = listener;
     },
     send: (/** @type {any} */ content) => asked.push(content),
+    get: () => true,
+    set: () => {},
+    save_changes: () => {},
   };
   const store = new LibraryStore(model);
   /** Answer the last message. */
