@@ -60,7 +60,7 @@ _ON_PAPER: Final = (
 _ON_SLIDES: Final = (
     "&{font-size:16px}& figcaption{font-size:calc(17px - 3px*var(--xai-rows,1));"
     "line-height:1.3!important}& figure{padding-bottom:8px!important}"
-    "& img{margin:0;max-height:calc(380px/var(--xai-rows,1) - 30px)}"
+    "& img{margin:0;max-height:calc(380px/var(--xai-rows,1) - 25px*var(--xai-rows,1))}"
     ".reveal .slides section:not(.stack):has(.xai-pictures){max-height:100%;overflow-y:auto}"
 )
 _STYLE: Final = (
