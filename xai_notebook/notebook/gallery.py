@@ -131,7 +131,7 @@ class LibraryWidget(PictureWidget):
 
     _esm = (STATIC / "library.js").read_text(encoding="utf-8")
     _css = (STATIC / "library.css").read_text(encoding="utf-8")
-    _title = "xAI image library"
+    _title = "The xAI image library works while its kernel runs: run this cell again to open it."
     _messages: ClassVar[Mapping[str, messages.Shape]] = messages.LIBRARY
 
     words = Unicode(help="Initial text of the search field.").tag(sync=True)
