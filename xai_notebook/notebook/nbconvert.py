@@ -32,7 +32,7 @@ _PANEL_NOTE: Final = 'class="xai-panel-note"'
 _JOB_CARD: Final = "max-width:700px;box-sizing:border-box;margin:2px 0 8px;"
 """Part of the HTML of a job."""
 _PICTURE: Final = re.compile(
-    r'<img (?:decoding="sync" )?src="data:image/([a-z]+);base64,([A-Za-z0-9+/]+={0,2})" '
+    r'<img (?:decoding="sync" )?src="data:image/(jpeg|png|gif|webp);base64,([A-Za-z0-9+/]+={0,2})" '
     r'alt="([^"]*)"'
 )
 _HEAD: Final = re.compile(r"Image (\d+) of \d+\. ")
@@ -46,8 +46,8 @@ _WIDTHS: Final = {1: 640, 2: 480}
 """Width in pixels in sanitized HTML, by the number of pictures."""
 _NARROW: Final = 320
 """The same for more pictures."""
-_SHOWABLE: Final = frozenset({"jpeg", "png"})
-"""Formats that LaTeX and outputs of notebooks have in common."""
+_PRINTABLE: Final = frozenset({"jpeg", "png"})
+"""Image formats that both LaTeX and nbconvert know."""
 
 
 class _Picture(NamedTuple):
@@ -78,6 +78,11 @@ class _Grid(NamedTuple):
     pictures: list[_Picture]
     common: str
     others: list[str]
+
+    @property
+    def printable(self) -> bool:
+        """Whether both LaTeX and nbconvert can show every picture."""
+        return all(picture.kind in _PRINTABLE for picture in self.pictures)
 
 
 def preprocess(notebook: Any, resources: Any) -> tuple[Any, Any]:
@@ -118,18 +123,22 @@ def _converted(output: Any, resources: Any, extension: str | None) -> list[Any]:
     if _GRID not in source:
         return [output]
     grid = _read(source, plain)
-    showable = all(picture.kind in _SHOWABLE for picture in grid.pictures)
     if extension is None:
-        return _as_outputs(output, grid) if showable else _as_sheet(output, plain)
+        return _as_outputs(output, grid) if grid.printable else _as_sheet(output, plain)
+    return _as_files(output, grid, resources, extension)
+
+
+def _as_files(output: Any, grid: _Grid, resources: Any, extension: str) -> list[Any]:
+    """Return Markdown that shows the pictures as files, which nbconvert writes."""
     sheet = output.metadata.get("filenames", {}).get("image/jpeg")
     files = resources.get("outputs")
     if grid.pictures and (not isinstance(files, dict) or sheet not in files):
         return [output]  # the exporter writes no files
-    pandoc = extension == ".md" or shutil.which("pandoc") is not None
-    if not pandoc or not (showable or extension in {".md", ".rst", ".asciidoc"}):
-        return _as_sheet(output, plain)
+    is_markdown = extension == ".md"
+    if not is_markdown and (shutil.which("pandoc") is None or not grid.printable):
+        return _as_sheet(output, output.data["text/plain"])
     urls = _add_files(grid, sheet, files)
-    return [_replace(output, {"text/markdown": _markdown(grid, urls, attributes=extension != ".md")})]
+    return [_replace(output, {"text/markdown": _markdown(grid, urls, attributes=not is_markdown)})]
 
 
 def _read(source: str, plain: str) -> _Grid:
@@ -178,7 +187,7 @@ def _output(
     from nbformat.v4 import new_output  # noqa: PLC0415  # nbconvert has it
 
     numbered = {"execution_count": count} if kind == "execute_result" else {}
-    return new_output(kind, data, metadata=metadata or {}, **numbered)
+    return new_output(kind, data, metadata=metadata or {}, **numbered)  # type: ignore[no-untyped-call]
 
 
 def _as_outputs(output: Any, grid: _Grid) -> list[Any]:
@@ -187,7 +196,6 @@ def _as_outputs(output: Any, grid: _Grid) -> list[Any]:
     outputs = [_text(grid.common)] if grid.common else []
     for kind, data, alt, caption in grid.pictures:
         mime = f"image/{kind}"
-        # Without plain text: the picture's alternative text is in the metadata.
         outputs.append(_output({mime: data}, {mime: {"width": width, "alt": alt}}))
         outputs += [_text(caption)] if caption else []
     outputs += map(_text, grid.others)
@@ -245,7 +253,7 @@ def _paragraphs(grid: _Grid, urls: list[str], *, attributes: bool) -> Iterator[s
         # A paragraph of only a picture would be a floating figure in LaTeX.
         yield f"{images[0]}\\\n{_escape(grid.pictures[0].caption)}"
     elif images:
-        yield "\n".join(images) + ("\\\n&nbsp;" if attributes and len(images) == 1 else "")
+        yield "\n".join(images)
         if not grid.common:
             yield "\n".join(f"1. {_escape(picture.caption)}" for picture in grid.pictures)
     for line in grid.others:

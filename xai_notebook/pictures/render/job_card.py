@@ -163,7 +163,8 @@ def _hint(card: JobCard, name: str) -> str:
     """Return how to see the end of a running job; empty for other jobs."""
     if not card.jobs or card.state not in {"new", "running"}:
         return ""
-    return f"After the kernel has stopped, run this cell again, or {card.jobs}, to see how {name} ends."
+    again = f"run this cell again, or {card.jobs}, to see how {name} ends"
+    return f"After the kernel has stopped, {again}."
 
 
 def job_html(card: JobCard) -> str:
