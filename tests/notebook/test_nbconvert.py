@@ -165,7 +165,9 @@ def test_jobs_and_panels_leave_sentences() -> None:
     (note,) = cells_of(published)
     note.outputs.insert(0, new_output("display_data", {VIEW: view("a"), "text/plain": "panel"}))
     library = {VIEW: view("b"), "text/plain": "The library is closed."}
-    notebook = new_notebook(cells=[note, *cells_of([library, job_bundle(card)])])
+    notebook = new_notebook(
+        cells=[new_code_cell("1;"), note, *cells_of([library, job_bundle(card)])]
+    )
     models = {
         name: {
             "model_name": "AnyModel",

@@ -290,7 +290,7 @@ def _drop_widgets(notebook: Any) -> None:
         del notebook.metadata["widgets"]
     for cell in notebook.cells:
         outputs = cell.get("outputs", [])
-        for output, following in zip(outputs[:], [*outputs[1:], {}], strict=True):
+        for output, following in zip(outputs[:], [*outputs[1:], {}], strict=False):
             data = output.get("data", {})
             if _WIDGET in data and _PANEL_NOTE in following.get("data", {}).get("text/html", ""):
                 outputs.remove(output)
