@@ -103,7 +103,7 @@ def test_markdown_has_files_and_captions(ours: Any) -> None:
         r"&lt;script&gt;alert(1)&lt;/script&gt; \*\*bold\*\* \_x\_ \$y\$ and \$z\$ \\(w\\) "
         r"\-\-fresh \@fox \:fox: !\[a\](b)"
     )
-    assert f"1. Prompt: {escaped}" in page
+    assert f".jpg)\\\nPrompt: {escaped}\n" in page
 
 
 def test_sanitized_html_shows_the_pictures(ours: Any) -> None:

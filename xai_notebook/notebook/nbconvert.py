@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 _GRID: Final = "display:inline-block;vertical-align:top;box-sizing:border-box;width:"
 """Part of the style of every card, in all versions."""
@@ -137,7 +137,10 @@ def _as_files(output: Any, grid: _Grid, resources: Any, extension: str) -> list[
     is_markdown = extension == ".md"
     if not is_markdown and (shutil.which("pandoc") is None or not grid.printable):
         return _as_sheet(output, output.data["text/plain"])
-    urls = _add_files(grid, sheet, files)
+    names = _add_files(grid, sheet, files)
+    if extension == ".rst":  # where pandoc names pictures, and names must be unique
+        return _as_outputs(output, grid, names)
+    urls = map(quote, names)
     return [_replace(output, {"text/markdown": _markdown(grid, urls, attributes=not is_markdown)})]
 
 
@@ -190,15 +193,22 @@ def _output(
     return new_output(kind, data, metadata=metadata or {}, **numbered)  # type: ignore[no-untyped-call]
 
 
-def _as_outputs(output: Any, grid: _Grid) -> list[Any]:
-    """Return an output per picture and per text, for sanitized HTML, which allows no `<img>`."""
+def _as_outputs(output: Any, grid: _Grid, names: Sequence[str] = ()) -> list[Any]:
+    """Return an output per picture and per text, for sanitized HTML, which allows no `<img>`.
+
+    `names` are the files of the pictures, if they are in files.
+    """
     width = _WIDTHS.get(len(grid.pictures), _NARROW)
-    outputs = [_text(grid.common)] if grid.common else []
-    for kind, data, alt, caption in grid.pictures:
+    write = _markdown_text if names else _text
+    outputs = [write(grid.common)] if grid.common else []
+    for number, (kind, data, alt, caption) in enumerate(grid.pictures):
         mime = f"image/{kind}"
-        outputs.append(_output({mime: data}, {mime: {"width": width, "alt": alt}}))
-        outputs += [_text(caption)] if caption else []
-    outputs += map(_text, grid.others)
+        metadata: dict[str, Any] = {mime: {"width": width, "alt": alt}}
+        if names:
+            metadata["filenames"] = {mime: names[number]}
+        outputs.append(_output({mime: data}, metadata))
+        outputs += [write(caption)] if caption else []
+    outputs += map(write, grid.others)
     first, *others = outputs
     return [_replace(output, first.data, first.metadata), *others]
 
@@ -207,6 +217,10 @@ def _text(line: str) -> Any:
     # MathJax would typeset formulas in one text.
     shown = re.sub(r"[$\\]", r"<span>\g<0></span>", html.escape(line))
     return _output({"text/html": f"<div>{shown}</div>", "text/plain": line})
+
+
+def _markdown_text(line: str) -> Any:
+    return _output({"text/markdown": _escape(line), "text/plain": line})
 
 
 def _as_sheet(output: Any, plain: str) -> list[Any]:
@@ -220,7 +234,7 @@ def _as_sheet(output: Any, plain: str) -> list[Any]:
 
 
 def _add_files(grid: _Grid, sheet: str | None, files: Any) -> list[str]:
-    """Add the pictures to the files that nbconvert writes, in place of the sheet; return URLs."""
+    """Add the pictures to the files that nbconvert writes, in place of the sheet; return names."""
     if sheet is None:
         return []
     path = PurePosixPath(sheet.replace("\\", "/"))
@@ -231,15 +245,15 @@ def _add_files(grid: _Grid, sheet: str | None, files: Any) -> list[str]:
     data = [a2b_base64(picture.data) for picture in grid.pictures]
     del files[sheet]
     files.update(zip(names, data, strict=True))
-    return [quote(name) for name in names]
+    return names
 
 
-def _markdown(grid: _Grid, urls: list[str], *, attributes: bool) -> str:
+def _markdown(grid: _Grid, urls: Iterable[str], *, attributes: bool) -> str:
     """Return a grid as Markdown; `attributes`: with widths, for pandoc."""
     return "\n\n".join(_paragraphs(grid, urls, attributes=attributes))
 
 
-def _paragraphs(grid: _Grid, urls: list[str], *, attributes: bool) -> Iterator[str]:
+def _paragraphs(grid: _Grid, urls: Iterable[str], *, attributes: bool) -> Iterator[str]:
     count = len(grid.pictures)
     columns = 2 if count in {2, 4} else min(count, 3)
     width = f"{{width={70 if count == 1 else 98 // columns}%}}" if attributes and count else ""
@@ -249,9 +263,10 @@ def _paragraphs(grid: _Grid, urls: list[str], *, attributes: bool) -> Iterator[s
     ]
     if grid.common:
         yield _escape(grid.common)
-    if count == 1:
+    if count == 1 or not (attributes or grid.common):
         # A paragraph of only a picture would be a floating figure in LaTeX.
-        yield f"{images[0]}\\\n{_escape(grid.pictures[0].caption)}"
+        for image, picture in zip(images, grid.pictures, strict=True):
+            yield f"{image}\\\n{_escape(picture.caption)}"
     elif images:
         yield "\n".join(images)
         if not grid.common:
