@@ -45,12 +45,19 @@ _DAMAGED: Final = "The data of this picture is damaged. The other pictures are n
 _MAX_ON_SHEET: Final = 240
 """Maximum number of pictures on the sheet that replaces a grid in print."""
 _SECTION: Final = "margin:4px 0 8px;font-size:1.08em"
+_FOLDED: Final = (
+    "& summary:has(bdi){display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:3}"
+    "& summary:has(bdi)::before{content:'\\25B8\\A0'}"
+    "& [open]>summary:has(bdi)::before{content:'\\25BE\\A0'}"
+)
+"""Three lines of a long prompt, in a narrow window, too; a summary of this kind has no marker."""
 _UNFOLDED: Final = (
     "@supports selector(::details-content){"
     "& details::details-content{display:contents;content-visibility:visible}"
     "& summary{max-height:none!important;list-style:none}"
     "& summary>strong+bdi{display:none}"  # the first words; the whole prompt follows
-    "& summary:has(strong),& summary:has(strong)+div{display:inline}}"
+    "& summary:has(bdi),& summary:has(bdi)+div{display:inline}"
+    "& details>summary:has(bdi)::before{content:none}}"
     "& td>div{min-width:0!important}"
 )
 _ON_PAPER: Final = (
@@ -64,11 +71,13 @@ _ON_SLIDES: Final = (
     ".reveal .slides section:not(.stack):has(.xai-pictures){max-height:100%;overflow-y:auto}"
 )
 _STYLE: Final = (
-    f"<style>@media print{{{(_UNFOLDED + _ON_PAPER).replace('&', '.xai-pictures')}}}"
+    f"<style>{_FOLDED.replace('&', '.xai-pictures')}"
+    f"@media print{{{(_UNFOLDED + _ON_PAPER).replace('&', '.xai-pictures')}}}"
     f"{(_UNFOLDED + _ON_SLIDES).replace('&', '.reveal .xai-pictures')}</style>"
 )
-"""On paper and on the slides of nbconvert, where nobody can unfold or scroll, captions are unfolded
-and pictures are not cut. Sanitizers remove this element, and the grid stays as it is."""
+"""Folded captions end with an ellipsis. On paper and on the slides of nbconvert, where nobody can
+unfold or scroll, captions are unfolded and pictures are not cut. Sanitizers remove this element,
+and the grid stays as it is."""
 _MAX_ROWS: Final = 2
 """Maximum rows of a grid that are made to fit a slide; slides with more rows scroll."""
 
