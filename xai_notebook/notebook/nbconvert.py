@@ -119,7 +119,8 @@ def _converted(output: Any, resources: Any, extension: str | None) -> list[Any]:
     if not isinstance(source, str) or not isinstance(plain, str):
         return [output]
     if _PANEL_NOTE in source or _JOB_CARD in source:  # the plain text says the same
-        return [_replace(output, {"text/plain": plain})]
+        is_text = extension is not None
+        return [_replace(output, {"text/plain": plain} if is_text else _text(plain).data)]
     if _GRID not in source:
         return [output]
     grid = _read(source, plain)
