@@ -106,6 +106,16 @@ def test_markdown_has_files_and_captions(ours: Any) -> None:
     assert f".jpg)\\\nPrompt: {escaped}\n" in page
 
 
+def test_a_caption_is_never_that_of_another_picture() -> None:
+    """Numbers in the text and in the HTML differ if images were not sent."""
+    unsent = picture("an owl", status="unsent", cached=None)
+    bundle = mimebundle(ImageBatch([unsent, picture("a plum"), picture("a pear")]))
+    page, _ = export("Markdown", new_notebook(cells=cells_of([bundle])))
+    first, second = re.findall(r"_0_[01].jpg\)\\\n(.*)", page)
+    assert first.endswith("a plum")
+    assert second.endswith("a pear")
+
+
 def test_sanitized_html_shows_the_pictures(ours: Any) -> None:
     page, _ = export("HTML", ours, HTMLExporter={"sanitize_html": True})
     assert page.count("data:image/jpeg;base64,") == COUNT

@@ -46,6 +46,8 @@ _WIDTHS: Final = {1: 640, 2: 480}
 """Width in pixels in sanitized HTML, by the number of pictures."""
 _NARROW: Final = 320
 """The same for more pictures."""
+_COMPARED: Final = 60
+"""Characters of a prompt that a caption must contain to belong to a picture."""
 _PRINTABLE: Final = frozenset({"jpeg", "png"})
 """Image formats that both LaTeX and nbconvert know."""
 
@@ -165,9 +167,13 @@ def _read(source: str, plain: str) -> _Grid:
     pictures = []
     for kind, data, alt in _PICTURE.findall(source):
         text = html.unescape(alt)
-        found = _NUMBER.match(text)
-        # Input images of an edit have only their names.
-        caption = captions.pop(int(found[1] or 1), text) if found else text
+        caption = text  # of an input image, its name
+        if found := _NUMBER.match(text):
+            number = int(found[1] or 1)
+            # The text does not count images that were not sent, and then has other numbers.
+            start = " ".join(text[found.end() :].removesuffix("…").split())[:_COMPARED]
+            if start in " ".join(captions.get(number, "").split()):
+                caption = captions.pop(number, text)
         pictures.append(_Picture(kind, data, text, caption))
     alone = [f"Image {number}: {text}" if pictures else text for number, text in captions.items()]
     common = ""
