@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.pictures.picture import Picture
-from xai_notebook.pictures.render.grid import to_html
+from xai_notebook.pictures.render.grid import mimebundle, to_html
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 if TYPE_CHECKING:
@@ -156,3 +157,34 @@ def test_one_picture_and_its_caption_fit_a_laptop(blank: Page, shape: str) -> No
     assert picture["height"] <= 0.67 * 768
     assert measured["caption"] + 20 < 768
     assert picture["width"] / picture["height"] == pytest.approx(width / height, rel=0.02)
+
+
+def test_captions_are_unfolded_on_paper_and_on_slides(blank: Page) -> None:
+    long = "a lighthouse in a storm " * 30
+    images = [picture((1024, 1024)) for _ in range(4)]
+    batch = ImageBatch(
+        GeneratedImage(replace(image, rewritten_prompt=f"{long}{number}"), index=number)
+        for number, image in enumerate(images)
+    )
+    html = mimebundle(batch)["text/html"]
+    measure(blank, html, 400, 900)
+    whole, summary = blank.locator("summary + div"), blank.locator("summary").first
+    assert not any(part.is_visible() for part in whole.all())
+    lines = "node => Math.round(node.clientHeight / parseFloat(getComputedStyle(node).lineHeight))"
+    assert summary.evaluate(lines) == 3
+    summary.click()
+    assert [part.is_visible() for part in whole.all()] == [True, False, False, False]
+    blank.emulate_media(media="print")
+    assert all(part.is_visible() for part in whole.all())
+    assert not any(part.is_visible() for part in blank.locator("summary > bdi").all())
+    blank.emulate_media(media="screen")
+    size = "width: 960px; height: 700px; position: relative"
+    slide = (
+        f"<div class='reveal'><div class='slides' style='{size}'><section>{html}</section></div>"
+    )
+    measure(blank, slide, 1280, 720)
+    assert all(part.is_visible() for part in whole.all())
+    section = blank.locator("section")
+    assert section.evaluate("node => node.clientHeight") <= 700
+    bottoms = "nodes => nodes.map(node => node.getBoundingClientRect().bottom)"
+    assert max(blank.locator("img").evaluate_all(bottoms)) < 700

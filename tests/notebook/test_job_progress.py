@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from harness import serve, start_kernel, tiny
@@ -27,8 +28,17 @@ def test_a_jobs_card_follows_the_job(tmp_path: Path) -> None:
         (card,) = cell.outputs
         assert card["kind"] == "display_data"
         assert card["transient"]["display_id"]
-        assert "Job Submitting: 3 images" in card["data"]["text/plain"]
-        assert "$0.06" in card["data"]["text/plain"]
+        # Nothing updates a card after nbclient has run the cell.
+        line, hint = card["data"]["text/plain"].splitlines()
+        assert line == "Job Running: 3 images, 0 in the library, $0.06 at list price."
+        name = re.fullmatch(
+            "After the kernel has stopped, run this cell again, or %xai_jobs, to see how the job "
+            "(xai-notebook-.*) ends.",
+            hint,
+        )
+        assert name is not None
+        assert name[1] in card["data"]["text/html"]
+        assert "run this cell again, or %xai_jobs," in card["data"]["text/html"]
         assert 'role="progressbar"' in card["data"]["text/html"]
         assert kernel.run("assert job is _ and job.state == 'running', job").error is None
 
@@ -38,6 +48,7 @@ def test_a_jobs_card_follows_the_job(tmp_path: Path) -> None:
 
         waiting = kernel.start("batch = job.wait()")
         outcome = kernel.see(waiting, "Running: 3 images")
+        assert "After the kernel" not in "".join(outcome.text)
         faults.batches.pace = 1e6
         for batch in server.server._service._batches._batches.values():
             for entry in batch.entries.values():

@@ -124,7 +124,7 @@ class LibraryWidget(PictureWidget):
 
     _esm = (STATIC / "library.js").read_text(encoding="utf-8")
     _css = (STATIC / "library.css").read_text(encoding="utf-8")
-    _title = "xAI image library"
+    _title = "The xAI image library works while its kernel runs: run this cell again to open it."
     _name = "The library"
     _instead = ("%xai_history WORDS", "xai_notebook.history(WORDS)")
     _messages: ClassVar[Mapping[str, messages.Shape]] = messages.LIBRARY

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from xai_notebook.generation.call import Call
     from xai_notebook.generation.jobs.job import BatchJob, JobList
     from xai_notebook.generation.session import Session
-    from xai_notebook.notebook.progress import CallProgress, JobWait
+    from xai_notebook.notebook.progress import CallProgress, JobDisplay, JobWait
     from xai_notebook.pictures.results import ImageBatch
     from xai_notebook.settings import BudgetLimit
 
@@ -218,13 +218,17 @@ class XaiImage(Magics):
         session = _session()
         with session.cells.claims_for_call() as claims:
             job = session.loop.run(session.prepare_job(call, claims))
-            self._displayed = job if self.show_job(job) else None
+            display = self._display_job(job)
+            self._displayed = job if display is not None else None
             try:
                 session.loop.run(job.submit())
                 job.finish_if_done()
             except BaseException:
                 self._displayed = None
                 raise
+            finally:
+                if display is not None:
+                    display.redraw()
         return job
 
     def original(self, sha256: str) -> _Original | None:
@@ -244,16 +248,17 @@ class XaiImage(Magics):
 
         Also called when a cell's value is a job. Returns False in a terminal, which shows text.
         """
+        if self._displayed is job:
+            self._displayed = None  # already shown before it was submitted
+            return True
+        return self._display_job(job) is not None
+
+    def _display_job(self, job: BatchJob) -> JobDisplay | None:
+        """Show a job's card under this cell and return the display; None in a terminal."""
         from xai_notebook.notebook.progress import JobDisplay  # noqa: PLC0415  # not at load
         from xai_notebook.notebook.publisher import Publisher  # noqa: PLC0415  # not at load
 
-        if not in_kernel(self.shell):
-            return False
-        if self._displayed is job:
-            self._displayed = None  # already shown before it was submitted
-        else:
-            JobDisplay(Publisher(self.shell), job)
-        return True
+        return JobDisplay(Publisher(self.shell), job) if in_kernel(self.shell) else None
 
     def follow_job(self, job: BatchJob) -> JobWait:
         """Create the progress display of a job for which this cell waits."""

@@ -278,7 +278,7 @@ class JobWait:
     def __call__(self) -> None:
         """Update the display."""
         if not self._job.done:
-            self._output.update(self._job.bundle, lambda: repr(self._job))
+            self._output.update(lambda: self._job.bundle(saved=False), lambda: repr(self._job))
 
     def end(self) -> None:
         """Remove the progress; the cell displays the images."""
@@ -318,6 +318,15 @@ class JobDisplay:
                 return
             self._drawing = True
         _RENDERER.submit(self._draw)
+
+    def redraw(self) -> None:
+        """Redraw the card now, in this thread.
+
+        Programs such as papermill ignore updates that arrive after the cell has ended.
+        """
+        with self._lock:
+            self._drawing = True
+        self._draw()
 
     def _draw(self) -> None:
         ended = self._job.done

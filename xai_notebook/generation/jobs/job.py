@@ -518,9 +518,16 @@ class BatchJob:
             cause=self.cause,
         )
 
-    def bundle(self) -> dict[str, Any]:
-        """Return the display data: the card, or the grid once the job has ended with images."""
+    def bundle(self, *, saved: bool = True) -> dict[str, Any]:
+        """Return the display data: the card, or the grid once the job has ended with images.
+
+        A card that is `saved` says how to see the end of the job, because nothing updates the card
+        after the kernel has stopped.
+        """
         card = self.card
+        if saved:
+            jobs = "%xai_jobs" if frontend.has_magics() else "xai_notebook.jobs()"
+            card = replace(card, jobs=jobs)
         if self._lost is None and self.done and self.counts.succeeded:
             try:
                 grid: dict[str, Any] = self.images._repr_mimebundle_()  # IPython's protocol

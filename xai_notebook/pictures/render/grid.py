@@ -8,6 +8,7 @@ colours of the theme.
 
 from __future__ import annotations
 
+import math
 import shutil
 import textwrap
 from functools import partial
@@ -44,6 +45,41 @@ _DAMAGED: Final = "The data of this picture is damaged. The other pictures are n
 _MAX_ON_SHEET: Final = 240
 """Maximum number of pictures on the sheet that replaces a grid in print."""
 _SECTION: Final = "margin:4px 0 8px;font-size:1.08em"
+_FOLDED: Final = (
+    "& summary:has(bdi){display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:3}"
+    "& summary:has(bdi)::before{content:'\\25B8\\A0'}"
+    "& [open]>summary:has(bdi)::before{content:'\\25BE\\A0'}"
+)
+"""Three lines of a long prompt, in a narrow window, too; a summary of this kind has no marker."""
+_UNFOLDED: Final = (
+    "@supports selector(::details-content){"
+    "& details::details-content{display:contents;content-visibility:visible}"
+    "& summary{max-height:none!important;list-style:none}"
+    "& summary>strong+bdi{display:none}"  # the first words; the whole prompt follows
+    "& summary:has(bdi),& summary:has(bdi)+div{display:inline}"
+    "& details>summary:has(bdi)::before{content:none}}"
+    "& td>div{min-width:0!important}"
+)
+_ON_PAPER: Final = (
+    "&{orphans:1;widows:1}& figure,& tr{break-inside:avoid}& figure>img{max-height:85vh}"
+    "&>div:first-child{break-after:avoid}& div{overflow:visible!important}"
+)
+_ON_SLIDES: Final = (
+    "&{font-size:16px}& figcaption{font-size:calc(17px - 3px*var(--xai-rows,1));"
+    "line-height:1.3!important}& figure{padding-bottom:8px!important}"
+    "& img{margin:0;max-height:calc(380px/var(--xai-rows,1) - 25px*var(--xai-rows,1))}"
+    ".reveal .slides section:not(.stack):has(.xai-pictures){max-height:100%;overflow-y:auto}"
+)
+_STYLE: Final = (
+    f"<style>{_FOLDED.replace('&', '.xai-pictures')}"
+    f"@media print{{{(_UNFOLDED + _ON_PAPER).replace('&', '.xai-pictures')}}}"
+    f"{(_UNFOLDED + _ON_SLIDES).replace('&', '.reveal .xai-pictures')}</style>"
+)
+"""Folded captions end with an ellipsis. On paper and on the slides of nbconvert, where nobody can
+unfold or scroll, captions are unfolded and pictures are not cut. Sanitizers remove this element,
+and the grid stays as it is."""
+_MAX_ROWS: Final = 2
+"""Maximum rows of a grid that are made to fit a slide; slides with more rows scroll."""
 
 
 def mimebundle(batch: Grid, previews: Previews | None = None) -> dict[str, Any]:
@@ -56,7 +92,11 @@ def mimebundle(batch: Grid, previews: Previews | None = None) -> dict[str, Any]:
     if in_terminal():
         return {"text/plain": plain_text(batch, terminal=True)}
     pictures = preview(batch, previews)
-    bundle = {"text/html": to_html(batch, pictures), "text/plain": plain_text(batch)}
+    html = to_html(batch, pictures).removeprefix("<div>")
+    _, columns, _ = _layout(batch)
+    rows = min(max(math.ceil(len(pictures) / columns), 1), _MAX_ROWS)
+    html = f'<div class="xai-pictures" style="--xai-rows:{rows}">{html}{_STYLE}'
+    bundle = {"text/html": html, "text/plain": plain_text(batch)}
     if sheet := _sheet(batch, pictures):
         bundle["image/jpeg"] = sheet  # LaTeX and PDF cannot show HTML
     return bundle

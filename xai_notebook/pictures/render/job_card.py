@@ -79,6 +79,7 @@ class JobCard:
         created: Time at which the job was created.
         expires: Time at which the service deletes the results.
         cause: Reason why the job ended or does not continue.
+        jobs: The code that lists all jobs, for a card that may be saved before the job's end.
     """
 
     name: str
@@ -96,6 +97,7 @@ class JobCard:
     created: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     expires: datetime | None = None
     cause: str | None = None
+    jobs: str = ""
 
     def facts(self) -> Iterator[str]:
         """Yield the facts below the progress bar, most important first."""
@@ -151,7 +153,18 @@ def job_sentence(card: JobCard) -> str:
 
 def job_bundle(card: JobCard) -> dict[str, Any]:
     """Return text/html and text/plain for a job without pictures to show."""
-    return {"text/html": job_html(card), "text/plain": job_sentence(card)}
+    line = job_sentence(card)
+    if hint := _hint(card, f"the job {card.name}" if card.name else "this job"):
+        line = f"{line}\n{clean(hint)}"
+    return {"text/html": job_html(card), "text/plain": line}
+
+
+def _hint(card: JobCard, name: str) -> str:
+    """Return how to see the end of a running job; empty for other jobs."""
+    if not card.jobs or card.state not in {"new", "running"}:
+        return ""
+    again = f"run this cell again, or {card.jobs}, to see how {name} ends"
+    return f"After the kernel has stopped, {again}."
 
 
 def job_html(card: JobCard) -> str:
@@ -164,6 +177,8 @@ def job_html(card: JobCard) -> str:
     ]
     if card.cause:
         lines.append(f'<div style="{_LINE};margin-top:4px">{text(card.cause)}</div>')
+    if hint := _hint(card, "the job"):
+        lines.append(f'<div style="{_FAINT};margin-top:4px">{text(hint)}</div>')
     times = [f"{card.created.astimezone():%Y-%m-%d %H:%M}"]
     if card.expires and card.counts.pending:
         times.append(f"results kept until {card.expires.astimezone():%Y-%m-%d %H:%M}")
