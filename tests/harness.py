@@ -329,6 +329,8 @@ class Outcome:
     stderr: str = ""
     error: dict[str, Any] | None = None
     seconds: float = 0.0
+    aborted: bool = False
+    """The kernel did not run the cell, because it still handled the error of the cell before."""
 
     @property
     def html(self) -> list[str]:
@@ -419,14 +421,16 @@ class Kernel:
             elif kind == "error":
                 outcome.error = content
             elif kind == "status" and content["execution_state"] == "idle":
-                self.client.get_shell_msg(timeout=timeout)
+                reply = self.client.get_shell_msg(timeout=timeout)
+                outcome.aborted = reply["content"]["status"] == "aborted"
                 outcome.seconds = time.monotonic() - started
                 break
         return outcome
 
     def run(self, code: str, timeout: float = 60, cell: str | None = None) -> Outcome:
         """Run a cell to its end."""
-        return self.collect(self.start(code, cell), timeout)
+        outcome = self.collect(self.start(code, cell), timeout)
+        return self.run(code, timeout, cell) if outcome.aborted else outcome
 
     def kill(self) -> None:
         """Kill the process with SIGKILL."""
