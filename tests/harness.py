@@ -351,6 +351,9 @@ class Outcome:
 class Kernel:
     """A real kernel in a process of its own."""
 
+    program: Path | None = None
+    """The kernel's program; None: ipykernel."""
+
     def __init__(self, folder: Path, **variables: str) -> None:
         """Start the kernel in `folder`, and wait until it is ready."""
         # The kernel neither reads the user's settings nor leaves files in the user's folders.
@@ -361,6 +364,10 @@ class Kernel:
         self.home = folder.parent / f"{folder.name}-home"
         environment = without_xai() | private | {"XAI_NOTEBOOK_HOME": str(self.home)} | variables
         self.manager = KernelManager(kernel_name="python3")
+        if self.program is not None:
+            assert self.manager.kernel_spec
+            command = [sys.executable, str(self.program), "-f", "{connection_file}"]
+            self.manager.kernel_spec.argv = command
         self.manager.start_kernel(cwd=str(folder), env=environment)
         self.client: BlockingKernelClient = self.manager.client()
         self.client.start_channels()
