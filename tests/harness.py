@@ -429,6 +429,8 @@ class Kernel:
                 outcome.error = content
             elif kind == "status" and content["execution_state"] == "idle":
                 reply = self.client.get_shell_msg(timeout=timeout)
+                while reply["parent_header"].get("msg_id") != identity:
+                    reply = self.client.get_shell_msg(timeout=timeout)
                 outcome.aborted = reply["content"]["status"] == "aborted"
                 outcome.seconds = time.monotonic() - started
                 break

@@ -131,6 +131,15 @@ def test_the_price_of_a_job_is_shown_before_it_is_submitted(
     assert len(outcome.outputs) == 1
 
 
+def test_an_error_gives_advice_for_a_person(kernel: ColabKernel) -> None:
+    """Colab does not name the notebook, as papermill does not."""
+    outcome = kernel.run("%xai_image --replay an unknown owl")
+    assert outcome.traceback.endswith(
+        "Put the notebook's bundle there. "
+        "Without --replay, or with --reuse instead, the rest is generated."
+    )
+
+
 def test_tab_completes_the_magics(kernel: ColabKernel) -> None:
     kernel.run("prompts, foxglove = ['a fox'], 1")
     assert kernel.complete("%xai_image --as") == ["%xai_image --as", "%xai_image --aspect-ratio"]
