@@ -33,7 +33,9 @@ class Kernel(IPythonKernel):
     def _shell_class_default(self) -> type[Shell]:
         return Shell
 
-    def complete_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+    def complete_request(  # type: ignore[override]  # newer kernels have a coroutine
+        self, stream: Any, ident: Any, parent: dict[str, Any]
+    ) -> None:
         """Send the matches with their types."""
         content = parent["content"]
         reply = self.do_complete(content["code"], content["cursor_pos"])
@@ -44,13 +46,13 @@ class Kernel(IPythonKernel):
         self.session.send(stream, "complete_reply", reply, parent, ident)
 
 
-def kernel_class() -> type[Kernel]:
+def kernel_class() -> Any:
     """Return Colab's own class if it is installed."""
     try:
         from google.colab import _kernel
     except ImportError:
         return Kernel
-    return _kernel.Kernel  # type: ignore[no-any-return]
+    return _kernel.Kernel
 
 
 if __name__ == "__main__":

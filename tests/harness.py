@@ -428,13 +428,18 @@ class Kernel:
             elif kind == "error":
                 outcome.error = content
             elif kind == "status" and content["execution_state"] == "idle":
-                reply = self.client.get_shell_msg(timeout=timeout)
-                while reply["parent_header"].get("msg_id") != identity:
-                    reply = self.client.get_shell_msg(timeout=timeout)
+                reply = self.reply_to(identity, timeout)
                 outcome.aborted = reply["content"]["status"] == "aborted"
                 outcome.seconds = time.monotonic() - started
                 break
         return outcome
+
+    def reply_to(self, identity: str, timeout: float = 60) -> dict[str, Any]:
+        """Return the reply to a message; ignore other replies."""
+        reply: dict[str, Any] = {"parent_header": {}}
+        while reply["parent_header"].get("msg_id") != identity:
+            reply = self.client.get_shell_msg(timeout=timeout)
+        return reply
 
     def run(self, code: str, timeout: float = 60, cell: str | None = None) -> Outcome:
         """Run a cell to its end."""

@@ -34,11 +34,7 @@ class ColabKernel(Kernel):
         """Return the cells that Tab at the end of `code` offers."""
         content = {"code": code, "cursor_pos": len(code)}
         options = {"colab_options": {"include_colab_metadata": True}}
-        identity = self._send("complete_request", content, options)
-        while (reply := self.client.get_shell_msg(timeout=60))["parent_header"]:
-            if reply["parent_header"]["msg_id"] == identity:
-                break
-        found = reply["content"]
+        found = self.reply_to(self._send("complete_request", content, options))["content"]
         assert len(found["metadata"]["colab_types_experimental"]) == len(found["matches"])
         return [code[: found["cursor_start"]] + match for match in found["matches"]]
 
@@ -84,7 +80,8 @@ def test_a_replaced_picture_stays_replaced_after_a_restart(
     before = len(server.calls)
     first, second, other = (kernel.run(FOX, cell=cell).text[-1] for cell in ("one", "one", "two"))
     assert len({first, second, other}) == 3
-    assert kernel.run("panel = xai.panel('a barn')\npanel.cell_id", cell="form").text[-1] == "'form'"
+    panel = kernel.run("panel = xai.panel('a barn')\npanel.cell_id", cell="form")
+    assert panel.text[-1] == "'form'"
     kernel.restart()
     assert [kernel.run(FOX, cell=cell).text[-1] for cell in ("one", "two")] == [second, other]
     assert len(server.calls) == before + 3
