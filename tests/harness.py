@@ -329,6 +329,8 @@ class Outcome:
     stderr: str = ""
     error: dict[str, Any] | None = None
     seconds: float = 0.0
+    aborted: bool = False
+    """The kernel did not run the cell, because it still handled the error of the cell before."""
 
     @property
     def html(self) -> list[str]:
@@ -349,6 +351,9 @@ class Outcome:
 class Kernel:
     """A real kernel in a process of its own."""
 
+    program: Path | None = None
+    """The kernel's program; None: ipykernel."""
+
     def __init__(self, folder: Path, **variables: str) -> None:
         """Start the kernel in `folder`, and wait until it is ready."""
         # The kernel neither reads the user's settings nor leaves files in the user's folders.
@@ -359,6 +364,10 @@ class Kernel:
         self.home = folder.parent / f"{folder.name}-home"
         environment = without_xai() | private | {"XAI_NOTEBOOK_HOME": str(self.home)} | variables
         self.manager = KernelManager(kernel_name="python3")
+        if self.program is not None:
+            assert self.manager.kernel_spec
+            command = [sys.executable, str(self.program), "-f", "{connection_file}"]
+            self.manager.kernel_spec.argv = command
         self.manager.start_kernel(cwd=str(folder), env=environment)
         self.client: BlockingKernelClient = self.manager.client()
         self.client.start_channels()
@@ -419,14 +428,23 @@ class Kernel:
             elif kind == "error":
                 outcome.error = content
             elif kind == "status" and content["execution_state"] == "idle":
-                self.client.get_shell_msg(timeout=timeout)
+                reply = self.reply_to(identity, timeout)
+                outcome.aborted = reply["content"]["status"] == "aborted"
                 outcome.seconds = time.monotonic() - started
                 break
         return outcome
 
+    def reply_to(self, identity: str, timeout: float = 60) -> dict[str, Any]:
+        """Return the reply to a message; ignore other replies."""
+        reply: dict[str, Any] = {"parent_header": {}}
+        while reply["parent_header"].get("msg_id") != identity:
+            reply = self.client.get_shell_msg(timeout=timeout)
+        return reply
+
     def run(self, code: str, timeout: float = 60, cell: str | None = None) -> Outcome:
         """Run a cell to its end."""
-        return self.collect(self.start(code, cell), timeout)
+        outcome = self.collect(self.start(code, cell), timeout)
+        return self.run(code, timeout, cell) if outcome.aborted else outcome
 
     def kill(self) -> None:
         """Kill the process with SIGKILL."""

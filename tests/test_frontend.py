@@ -86,9 +86,16 @@ def test_ipython_is_not_imported() -> None:
             SimpleNamespace(),
             "8",
         ),
+        (
+            SimpleNamespace(
+                kernel=1, get_parent=lambda: {"metadata": {"colab": {"cell_id": "a9"}}}
+            ),
+            SimpleNamespace(),
+            "a9",
+        ),
         (SimpleNamespace(kernel=1), SimpleNamespace(), None),
     ],
-    ids=["nothing", "terminal", "kernel", "old IPython", "unknown"],
+    ids=["nothing", "terminal", "kernel", "old IPython", "Colab", "unknown"],
 )
 def test_a_cell_is_identified_by_its_id_or_its_text(
     shell: object, info: object, expected: str | None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import IPython
 import pytest
 from IPython.core.completer import provisionalcompleter
 from PIL import Image
@@ -111,7 +110,6 @@ def test_other_cells_are_left_alone(text: str) -> None:
     assert offered(text) is None
 
 
-@pytest.mark.skipif(IPython.version_info < (8, 6), reason="this IPython has no matchers")
 def test_the_shell_adds_no_other_completions(shell: InteractiveShell) -> None:
     assert tab(shell, "%xai_image --as") == ["%xai_image --as", "%xai_image --aspect-ratio"]
     assert tab(shell, "%xai_image --aspect-ratio 16") == ["%xai_image --aspect-ratio 16:9"]
@@ -120,6 +118,9 @@ def test_the_shell_adds_no_other_completions(shell: InteractiveShell) -> None:
     assert tab(shell, "%xai_image -m grok-imagine-image-q") == [
         "%xai_image -m grok-imagine-image-quality"
     ]
+    shell.user_ns["foxglove"] = 1
+    assert tab(shell, "%%xai_image -n 2\na red fox") == []
+    assert tab(shell, "%xai_image a red fox") == []
 
 
 def test_ipython_completes_the_magics_names(shell: InteractiveShell) -> None:

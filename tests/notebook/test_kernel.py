@@ -126,7 +126,9 @@ def test_an_interrupted_call_says_what_is_kept(kernel: Kernel, peer: Served) -> 
     peer.faults.delay = lambda request: 30 if "slow" in request.prompt else 0
     before = len(peer.calls)
     prompts = "['quick 3', 'quick 4', 'slow two']"
-    identity = kernel.start(f"done = []\nxai.generate(each={prompts}, progress=done.append)")
+    show = "lambda state: display({'text/plain': f'{state.done} done'}, raw=True)"
+    identity = kernel.start(f"xai.generate(each={prompts}, progress={show})")
+    kernel.see(identity, "2 done")
     slow = peer.wait_for_call(before + 3)
     kernel.manager.interrupt_kernel()
     outcome = kernel.collect(identity, SOON)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from ipywidgets.widgets.widget import _instances
+from ipywidgets import Widget
 from PIL import Image
 
 import xai_notebook
@@ -129,7 +129,7 @@ def test_options_of_the_magic_fill_the_form(shown: Panel, shell: InteractiveShel
     published: Any = shell.display_pub
     data = [output["data"] for output in published.outputs]
     (key,) = {each[view]["model_id"] for each in data if view in each}
-    form = _instances[key].form
+    form = Widget.get_manager_state()["state"][key]["state"]["form"]
     assert (form["n"], form["aspect_ratio"], form["prompt"]) == (10, "16:9", "a fox")
     with pytest.raises(OptionError, match="-n/--count: 11 is outside"):
         shell.run_cell("%xai_panel -n 11 a fox").raise_error()

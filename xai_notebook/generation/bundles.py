@@ -59,8 +59,11 @@ class BundleLookup:
             self._folders = [frontend.notebook_folder()]
         except OSError:  # the working directory has been deleted
             self._folders = [Path("/nowhere")]
-        # Frontends for people name their notebook; papermill and nbclient do not.
-        self._unattended = file is None and frontend.in_kernel(frontend.running_shell())
+        # Frontends for people name their notebook or, as Colab, the cell; papermill and nbclient
+        # name neither.
+        shell = frontend.running_shell()
+        named = file is not None or frontend.request_cell(shell) is not None
+        self._unattended = not named and frontend.in_kernel(shell)
         if self._unattended and (file := frontend.papermill_notebook()) is not None:
             self._folders = [*dict.fromkeys([file.parent, *self._folders])]
         self._file = file
@@ -128,12 +131,14 @@ class BundleLookup:
                 f"No bundle was found in {folders}.",
                 f"Put {bounds.line(self._file.stem)}{SUFFIX} into {_name_of(self._folders[0])}.",
             ]
-        else:
+        elif self._unattended:
             sentences = [f"No bundle was found in {folders}."]
             sentences.append(
                 "Put the notebook's bundle there, or run the notebook in the bundle's folder: "
                 "papermill --cwd FOLDER."
             )
+        else:
+            sentences = [f"No bundle was found in {folders}.", "Put the notebook's bundle there."]
         if not found and not refusals and not self._unattended:
             sentences.append("Without --replay, or with --reuse instead, the rest is generated.")
         return " ".join([*sentences, *refusals])

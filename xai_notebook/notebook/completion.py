@@ -39,6 +39,18 @@ def matches(context: Any, namespace: Mapping[str, Any]) -> Any:
     return {"completions": completions, "suppress": True, "ordered": True}
 
 
+def completions_at(text: str, offset: int, namespace: Mapping[str, Any]) -> list[Any] | None:
+    """Return IPython's `Completion` objects at a position in a cell; None outside our magics."""
+    from IPython.core.completer import Completion  # noqa: PLC0415
+
+    before = text[:offset].split("\n")
+    completed = complete(text, len(before[-1]), len(before) - 1, namespace)
+    if completed is None:
+        return None
+    token, texts = completed
+    return [Completion(offset - len(token), offset, each, type="param") for each in texts]
+
+
 def complete(
     full_text: str,
     cursor: int,

@@ -13,6 +13,8 @@ from xai_notebook.frontend import remember_folder, take_configured
 from xai_notebook.notebook.magics import XaiImage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from IPython.core.interactiveshell import InteractiveShell
 
 _MATCHER: Final = "xai_image_matcher"
@@ -35,7 +37,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
         ) from None
     magics.configure(take_configured())
     shell.register_magics(magics)
-    _add_matcher(shell)
+    _add_completion(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
@@ -55,18 +57,23 @@ def _remove(shell: InteractiveShell) -> None:
     shell.configurables[:] = [
         each for each in shell.configurables if type(each).__name__ != XaiImage.__name__
     ]
-    matchers = getattr(getattr(shell, "Completer", None), "custom_matchers", None)
-    if matchers is not None:
-        matchers[:] = [each for each in matchers if getattr(each, "__name__", "") != _MATCHER]
+    completer = getattr(shell, "Completer", None)
+    if completer is not None:
+        vars(completer).pop("completions", None)
+        completer.custom_matchers[:] = [
+            each for each in completer.custom_matchers if getattr(each, "__name__", "") != _MATCHER
+        ]
 
 
-def _add_matcher(shell: InteractiveShell) -> None:
-    """Add Tab completion if IPython supports matchers (8.6 or later, so not in Colab)."""
+def _add_completion(shell: InteractiveShell) -> None:
+    """Add Tab completion."""
+    completer = getattr(shell, "Completer", None)
+    if completer is None:
+        return
     try:
         from IPython.core.completer import context_matcher  # noqa: PLC0415
-    except ImportError:
-        return
-    if getattr(shell, "Completer", None) is None:
+    except ImportError:  # before IPython 8.6, such as in Colab
+        _replace_completions(completer, shell)
         return
 
     @context_matcher()  # type: ignore[untyped-decorator]
@@ -75,4 +82,19 @@ def _add_matcher(shell: InteractiveShell) -> None:
 
         return matches(context, shell.user_ns)
 
-    shell.Completer.custom_matchers.append(xai_image_matcher)
+    completer.custom_matchers.append(xai_image_matcher)
+
+
+def _replace_completions(completer: Any, shell: InteractiveShell) -> None:
+    """Add Tab completion to an old IPython, until the extension is unloaded.
+
+    Its matchers cannot see the cell, and cannot suppress the completion of Python names.
+    """
+
+    def completions(text: str, offset: int) -> Iterator[Any]:
+        from xai_notebook.notebook.completion import completions_at  # noqa: PLC0415  # the first Tab
+
+        found = completions_at(text, offset, shell.user_ns)
+        yield from type(completer).completions(completer, text, offset) if found is None else found
+
+    completer.completions = completions

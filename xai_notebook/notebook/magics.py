@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
     from types import FrameType
+    from typing import TypeAlias
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -45,22 +46,26 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.results import ImageBatch
     from xai_notebook.settings import BudgetLimit
 
+    AnyTrait: TypeAlias = TraitType[Any, Any]
+else:
+    AnyTrait = TraitType  # before traitlets 5.10, such as in Colab, it has no type parameters
+
 _ALL: Final = (*OPTIONS, *SETTINGS)
 _SMALLEST_AMOUNT: Final = 0.001
 _REFUSED: Final = "_refused"
 """Name of the attribute that holds an invalid budget."""
 
 
-def traits_of(rows: tuple[Option, ...] = _ALL) -> dict[str, TraitType[Any, Any]]:
+def traits_of(rows: tuple[Option, ...] = _ALL) -> dict[str, AnyTrait]:
     """Return the traits of `%config XaiImage` by name."""
     return {row.setting or row.name: _trait(row) for row in rows if row.configurable}
 
 
-def _trait(row: Option) -> TraitType[Any, Any]:
+def _trait(row: Option) -> AnyTrait:
     default = row.default[0] if row.repeatable else row.default
     help_ = f"False: {row.help}" if row.bare is False else row.help  # its flag is --no-…
     common = {"default_value": default, "allow_none": default is None, "help": help_}
-    trait: TraitType[Any, Any]
+    trait: AnyTrait
     if isinstance(row.convert, Choice):
         trait = CaselessStrEnum(row.convert.values, **common)
     elif row.convert is budget:
@@ -74,7 +79,7 @@ def _trait(row: Option) -> TraitType[Any, Any]:
     return trait.tag(config=True)
 
 
-class Budget(TraitType[Any, Any]):
+class Budget(AnyTrait):
     """A trait that accepts values such as `5` and `"5/day"`, and stores a `BudgetLimit`."""
 
     info_text = "US dollars, such as 5, '5/day', '50/month' or '100/total'"
