@@ -11,6 +11,7 @@ import os.path
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from functools import cached_property
@@ -22,12 +23,12 @@ from weakref import WeakValueDictionary
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import OptionError, XaiError
 from xai_notebook.pictures.export import export_bytes, export_images
-from xai_notebook.pictures.frames import Tabular
+from xai_notebook.pictures.frames import HtmlShown, Tabular
 from xai_notebook.pictures.picture import HIDDEN, Card, Grid, Picture, label_text
-from xai_notebook.pictures.render.grid import mimebundle, plain_text
+from xai_notebook.pictures.render.grid import mimebundle, plain_text, to_html
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     import numpy as np
     from PIL import Image
@@ -127,7 +128,7 @@ class Annotatable(ABC):
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class GeneratedImage(Annotatable, Card):
+class GeneratedImage(Annotatable, HtmlShown, Card):
     """One image of a reply, or the reason why it is missing; immutable.
 
     An image also has the attributes of its picture: `request`, `status`, `error`,
@@ -274,6 +275,9 @@ class GeneratedImage(Annotatable, Card):
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return ImageBatch([self])._repr_mimebundle_(include, exclude)
 
+    def _repr_html_(self) -> str:
+        return ImageBatch([self])._repr_html_()
+
 
 _COLUMNS: Final[Mapping[str, type]] = {
     "row": object, "key": object, "image": int, "prompt": str, "rewritten_prompt": str,
@@ -283,7 +287,7 @@ _COLUMNS: Final[Mapping[str, type]] = {
 """The columns of `ImageBatch.to_frame`, and the types of their values."""
 
 
-class ImageBatch(Annotatable, Grid, Tabular, Sequence[GeneratedImage]):
+class ImageBatch(Annotatable, HtmlShown, Grid, Tabular, Sequence[GeneratedImage]):
     """The images of one cell, in order; immutable. Notebooks show a grid with captions."""
 
     images: tuple[GeneratedImage, ...]
@@ -602,8 +606,17 @@ class ImageBatch(Annotatable, Grid, Tabular, Sequence[GeneratedImage]):
         self, include: Any = None, exclude: Any = None, *, previews: Previews | None = None
     ) -> dict[str, Any]:
         del include, exclude
-        try:
+        with self._drawing():
             return mimebundle(self, previews)
+
+    def _repr_html_(self) -> str:
+        with self._drawing():
+            return to_html(self)
+
+    @contextmanager
+    def _drawing(self) -> Iterator[None]:
+        try:
+            yield
         except BaseException:
             if self.undrawn is not None:  # IPython shows a traceback, and the cell still succeeds
                 self.undrawn()

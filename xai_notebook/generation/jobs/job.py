@@ -17,7 +17,7 @@ from xai_notebook import frontend
 from xai_notebook.client import bounds
 from xai_notebook.errors import JobError, JobTimeoutError, LibraryError
 from xai_notebook.generation.progress import LineLog
-from xai_notebook.pictures.frames import Tabular
+from xai_notebook.pictures.frames import HtmlShown, Tabular
 from xai_notebook.pictures.picture import Picture, blank_card
 from xai_notebook.pictures.render.job_card import (
     JobCard,
@@ -114,7 +114,7 @@ class _Pickled:
     card: JobCard
 
 
-class BatchJob:
+class BatchJob(HtmlShown):
     """A batch job: requests that were submitted together. The job outlives the kernel.
 
     `wait()` blocks until the job has ended and returns its images; `await job` does the same
@@ -537,6 +537,10 @@ class BatchJob:
         del include, exclude
         return self.bundle()
 
+    def _repr_html_(self) -> str:
+        html: str = self.bundle()["text/html"]
+        return html
+
     def _ipython_display_(self) -> None:
         """Let the extension show the job, and update its card while it runs."""
         if self._lost is not None or not frontend.show_job(self):
@@ -569,7 +573,7 @@ def open_job(version: int, values: Mapping[str, Any], maker: Any) -> BatchJob:
     return BatchJob(pickled, slots, maker, view)
 
 
-class JobList(Tabular, Sequence[BatchJob]):
+class JobList(HtmlShown, Tabular, Sequence[BatchJob]):
     """A sequence of `BatchJob`, newest first, displayed as a table."""
 
     _schema: ClassVar[Mapping[str, type]] = {

@@ -8,7 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from xai_notebook.client.bounds import clean
-from xai_notebook.pictures.frames import Tabular
+from xai_notebook.pictures.frames import HtmlShown, Tabular
 from xai_notebook.pictures.render.text import dollars, duration, text, text_table
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class BudgetState:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(HtmlShown):
     """The requests that a call would send: the result of `--dry-run`.
 
     Attributes:
@@ -257,7 +257,7 @@ class CostRow:
     unknown: int
 
 
-class CostTable(Tabular, Sequence[CostRow]):
+class CostTable(HtmlShown, Tabular, Sequence[CostRow]):
     """Costs by day, model and backend: a sequence of `CostRow`, shown as a table."""
 
     _schema: ClassVar[Mapping[str, type]] = {
