@@ -54,7 +54,7 @@ _TITLES: Final = {
 }
 _NOT_SUBMITTED: Final = "Not submitted"
 _NOT_FOUND: Final = "Not in this library"
-_NO_JOBS: Final = "No jobs yet. --batch submits the requests of a cell as one job."
+_NO_JOBS: Final = "No jobs yet. {} submits the requests of a call as one job."
 _INTERRUPTED: Final = "the wait ended; the job continues: job.wait() or its cell finds it again."
 _PICKLED_FIELDS: Final = ("name", "prompt", "title", "state", "price_usd", "cost_usd", "free")
 """Fields of a card in a pickle, besides the counts and the creation date."""
@@ -602,7 +602,11 @@ class JobList(HtmlShown, Tabular, Sequence[BatchJob]):
         return records
 
     def __repr__(self) -> str:
-        return table_text([job.card for job in self]) if self._jobs else _NO_JOBS
+        return table_text([job.card for job in self]) if self._jobs else _no_jobs()
 
     def _repr_html_(self) -> str:
-        return table_html([job.card for job in self]) if self._jobs else f"<div>{_NO_JOBS}</div>"
+        return table_html([job.card for job in self]) if self._jobs else f"<div>{_no_jobs()}</div>"
+
+
+def _no_jobs() -> str:
+    return _NO_JOBS.format("--batch" if frontend.has_magics() else "generate(…, batch=True)")
