@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from xai_notebook.client.bounds import clean
 from xai_notebook.pictures.frames import HtmlShown, Tabular
-from xai_notebook.pictures.render.text import dollars, duration, text, text_table
+from xai_notebook.pictures.render.text import CELL, dollars, duration, text, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -319,7 +319,7 @@ def _table(head: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> str:
 
 
 def _row(tag: str, cells: Sequence[str]) -> str:
-    inner = "".join(f'<{tag} style="text-align:left">{text(cell)}</{tag}>' for cell in cells)
+    inner = "".join(f'<{tag} style="{CELL}">{text(cell)}</{tag}>' for cell in cells)
     return f"<tr>{inner}</tr>"
 
 
