@@ -41,13 +41,11 @@ import asyncio
 import streamlit as st
 import xai_notebook as xai
 n = st.slider("how many", 1, 3, 1)
-fox = xai.generate("a fox", n=n)
+fox = xai.generate("a fox", n=n, fresh=st.button("new"))
 table = xai.generate(each=["a cat", "a dog"])
 owl = asyncio.run(xai.agenerate("an owl", export="out"))
 owl.export("again")
 bees = [image for image in xai.stream(each=["a bee", "an ant"])]
-if st.button("redo"):
-    fox = fox.redo(0)
 job = xai.generate("a moon", n=n, batch=True, local=True)
 shown = [*fox, *owl[0].edit("at night"), *table, *owl, *sorted(bees, key=lambda bee: bee.prompt)]
 st.text(" ".join(image.sha256 for image in [*shown, *job.wait()]))
@@ -472,7 +470,7 @@ def test_the_service_of_the_page_about_apps(tmp_path: Path) -> None:
     (tmp_path / "try.py").write_text(SERVICE)
     replies, made = json.loads(run("try.py", folder=tmp_path))
     empty = "The prompt is empty. Write what the image should show."
-    moderated = "Image 1 was withheld by moderation. Change the prompt."
+    moderated = "The image was withheld by moderation. Change the prompt."
     assert replies[:4] == [[200, "image/jpeg"], [200, "image/jpeg"], [422, empty], [451, moderated]]
     assert [reply[0] for reply in replies[4:6]] == [422, 502]
     assert replies[6:] == [True, [402, "BudgetError"]]
@@ -485,22 +483,22 @@ def test_the_bot_of_the_page_about_apps(tmp_path: Path) -> None:
     (tmp_path / "fox.jpg").write_bytes(tiny())
     sent, users = json.loads(run("try.py", folder=tmp_path))
     assert users == ["chat 1"] * 3 + ["chat 2"]
-    assert sent[0] == ["chat 1", "a fox", len(tiny())]
-    assert sent[1] == ["chat 1", "Image 1 was withheld by moderation. Change the prompt.", None]
-    assert sent[2][:2] == ["chat 1", "a fox"]
+    assert sent[0] == ["chat 1", "Prompt: a fox", len(tiny())]
+    assert sent[1] == ["chat 1", "The image was withheld by moderation. Change the prompt.", None]
+    assert sent[2][:2] == ["chat 1", "Prompt: a fox"]
     assert sent[2][2] > len(tiny())  # another picture
     assert [parts[1] for parts in sent[3:5]] == [
         "That did not work. Please try again.",
         "That is all for today.",
     ]
-    assert sorted(parts[0] for parts in sent[5:]) == ["a bee", "an ant"]
+    assert sorted(parts[0] for parts in sent[5:]) == ["Prompt: a bee", "Prompt: an ant"]
 
 
 @needs("streamlit")
 def test_the_streamlit_page_of_the_page_about_apps(
     image_server: NumberingServer, tmp_path: Path
 ) -> None:
-    """A picture that was replaced stays replaced in later reruns, which order nothing."""
+    image_server.priced = True
     write_page(tmp_path, "apps.md", *APPS)
     code = (
         "from streamlit.testing.v1 import AppTest\n"
@@ -511,8 +509,8 @@ def test_the_streamlit_page_of_the_page_about_apps(
         "assert not page.error, page.error\n"
         "print(page.get('html')[0].proto.body.count('<img'))\n"
     )
-    assert run("-c", code, folder=tmp_path).split()[-1] == "2"
-    assert sum(image_server.image_counts) == 2 + 1 + 2  # two, one replaced, two more
+    assert run("-c", code, folder=tmp_path).splitlines()[-1] == "2"
+    assert image_server.image_counts == [2, 2]  # four are stored after the click
 
 
 @needs("marimo")
@@ -530,6 +528,7 @@ def test_the_marimo_notebook_of_the_page_about_apps(
 def test_the_panel_app_of_the_page_about_apps(
     image_server: NumberingServer, tmp_path: Path
 ) -> None:
+    image_server.priced = True
     write_page(tmp_path, "apps.md", *APPS)
     code = (
         "import dashboard, panel as pn, xai_notebook as xai\n"
@@ -546,7 +545,10 @@ def test_the_panel_app_of_the_page_about_apps(
 def test_twenty_reruns_in_streamlit_order_each_request_once(
     image_server: NumberingServer, tmp_path: Path
 ) -> None:
-    """Also after the server was restarted. A slider moves back; files are written once."""
+    """Also after the server was restarted. A slider moves back; files are written once.
+
+    After a button has made a new picture, reruns show it.
+    """
     (tmp_path / "app.py").write_text(RERUNS)
     code = (
         "from streamlit.testing.v1 import AppTest\n"
@@ -555,14 +557,17 @@ def test_twenty_reruns_in_streamlit_order_each_request_once(
         "for number in range(18): page.slider[0].set_value(1 + number % 3).run()\n"
         "assert page.slider[0].set_value(1).run().text[0].value == first\n"
         "assert not page.exception, page.exception\n"
-        "print(page.get('html')[0].proto.body.count('<img'), first)\n"
+        "assert page.get('html')[0].proto.body.count('<img') == 1\n"
+        "replaced = page.button[0].click().run().text[0].value\n"
+        "assert page.run().text[0].value == replaced\n"
+        "print(first, replaced, sep='|')\n"
     )
-    shown = [run("-c", code, folder=tmp_path).splitlines()[-1] for _ in range(2)]
-    assert shown[0] == shown[1]
-    assert shown[0].startswith("1 ")
-    prompts = ["a fox"] * 3 + ["a cat", "a dog", "an owl", "a bee", "an ant", "at night"]
+    shown = [run("-c", code, folder=tmp_path).splitlines()[-1].split("|") for _ in range(2)]
+    assert shown[0][1] == shown[1][0]
+    assert len({shown[0][0], *shown[1]}) == 3
+    prompts = ["a fox"] * 5 + ["a cat", "a dog", "an owl", "a bee", "an ant", "at night"]
     assert sorted(image_server.prompts) == sorted(prompts)
-    assert sum(image_server.image_counts) == 9
+    assert sum(image_server.image_counts) == 11  # the button was pressed twice
     assert [len([*(tmp_path / name).iterdir()]) for name in ("out", "again")] == [1, 1]
     assert len(xai.jobs()) == 3  # one for each number of pictures
     close_session()
