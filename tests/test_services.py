@@ -202,6 +202,30 @@ async def _(rerun, set_rerun, xai):
 if __name__ == "__main__":
     app.run()
 """
+MARIMO_PROGRESS = """
+import marimo
+app = marimo.App()
+
+@app.cell
+def _():
+    from pathlib import Path
+    from marimo._runtime.context import get_context
+    import xai_notebook as xai
+
+    def shown():
+        output = get_context().execution_context.output.stack()
+        return output.text if output is not None else ""
+
+    def look(report):
+        if "marimo-progress" in shown():
+            Path(f"seen-{report.expected}").write_text(shown())
+
+    xai.configure(patience=0)
+    xai.generate("a fox", n=2, progress=look)
+    xai.generate(each=["an owl", "a bee"], progress=look)
+    print("left:", "marimo-progress" in shown())
+    return
+"""
 MARIMO = """
 import marimo
 app = marimo.App()
@@ -351,6 +375,28 @@ def test_workers_of_dask_are_killed_and_each_prompt_is_ordered_once(
     assert round(state.used_usd, 6) == 20
     xai.configure(budget=None)
     close_session()
+
+
+@needs("marimo")
+def test_marimo_shows_progress_while_a_call_waits(
+    image_server: NumberingServer, tmp_path: Path
+) -> None:
+    """A spinner with the cost for one prompt, a bar for several; they are removed at the end."""
+    (tmp_path / "app.py").write_text(MARIMO_PROGRESS)
+    image_server.replies_left, image_server.priced = 0, True
+    command = [sys.executable, "-m", "marimo", "export", "html", "app.py", "-o", "app.html"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            for requests, text in ((1, "0.04; from your library: 0"), (2, "0 of 2 prompts")):
+                seen = tmp_path / f"seen-{requests}"
+                until(lambda: seen.exists() and text in seen.read_text())  # noqa: B023
+                image_server.replies_left = requests
+        finally:
+            image_server.replies_left = None
+        process.communicate(timeout=100)
+    assert process.returncode == 0
+    assert "left: False" in (tmp_path / "app.html").read_text(encoding="utf-8")
+    assert sorted(image_server.prompts) == ["a bee", "a fox", "an owl"]
 
 
 @needs("marimo")
