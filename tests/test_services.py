@@ -50,6 +50,8 @@ job = xai.generate("a moon", n=n, batch=True, local=True)
 shown = [*fox, *owl[0].edit("at night"), *table, *owl, *sorted(bees, key=lambda bee: bee.prompt)]
 st.text(" ".join(image.sha256 for image in [*shown, *job.wait()]))
 st.html(fox)
+st.write(fox, unsafe_allow_html=True)
+st.write(fox)
 """
 STREAMLIT = """
 import json, threading
@@ -603,7 +605,8 @@ def test_twenty_reruns_in_streamlit_order_each_request_once(
         "for number in range(18): page.slider[0].set_value(1 + number % 3).run()\n"
         "assert page.slider[0].set_value(1).run().text[0].value == first\n"
         "assert not page.exception, page.exception\n"
-        "assert page.get('html')[0].proto.body.count('<img') == 1\n"
+        "assert [each.proto.body.count('<img') for each in page.get('html')] == [1, 1]\n"
+        "assert 'Prompt: a fox' in page.markdown[0].value\n"
         "replaced = page.button[0].click().run().text[0].value\n"
         "assert page.run().text[0].value == replaced\n"
         "print(first, replaced, sep='|')\n"

@@ -69,8 +69,13 @@ def reruns_by_itself() -> bool:
 
     marimo knows its own threads only: those of cells, and `mo.Thread`.
     """
+    return in_streamlit() or marimo_notebook() is not None
+
+
+def in_streamlit() -> bool:
+    """Tell whether this process serves an app of Streamlit."""
     exists = getattr(sys.modules.get("streamlit.runtime"), "exists", None)
-    return (exists is not None and bool(exists())) or marimo_notebook() is not None
+    return exists is not None and bool(exists())
 
 
 def marimo_notebook() -> Any:

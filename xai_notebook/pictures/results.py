@@ -22,6 +22,7 @@ from weakref import WeakValueDictionary
 
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import OptionError, XaiError
+from xai_notebook.frontend import in_streamlit
 from xai_notebook.pictures.export import export_bytes, export_images
 from xai_notebook.pictures.frames import HtmlShown, Tabular
 from xai_notebook.pictures.picture import HIDDEN, Card, Grid, Picture, label_text
@@ -287,11 +288,21 @@ _COLUMNS: Final[Mapping[str, type]] = {
 """The columns of `ImageBatch.to_frame`, and the types of their values."""
 
 
+class _FieldsOutsideStreamlit:
+    """The fields of `Grid`, except in Streamlit, whose `st.write` shows the help of a dataclass."""
+
+    def __get__(self, instance: object, owner: type) -> dict[str, Any]:
+        if in_streamlit():
+            raise AttributeError("__dataclass_fields__")
+        return {each.name: each for each in fields(Grid)}
+
+
 class ImageBatch(Annotatable, HtmlShown, Grid, Tabular, Sequence[GeneratedImage]):
     """The images of one cell, in order; immutable. Notebooks show a grid with captions."""
 
     images: tuple[GeneratedImage, ...]
     _schema = _COLUMNS
+    __dataclass_fields__ = _FieldsOutsideStreamlit()
 
     def __init__(
         self,

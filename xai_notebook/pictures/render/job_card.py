@@ -231,7 +231,8 @@ def table_html(cards: Sequence[JobCard]) -> str:
     body = "".join(
         f"<tr>{''.join(_cell(name, line) for name in names)}</tr>" for line in rows(cards)
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div style="overflow-x:auto">{table}</div>'
 
 
 def _cell(name: str, line: dict[str, str]) -> str:
