@@ -369,14 +369,18 @@ def as_keywords(message: str) -> str:
     return re.sub(_FLAG, replaced, message)
 
 
+def as_called(message: str) -> str:
+    """Return a message with names of options that exist here: flags only if magics are loaded."""
+    return message if has_magics() else as_keywords(message)
+
+
 @contextmanager
 def python_names() -> Iterator[None]:
-    """Let errors name options as Python does, where the magics with their flags are not loaded."""
+    """Apply `as_called` to the messages of errors."""
     try:
         yield
     except XaiError as error:
-        if not has_magics():
-            error.args = (as_keywords(str(error)),)
+        error.args = (as_called(str(error)),)
         raise
 
 

@@ -482,7 +482,7 @@ class Call:
         """
         progress, summary = self.progress, None
         if self.many:
-            summary = self._summary()
+            summary = arguments.as_called(self._summary())
         elif progress.cost_usd and progress.images > 1:
             summary = f"{dollars(progress.cost_usd)} spent."
         results, items = dict(progress.results), dict(self.taken)
@@ -495,7 +495,7 @@ class Call:
         return self._batch(
             sorted(results.items()),
             maker,
-            notes=[*self.announced, *progress.notes],
+            notes=map(arguments.as_called, [*self.announced, *progress.notes]),
             items=items,
             summary=summary,
             undrawn=self.mark_unshown,
