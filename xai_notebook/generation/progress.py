@@ -9,7 +9,7 @@ import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xai_notebook.client.bounds import clean
 from xai_notebook.errors import OptionError
@@ -280,51 +280,73 @@ class LineLog:
         self._due = now + LOG_INTERVAL
         log_line(f"xai-notebook: {self._line()}")
 
+    def end(self) -> None:
+        """Write nothing more."""
+        self._wanted = False
 
-class _MarimoStatus:
-    """Shows progress in the output of the running cell of marimo, with `mo.status`.
+
+class StatusReport(NamedTuple):
+    """What marimo shows while a cell waits.
+
+    Attributes:
+        title: The first line.
+        subtitle: The second line.
+        finished: Number of finished parts.
+        total: Number of parts; None if unknown. With several, a bar is shown.
+    """
+
+    title: str
+    subtitle: str
+    finished: int
+    total: int | None
+
+
+class MarimoStatus:
+    """Shows the state of a wait in the output of the running cell of marimo, with `mo.status`.
 
     Errors of marimo are ignored, so that they do not cost the images.
     """
 
-    def __init__(self, marimo: Any, progress: Progress, patience: float) -> None:
+    def __init__(self, marimo: Any, report: Callable[[], StatusReport], *, due: float) -> None:
+        """Show nothing yet.
+
+        Args:
+            marimo: The module.
+            report: Returns the state.
+            due: Time of the first report on the monotonic clock.
+        """
         self._marimo = marimo
-        self._progress = progress
-        self._due = progress.started + patience
+        self._report = report
+        self._due = due
         self._context: Any = None
         self._shown: Any = None
-        self._counted = 0
+        self._finished = 0
 
     def tick(self) -> None:
-        """Show the state, unless the call is quick or the last update is too recent."""
+        """Show the state, unless the last update is too recent."""
         now = time.monotonic()
         if now < self._due:
             return
         self._due = now + _STATUS_INTERVAL
-        progress = self._progress
-        title, _, state = describe(progress).partition(": ")
-        about: dict[str, Any] = {
-            "title": title,
-            "subtitle": f"{plan_line(progress)} {state}".strip(),
-        }
         with suppress(Exception):
+            report, status = self._report(), self._marimo.status
+            about: dict[str, Any] = {"title": report.title, "subtitle": report.subtitle}
             if self._shown is None:
-                status, total = self._marimo.status, progress.expected
-                if total is None or total == 1:
+                if (report.total or 1) == 1:
                     context = status.spinner(**about)
                 else:
                     context = status.progress_bar(
-                        total=total, **about, remove_on_exit=True, show_rate=False, show_eta=False
-                    )
+                        total=report.total, **about, show_rate=False, show_eta=False,
+                        remove_on_exit=True,
+                    )  # fmt: skip
                 self._shown, self._context = context.__enter__(), context
-            if hasattr(self._shown, "total") and self._shown.total:
-                finished = progress.done + progress.unsent
-                about["increment"] = finished - self._counted
-                self._counted = finished
+            if self._shown.total:
+                about["increment"] = report.finished - self._finished
+                self._finished = report.finished
             self._shown.update(**about)
 
     def end(self) -> None:
-        """Remove the progress."""
+        """Remove what is shown. Call it in the thread of the cell."""
         context, self._context = self._context, None
         self._due = math.inf
         if context is not None:
@@ -358,9 +380,9 @@ class Reporter:
         self._progress = progress
         self._function = function
         self._report_at = 0.0
-        self._shown: _MarimoStatus | LineLog | None = None
+        self._shown: MarimoStatus | LineLog | None = None
         if (marimo := marimo_notebook()) is not None:
-            self._shown = _MarimoStatus(marimo, progress, patience)
+            self._shown = MarimoStatus(marimo, self._status, due=progress.started + patience)
         elif many:
             self._shown = LineLog(progress.report, started=progress.started, patience=patience)
 
@@ -373,9 +395,15 @@ class Reporter:
             self._report_at = now + _REPORT_INTERVAL
             self.end()
 
+    def _status(self) -> StatusReport:
+        progress = self._progress
+        title, _, state = describe(progress).partition(": ")
+        subtitle = f"{plan_line(progress)} {state}".strip()
+        return StatusReport(title, subtitle, progress.done + progress.unsent, progress.expected)
+
     def close(self) -> None:
         """Remove what marimo shows. Call it in the thread of the call, however the call ended."""
-        if isinstance(self._shown, _MarimoStatus):
+        if self._shown is not None:
             self._shown.end()
 
     def end(self) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 from xai_notebook import frontend
 from xai_notebook.client import bounds
 from xai_notebook.errors import JobError, JobTimeoutError, LibraryError
-from xai_notebook.generation.progress import LineLog
+from xai_notebook.generation.progress import PATIENCE, LineLog, MarimoStatus, StatusReport
 from xai_notebook.pictures.frames import HtmlShown, Tabular
 from xai_notebook.pictures.picture import Picture, blank_card
 from xai_notebook.pictures.render.job_card import (
@@ -351,19 +351,31 @@ class BatchJob(HtmlShown):
         try:
             self._maker.loop.run(self._wait_until_end(timeout), tick=tick, interrupted=_INTERRUPTED)
         finally:
+            log.end()
             if display is not None:
                 display.end()
         return self._conclude()
 
-    def _log(self) -> LineLog:
-        """Return the log of a wait that starts now."""
-        patience = frontend.configured().get("patience")
-        return LineLog(lambda: repr(self), started=time.monotonic(), patience=patience)
+    def _log(self) -> LineLog | MarimoStatus:
+        """Return the log of a wait that starts now, or its progress in marimo."""
+        patience, now = frontend.configured().get("patience"), time.monotonic()
+        if (marimo := frontend.marimo_notebook()) is not None:
+            patience = PATIENCE if patience is None else patience
+            return MarimoStatus(marimo, self._status, due=now + patience)
+        return LineLog(lambda: repr(self), started=now, patience=patience)
+
+    def _status(self) -> StatusReport:
+        counts = self.counts
+        finished = counts.total - counts.pending
+        return StatusReport("Waiting for a job", repr(self), finished, counts.total)
 
     def __await__(self) -> Generator[Any, Any, ImageBatch]:
         async def wait() -> ImageBatch:
-            waiting, tick = self._wait_until_end(None), self._log().tick
-            await self._maker.loop.wait(waiting, tick=tick, interrupted=_INTERRUPTED)
+            waiting, log = self._wait_until_end(None), self._log()
+            try:
+                await self._maker.loop.wait(waiting, tick=log.tick, interrupted=_INTERRUPTED)
+            finally:
+                log.end()
             return await asyncio.to_thread(self._conclude)
 
         return wait().__await__()
