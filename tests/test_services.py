@@ -1,4 +1,4 @@
-"""Streamlit, FastAPI, dask and marimo send each distinct request once; tables of other libraries.
+"""Apps, services and dask send each distinct request once; the how-to about them is right; tables.
 
 Tests of packages that are not installed are skipped; `.ci/services` installs all of them.
 """
@@ -566,8 +566,7 @@ def test_the_marimo_notebook_of_the_page_about_apps(
     image_server: NumberingServer, tmp_path: Path
 ) -> None:
     write_page(tmp_path, "apps.md", *APPS)
-    for _ in range(2):
-        run("-m", "marimo", "export", "html", "notebook.py", "-o", "x.html", "-f", folder=tmp_path)
+    run("-m", "marimo", "export", "html", "notebook.py", "-o", "x.html", folder=tmp_path)
     assert "Prompt:" in (tmp_path / "x.html").read_text(encoding="utf-8")
     assert image_server.prompts == ["a red fox in fresh snow", "make it a moonlit night"]
 

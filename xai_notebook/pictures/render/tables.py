@@ -213,7 +213,8 @@ class Plan(HtmlShown):
         return "\n".join(["Dry run, nothing was sent.", *lines])
 
     def _repr_html_(self) -> str:
-        return f"<div>Dry run, nothing was sent.</div>{_table(None, self.rows())}"
+        head = "<div>Dry run, nothing was sent.</div>"
+        return f"<div>{head}{_table(None, self.rows())}</div>"
 
 
 def _value(request: ImageRequest, name: str) -> str | None:
