@@ -1,4 +1,4 @@
-"""Streamlit, FastAPI, dask and marimo send each distinct request once; tables of other libraries.
+"""Apps, services and dask send each distinct request once; the how-to about them is right; tables.
 
 Tests of packages that are not installed are skipped; `.ci/services` installs all of them.
 """
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import xai_notebook as xai
-from harness import until
+from harness import tiny, until
 from xai_notebook.arguments.tables import read_rows
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.generation.session import close_session, current_session
@@ -35,6 +35,24 @@ if TYPE_CHECKING:
     from numbering_server import NumberingServer
     from xai_notebook.generation.session import Session
 
+PAGES = Path(__file__).parents[1] / "docs/howto"
+RERUNS = """
+import asyncio
+import streamlit as st
+import xai_notebook as xai
+n = st.slider("how many", 1, 3, 1)
+fox = xai.generate("a fox", n=n, fresh=st.button("new"))
+table = xai.generate(each=["a cat", "a dog"])
+owl = asyncio.run(xai.agenerate("an owl", export="out"))
+owl.export("again")
+bees = [image for image in xai.stream(each=["a bee", "an ant"])]
+job = xai.generate("a moon", n=n, batch=True, local=True)
+shown = [*fox, *owl[0].edit("at night"), *table, *owl, *sorted(bees, key=lambda bee: bee.prompt)]
+st.text(" ".join(image.sha256 for image in [*shown, *job.wait()]))
+st.html(fox)
+st.write(fox, unsafe_allow_html=True)
+st.write(fox)
+"""
 STREAMLIT = """
 import json, threading
 from streamlit.testing.v1 import AppTest
@@ -160,6 +178,56 @@ def main():
 if __name__ == "__main__":
     main()
 """
+MARIMO_RERUNS = """
+import marimo
+app = marimo.App()
+
+@app.cell
+def _():
+    import marimo as mo
+    import xai_notebook as xai
+    rerun, set_rerun = mo.state(0, allow_self_loops=True)
+    return mo, rerun, set_rerun, xai
+
+@app.cell
+async def _(rerun, set_rerun, xai):
+    fox = xai.generate("a fox", n=1 + rerun() % 3)
+    owl = await xai.agenerate("an owl")
+    bees = list(xai.stream(each=["a bee", "an ant"]))
+    night = fox[0].edit("at night")
+    print("seen", rerun(), fox[0].sha256, owl[0].sha256, len(bees))
+    if rerun() < 20:
+        set_rerun(rerun() + 1)
+    [fox, {"night": night[0], "plan": xai.generate("a fox", dry_run=True)}, xai.costs()]
+    return
+
+if __name__ == "__main__":
+    app.run()
+"""
+MARIMO_PROGRESS = """
+import marimo
+app = marimo.App()
+
+@app.cell
+def _():
+    from pathlib import Path
+    from marimo._runtime.context import get_context
+    import xai_notebook as xai
+
+    def shown():
+        output = get_context().execution_context.output.stack()
+        return output.text if output is not None else ""
+
+    def look(report):
+        if "marimo-progress" in shown():
+            Path(f"seen-{report.expected}").write_text(shown())
+
+    xai.configure(patience=0)
+    xai.generate("a fox", n=2, progress=look)
+    xai.generate(each=["an owl", "a bee"], progress=look)
+    print("left:", "marimo-progress" in shown())
+    return
+"""
 MARIMO = """
 import marimo
 app = marimo.App()
@@ -234,12 +302,11 @@ def test_tasks_of_dask_exchange_batches(image_server: NumberingServer, tmp_path:
     assert image_server.image_counts == [1, 1]
 
 
-def write_page(folder: Path) -> None:
-    """Write the files that `docs/howto/machines.md` shows."""
-    page = Path(__file__).parents[1] / "docs/howto/machines.md"
+def write_page(folder: Path, page: str = "machines.md", *names: str) -> None:
+    """Write the files that a page of `docs/howto` shows."""
     block = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-    blocks = block.findall(page.read_text())
-    assert [name for name, _ in blocks] == ["paint.py", "run.py"]
+    blocks = block.findall((PAGES / page).read_text(encoding="utf-8"))
+    assert [name for name, _ in blocks] == list(names or ("paint.py", "run.py"))
     for name, code in blocks:
         (folder / name).write_text(code)
 
@@ -313,6 +380,28 @@ def test_workers_of_dask_are_killed_and_each_prompt_is_ordered_once(
 
 
 @needs("marimo")
+def test_marimo_shows_progress_while_a_call_waits(
+    image_server: NumberingServer, tmp_path: Path
+) -> None:
+    """A spinner with the cost for one prompt, a bar for several; they are removed at the end."""
+    (tmp_path / "app.py").write_text(MARIMO_PROGRESS)
+    image_server.replies_left, image_server.priced = 0, True
+    command = [sys.executable, "-m", "marimo", "export", "html", "app.py", "-o", "app.html"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            for requests, text in ((1, "0.04; from your library: 0"), (2, "0 of 2 prompts")):
+                seen = tmp_path / f"seen-{requests}"
+                until(lambda: seen.exists() and text in seen.read_text())  # noqa: B023
+                image_server.replies_left = requests
+        finally:
+            image_server.replies_left = None
+        process.communicate(timeout=100)
+    assert process.returncode == 0
+    assert "left: False" in (tmp_path / "app.html").read_text(encoding="utf-8")
+    assert sorted(image_server.prompts) == ["a bee", "a fox", "an owl"]
+
+
+@needs("marimo")
 def test_marimo_reuses_pictures(image_server: NumberingServer, tmp_path: Path) -> None:
     """By default in marimo; with `reuse=True` when the notebook runs as a script."""
     file = tmp_path / "app.py"
@@ -328,6 +417,224 @@ def test_marimo_reuses_pictures(image_server: NumberingServer, tmp_path: Path) -
     assert len({*digests}) == 2
     assert all(digest in page for digest in digests for page in pages)
     assert image_server.image_counts == [1, 1]
+
+
+APPS = ("service.py", "bot.py", "album.py", "page.py", "notebook.py", "dashboard.py")
+SERVICE = """
+import asyncio, json, threading
+import httpx, uvicorn
+import xai_notebook as xai
+from xai_notebook.testing import XaiServer
+import service
+
+arrived, cancelled = threading.Event(), threading.Event()
+
+async def hold(request):
+    arrived.set()
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        cancelled.set()
+
+async def main(server):
+    web = uvicorn.Server(uvicorn.Config(service.app, port=0, log_level="warning"))
+    serving = asyncio.create_task(web.serve())
+    while not web.started:
+        await asyncio.sleep(0.01)
+    port = web.servers[0].sockets[0].getsockname()[1]
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
+        async def get(prompt):
+            reply = await http.get("/picture", params={"prompt": prompt})
+            kind = reply.headers["content-type"]
+            return [reply.status_code, kind if "image" in kind else reply.json()["detail"]]
+
+        replies = [await get("a fox"), await get("a fox"), await get(" ")]
+        server.reply(None)
+        replies.append(await get("a bear"))
+        server.fail("INVALID_ARGUMENT")
+        replies.append(await get("a boar"))
+        server.fail("PERMISSION_DENIED")
+        replies.append(await get("a wolf"))
+        server.faults.delay = hold
+        gone = asyncio.create_task(get("a lynx"))
+        await asyncio.to_thread(arrived.wait, 60)
+        gone.cancel()  # closes the connection
+        replies.append(await asyncio.to_thread(cancelled.wait, 60))
+        server.faults.delay = 0.0
+        xai.configure(budget="0.03/total")
+        replies.append(await get("a crow"))
+    web.should_exit = True
+    await serving
+    print(json.dumps([replies, server.images]))
+
+with XaiServer(price_usd=0.02) as server:
+    asyncio.run(main(server))
+"""
+BOT = """
+import asyncio, json
+import xai_notebook as xai
+from xai_notebook.testing import XaiServer
+import album, bot
+
+async def main(server):
+    sent, messages = [], asyncio.Queue()
+
+    async def send(*parts):
+        sent.append([*parts[:-1], parts[-1] and len(parts[-1])])
+
+    running = asyncio.create_task(bot.run(messages, send, workers=1))
+    server.reply("fox.jpg", None)
+    for text in ("a fox", "a bear", "a fox"):
+        messages.put_nowait(("chat 1", text))
+    await messages.join()
+    server.fail("PERMISSION_DENIED")
+    messages.put_nowait(("chat 2", "a wolf"))
+    await messages.join()
+    xai.configure(budget="0.01/total")
+    messages.put_nowait(("chat 2", "an owl"))
+    await messages.join()
+    running.cancel()
+    await asyncio.wait({running})
+    users = [request.user for request in server.requests]
+    xai.configure(budget=None)
+    await album.send_album(["a bee", "an ant"], send)
+    print(json.dumps([sent, users]))
+
+with XaiServer(price_usd=0.02) as server:
+    asyncio.run(main(server))
+"""
+
+
+def test_a_file_of_the_page_about_apps_is_tested_here(tmp_path: Path) -> None:
+    write_page(tmp_path, "apps.md", *APPS)
+    assert (PAGES / "apps.md").read_text(encoding="utf-8").count("```") == 2 * len(APPS)
+
+
+@needs("fastapi")
+@needs("uvicorn")
+def test_the_service_of_the_page_about_apps(tmp_path: Path) -> None:
+    """Each outcome has a status of its own, and a client that goes away cancels its call."""
+    write_page(tmp_path, "apps.md", *APPS)
+    (tmp_path / "try.py").write_text(SERVICE)
+    replies, made = json.loads(run("try.py", folder=tmp_path))
+    empty = "The prompt is empty. Write what the image should show."
+    moderated = "The image was withheld by moderation. Change the prompt."
+    assert replies[:4] == [[200, "image/jpeg"], [200, "image/jpeg"], [422, empty], [451, moderated]]
+    assert [reply[0] for reply in replies[4:6]] == [422, 502]
+    assert replies[6:] == [True, [402, "BudgetError"]]
+    assert made == 1
+
+
+def test_the_bot_of_the_page_about_apps(tmp_path: Path) -> None:
+    write_page(tmp_path, "apps.md", *APPS)
+    (tmp_path / "try.py").write_text(BOT)
+    (tmp_path / "fox.jpg").write_bytes(tiny())
+    sent, users = json.loads(run("try.py", folder=tmp_path))
+    assert users == ["chat 1"] * 3 + ["chat 2"]
+    assert sent[0] == ["chat 1", "Prompt: a fox", len(tiny())]
+    assert sent[1] == ["chat 1", "The image was withheld by moderation. Change the prompt.", None]
+    assert sent[2][:2] == ["chat 1", "Prompt: a fox"]
+    assert sent[2][2] > len(tiny())  # another picture
+    assert [parts[1] for parts in sent[3:5]] == [
+        "That did not work. Please try again.",
+        "That is all for today.",
+    ]
+    assert sorted(parts[0] for parts in sent[5:]) == ["Prompt: a bee", "Prompt: an ant"]
+
+
+@needs("streamlit")
+def test_the_streamlit_page_of_the_page_about_apps(
+    image_server: NumberingServer, tmp_path: Path
+) -> None:
+    image_server.priced = True
+    write_page(tmp_path, "apps.md", *APPS)
+    code = (
+        "from streamlit.testing.v1 import AppTest\n"
+        "page = AppTest.from_file('page.py', default_timeout=60).run()\n"
+        "page.button[0].click().run()\n"
+        "for count in (1, 4, 2): page.slider[0].set_value(count).run()\n"
+        "assert not page.exception, page.exception\n"
+        "assert not page.error, page.error\n"
+        "print(page.get('html')[0].proto.body.count('<img'))\n"
+    )
+    assert run("-c", code, folder=tmp_path).splitlines()[-1] == "2"
+    assert image_server.image_counts == [2, 2]  # four are stored after the click
+
+
+@needs("marimo")
+def test_the_marimo_notebook_of_the_page_about_apps(
+    image_server: NumberingServer, tmp_path: Path
+) -> None:
+    write_page(tmp_path, "apps.md", *APPS)
+    run("-m", "marimo", "export", "html", "notebook.py", "-o", "x.html", folder=tmp_path)
+    assert "Prompt:" in (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert image_server.prompts == ["a red fox in fresh snow", "make it a moonlit night"]
+
+
+@needs("panel")
+def test_the_panel_app_of_the_page_about_apps(
+    image_server: NumberingServer, tmp_path: Path
+) -> None:
+    image_server.priced = True
+    write_page(tmp_path, "apps.md", *APPS)
+    code = (
+        "import dashboard, panel as pn, xai_notebook as xai\n"
+        "batch = dashboard.paint('a fox')\n"
+        "shown = (batch, batch[0], xai.costs(), xai.generate('x', dry_run=True))\n"
+        "assert [type(pn.panel(each)).__name__ for each in shown] == ['HTML'] * 4\n"
+        "print(pn.panel(batch).object._repr_html_().count('<img'))\n"
+    )
+    assert run("-c", code, folder=tmp_path).split()[-1] == "2"
+    assert image_server.image_counts == [2, 2]  # the page's own prompt, and this one
+
+
+@needs("streamlit")
+def test_twenty_reruns_in_streamlit_order_each_request_once(
+    image_server: NumberingServer, tmp_path: Path
+) -> None:
+    """Also after the server was restarted. A slider moves back; files are written once.
+
+    After a button has made a new picture, reruns show it.
+    """
+    (tmp_path / "app.py").write_text(RERUNS)
+    code = (
+        "from streamlit.testing.v1 import AppTest\n"
+        "page = AppTest.from_file('app.py', default_timeout=60).run()\n"
+        "first = page.text[0].value\n"
+        "for number in range(18): page.slider[0].set_value(1 + number % 3).run()\n"
+        "assert page.slider[0].set_value(1).run().text[0].value == first\n"
+        "assert not page.exception, page.exception\n"
+        "assert [each.proto.body.count('<img') for each in page.get('html')] == [1, 1]\n"
+        "assert 'Prompt: a fox' in page.markdown[0].value\n"
+        "replaced = page.button[0].click().run().text[0].value\n"
+        "assert page.run().text[0].value == replaced\n"
+        "print(first, replaced, sep='|')\n"
+    )
+    shown = [run("-c", code, folder=tmp_path).splitlines()[-1].split("|") for _ in range(2)]
+    assert shown[0][1] == shown[1][0]
+    assert len({shown[0][0], *shown[1]}) == 3
+    prompts = ["a fox"] * 5 + ["a cat", "a dog", "an owl", "a bee", "an ant", "at night"]
+    assert sorted(image_server.prompts) == sorted(prompts)
+    assert sum(image_server.image_counts) == 11  # the button was pressed twice
+    assert [len([*(tmp_path / name).iterdir()]) for name in ("out", "again")] == [1, 1]
+    assert len(xai.jobs()) == 3  # one for each number of pictures
+    close_session()
+
+
+@needs("marimo")
+def test_twenty_reruns_in_marimo_order_each_request_once(
+    image_server: NumberingServer, tmp_path: Path
+) -> None:
+    """In a kernel of marimo; lists and dicts show the pictures in them."""
+    (tmp_path / "app.py").write_text(MARIMO_RERUNS)
+    run("-m", "marimo", "export", "html", "app.py", "-o", "app.html", folder=tmp_path)
+    page = (tmp_path / "app.html").read_text(encoding="utf-8")
+    assert "seen 20 " in page
+    assert "Dry run, nothing was sent." in page
+    assert "data:image/jpeg;base64" in page
+    prompts = ["a fox"] * 3 + ["an owl", "a bee", "an ant", "at night"]
+    assert sorted(image_server.prompts) == sorted(prompts)
+    assert sum(image_server.image_counts) == 7
 
 
 @needs("datasets")

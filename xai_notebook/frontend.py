@@ -95,10 +95,24 @@ def page_context() -> Any:
 
 
 def reruns_by_itself() -> bool:
-    """Tell whether this code runs in Streamlit or marimo, which rerun code automatically."""
-    names = (("streamlit.runtime", "exists"), ("marimo", "running_in_notebook"))
-    checks = (getattr(sys.modules.get(module), name, None) for module, name in names)
-    return any(check() for check in checks if check is not None)
+    """Tell whether this code runs in Streamlit or marimo, which rerun code automatically.
+
+    marimo knows its own threads only: those of cells, and `mo.Thread`.
+    """
+    return in_streamlit() or marimo_notebook() is not None
+
+
+def in_streamlit() -> bool:
+    """Tell whether this process serves an app of Streamlit."""
+    exists = getattr(sys.modules.get("streamlit.runtime"), "exists", None)
+    return exists is not None and bool(exists())
+
+
+def marimo_notebook() -> Any:
+    """Return the module `marimo` in a notebook or an app of marimo; None elsewhere."""
+    marimo = sys.modules.get("marimo")
+    check = getattr(marimo, "running_in_notebook", None)
+    return marimo if check is not None and check() else None
 
 
 def configured() -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from xai_notebook.arguments.options import (
     Defaults,
     Keywords,
     Options,
+    as_keywords,
     help_text,
     resolve,
     signature,
@@ -220,3 +221,33 @@ def test_to_line_writes_axes_that_parse_reads(given: Any) -> None:
 def test_invalid_axes_are_refused(given: Any, message: str) -> None:
     with pytest.raises(OptionError, match=message):
         resolve({"matrix": given})
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("-n/--count: 11 is outside 1 to 10.", "n: 11 is outside 1 to 10."),
+        ("--image a.png: No such file. --image takes a path.",
+         "image=a.png: No such file. image= takes a path."),
+        ("--image @37ab: no picture", "image=@37ab: no picture"),
+        ("$0.20 of --max-cost $0.20 is left", "$0.20 of max_cost=$0.20 is left"),
+        ("of XaiImage.budget $5/day is left", "of budget=$5/day is left"),
+        ("Give --key COLUMN, or omit --batch.", "Give key=COLUMN, or omit batch=True."),
+        ("--no-metadata and --fresh", "metadata=False and fresh=True"),
+        ('Name it: --each frame["Text"].', 'Name it: each=frame["Text"].'),
+        ("--each: the source has no prompts.", "each: the source has no prompts."),
+        ("pip install --upgrade, papermill --cwd X, https://x.org/--image, --imagery",
+         "pip install --upgrade, papermill --cwd X, https://x.org/--image, --imagery"),
+    ],
+)  # fmt: skip
+def test_options_have_their_names_in_python(message: str, expected: str) -> None:
+    assert as_keywords(message) == expected
+
+
+def test_errors_name_flags_only_where_the_magics_are_loaded(request: pytest.FixtureRequest) -> None:
+    for call in (lambda: generate("a fox", n=11), lambda: next(stream("a fox", n=11))):
+        with pytest.raises(OptionError, match=r"^n: 11 is outside"):
+            call()
+    request.getfixturevalue("shell")
+    with pytest.raises(OptionError, match=r"^-n/--count: 11 is outside"):
+        generate("a fox", n=11)

@@ -120,12 +120,12 @@ def test_unsent_prompts_are_summarized_in_one_line(session: Session, priced: Ser
     """`to_frame()` still has a row per prompt."""
     batch = session.generate(each=[f"p{i}" for i in range(10)], max_cost=0.10)
     assert batch.summary == (
-        "5 of 10 prompts, $0.10 spent, 5 not sent: --max-cost $0.10 would be exceeded. "
+        "5 of 10 prompts, $0.10 spent, 5 not sent: max_cost=$0.10 would be exceeded. "
         "Raise the limit and run the cell again to generate the rest."
     )
     html = batch._repr_mimebundle_()["text/html"]
     assert html.count("<figure") == html.count("<img") == 5
-    assert "5 not sent: --max-cost" in html
+    assert "5 not sent: max_cost=" in html
     frame = batch.to_frame()
     assert list(frame["prompt"]) == [f"p{i}" for i in range(10)]
     assert sorted(frame["status"].value_counts().items()) == [("ok", 5), ("unsent", 5)]

@@ -608,7 +608,7 @@ def test_a_dry_run_of_a_replay_reports_missing_images(
     request: dict[str, Any] = {"each": ["a fox", "an owl"], "n": 2, "replay": True}
     plan: Any = new_session().generate(**request, dry_run=True)
     assert (plan.stored, plan.cost_usd) == ([2, 0], 0)
-    assert "--replay would fail: 2 of 4 images are not stored" in repr(plan)
+    assert "replay=True would fail: 2 of 4 images are not stored" in repr(plan)
     assert len(priced.calls) == 1
 
 

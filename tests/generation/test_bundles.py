@@ -167,7 +167,7 @@ def test_a_failed_replay_names_the_bundles(
     monkeypatch.chdir(tmp_path)
     assert fail() == (
         "No bundle was found in the folder course. Put story.xai into the folder course. "
-        "Without --replay, or with --reuse instead, the rest is generated."
+        "Without replay=True, or with reuse=True instead, the rest is generated."
     )
 
 

@@ -140,9 +140,9 @@ def test_a_failed_redo_leaves_the_image(notebook: Notebooks, image_server: Numbe
     [
         ({"redo": 8}, "image 8 does not exist. Give 0 to 7"),
         ({"redo": "x"}, "not a whole number"),
-        ({"redo": [1], "fresh": True}, "--redo and --fresh contradict"),
-        ({"redo": [1], "replay": True}, "--redo and --replay contradict"),
-        ({"redo": [1], "batch": True}, "--redo and --batch contradict"),
+        ({"redo": [1], "fresh": True}, "redo= and fresh=True contradict"),
+        ({"redo": [1], "replay": True}, "redo= and replay=True contradict"),
+        ({"redo": [1], "batch": True}, "redo= and batch=True contradict"),
     ],
 )
 def test_invalid_options_are_refused_before_anything_is_sent(

@@ -62,7 +62,9 @@ def test_n_limits_the_images(session: Session, quick: Served) -> None:
 def test_an_empty_result_is_explained(session: Session, quick: Served) -> None:
     """An empty library and words without a match have different messages."""
     empty = session.history.search()
-    assert "The library is empty. What you make with %xai_image will appear here." in repr(empty)
+    assert "The library is empty. What you make with xai.generate() will appear here." in repr(
+        empty
+    )
     assert "The library is empty" in shown(empty)
     session.generate("a fox")
     assert "Nothing in the library has all of these words: purple cow" in shown(
@@ -110,7 +112,7 @@ def test_none_returns_all_and_shows_the_first_cards(session: Session, quick: Ser
     everything = session.history.search(n=None)
     assert len(everything) == 32
     assert shown(everything).count("<img") == 24
-    assert "… and 8 more: _[24:] shows them." in repr(everything)
+    assert "… and 8 more: the slice [24:] shows them." in repr(everything)
     assert len(session.history.search("fox 1", n=None)) == 8
 
 
@@ -132,5 +134,5 @@ def test_a_history_of_thousands_can_be_shown(session: Session) -> None:
     assert len(batch) == 5_000
     bundle: Any = batch._repr_mimebundle_()
     assert bundle["text/html"].count("<img") == 100
-    assert "… and 4,900 more: _[100:] shows them." in bundle["text/plain"]
+    assert "… and 4,900 more: the slice [100:] shows them." in bundle["text/plain"]
     assert batch.shown(limit=5_000)._repr_mimebundle_()["image/jpeg"]

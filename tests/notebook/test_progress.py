@@ -11,8 +11,8 @@ import pytest
 
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.client.transport.retry import Attempt
-from xai_notebook.generation.progress import Progress
-from xai_notebook.notebook.progress import CallProgress, LiveOutput, describe
+from xai_notebook.generation.progress import Progress, describe
+from xai_notebook.notebook.progress import CallProgress, LiveOutput
 from xai_notebook.pictures.picture import Picture
 
 

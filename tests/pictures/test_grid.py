@@ -219,7 +219,7 @@ def test_a_large_grid_is_cut_and_counted() -> None:
     page = read(to_html(batch))
     assert [name for name, _ in page.tags].count("img") == SHOWN
     assert "… and 6 more" in "".join(page.text)
-    assert "… and 6 more: _[24:] shows them." in plain_text(batch)
+    assert "… and 6 more: the slice [24:] shows them." in plain_text(batch)
 
 
 def test_an_empty_batch_says_so() -> None:

@@ -78,8 +78,8 @@ def test_only_whole_rows_are_shown() -> None:
     batch = comparison(tuple(f"row {i}" for i in range(9)), COLUMNS).shown(limit=23)
     rows = table(to_html(batch))
     assert len(rows) == 1 + 7
-    assert "… and 6 more: _[21:] shows them." in to_html(batch)
-    assert "… and 6 more: _[21:] shows them." in plain_text(batch)
+    assert "… and 6 more: the slice [21:] shows them." in to_html(batch)
+    assert "… and 6 more: the slice [21:] shows them." in plain_text(batch)
 
 
 def test_names_are_shown_literally() -> None:

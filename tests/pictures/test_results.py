@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from IPython.core.formatters import DisplayFormatter
 from PIL import Image
 
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.errors import ModeratedError
+from xai_notebook.generation.jobs.job import JobList
 from xai_notebook.pictures.picture import Picture
+from xai_notebook.pictures.render.tables import CostTable, Plan
 from xai_notebook.pictures.results import GeneratedImage, ImageBatch
 
 REQUEST = ImageRequest("a red fox", "grok-imagine-image")
@@ -84,3 +87,39 @@ def test_a_batch_is_an_array_of_its_images() -> None:
     assert array.tolist() == list(batch)
     with pytest.raises(TypeError, match=r"numpy\.stack"):
         np.asarray(batch, dtype=float)
+
+
+def test_results_are_html_in_front_ends_without_ipython() -> None:
+    """`_mime_` is for marimo, `_repr_html_` for Streamlit and holoviz Panel."""
+    batch = ImageBatch([png_image(), png_image()])
+    plan = Plan((REQUEST,), "local", "", {}, (0.0,))
+    shown = (batch, batch[0], plan, CostTable([]), JobList([]))
+    assert [value._mime_()[0] for value in shown] == ["text/html"] * 5
+    htmls = [value._repr_html_() for value in shown]
+    assert [value._mime_()[1] for value in shown] == htmls
+    assert [html.count("data:image/jpeg;base64,") for html in htmls] == [2, 1, 0, 0, 0]
+    assert htmls[0] == batch._repr_mimebundle_()["text/html"]
+    assert "a red fox" in htmls[2]
+    sentence = "No jobs yet. generate(…, batch=True) submits the requests of a call as one job."
+    assert htmls[4] == f"<div>{sentence}</div>"
+
+
+def test_ipython_renders_a_batch_once() -> None:
+    """The bundle has HTML, so IPython does not ask for it again."""
+
+    class Counted(ImageBatch):
+        def _repr_html_(self) -> str:
+            raise AssertionError
+
+    data, _ = DisplayFormatter().format(Counted([png_image()]))
+    assert {*data} == {"text/plain", "text/html", "image/jpeg"}
+
+
+def test_a_batch_that_cannot_be_drawn_says_so_in_every_front_end() -> None:
+    calls: list[str] = []
+    batch = ImageBatch([png_image()], undrawn=lambda: calls.append("undrawn"))
+    object.__setattr__(batch, "columns", "two")  # which raises while the grid is laid out
+    for draw in (batch._repr_html_, batch._repr_mimebundle_, batch._mime_):
+        with pytest.raises(TypeError):
+            draw()
+    assert calls == ["undrawn"] * 3

@@ -7,6 +7,8 @@ repeats a request. `resolve` converts and checks the values for every caller.
 
 from __future__ import annotations
 
+import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cache
 from inspect import Parameter, Signature
@@ -16,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from xai_notebook import settings
 from xai_notebook.arguments import values as convert
 from xai_notebook.arguments.values import Amount, Choice, WholeNumber, did_you_mean
-from xai_notebook.errors import OptionError
+from xai_notebook.errors import OptionError, XaiError
+from xai_notebook.frontend import has_magics
 from xai_notebook.pictures import magic_source
 
 if TYPE_CHECKING:
@@ -355,6 +358,47 @@ SETTINGS: Final = (
 """Settings of `%config XaiImage` that are no default of an option; `replay` shares only a name."""
 ALIASES: Final = {"count": "n", "image_format": "format"}
 """Alternative names of options in Python, from xAI's SDK."""
+
+
+_FLAG: Final = (
+    r"(?<![^\s(\"'])(?:-\w/)?(--?[a-z]+(?:-[a-z]+)*|XaiImage\.[a-z_]+)"
+    r"(:| (?![a-z]+[.,]?(?:\s|$))(?=\S)|(?![\w/=-]))"
+)  # compiled at first use
+"""A flag in a message, such as `-n/--count`, or a setting; then a colon, or a space and a value."""
+
+
+def as_keywords(message: str) -> str:
+    """Return a message about options with their names in Python: `max_cost=` for `--max-cost`."""
+    names = {flag: option.name for option in OPTIONS for flag in option.flags}
+    names |= {f"XaiImage.{option.name}": option.name for option in SETTINGS}
+    switches = {option.flag: option.bare for option in OPTIONS if option.metavar is None}
+
+    def replaced(match: re.Match[str]) -> str:
+        flag, then = match[1], match[2]
+        if flag not in names:
+            return match[0]
+        if then == ":":
+            return f"{names[flag]}:"
+        if flag in switches:
+            return f"{names[flag]}={switches[flag] is not False}{then}"
+        return f"{names[flag]}="
+
+    return re.sub(_FLAG, replaced, message)
+
+
+def as_called(message: str) -> str:
+    """Return a message with names of options that exist here: flags only if magics are loaded."""
+    return message if has_magics() else as_keywords(message)
+
+
+@contextmanager
+def python_names() -> Iterator[None]:
+    """Apply `as_called` to the messages of errors."""
+    try:
+        yield
+    except XaiError as error:
+        error.args = (as_called(str(error)),)
+        raise
 
 
 def resolve_defaults(given: Mapping[str, Any]) -> dict[str, Any]:

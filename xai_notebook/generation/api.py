@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from xai_notebook import frontend
-from xai_notebook.arguments.options import resolve_defaults, signature
+from xai_notebook.arguments.options import python_names, resolve_defaults, signature
 from xai_notebook.generation.session import current_session
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ def generate(prompt: str | None = None, **options: Any) -> ImageBatch | BatchJob
         KeyboardInterrupt: The call was interrupted. With many prompts, the message says how many
             are in the library; `history(last=True)` returns the images.
     """
-    result: ImageBatch | BatchJob | Plan = current_session().generate(prompt, **options)
+    with python_names():
+        result: ImageBatch | BatchJob | Plan = current_session().generate(prompt, **options)
     return result
 
 
@@ -133,7 +134,8 @@ async def agenerate(prompt: str | None = None, **options: Any) -> ImageBatch | B
 
     Cancelling the task cancels the call at the server. `progress` is called in the task's loop.
     """
-    result: ImageBatch | BatchJob | Plan = await current_session().agenerate(prompt, **options)
+    with python_names():
+        result: ImageBatch | BatchJob | Plan = await current_session().agenerate(prompt, **options)
     return result
 
 
@@ -171,7 +173,8 @@ def stream(
     Raises:
         OptionError: An option is invalid; nothing was sent.
     """
-    return current_session().stream(prompt, template=template, progress=progress, **options)
+    with python_names():
+        return current_session().stream(prompt, template=template, progress=progress, **options)
 
 
 # For completion and help; type checkers read the overloads.

@@ -37,7 +37,7 @@ from xai_notebook.errors import (
 )
 from xai_notebook.frontend import reruns_by_itself
 from xai_notebook.generation.backends import choose_route
-from xai_notebook.generation.progress import Progress
+from xai_notebook.generation.progress import LOCAL_PATIENCE, PATIENCE, Progress
 from xai_notebook.pictures.export import NamePattern, plan_names
 from xai_notebook.pictures.picture import SHOWN, Card, Picture, blank_card, first_cards
 from xai_notebook.pictures.render.text import dollars
@@ -412,6 +412,13 @@ class Call:
     window: Window | None = field(default=None, init=False, repr=False)
     blank_rows: int = field(default=0, init=False, repr=False)
 
+    @property
+    def patience(self) -> float:
+        """Seconds before the progress of the call is shown."""
+        if self.configuration.patience is not None:
+            return self.configuration.patience
+        return LOCAL_PATIENCE if self.route.painted else PATIENCE
+
     def peek(self, most: int) -> tuple[Item, ...]:
         """Return the first items without consuming them.
 
@@ -475,7 +482,7 @@ class Call:
         """
         progress, summary = self.progress, None
         if self.many:
-            summary = self._summary()
+            summary = arguments.as_called(self._summary())
         elif progress.cost_usd and progress.images > 1:
             summary = f"{dollars(progress.cost_usd)} spent."
         results, items = dict(progress.results), dict(self.taken)
@@ -488,7 +495,7 @@ class Call:
         return self._batch(
             sorted(results.items()),
             maker,
-            notes=[*self.announced, *progress.notes],
+            notes=map(arguments.as_called, [*self.announced, *progress.notes]),
             items=items,
             summary=summary,
             undrawn=self.mark_unshown,
@@ -602,6 +609,7 @@ def prepare_call(
     template: bool = False,
     settings: Configuration | None = None,
     find_by_id: PictureFinder | None = None,
+    reruns: bool | None = None,
 ) -> Call:
     """Check options, prompt and input images.
 
@@ -614,13 +622,14 @@ def prepare_call(
             Options that are templates of a row come as `RowTemplate`; see `fill_options`.
         settings: Configuration; default: the environment.
         find_by_id: Finds images of the library by their ids.
+        reruns: Whether the caller's code is rerun automatically; None finds out in this thread.
 
     Raises:
         OptionError: An option, the prompt or an input image is invalid.
         ConfigurationError: An environment variable or a configured value is invalid, or the server
             needs a key.
     """
-    if reruns_by_itself():
+    if reruns_by_itself() if reruns is None else reruns:
         defaults = {"reuse": True, **defaults}
     given = {
         arguments.ALIASES.get(name, name): value
@@ -861,7 +870,7 @@ class _Table:
             fill(by_row, self.namespace)  # which refuses misspelt names
             raise OptionError(
                 "--each: the prompt is the same for every row. Read the row in it, such as "
-                "{{ row.column }}. For prompts in a column, omit it: %xai_image --each TABLE."
+                "{{ row.column }}. For prompts in a column, omit the prompt: --each TABLE."
             )
         return tables.Columns(by_row is None, of_prompt | of_options, options.key)
 

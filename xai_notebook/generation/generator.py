@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from xai_notebook.arguments.options import as_called
 from xai_notebook.errors import (
     ApiError,
     AuthenticationError,
@@ -914,7 +915,8 @@ class Generator:
             rate=call.configuration.rate if call.many and not options.batch else 0.0,
             export=describe_export(options.export, options.name),
         )
-        return replace(plan, notes=(*plan.notes, *_refusals(call, plan)))
+        notes = (*plan.notes, *_refusals(call, plan))
+        return replace(plan, notes=tuple(map(as_called, notes)))
 
     async def _count_available(
         self, call: Call, requests: Sequence[ImageRequest], count_ordered: CountOrdered | None

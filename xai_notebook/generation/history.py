@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.client import bounds
 from xai_notebook.errors import LibraryError, OptionError
-from xai_notebook.frontend import is_for_visitors
+from xai_notebook.frontend import has_magics, is_for_visitors
 from xai_notebook.generation.bundles import BundleLookup, pack, unpack
 from xai_notebook.library.catalog import Annotation, Query
 from xai_notebook.pictures.picture import SHOWN
@@ -95,10 +95,11 @@ class History:
             matching = "matching pictures" if words else "pictures"
             summary = f"The newest {len(found):,} of {total:,} {matching}; {call} returns all."
         elif not found:
+            made_with = "%xai_image" if has_magics() else "xai.generate()"
             summary = (
                 f"Nothing in the library has all of these words: {words.strip()}"
                 if words.strip()
-                else "The library is empty. What you make with %xai_image will appear here."
+                else f"The library is empty. What you make with {made_with} will appear here."
             )
         limit = SHOWN if n is None else min(n, _MAX_CARDS)
         return ImageBatch(found, cells=True, limit=limit, summary=summary)

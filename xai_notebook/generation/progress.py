@@ -5,12 +5,16 @@ Separate because displays and jobs use the counters without a `Call`.
 
 from __future__ import annotations
 
+import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from xai_notebook.client.bounds import clean
 from xai_notebook.errors import OptionError
-from xai_notebook.frontend import is_unattended, log_line
+from xai_notebook.frontend import is_unattended, log_line, marimo_notebook
+from xai_notebook.pictures.render.tables import to_make
 from xai_notebook.pictures.render.text import counted, dollars, duration
 
 if TYPE_CHECKING:
@@ -20,8 +24,14 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.picture import Picture
     from xai_notebook.pictures.render.tables import BudgetState
 
+PATIENCE: Final = 0.6
+"""Seconds before progress is shown, so that quick calls show none."""
+LOCAL_PATIENCE: Final = 4.0
+"""The same for the embedded server; longer, so that its progress changes no saved notebook."""
 LOG_INTERVAL = 30.0
 """Seconds between two lines in the log of a script or of a notebook that runs unattended."""
+_STATUS_INTERVAL: Final = 0.4
+"""Minimum seconds between two updates in marimo."""
 _REPORT_INTERVAL: Final = 0.2
 """Minimum seconds between two calls of a user's `progress` function."""
 
@@ -206,6 +216,42 @@ class Progress:
         return [image for number in sorted(self.results) for image in self.results[number]]
 
 
+def describe(progress: Progress) -> str:
+    """Return the state of a call as one line of text."""
+    parts = []
+    if progress.expected != 1:
+        total = "?" if progress.expected is None else f"{progress.expected:,}"
+        parts.append(f"{progress.done:,} of {total} prompts")
+    parts.append(duration(progress.elapsed))
+    if progress.expected != 1 and progress.eta is not None:
+        parts.append(f"about {duration(progress.eta)} left")
+    if progress.cost_usd:
+        parts.append(dollars(progress.cost_usd))
+    if progress.failed:
+        parts.append(f"{progress.failed} failed")
+    if progress.replayed:
+        parts.append(f"{progress.replayed} replayed")
+    if attempt := progress.attempt:
+        left = max(progress.attempted + attempt.wait - time.monotonic(), 0)
+        when = f" in {left:.1f} s" if left else ""
+        cause = attempt.error_code.replace("_", " ").lower()
+        parts.append(f"{cause}, attempt {attempt.number + 1} of {attempt.of}{when}")
+    elif progress.retries:
+        parts.append(f"{progress.retries} tried again")
+    what = "Making images" if progress.images > 1 else "Making an image"
+    return clean(f"{what}: {', '.join(parts)}")
+
+
+def plan_line(progress: Progress) -> str:
+    """Return the number of images and the cost of one request; empty while unknown."""
+    images = progress.to_make
+    expected = progress.expected_usd.get(images)
+    if not images or not expected:
+        return ""
+    stored = progress.images - images
+    return to_make(f"{images:,}", dollars(expected), stored, progress.budget)
+
+
 class LineLog:
     """Writes a line every `LOG_INTERVAL` seconds, where no frontend shows progress.
 
@@ -234,9 +280,82 @@ class LineLog:
         self._due = now + LOG_INTERVAL
         log_line(f"xai-notebook: {self._line()}")
 
+    def end(self) -> None:
+        """Write nothing more."""
+        self._wanted = False
+
+
+class StatusReport(NamedTuple):
+    """What marimo shows while a cell waits.
+
+    Attributes:
+        title: The first line.
+        subtitle: The second line.
+        finished: Number of finished parts.
+        total: Number of parts; None if unknown. With several, a bar is shown.
+    """
+
+    title: str
+    subtitle: str
+    finished: int
+    total: int | None
+
+
+class MarimoStatus:
+    """Shows the state of a wait in the output of the running cell of marimo, with `mo.status`.
+
+    Errors of marimo are ignored, so that they do not cost the images.
+    """
+
+    def __init__(self, marimo: Any, report: Callable[[], StatusReport], *, due: float) -> None:
+        """Show nothing yet.
+
+        Args:
+            marimo: The module.
+            report: Returns the state.
+            due: Time of the first report on the monotonic clock.
+        """
+        self._marimo = marimo
+        self._report = report
+        self._due = due
+        self._context: Any = None
+        self._shown: Any = None
+        self._finished = 0
+
+    def tick(self) -> None:
+        """Show the state, unless the last update is too recent."""
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = now + _STATUS_INTERVAL
+        with suppress(Exception):
+            report, status = self._report(), self._marimo.status
+            about: dict[str, Any] = {"title": report.title, "subtitle": report.subtitle}
+            if self._shown is None:
+                if (report.total or 1) == 1:
+                    context = status.spinner(**about)
+                else:
+                    context = status.progress_bar(
+                        total=report.total, **about, show_rate=False, show_eta=False,
+                        remove_on_exit=True,
+                    )  # fmt: skip
+                self._shown, self._context = context.__enter__(), context
+            if self._shown.total:
+                about["increment"] = report.finished - self._finished
+                self._finished = report.finished
+            self._shown.update(**about)
+
+    def end(self) -> None:
+        """Remove what is shown. Call it in the thread of the cell."""
+        context, self._context = self._context, None
+        self._due = math.inf
+        if context is not None:
+            with suppress(Exception):
+                context.__exit__(None, None, None)
+
 
 class Reporter:
-    """Reports the progress of a call to the user's function and, if unattended, to the log.
+    """Reports the progress of a call to the user's function, to marimo and, unattended, to the log.
 
     Use it in the thread of the call, or in the user's event loop.
     """
@@ -247,7 +366,7 @@ class Reporter:
         function: Callable[[ProgressReport], object] | None = None,
         *,
         many: bool,
-        patience: float | None = None,
+        patience: float,
     ) -> None:
         """Report nothing yet.
 
@@ -255,23 +374,37 @@ class Reporter:
             progress: The progress to report.
             function: The user's function.
             many: Whether the call has several requests; others write no lines.
-            patience: Seconds before the first line, if more than `LOG_INTERVAL`.
+            patience: Seconds before anything is shown, and before the first line in the log, if
+                more than `LOG_INTERVAL`.
         """
         self._progress = progress
         self._function = function
         self._report_at = 0.0
-        self._log: LineLog | None = None
-        if many:
-            self._log = LineLog(progress.report, started=progress.started, patience=patience)
+        self._shown: MarimoStatus | LineLog | None = None
+        if (marimo := marimo_notebook()) is not None:
+            self._shown = MarimoStatus(marimo, self._status, due=progress.started + patience)
+        elif many:
+            self._shown = LineLog(progress.report, started=progress.started, patience=patience)
 
     def tick(self) -> None:
         """Report, unless the last report is too recent. Raises what the user's function raises."""
         now = time.monotonic()
-        if self._log is not None:
-            self._log.tick()
+        if self._shown is not None:
+            self._shown.tick()
         if now >= self._report_at:
             self._report_at = now + _REPORT_INTERVAL
             self.end()
+
+    def _status(self) -> StatusReport:
+        progress = self._progress
+        title, _, state = describe(progress).partition(": ")
+        subtitle = f"{plan_line(progress)} {state}".strip()
+        return StatusReport(title, subtitle, progress.done + progress.unsent, progress.expected)
+
+    def close(self) -> None:
+        """Remove what marimo shows. Call it in the thread of the call, however the call ended."""
+        if self._shown is not None:
+            self._shown.end()
 
     def end(self) -> None:
         """Report the state now to the user's function."""

@@ -144,6 +144,8 @@ class Session:
             except KeyboardInterrupt as interrupt:
                 self.explain(interrupt, call)
                 raise
+            finally:
+                reporter.close()
             reporter.end()
             return self.finish(call)
 
@@ -160,7 +162,11 @@ class Session:
         with self.cells.claims_for_call() as claims:
             async with self.preparing():
                 call = await asyncio.to_thread(
-                    self.prepare, prompt, _filled(given, template=template), template=template
+                    self.prepare,
+                    prompt,
+                    _filled(given, template=template),
+                    template=template,
+                    reruns=frontend.reruns_by_itself(),
                 )
             if call.options.dry_run:
                 return await asyncio.to_thread(self.plan, call)
@@ -174,6 +180,8 @@ class Session:
             except asyncio.CancelledError as cancelled:
                 self.explain(cancelled, call)
                 raise
+            finally:
+                reporter.close()
             reporter.end()
             return await asyncio.to_thread(self.finish, call)
 
@@ -271,8 +279,9 @@ class Session:
 
     def reporter(self, call: Call, function: _Report | None = None) -> Reporter:
         """Return what reports the progress of a call; `function` is the user's."""
-        patience = call.configuration.patience
-        return Reporter(call.progress, function, many=call.many, patience=patience)
+        if not call.many and not call.route.painted and frontend.marimo_notebook() is not None:
+            self.ask_price(call)
+        return Reporter(call.progress, function, many=call.many, patience=call.patience)
 
     def explain(self, error: BaseException, call: Call) -> None:
         """Let an interrupt or a cancellation of many prompts say what is kept and how to go on."""
@@ -302,11 +311,12 @@ class Session:
         namespace: Mapping[str, Any] | None = None,
         *,
         template: bool = False,
+        reruns: bool | None = None,
     ) -> Call:
         """Check options, prompt and input images without sending; see `prepare_call`."""
         return prepare_call(
             prompt, given, self.configured(), namespace or {}, template=template,
-            settings=self._settings, find_by_id=self.history.find_by_digest,
+            settings=self._settings, find_by_id=self.history.find_by_digest, reruns=reruns,
         )  # fmt: skip
 
     async def run(self, call: Call, claims: SlotClaims | None = None) -> None:

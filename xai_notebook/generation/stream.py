@@ -12,9 +12,9 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from xai_notebook.arguments.options import resolve
+from xai_notebook.arguments.options import python_names, resolve
 from xai_notebook.errors import OptionError
-from xai_notebook.frontend import running_shell
+from xai_notebook.frontend import reruns_by_itself, running_shell
 from xai_notebook.generation.call import Window, reads_row
 from xai_notebook.generation.progress import check_function
 from xai_notebook.pictures.results import ImageBatch
@@ -179,7 +179,9 @@ class ImageStream:
                 "stream() takes no redo=: it needs all images first. Use generate() with redo=."
             )
         self._session = session
-        self._prepare = partial(session.prepare, prompt, dict(given), template=template)
+        self._prepare = partial(
+            session.prepare, prompt, dict(given), template=template, reruns=reruns_by_itself()
+        )
         self._function = progress
         self._reporter: Reporter | None = None
         self._ready: deque[GeneratedImage] = deque()
@@ -217,7 +219,8 @@ class ImageStream:
             with self._starting:
                 if self._feed is None:
                     claims = session.cells.claims_for_call()
-                    self._start(self._prepare(), claims)
+                    with python_names():
+                        self._start(self._prepare(), claims)
             feed, reporter = self._started()
             answer = session.loop.run(feed.take(), tick=reporter.tick)
             if answer is None:
@@ -253,7 +256,8 @@ class ImageStream:
                 async with session.preparing():
                     if self._feed is None:
                         claims = session.cells.claims_for_call()
-                        call = await asyncio.to_thread(self._prepare)
+                        with python_names():
+                            call = await asyncio.to_thread(self._prepare)
                         self._start(call, claims)
             feed, reporter = self._started()
             answer = await session.loop.wait(feed.take(), tick=reporter.tick)
@@ -323,6 +327,8 @@ class ImageStream:
 
     def _end(self) -> Feed | None:
         """Mark the stream as closed; return its feed on the first call."""
+        if self._reporter is not None:
+            self._reporter.close()
         closed, self._closed = self._closed, True
         return None if closed else self._feed
 

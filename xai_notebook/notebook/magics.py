@@ -188,12 +188,10 @@ class XaiImage(Magics):
         """Run a call and show its progress; return its images."""
         from xai_notebook.notebook import progress  # noqa: PLC0415  # slow to import
 
-        session, patience = _session(), call.configuration.patience
-        if patience is None:
-            patience = progress.LOCAL_PATIENCE if call.route.painted else progress.PATIENCE
+        session = _session()
         output = progress.LiveOutput(self.shell)
         display = progress.CallProgress(
-            output, call.progress, patience=patience, so_far=call.so_far()
+            output, call.progress, patience=call.patience, so_far=call.so_far()
         )
         try:
             if call.many and not call.lazy:

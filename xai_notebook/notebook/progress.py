@@ -12,13 +12,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from xai_notebook.client.bounds import clean
 from xai_notebook.frontend import can_update, in_kernel
+from xai_notebook.generation.progress import describe, plan_line
 from xai_notebook.pictures.render.grid import preview, to_html
 from xai_notebook.pictures.render.job_card import progress_bar
 from xai_notebook.pictures.render.previews import Previews
-from xai_notebook.pictures.render.tables import to_make
-from xai_notebook.pictures.render.text import dollars, duration, text
+from xai_notebook.pictures.render.text import text
 from xai_notebook.pictures.results import ImageBatch
 
 if TYPE_CHECKING:
@@ -30,10 +29,6 @@ if TYPE_CHECKING:
     from xai_notebook.pictures.picture import Grid
     from xai_notebook.pictures.render.tables import Plan
 
-PATIENCE: Final = 0.6
-"""Seconds before progress is shown, so that quick calls show none."""
-LOCAL_PATIENCE: Final = 4.0
-"""The same for the embedded server; longer, so that its progress changes no saved notebook."""
 _INTERVAL: Final = 0.4
 """Minimum seconds between two updates."""
 _EMPTY: Final = {"text/plain": ""}
@@ -162,7 +157,7 @@ class CallProgress:
 
     def _bundle(self) -> dict[str, str]:
         cards, line = self._cards(), describe(self.progress)
-        plan = self._plan or _plan_line(self.progress)
+        plan = self._plan or plan_line(self.progress)
         bar, expected = "", self.progress.expected
         if expected != 1:
             finished = self.progress.done + self.progress.unsent
@@ -225,42 +220,6 @@ def _show_in_place(batch: ImageBatch) -> None:
         raise NotImplementedError  # IPython's protocol: fall back to _repr_mimebundle_
     _, handle, previews = replacing
     handle.update(batch.bundle(previews), raw=True)
-
-
-def describe(progress: Progress) -> str:
-    """Return the state of a call as one line of text."""
-    parts = []
-    if progress.expected != 1:
-        total = "?" if progress.expected is None else f"{progress.expected:,}"
-        parts.append(f"{progress.done:,} of {total} prompts")
-    parts.append(duration(progress.elapsed))
-    if progress.expected != 1 and progress.eta is not None:
-        parts.append(f"about {duration(progress.eta)} left")
-    if progress.cost_usd:
-        parts.append(dollars(progress.cost_usd))
-    if progress.failed:
-        parts.append(f"{progress.failed} failed")
-    if progress.replayed:
-        parts.append(f"{progress.replayed} replayed")
-    if attempt := progress.attempt:
-        left = max(progress.attempted + attempt.wait - time.monotonic(), 0)
-        when = f" in {left:.1f} s" if left else ""
-        cause = attempt.error_code.replace("_", " ").lower()
-        parts.append(f"{cause}, attempt {attempt.number + 1} of {attempt.of}{when}")
-    elif progress.retries:
-        parts.append(f"{progress.retries} tried again")
-    what = "Making images" if progress.images > 1 else "Making an image"
-    return clean(f"{what}: {', '.join(parts)}")
-
-
-def _plan_line(progress: Progress) -> str:
-    """Return the number of images and the cost of one request; empty while unknown."""
-    images = progress.to_make
-    expected = progress.expected_usd.get(images)
-    if not images or not expected:
-        return ""
-    stored = progress.images - images
-    return to_make(f"{images:,}", dollars(expected), stored, progress.budget)
 
 
 def _line(line: str) -> str:

@@ -1,6 +1,6 @@
-"""Convert records (one dict per row) to a pandas or polars DataFrame.
+"""What results, costs and jobs share: HTML for front ends, and the conversion to a DataFrame.
 
-Separate because neither library is required, and results, costs and jobs share the conversion.
+A DataFrame is made from records (one dict per row) with pandas or polars; neither is required.
 """
 
 from __future__ import annotations
@@ -18,6 +18,20 @@ if TYPE_CHECKING:
     import polars as pl
 
 _MAX_INT: Final = 2**63
+
+
+class HtmlShown(ABC):
+    """A result that front ends without IPython show as HTML: marimo, Streamlit, holoviz Panel."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def _repr_html_(self) -> str:
+        """Return HTML. IPython does not call this if there is a `_repr_mimebundle_`."""
+
+    def _mime_(self) -> tuple[str, str]:
+        """Return a MIME type and the content; marimo's protocol."""
+        return "text/html", self._repr_html_()
 
 
 class Tabular(ABC):

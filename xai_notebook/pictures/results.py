@@ -11,6 +11,7 @@ import os.path
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from functools import cached_property
@@ -20,14 +21,14 @@ from weakref import WeakValueDictionary
 
 from xai_notebook.client.request import ImageRequest, InputImage
 from xai_notebook.errors import OptionError, XaiError
-from xai_notebook.frontend import SavedPath
+from xai_notebook.frontend import SavedPath, in_streamlit
 from xai_notebook.pictures.export import export_bytes, export_images
-from xai_notebook.pictures.frames import Tabular
+from xai_notebook.pictures.frames import HtmlShown, Tabular
 from xai_notebook.pictures.picture import HIDDEN, Card, Grid, Picture, label_text
-from xai_notebook.pictures.render.grid import mimebundle, plain_text
+from xai_notebook.pictures.render.grid import mimebundle, plain_text, to_html
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     import numpy as np
@@ -128,7 +129,7 @@ class Annotatable(ABC):
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class GeneratedImage(Annotatable, Card):
+class GeneratedImage(Annotatable, HtmlShown, Card):
     """One image of a reply, or the reason why it is missing; immutable.
 
     An image also has the attributes of its picture: `request`, `status`, `error`,
@@ -275,6 +276,9 @@ class GeneratedImage(Annotatable, Card):
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return ImageBatch([self])._repr_mimebundle_(include, exclude)
 
+    def _repr_html_(self) -> str:
+        return ImageBatch([self])._repr_html_()
+
 
 _COLUMNS: Final[Mapping[str, type]] = {
     "row": object, "key": object, "image": int, "prompt": str, "rewritten_prompt": str,
@@ -284,11 +288,21 @@ _COLUMNS: Final[Mapping[str, type]] = {
 """The columns of `ImageBatch.to_frame`, and the types of their values."""
 
 
-class ImageBatch(Annotatable, Grid, Tabular, Sequence[GeneratedImage]):
+class _FieldsOutsideStreamlit:
+    """The fields of `Grid`, except in Streamlit, whose `st.write` shows the help of a dataclass."""
+
+    def __get__(self, instance: object, owner: type) -> dict[str, Any]:
+        if in_streamlit():
+            raise AttributeError("__dataclass_fields__")
+        return {each.name: each for each in fields(Grid)}
+
+
+class ImageBatch(Annotatable, HtmlShown, Grid, Tabular, Sequence[GeneratedImage]):
     """The images of one cell, in order; immutable. Notebooks show a grid with captions."""
 
     images: tuple[GeneratedImage, ...]
     _schema = _COLUMNS
+    __dataclass_fields__ = _FieldsOutsideStreamlit()
 
     def __init__(
         self,
@@ -603,8 +617,17 @@ class ImageBatch(Annotatable, Grid, Tabular, Sequence[GeneratedImage]):
         self, include: Any = None, exclude: Any = None, *, previews: Previews | None = None
     ) -> dict[str, Any]:
         del include, exclude
-        try:
+        with self._drawing():
             return mimebundle(self, previews)
+
+    def _repr_html_(self) -> str:
+        with self._drawing():
+            return to_html(self)
+
+    @contextmanager
+    def _drawing(self) -> Iterator[None]:
+        try:
+            yield
         except BaseException:
             if self.undrawn is not None:  # IPython shows a traceback, and the cell still succeeds
                 self.undrawn()

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 from xai_notebook import frontend
 from xai_notebook.client import bounds
 from xai_notebook.errors import JobError, JobTimeoutError, LibraryError
-from xai_notebook.generation.progress import LineLog
-from xai_notebook.pictures.frames import Tabular
+from xai_notebook.generation.progress import PATIENCE, LineLog, MarimoStatus, StatusReport
+from xai_notebook.pictures.frames import HtmlShown, Tabular
 from xai_notebook.pictures.picture import Picture, blank_card
 from xai_notebook.pictures.render.job_card import (
     JobCard,
@@ -54,7 +54,7 @@ _TITLES: Final = {
 }
 _NOT_SUBMITTED: Final = "Not submitted"
 _NOT_FOUND: Final = "Not in this library"
-_NO_JOBS: Final = "No jobs yet. --batch submits the requests of a cell as one job."
+_NO_JOBS: Final = "No jobs yet. {} submits the requests of a call as one job."
 _INTERRUPTED: Final = "the wait ended; the job continues: job.wait() or its cell finds it again."
 _PICKLED_FIELDS: Final = ("name", "prompt", "title", "state", "price_usd", "cost_usd", "free")
 """Fields of a card in a pickle, besides the counts and the creation date."""
@@ -114,7 +114,7 @@ class _Pickled:
     card: JobCard
 
 
-class BatchJob:
+class BatchJob(HtmlShown):
     """A batch job: requests that were submitted together. The job outlives the kernel.
 
     `wait()` blocks until the job has ended and returns its images; `await job` does the same
@@ -351,19 +351,31 @@ class BatchJob:
         try:
             self._maker.loop.run(self._wait_until_end(timeout), tick=tick, interrupted=_INTERRUPTED)
         finally:
+            log.end()
             if display is not None:
                 display.end()
         return self._conclude()
 
-    def _log(self) -> LineLog:
-        """Return the log of a wait that starts now."""
-        patience = frontend.configured().get("patience")
-        return LineLog(lambda: repr(self), started=time.monotonic(), patience=patience)
+    def _log(self) -> LineLog | MarimoStatus:
+        """Return the log of a wait that starts now, or its progress in marimo."""
+        patience, now = frontend.configured().get("patience"), time.monotonic()
+        if (marimo := frontend.marimo_notebook()) is not None:
+            patience = PATIENCE if patience is None else patience
+            return MarimoStatus(marimo, self._status, due=now + patience)
+        return LineLog(lambda: repr(self), started=now, patience=patience)
+
+    def _status(self) -> StatusReport:
+        counts = self.counts
+        finished = counts.total - counts.pending
+        return StatusReport("Waiting for a job", repr(self), finished, counts.total)
 
     def __await__(self) -> Generator[Any, Any, ImageBatch]:
         async def wait() -> ImageBatch:
-            waiting, tick = self._wait_until_end(None), self._log().tick
-            await self._maker.loop.wait(waiting, tick=tick, interrupted=_INTERRUPTED)
+            waiting, log = self._wait_until_end(None), self._log()
+            try:
+                await self._maker.loop.wait(waiting, tick=log.tick, interrupted=_INTERRUPTED)
+            finally:
+                log.end()
             return await asyncio.to_thread(self._conclude)
 
         return wait().__await__()
@@ -544,6 +556,10 @@ class BatchJob:
         del include, exclude
         return self.bundle()
 
+    def _repr_html_(self) -> str:
+        html: str = self.bundle()["text/html"]
+        return html
+
     def _ipython_display_(self) -> None:
         """Let the extension show the job, and update its card while it runs."""
         if self._lost is not None or not frontend.show_job(self):
@@ -576,7 +592,7 @@ def open_job(version: int, values: Mapping[str, Any], maker: Any) -> BatchJob:
     return BatchJob(pickled, slots, maker, view)
 
 
-class JobList(Tabular, Sequence[BatchJob]):
+class JobList(HtmlShown, Tabular, Sequence[BatchJob]):
     """A sequence of `BatchJob`, newest first, displayed as a table."""
 
     _schema: ClassVar[Mapping[str, type]] = {
@@ -605,7 +621,11 @@ class JobList(Tabular, Sequence[BatchJob]):
         return records
 
     def __repr__(self) -> str:
-        return table_text([job.card for job in self]) if self._jobs else _NO_JOBS
+        return table_text([job.card for job in self]) if self._jobs else _no_jobs()
 
     def _repr_html_(self) -> str:
-        return table_html([job.card for job in self]) if self._jobs else f"<div>{_NO_JOBS}</div>"
+        return table_html([job.card for job in self]) if self._jobs else f"<div>{_no_jobs()}</div>"
+
+
+def _no_jobs() -> str:
+    return _NO_JOBS.format("--batch" if frontend.has_magics() else "generate(…, batch=True)")

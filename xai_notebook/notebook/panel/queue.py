@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from xai_notebook.client.bounds import clean
 from xai_notebook.errors import OptionError
+from xai_notebook.generation.progress import describe
 from xai_notebook.notebook.picture_widget import explain
-from xai_notebook.notebook.progress import describe
 from xai_notebook.pictures.render.text import counted
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import pybase64
 
 from xai_notebook.client.bounds import clean
 from xai_notebook.client.request import ImageRequest
-from xai_notebook.frontend import has_magics, in_terminal, short_path
+from xai_notebook.frontend import has_magics, in_terminal, running_shell, short_path
 from xai_notebook.pictures.picture import (
     HIDDEN,
     Card,
@@ -309,7 +309,8 @@ def _more(batch: Grid, shown: Sequence[Card]) -> str:
     """Return a line with the number of omitted cards and the expression that shows them."""
     end = next(i for i, image in enumerate(batch.images, 1) if image is shown[-1])
     omitted = sum(image.status not in HIDDEN for image in batch.images[end:])
-    line = f"… and {omitted:,} more: {batch.name or '_'}[{end}:] shows them."
+    name = batch.name or ("_" if running_shell() else "the slice ")  # `_` is IPython's last result
+    line = f"… and {omitted:,} more: {name}[{end}:] shows them."
     if batch.summary and has_magics():  # of many prompts
         line += " %xai_library shows all pictures."
     return line

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.client.bounds import clean
 from xai_notebook.pictures.render.text import (
+    CELL,
     NAME,
     bounded,
     counted,
@@ -241,11 +242,12 @@ def table_text(cards: Sequence[JobCard]) -> str:
 def table_html(cards: Sequence[JobCard]) -> str:
     """Return the jobs as an HTML table, with the cause below the state."""
     names = _COLUMNS[:-1]
-    head = "".join(f'<th style="text-align:left">{name}</th>' for name in names)
+    head = "".join(f'<th style="{CELL}">{name}</th>' for name in names)
     body = "".join(
         f"<tr>{''.join(_cell(name, line) for name in names)}</tr>" for line in rows(cards)
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div style="overflow-x:auto">{table}</div>'
 
 
 def _cell(name: str, line: dict[str, str]) -> str:
@@ -253,4 +255,4 @@ def _cell(name: str, line: dict[str, str]) -> str:
     if name == "state" and line["cause"]:
         shown += f'<div style="{_FAINT}">{text(line["cause"])}</div>'
     style = "white-space:nowrap" if name in _NARROW else "min-width:9em"
-    return f'<td style="text-align:left;vertical-align:top;{style}">{shown}</td>'
+    return f'<td style="{CELL};vertical-align:top;{style}">{shown}</td>'

@@ -8,8 +8,8 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from xai_notebook.client.bounds import clean
-from xai_notebook.pictures.frames import Tabular
-from xai_notebook.pictures.render.text import dollars, duration, text, text_table
+from xai_notebook.pictures.frames import HtmlShown, Tabular
+from xai_notebook.pictures.render.text import CELL, dollars, duration, text, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +47,7 @@ class BudgetState:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(HtmlShown):
     """The requests that a call would send: the result of `--dry-run`.
 
     Attributes:
@@ -213,7 +213,8 @@ class Plan:
         return "\n".join(["Dry run, nothing was sent.", *lines])
 
     def _repr_html_(self) -> str:
-        return f"<div>Dry run, nothing was sent.</div>{_table(None, self.rows())}"
+        head = "<div>Dry run, nothing was sent.</div>"
+        return f"<div>{head}{_table(None, self.rows())}</div>"
 
 
 def _value(request: ImageRequest, name: str) -> str | None:
@@ -257,7 +258,7 @@ class CostRow:
     unknown: int
 
 
-class CostTable(Tabular, Sequence[CostRow]):
+class CostTable(HtmlShown, Tabular, Sequence[CostRow]):
     """Costs by day, model and backend: a sequence of `CostRow`, shown as a table."""
 
     _schema: ClassVar[Mapping[str, type]] = {
@@ -319,7 +320,7 @@ def _table(head: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> str:
 
 
 def _row(tag: str, cells: Sequence[str]) -> str:
-    inner = "".join(f'<{tag} style="text-align:left">{text(cell)}</{tag}>' for cell in cells)
+    inner = "".join(f'<{tag} style="{CELL}">{text(cell)}</{tag}>' for cell in cells)
     return f"<tr>{inner}</tr>"
 
 

@@ -15,6 +15,8 @@ LONGEST: Final = 8_000
 """Maximum characters of a text in a card; Python returns the complete text."""
 NAME: Final = 200
 """Maximum characters of a name, such as the name of a model, a file or a row."""
+CELL: Final = "text-align:left;padding:0.5em;line-height:normal"
+"""Style of the cells of a table, as in Jupyter; other front ends have no padding."""
 _TEX: Final = re.compile(r"[$\\]")
 
 
