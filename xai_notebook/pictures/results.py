@@ -25,7 +25,7 @@ from xai_notebook.frontend import SavedPath, in_streamlit
 from xai_notebook.pictures.export import export_bytes, export_images
 from xai_notebook.pictures.frames import HtmlShown, Tabular
 from xai_notebook.pictures.picture import HIDDEN, Card, Grid, Picture, label_text
-from xai_notebook.pictures.render.grid import mimebundle, plain_text, to_html
+from xai_notebook.pictures.render.grid import mimebundle, page_html, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -622,7 +622,7 @@ class ImageBatch(Annotatable, HtmlShown, Grid, Tabular, Sequence[GeneratedImage]
 
     def _repr_html_(self) -> str:
         with self._drawing():
-            return to_html(self)
+            return page_html(self)
 
     @contextmanager
     def _drawing(self) -> Iterator[None]:

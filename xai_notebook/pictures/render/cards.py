@@ -201,7 +201,7 @@ def _picture(image: Card, source: Shown, position: CardPosition) -> str:
 def _img(source: PreviewSource, alt: str, sha256: str | None = None) -> str:
     """Return the preview as HTML; JupyterLab finds the original by the digest in the class."""
     width, height = source.size
-    digest = f' class="xai-sha256-{html.escape(sha256[:64])}"' if sha256 else ""
+    digest = f' class="sha256-{html.escape(sha256[:64])}"' if sha256 else ""
     return (
         f'<img src="{source.uri}" alt="{html.escape(alt)}" width="{width}" height="{height}" '
         f'style="{_IMG.format(width=width, height=height)}"{digest}>'

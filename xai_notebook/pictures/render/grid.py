@@ -92,11 +92,7 @@ def mimebundle(batch: Grid, previews: Previews | None = None) -> dict[str, Any]:
     if in_terminal():
         return {"text/plain": plain_text(batch, terminal=True)}
     pictures = preview(batch, previews)
-    html = to_html(batch, pictures).removeprefix("<div>")
-    _, columns, _ = _layout(batch)
-    rows = min(max(math.ceil(len(pictures) / columns), 1), _MAX_ROWS)
-    html = f'<div class="xai-pictures" style="--xai-rows:{rows}">{html}{_STYLE}'
-    bundle = {"text/html": html, "text/plain": plain_text(batch)}
+    bundle = {"text/html": page_html(batch, pictures), "text/plain": plain_text(batch)}
     if sheet := _sheet(batch, pictures):
         bundle["image/jpeg"] = sheet  # LaTeX and PDF cannot show HTML
     return bundle
@@ -200,6 +196,14 @@ def _sheet(batch: Grid, pictures: Sequence[Shown]) -> str:
         return ""
     sheet = small_sheet(whole, columns=None if matrix else columns)
     return pybase64.b64encode_as_string(sheet)
+
+
+def page_html(batch: Grid, pictures: Sequence[Shown] | None = None) -> str:
+    """Return `to_html` with the styles for paper and slides, for a page that stays as it is."""
+    html = to_html(batch, pictures).removeprefix("<div>")
+    shown, columns, _ = _layout(batch)
+    rows = min(math.ceil(len(shown) / max(columns, 1)), _MAX_ROWS) or 1
+    return f'<div class="xai-pictures" style="--xai-rows:{rows}">{html}{_STYLE}'
 
 
 def to_html(batch: Grid, pictures: Sequence[Shown] | None = None) -> str:

@@ -12,7 +12,7 @@ import { Viewer } from "../shared/viewer.js";
 
 const OPENS_VIEWER = "xai-opens";
 const PICTURE = 'figure > img[src^="data:image/"]';
-const DIGEST = /^xai-sha256-([0-9a-f]{64})$/; // class of a picture: the digest of its original
+const DIGEST = /^sha256-([0-9a-f]{64})$/; // class of a picture: the digest of its original
 const PREVIEW = "This is the preview in the notebook.";
 const NO_KERNEL = "To see the original, start a kernel and run %load_ext xai_notebook.";
 const NOT_LOADED = "To see the original, run %load_ext xai_notebook.";
