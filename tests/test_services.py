@@ -580,6 +580,7 @@ def test_the_panel_app_of_the_page_about_apps(
     code = (
         "import dashboard, panel as pn, xai_notebook as xai\n"
         "batch = dashboard.paint('a fox')\n"
+        "dashboard.paint('a fox')\n"
         "shown = (batch, batch[0], xai.costs(), xai.generate('x', dry_run=True))\n"
         "assert [type(pn.panel(each)).__name__ for each in shown] == ['HTML'] * 4\n"
         "print(pn.panel(batch).object._repr_html_().count('<img'))\n"
