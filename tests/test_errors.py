@@ -76,8 +76,12 @@ def test_a_message_hides_the_home_folder(
     assert str(error) == "~/a.png, ~, '~' and file://~/b. ~. ~"
     assert error._render_traceback_() == [f"{kind.__name__}: {error}"]
     assert str(home) not in "".join(error._render_traceback_())
+    assert str(kind(f"/{home}/a.png")) == "~/a.png"
     others = f"{home}a/x {home}-2 {home}.old /mnt{home}/x https://a.example{home}/x"
     assert str(kind(others)) == others
+    monkeypatch.setenv("HOME", f"{home} lee")
+    monkeypatch.setenv("USERPROFILE", f"{home} lee")
+    assert str(kind((tmp_path / "ann lee" / "a.png").as_uri())) == "file://~/a.png"
     monkeypatch.setenv("HOME", "/")
     monkeypatch.setenv("USERPROFILE", "/")
     assert str(kind("/a.png")) == "/a.png"

@@ -22,13 +22,14 @@ def main(arguments: list[str] | None = None) -> int:
     pack.add_argument("notebook", type=Path, metavar="story.ipynb")
     pack.add_argument("-o", "--output", type=Path, metavar="story.xai")
     options = parser.parse_args(arguments)
-    file = options.output or options.notebook.with_suffix(SUFFIX)
+    notebook: Path = options.notebook
+    file = options.output or notebook.parent / f"{notebook.stem}{SUFFIX}"
     try:
-        count = _pack(options.notebook, file)
+        count = _pack(notebook, file)
     except XaiError as error:
         problem = f"{error}"
-        if not options.notebook.is_file():
-            problem = f"{options.notebook} does not exist. Give the path of a notebook."
+        if not notebook.is_file():
+            problem = f"{notebook} is not a file. Give the path of a notebook."
         print(problem, file=sys.stderr)  # noqa: T201  # a program
         return 1
     print(f"{file}: {count} picture{'' if count == 1 else 's'}")  # noqa: T201  # a program

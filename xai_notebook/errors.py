@@ -60,13 +60,16 @@ def hide_home(text: str) -> str:
 @functools.lru_cache(maxsize=4)
 def _home_pattern(home: str) -> re.Pattern[str] | None:
     """Return a pattern that finds a home folder, and the folder that it links to; None without."""
+    from urllib.parse import quote  # noqa: PLC0415  # not needed to load the extension
+
     home = home.rstrip("/\\")
     if not os.path.isabs(home):  # noqa: PTH117  # unknown, or the root of the file system
         return None
     names = {home, os.path.realpath(home)}
+    names |= {quote(name) for name in names}  # as in a URL
     names |= {name.replace("\\", "\\\\") for name in names}  # as in a repr on Windows
     escaped = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-    return re.compile(rf"(?:(?<=://)|(?<![\w/\\.~-]))(?:{escaped})(?![\w-]|\.\w)")
+    return re.compile(rf"(?:(?<=:)|(?<=://)|(?<![\w/\\.~:-])/*)(?:{escaped})(?![\w-]|\.\w)")
 
 
 class XaiError(Exception):

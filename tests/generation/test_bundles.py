@@ -161,7 +161,7 @@ def test_a_failed_replay_names_the_bundles(
     file.write_bytes(b"PK" + bytes(100))
     assert fail() == (
         "No usable bundle was found in the working directory. story.xai is damaged or not a "
-        "bundle, and was not used. Pack it again with xai.pack()."
+        "bundle, and was not used. Delete or rename it, and pack again with xai.pack()."
     )
     file.unlink()
     monkeypatch.chdir(tmp_path)
@@ -399,7 +399,7 @@ def test_the_command_line_packs(
     restart_elsewhere(monkeypatch, tmp_path)
     assert xai.generate("a fox", replay=True)[0].sha256 == first.sha256
     assert program.main(["pack", "unknown.ipynb"]) == 1
-    missing = "unknown.ipynb does not exist. Give the path of a notebook.\n"
+    missing = "unknown.ipynb is not a file. Give the path of a notebook.\n"
     assert capsys.readouterr().err == missing
     (story / "tale.ipynb").touch()
     assert program.main(["pack", str(story / "tale.ipynb")]) == 1
@@ -502,3 +502,19 @@ def test_pictures_of_another_bundle_are_packed(
     again = xai.generate("a fox", n=2, replay=True)
     assert [(p.sha256, p.bundle) for p in again] == [(p.sha256, "copy.xai") for p in first[:2]]
     assert str(first[3].sha256) not in str((story / "copy.xai").read_bytes())
+
+
+def test_a_cell_with_redo_shows_what_its_author_saw(
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
+) -> None:
+    xai.generate("a fox", n=2)
+    first = xai.generate("an owl", n=2).redo(1)
+    xai.pack()
+    restart_elsewhere(monkeypatch, tmp_path)
+    made = len(image_server.image_counts)
+    again = xai.generate("an owl", n=2, redo=1)
+    assert [image.sha256 for image in again] == [image.sha256 for image in first]
+    assert "redo= keeps image 1, which is from story.xai." in again.notes
+    with pytest.raises(OptionError, match=r"is from story\.xai, which cannot be changed"):
+        again.redo(1)
+    assert len(image_server.image_counts) == made

@@ -210,6 +210,19 @@ def test_images_of_another_cell_are_not_ordered_again(
     assert ordered(quick) == 7
 
 
+def test_a_generator_is_read_up_to_the_image_to_be_replaced(
+    notebook: Notebooks, quick: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XAI_API_HOST", quick.address)
+    quick.faults.image_price, quick.faults.cost_ticks = 2, 2 * 10**8
+    call = "xai.generate(each=iter(['a fox', 'an owl', 'a cat']){})"
+    book = notebook(call.format(""), call.format(", redo=1"))
+    book.run()
+    message = "make at least 2 new images here (expected cost: at least $0.04)"
+    assert message in str(book.errors[1])
+    assert ordered(quick) == 3
+
+
 def test_the_first_run_with_the_option_makes_all_images(
     notebook: Notebooks, image_server: NumberingServer
 ) -> None:

@@ -211,7 +211,8 @@ def default_bundle() -> Path:
 def _notebooks_of(folder: Path) -> list[Path]:
     """Return the notebooks of a folder by name; none if it cannot be listed."""
     with suppress(OSError):
-        return sorted(file for file in folder.glob("*.ipynb") if not file.name.startswith("."))
+        files = (file for file in folder.glob("*.ipynb") if not file.name.startswith("."))
+        return sorted(file for file in files if file.is_file())
     return []
 
 

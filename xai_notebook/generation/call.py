@@ -256,6 +256,10 @@ class Item:
             self.options = replace(self.options, image=())
             self.request = _without_data(request)
 
+    def identify(self) -> ImageRequest:
+        """Return the request with the digests of its row's input images, without their data."""
+        return self.request if self.load is None else _without_data(self.load_inputs())
+
     def load_inputs(self) -> ImageRequest:
         """Return the request with the input images of its row, which are read from their files.
 
@@ -444,10 +448,7 @@ class Call:
         planned = [item for item in items[:most] if not item.blank]
         self.blank_rows = len(items[:most]) - len(planned)
         looked_up = len(planned) <= MAX_LOOKED_UP
-        requests = tuple(
-            _without_data(item.load_inputs()) if looked_up and item.load else item.request
-            for item in planned
-        )
+        requests = tuple(item.identify() if looked_up else item.request for item in planned)
         return requests, len(items) > most
 
     def so_far(self) -> Callable[[], ImageBatch]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -132,7 +133,7 @@ class Generator:
             XaiError: The request failed. With many requests, only errors that would fail all of
                 them are raised.
         """
-        if call.options.redo and not call.lazy:
+        if call.options.redo:
             await self._check_redo_is_here(call)
         try:
             if call.many:
@@ -724,13 +725,14 @@ class Generator:
         Raises:
             OptionError: Only another cell has the images; nothing was sent.
         """
-        owners: list[int | None] = []  # for each image, the number of its request
-        requests: list[ImageRequest] = []
-        for item in call.peek(MAX_LOOKED_UP):
-            owners += [None] if item.blank else [len(requests)] * item.request.n
-            if not item.blank:
-                requests.append(item.load_inputs() if item.load else item.request)
-        sent = list(requests)
+        # Each item has an image or is blank, so these items include all images to be replaced.
+        most = max(*call.options.redo, 0 if call.lazy else MAX_LOOKED_UP) + 1
+        items = call.peek(most)
+        planned = [item for item in items if not item.blank]
+        requests = [item.request for item in planned]
+        if any(item.load for item in planned):
+            requests = await asyncio.to_thread(lambda: [item.identify() for item in planned])
+        sent = requests
         if call.rewriter is not None:
             sent = [await call.rewriter.recall(request) or request for request in requests]
         server = self.backend.kind, self.backend.host
@@ -742,7 +744,13 @@ class Generator:
             for request, (claim, _) in zip(sent, previews, strict=True)
         ]
         stored = await self._count_stored(call, claimed)
-        replaced = {owners[index] for index in call.options.redo if index < len(owners)}
+        numbers = itertools.count()
+        owners = [  # for each image, the number of its request; None: the row is blank
+            number
+            for item in items
+            for number in ([None] if item.blank else [next(numbers)] * item.request.n)
+        ]
+        replaced = {owners[index] for index in call.options.redo if index < len(owners)} - {None}
         elsewhere = [
             SlotQuery(claimed[number].fingerprint, None, 1)
             for number in replaced
@@ -755,10 +763,12 @@ class Generator:
         with contextlib.suppress(XaiError):  # a server may have no price list
             costs = await self._expected_costs(call, sent, found)
         cost = dollars(None if None in costs else sum(filter(None, costs)))
-        images = counted(sum(each.n for each in sent) - sum(stored), "new image")
+        at_least = "at least " if len(items) == most else ""
+        images = at_least + counted(sum(each.n for each in sent) - sum(stored), "new image")
         raise OptionError(
             "--redo: another cell made the images to be replaced; this cell has none. Use --redo "
-            f"in that cell, or leave it out to make {images} here (expected cost: {cost})."
+            f"in that cell, or leave it out to make {images} here (expected cost: "
+            f"{at_least}{cost})."
         )
 
     async def _redo_answered(self, call: Call) -> None:
@@ -769,10 +779,13 @@ class Generator:
         chosen = {}
         for index in call.options.redo:
             number, i = images[index]
-            if results[number][i].status == "skipped":
+            picture = results[number][i]
+            if picture.status == "skipped":
                 raise OptionError(f"--redo: the row of image {index} is blank. Give another image.")
-            if results[number][i].replayed:  # an image just generated is new already
-                chosen[index] = results[number][i]
+            if picture.bundle is not None:  # it has the author's new image
+                call.progress.note(f"--redo keeps image {index}, which is from {picture.bundle}.")
+            elif picture.replayed:  # an image just generated is new already
+                chosen[index] = picture
         for index, picture in (await self.redo(call, chosen)).items():
             number, i = images[index]
             if not picture.replayed and all(each.replayed for each in results[number]):
@@ -811,6 +824,11 @@ class Generator:
         """Return the slots of pictures, after checking that they can be regenerated."""
         found = []
         for index, picture in pictures.items():
+            if picture.bundle is not None:
+                raise OptionError(
+                    f"Image {index} is from {picture.bundle}, which cannot be changed. Run its "
+                    "cell again, without --redo, to make new images."
+                )
             slot = None if picture.id is None else library.slot_of(picture.id)
             if slot is None:
                 raise OptionError(

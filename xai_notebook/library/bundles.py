@@ -185,8 +185,8 @@ class Bundle:
             raise LibraryError(f"{self.name} cannot be read: {error.strerror or error}.") from error
         except _HOSTILE as error:
             raise LibraryError(
-                f"{self.name} is damaged or not a bundle, and was not used. Pack it again with"
-                " xai.pack()."
+                f"{self.name} is damaged or not a bundle, and was not used. Delete or rename it, "
+                "and pack again with xai.pack()."
             ) from error
         self._by_content: dict[Any, list[BundleEntry]] = {}
         for entry in self.entries:

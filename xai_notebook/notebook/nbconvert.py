@@ -4,8 +4,8 @@ These formats cannot show the HTML of a grid. `preprocess` replaces it by the pi
 and by the sentences of the output's plain text. HTML and slides keep the HTML.
 
 A notebook is foreign data. From the HTML of an output only base64 text and alternative texts are
-used; all texts are escaped. Outputs of other packages stay as they are, and whatever goes wrong
-with an output leaves it as it was.
+used; all texts are escaped. Outputs of other packages stay as they are, also if they contain ours,
+and whatever goes wrong with an output leaves it as it was.
 
 Separate because nbconvert imports it by name, for each conversion: it imports nothing else of the
 package.
@@ -19,6 +19,7 @@ import shutil
 import textwrap
 from binascii import a2b_base64
 from contextlib import suppress
+from html.parser import HTMLParser
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
@@ -26,15 +27,26 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+_ROOT: Final = re.compile(
+    r'<div(?: class="xai-pictures" style="--xai-rows:\d"| class="xai-panel-result")?>'
+)
+"""Start of the HTML of a grid, in all versions."""
 _GRID: Final = "display:inline-block;vertical-align:top;box-sizing:border-box;width:"
 """Part of the style of every card, in all versions."""
+_SENTENCE: Final = re.compile(r"(?m)(?:^|[.:] )(?:Rewritten prompt: |Prompt: |No picture: )")
+"""Text that each grid with a card has as plain text."""
 _PANEL_NOTE: Final = 'class="xai-panel-note"'
-_JOB_CARD: Final = "max-width:700px;box-sizing:border-box;margin:2px 0 8px;"
-"""Part of the HTML of a job."""
+_JOB_CARD: Final = '<div style="max-width:700px;box-sizing:border-box;margin:2px 0 8px;'
+"""Start of the HTML of a job."""
+_OURS: Final = frozenset({"text/html", "text/plain", "image/jpeg"})
+"""Formats of our outputs."""
 _PICTURE: Final = re.compile(
     r'<img (?:decoding="sync" )?src="data:image/(jpeg|png|gif|webp);base64,([A-Za-z0-9+/]+={0,2})" '
     r'alt="([^"]*)"'
 )
+_DATA: Final = re.compile(r"base64,[A-Za-z0-9+/=]+")
+_VOID: Final = frozenset({"img", "br", "hr", "input", "wbr", "source", "col"})
+"""Elements without an end tag."""
 _HEAD: Final = re.compile(r"Image (\d+) of \d+\. ")
 _NUMBER: Final = re.compile(r"Image(?: (\d+) of \d+)?, generated from the prompt: ")
 _WIDGET: Final = "application/vnd.jupyter.widget-view+json"
@@ -118,17 +130,53 @@ def _converted(output: Any, resources: Any, extension: str | None) -> list[Any]:
     """Return the outputs that replace an output; `extension` is None for sanitized HTML."""
     data = output.get("data", {})
     source, plain = data.get("text/html"), data.get("text/plain")
-    if not isinstance(source, str) or not isinstance(plain, str):
+    if not isinstance(source, str) or not isinstance(plain, str) or not data.keys() <= _OURS:
         return [output]
-    if _PANEL_NOTE in source or _JOB_CARD in source:  # the plain text says the same
+    is_note = _PANEL_NOTE in source and plain.startswith("The xAI image ")
+    is_job = source.startswith(_JOB_CARD) and plain.startswith("Job ")
+    if (is_note or is_job) and _is_one_element(source):  # the plain text says the same
         is_text = extension is not None
         return [_replace(output, {"text/plain": plain} if is_text else _text(plain).data)]
-    if _GRID not in source:
+    is_grid = _ROOT.match(source) and _GRID in source and _SENTENCE.search(plain)
+    if not is_grid or not _is_one_element(source):
         return [output]
     grid = _read(source, plain)
+    has_sheet_only = not grid.pictures and "image/jpeg" in data
+    if has_sheet_only or extension == ".asciidoc":
+        return _as_sheet(output, plain)
     if extension is None:
         return _as_outputs(output, grid) if grid.printable else _as_sheet(output, plain)
     return _as_files(output, grid, resources, extension)
+
+
+class _Elements(HTMLParser):
+    """Counts the elements and the texts of HTML that are in no other element, except styles."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.count = 0
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002  # its interface
+        self.count += not self.open and tag != "style"
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self.open:
+            while self.open.pop() != tag:
+                pass
+
+    def handle_data(self, data: str) -> None:
+        self.count += not self.open and bool(data.strip())
+
+
+def _is_one_element(source: str) -> bool:
+    """Tell whether HTML is one element, so that it has nothing beside a grid, a note or a job."""
+    elements = _Elements()
+    elements.feed(_DATA.sub("", source))
+    elements.close()
+    return elements.count == 1
 
 
 def _as_files(output: Any, grid: _Grid, resources: Any, extension: str) -> list[Any]:
