@@ -444,7 +444,8 @@ class Kernel:
     def run(self, code: str, timeout: float = 60, cell: str | None = None) -> Outcome:
         """Run a cell to its end."""
         outcome = self.collect(self.start(code, cell), timeout)
-        return self.run(code, timeout, cell) if outcome.aborted else outcome
+        # After an error, ipykernel may abort the next cell.
+        return self.collect(self.start(code, cell), timeout) if outcome.aborted else outcome
 
     def kill(self) -> None:
         """Kill the process with SIGKILL."""

@@ -69,7 +69,9 @@ def _home_pattern(home: str) -> re.Pattern[str] | None:
     names |= {quote(name) for name in names}  # as in a URL
     names |= {name.replace("\\", "\\\\") for name in names}  # as in a repr on Windows
     escaped = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-    return re.compile(rf"(?:(?<=:)|(?<=://)|(?<![\w/\\.~:-])/*)(?:{escaped})(?![\w-]|\.\w)")
+    return re.compile(
+        rf"(?:(?<=:)|(?<=://)|(?<=\dm)|(?<=\\n)|(?<![\w/\\.~:-])/*)(?:{escaped})(?![\w+@-]|\.\w)"
+    )
 
 
 class XaiError(Exception):

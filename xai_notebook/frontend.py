@@ -86,7 +86,7 @@ def _serves_pages() -> bool:
 def page_context() -> Any:
     """Return Solara's context of the page that runs this code, or None.
 
-    It is a context manager. Widgets send to the page whose context is entered.
+    It is a context manager. A widget's messages go to the page whose context is active.
     """
     solara = sys.modules.get("solara.server.kernel_context")
     if solara is None or not solara.has_current_context():

@@ -197,7 +197,7 @@ def test_images_of_another_cell_are_not_ordered_again(
     book.run()
     assert isinstance(book.errors[1], OptionError)
     assert str(book.errors[1]) == (
-        "--redo: another cell made the images to be replaced; this cell has none. Use --redo in "
+        "--redo: the images to replace belong to another cell; this one has none. Use --redo in "
         "that cell, or leave it out to make 3 new images here (expected cost: $0.06)."
     )
     assert ordered(quick) == 3

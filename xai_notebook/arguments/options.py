@@ -361,10 +361,14 @@ ALIASES: Final = {"count": "n", "image_format": "format"}
 
 
 _FLAG: Final = (
-    r"(?<![^\s(\"'])(?:-\w/)?(--?[a-z]+(?:-[a-z]+)*|XaiImage\.[a-z_]+)"
+    r"(?<!\w)'[^'\n]*'|\nDetails: .*"
+    r"|(?<![^\s(\"])(?:-\w/)?(--?[a-z]+(?:-[a-z]+)*|XaiImage\.[a-z_]+)"
     r"(:| (?![a-z]+[.,]?(?:\s|$))(?=\S)|(?![\w/=-]))"
 )  # compiled at first use
-"""A flag in a message, such as `-n/--count`, or a setting; then a colon, or a space and a value."""
+"""A flag in a message, such as `-n/--count`, or a setting; then a colon, or a space and a value.
+
+Matches texts that stay as they are first: quoted values of the user and details from the server.
+"""
 
 
 def as_keywords(message: str) -> str:
@@ -375,7 +379,7 @@ def as_keywords(message: str) -> str:
 
     def replaced(match: re.Match[str]) -> str:
         flag, then = match[1], match[2]
-        if flag not in names:
+        if flag not in names:  # or None: other text
             return match[0]
         if then == ":":
             return f"{names[flag]}:"

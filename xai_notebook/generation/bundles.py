@@ -161,7 +161,7 @@ class BundleLookup:
         return found
 
     def find_entries(self, digests: Collection[str]) -> Iterator[tuple[Bundle, BundleEntry]]:
-        """Yield the entries with pictures that have one of these digests, without the others."""
+        """Yield the entries that have pictures with these digests, without their other pictures."""
         for bundle in self._read()[0]:
             for entry in bundle.entries:
                 images = tuple(image for image in entry.images if image.sha256 in digests)
@@ -180,8 +180,8 @@ def _name_of(folder: Path) -> str:
 def default_bundle() -> Path:
     """Return the path of the running notebook's bundle: the notebook's path with `.xai`.
 
-    If nobody tells the kernel which notebook it runs, as with nbconvert, it is the only notebook of
-    the folder.
+    If the notebook's name is unknown, as with nbconvert, the only notebook in the folder names the
+    bundle.
 
     Raises:
         OptionError: The notebook's name is unknown.

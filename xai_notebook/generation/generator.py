@@ -720,7 +720,7 @@ class Generator:
     async def _check_redo_is_here(self, call: Call) -> None:
         """Check that the images which `--redo` replaces are not those of another cell.
 
-        Such a call would have none of its images, and order all of them.
+        Otherwise the call would find none of its images, and generate all of them.
 
         Raises:
             OptionError: Only another cell has the images; nothing was sent.
@@ -762,13 +762,14 @@ class Generator:
         costs: list[float | None] = [None]
         with contextlib.suppress(XaiError):  # a server may have no price list
             costs = await self._expected_costs(call, sent, found)
-        cost = dollars(None if None in costs else sum(filter(None, costs)))
         at_least = "at least " if len(items) == most else ""
         images = at_least + counted(sum(each.n for each in sent) - sum(stored), "new image")
+        cost = "unknown"
+        if None not in costs:
+            cost = f"{at_least}{dollars(sum(filter(None, costs)))}"
         raise OptionError(
-            "--redo: another cell made the images to be replaced; this cell has none. Use --redo "
-            f"in that cell, or leave it out to make {images} here (expected cost: "
-            f"{at_least}{cost})."
+            "--redo: the images to replace belong to another cell; this one has none. Use --redo "
+            f"in that cell, or leave it out to make {images} here (expected cost: {cost})."
         )
 
     async def _redo_answered(self, call: Call) -> None:

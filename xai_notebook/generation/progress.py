@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PATIENCE: Final = 0.6
 """Seconds before progress is shown, so that quick calls show none."""
 LOCAL_PATIENCE: Final = 4.0
-"""The same for the embedded server; longer, so that its progress changes no saved notebook."""
+"""The same for the embedded server; longer, so that saved notebooks contain no progress."""
 LOG_INTERVAL = 30.0
 """Seconds between two lines in the log of a script or of a notebook that runs unattended."""
 _STATUS_INTERVAL: Final = 0.4
@@ -281,12 +281,12 @@ class LineLog:
         log_line(f"xai-notebook: {self._line()}")
 
     def end(self) -> None:
-        """Write nothing more."""
+        """Stop writing lines."""
         self._wanted = False
 
 
 class StatusReport(NamedTuple):
-    """What marimo shows while a cell waits.
+    """Progress as text and counts, for marimo.
 
     Attributes:
         title: The first line.
@@ -304,7 +304,7 @@ class StatusReport(NamedTuple):
 class MarimoStatus:
     """Shows the state of a wait in the output of the running cell of marimo, with `mo.status`.
 
-    Errors of marimo are ignored, so that they do not cost the images.
+    Errors of marimo are ignored: the images matter more than the progress.
     """
 
     def __init__(self, marimo: Any, report: Callable[[], StatusReport], *, due: float) -> None:

@@ -60,9 +60,8 @@ def _remove(shell: InteractiveShell) -> None:
     completer = getattr(shell, "Completer", None)
     if completer is not None:
         vars(completer).pop("completions", None)
-        completer.custom_matchers[:] = [
-            each for each in completer.custom_matchers if getattr(each, "__name__", "") != _MATCHER
-        ]
+    if (matchers := getattr(completer, "custom_matchers", None)) is not None:
+        matchers[:] = [each for each in matchers if getattr(each, "__name__", "") != _MATCHER]
 
 
 def _add_completion(shell: InteractiveShell) -> None:

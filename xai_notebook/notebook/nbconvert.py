@@ -172,7 +172,7 @@ class _Elements(HTMLParser):
 
 
 def _is_one_element(source: str) -> bool:
-    """Tell whether HTML is one element, so that it has nothing beside a grid, a note or a job."""
+    """Tell whether HTML is one element: it contains only a grid, a note or a job."""
     elements = _Elements()
     elements.feed(_DATA.sub("", source))
     elements.close()
@@ -188,11 +188,16 @@ def _as_files(output: Any, grid: _Grid, resources: Any, extension: str) -> list[
     is_markdown = extension == ".md"
     if not is_markdown and (shutil.which("pandoc") is None or not grid.printable):
         return _as_sheet(output, output.data["text/plain"])
-    names = _add_files(grid, sheet, files)
+    pictures = _files_of(grid, sheet)
     if extension == ".rst":  # where pandoc names pictures, and names must be unique
-        return _as_outputs(output, grid, names)
-    urls = map(quote, names)
-    return [_replace(output, {"text/markdown": _markdown(grid, urls, attributes=not is_markdown)})]
+        outputs = _as_outputs(output, grid, [*pictures])
+    else:
+        markdown = _markdown(grid, map(quote, pictures), attributes=not is_markdown)
+        outputs = [_replace(output, {"text/markdown": markdown})]
+    if pictures:
+        del files[sheet]
+        files.update(pictures)
+    return outputs
 
 
 def _read(source: str, plain: str) -> _Grid:
@@ -288,19 +293,17 @@ def _as_sheet(output: Any, plain: str) -> list[Any]:
     return [_replace(output, jpeg, dict(output.metadata)), _output(text)]
 
 
-def _add_files(grid: _Grid, sheet: str | None, files: Any) -> list[str]:
-    """Add the pictures to the files that nbconvert writes, in place of the sheet; return names."""
+def _files_of(grid: _Grid, sheet: str | None) -> dict[str, bytes]:
+    """Return the pictures by the names of their files, which replace the sheet's file."""
     if sheet is None:
-        return []
+        return {}
     path = PurePosixPath(sheet.replace("\\", "/"))
-    names = [
-        str(path.with_name(f"{path.stem}_{number}.{picture.kind.replace('jpeg', 'jpg')}"))
+    return {
+        str(
+            path.with_name(f"{path.stem}_{number}.{picture.kind.replace('jpeg', 'jpg')}")
+        ): a2b_base64(picture.data)
         for number, picture in enumerate(grid.pictures)
-    ]
-    data = [a2b_base64(picture.data) for picture in grid.pictures]
-    del files[sheet]
-    files.update(zip(names, data, strict=True))
-    return names
+    }
 
 
 def _markdown(grid: _Grid, urls: Iterable[str], *, attributes: bool) -> str:
@@ -333,7 +336,7 @@ def _paragraphs(grid: _Grid, urls: Iterable[str], *, attributes: bool) -> Iterat
 _SPECIAL: Final = re.compile(
     r"[\\`*_\[\]{}#|~^$@]|--+|^[-+=]|(?<=^\d)[.)]|(?<=^\d\d)[.)]|:(?=[\w+-]+:)"
 )
-"""What Markdown can take for markup. `:fox:` is an emoji on GitHub."""
+"""Characters that Markdown may interpret. `:fox:` is an emoji on GitHub."""
 
 
 def _escape(text: str) -> str:

@@ -271,13 +271,13 @@ _OUTSIDE_JUPYTER: Final[weakref.WeakSet[PictureWidget]] = weakref.WeakSet()
 """The widgets of marimo, Solara and scripts that are not closed."""
 
 
-def this_page() -> int | str:
-    """Return an identifier of the page that runs this code, outside Jupyter.
+def this_page() -> object:
+    """Return an object that identifies the page which runs this code, outside Jupyter.
 
     Solara and `marimo run` serve several pages from one process; marimo uses a thread for each.
     """
     context = page_context()
-    return threading.get_ident() if context is None else context.id
+    return threading.current_thread() if context is None else context.id
 
 
 class PictureWidget(anywidget.AnyWidget):
@@ -306,7 +306,7 @@ class PictureWidget(anywidget.AnyWidget):
         """
         self._shell = shell
         self._namespace: MutableMapping[str, Any] = (
-            namespace or {} if shell is None else shell.user_ns
+            ({} if namespace is None else namespace) if shell is None else shell.user_ns
         )
         self._publisher = Publisher(shell)
         self._shown_in: int | None = None
@@ -325,7 +325,7 @@ class PictureWidget(anywidget.AnyWidget):
     def _close_ended(self) -> None:
         """Close the widgets whose page has ended; ipywidgets keeps each widget until it is closed.
 
-        Their requests continue.
+        Running requests are not cancelled.
         """
         with _LOCK:
             ended = [other for other in _OUTSIDE_JUPYTER if not other.connected]
