@@ -27,11 +27,11 @@ PROGRAMS = Path(sys.executable).parent
 CELLS = (
     "%load_ext xai_notebook",
     "light   = 'dawn'",
-    "%%xai_image -n 2 --as badgers\na badger's den in fresh snow, {{ light }}",
+    "%%xai_image -n 2 --as whales\na whale's den in fresh snow, {{ light }}",
     "%%xai_image --as places\nsunset,beach",
     "%xai_image   an owl",
     "foxes = %xai_image -n 2   a red fox",
-    "print(light, foxes, badgers[0].prompt)",
+    "print(light, foxes, whales[0].prompt)",
 )
 
 
@@ -111,7 +111,7 @@ def test_ruff_knows_the_names(folder: Path, run: Run) -> None:
     """Without the setting, it reports only the name that `--as` assigns."""
     check = ("ruff", "check", "--output-format", "concise", "story.ipynb")
     found = run(*check, fails=True).stdout
-    assert re.findall(r"[A-Z]+\d+ .*", found) == ["F821 Undefined name `badgers`"]
+    assert re.findall(r"[A-Z]+\d+ .*", found) == ["F821 Undefined name `whales`"]
     (folder / "ruff.toml").write_text(block("ruff", "toml"))
     run(*check)
     run("ruff", "format", "story.ipynb")
@@ -155,9 +155,9 @@ def test_jupytext_comments_prompts_out(folder: Path, run: Run) -> None:
     run("jupytext", "--sync", "story.ipynb")
     script = (folder / "story.py").read_text()
     compile(script, "story.py", "exec")
-    heading = '# %% magic_args="-n 2 --as badgers" language="xai_image"'
+    heading = '# %% magic_args="-n 2 --as whales" language="xai_image"'
     assert heading in PAGE.read_text(encoding="utf-8")
-    assert f"{heading}\n# a badger's den in fresh snow, {{{{ light }}}}\n" in script
+    assert f"{heading}\n# a whale's den in fresh snow, {{{{ light }}}}\n" in script
     (folder / "story.py").write_text(script.replace("light   = 'dawn'", "light = 'dusk'"))
     run("jupytext", "--sync", "story.py")
     assert changed(folder / "story.ipynb") == {1}
@@ -199,7 +199,7 @@ def test_pre_commit_runs_the_tools(folder: Path, run: Run) -> None:
 def test_git_stays_small(folder: Path, run: Run, tmp_path: Path) -> None:
     """Outputs are left out of Git and of diffs; a new checkout shows the same pictures."""
     file, other = folder / "story.ipynb", folder / "other.ipynb"
-    edited = [cell.replace("badger's", "fox's") for cell in CELLS]
+    edited = [cell.replace("whale's", "fox's") for cell in CELLS]
     shown = [execute(folder, *cells).nb for cells in (CELLS, edited)]
     for before, after in zip(shown[0].cells, shown[1].cells, strict=True):
         after.id = before.id
@@ -214,7 +214,7 @@ def test_git_stays_small(folder: Path, run: Run, tmp_path: Path) -> None:
     diff = re.sub(r"\x1b\[\d*m", "", run("nbdiff", "story.ipynb", "other.ipynb").stdout)
     lines = [line for line in diff.splitlines() if re.match(r"[+-](?![+-])", line)]
     assert len(diff) < 600
-    assert "-a badger's den in fresh snow, {{ light }}" in lines
+    assert "-a whale's den in fresh snow, {{ light }}" in lines
     assert "+a fox's den in fresh snow, {{ light }}" in lines
 
     run("git", "init", "-q")

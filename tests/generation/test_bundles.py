@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness import Served
-    from numbering_server import NumberingServer
+    from numbering_server import Notebooks, NumberingServer
 
     Messages = Callable[[], list[Any]]
 
@@ -44,6 +44,9 @@ def restart_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
     monkeypatch.setenv("XAI_NOTEBOOK_HOME", str(tmp_path / name))
     monkeypatch.delenv("XAI_API_KEY")
     monkeypatch.delenv("XAI_API_HOST")
+
+
+OF_BATCH = "again = xai.generate('an owl', n=2, replay=True).redo(1)"
 
 
 def pictures() -> list[Any]:
@@ -504,17 +507,36 @@ def test_pictures_of_another_bundle_are_packed(
     assert str(first[3].sha256) not in str((story / "copy.xai").read_bytes())
 
 
-def test_a_cell_with_redo_shows_what_its_author_saw(
-    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
+@pytest.mark.parametrize("redo", ["again = xai.generate('an owl', n=2, redo=1)", OF_BATCH])
+def test_redo_shows_what_the_author_saw(
+    notebook: Notebooks,
+    image_server: NumberingServer,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    story: Path,
+    redo: str,
 ) -> None:
-    xai.generate("a fox", n=2)
+    """Running the cell again cannot change the bundle, and says so."""
     first = xai.generate("an owl", n=2).redo(1)
     xai.pack()
     restart_elsewhere(monkeypatch, tmp_path)
     made = len(image_server.image_counts)
-    again = xai.generate("an owl", n=2, redo=1)
+    book = notebook(redo)
+    book.run()
+    again = book.shell.user_ns["again"]
     assert [image.sha256 for image in again] == [image.sha256 for image in first]
-    assert "redo= keeps image 1, which is from story.xai." in again.notes
-    with pytest.raises(OptionError, match=r"is from story\.xai, which cannot be changed"):
-        again.redo(1)
+    assert "Image 1 is from story.xai, and was kept." in again.notes
+    book.run()
+    assert "is from story.xai, which cannot be changed" in str(book.errors[0])
     assert len(image_server.image_counts) == made
+
+
+def test_a_redone_picture_is_packed_by_a_nameless_notebook(
+    image_server: NumberingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, story: Path
+) -> None:
+    monkeypatch.delenv("JPY_SESSION_NAME")
+    first = xai.generate("an owl", n=2).redo(1)
+    xai.pack("tale.xai")
+    restart_elsewhere(monkeypatch, tmp_path)
+    again = xai.generate("an owl", n=2, replay=True)
+    assert [image.sha256 for image in again] == [image.sha256 for image in first]

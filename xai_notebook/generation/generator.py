@@ -783,9 +783,7 @@ class Generator:
             picture = results[number][i]
             if picture.status == "skipped":
                 raise OptionError(f"--redo: the row of image {index} is blank. Give another image.")
-            if picture.bundle is not None:  # it has the author's new image
-                call.progress.note(f"--redo keeps image {index}, which is from {picture.bundle}.")
-            elif picture.replayed:  # an image just generated is new already
+            if picture.replayed:  # an image just generated is new already
                 chosen[index] = picture
         for index, picture in (await self.redo(call, chosen)).items():
             number, i = images[index]
@@ -808,8 +806,9 @@ class Generator:
         if library is None:
             raise OptionError("Images can be regenerated only while the library can be opened.")
         missing: dict[tuple[str, int], list[_Redo]] = {}
-        done = {}
-        for each in await asyncio.to_thread(self._find_slots, pictures, library):
+        done = self._keep_of_bundles(call, pictures)
+        others = {index: each for index, each in pictures.items() if index not in done}
+        for each in await asyncio.to_thread(self._find_slots, others, library):
             if await self._claim_redo(call, each, library):
                 missing.setdefault((each.slot.fingerprint, each.slot.place), []).append(each)
             else:
@@ -821,15 +820,30 @@ class Generator:
             done |= result
         return done
 
+    def _keep_of_bundles(self, call: Call, pictures: Mapping[int, Picture]) -> dict[int, Picture]:
+        """Return the pictures from bundles, which are those that the author's redo has made.
+
+        Raises:
+            OptionError: A cell has run again, to regenerate a picture of a bundle.
+        """
+        kept = {}
+        for index, picture in pictures.items():
+            if picture.bundle is None:
+                continue
+            key = hashlib.sha256(f"redo {picture.sha256}".encode()).hexdigest()
+            if call.claims.claim(key, 1, fresh=False).needs_new:
+                raise OptionError(
+                    f"Image {index} is from {picture.bundle}, which cannot be changed. Run the "
+                    "cell of its prompt again, without --redo, to make new images."
+                )
+            call.progress.note(f"Image {index} is from {picture.bundle}, and was kept.")
+            kept[index] = picture
+        return kept
+
     def _find_slots(self, pictures: Mapping[int, Picture], library: Library) -> list[_Redo]:
         """Return the slots of pictures, after checking that they can be regenerated."""
         found = []
         for index, picture in pictures.items():
-            if picture.bundle is not None:
-                raise OptionError(
-                    f"Image {index} is from {picture.bundle}, which cannot be changed. Run its "
-                    "cell again, without --redo, to make new images."
-                )
             slot = None if picture.id is None else library.slot_of(picture.id)
             if slot is None:
                 raise OptionError(

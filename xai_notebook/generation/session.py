@@ -49,7 +49,7 @@ from xai_notebook.pictures.results import RETRIED, ImageBatch
 from xai_notebook.settings import MAX_IMAGES, Configuration, home_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from xai_notebook.arguments.options import Options
@@ -336,12 +336,18 @@ class Session:
             finally:
                 call.over = True
                 pictures = call.progress.collect_pictures()
-                shown = self._shown.setdefault(call.configuration.home, set())
-                shown.update(picture.id for picture in pictures if picture.id is not None)
-                from_bundles = [picture for picture in pictures if picture.bundle is not None]
-                self._shown_from_bundles.update(each.sha256 for each in from_bundles if each.sha256)
-                new = len(from_bundles) < len(pictures)
+                self._note_shown(call, pictures)
+                new = any(picture.bundle is None for picture in pictures)
                 await self._announce(call, generator.storage, new=new)
+
+    def _note_shown(self, call: Call, pictures: Iterable[Picture]) -> None:
+        """Remember the pictures that a call returns, for `pack`."""
+        shown = self._shown.setdefault(call.configuration.home, set())
+        for picture in pictures:
+            if picture.id is not None:
+                shown.add(picture.id)
+            elif picture.bundle is not None and picture.sha256:
+                self._shown_from_bundles.add(picture.sha256)
 
     async def _open(self, call: Call, claims: SlotClaims, *, spends: bool = True) -> Generator:
         """Connect to the server of a call, open its library, and return the generator for both.
@@ -470,12 +476,14 @@ class Session:
         call = Call(options, configuration, route, iter(()), Progress(images=len(batch)))
         with self.cells.claims_for_call() as claims:
             regenerated = self.loop.run(self._redo(call, claims, chosen))
-        return batch.shown(
+        self._note_shown(call, regenerated.values())
+        images = (
             replace(image, picture=regenerated[index], exported=None, maker=self)
             if index in regenerated
             else image
             for index, image in enumerate(batch)
         )
+        return batch.shown(images, notes=dict.fromkeys((*batch.notes, *call.progress.notes)))
 
     def retry(self, batch: ImageBatch) -> ImageBatch:
         """Return a batch with its failed images requested again; see `ImageBatch.retry`."""
