@@ -363,6 +363,17 @@ class Kernel:
         }
         self.home = folder.parent / f"{folder.name}-home"
         environment = without_xai() | private | {"XAI_NOTEBOOK_HOME": str(self.home)} | variables
+        try:
+            self._connect(folder, environment)
+        except RuntimeError:
+            if self.manager.is_alive():
+                raise
+            # It died: another process had taken a port that was chosen for it.
+            self.client.stop_channels()
+            self.manager.shutdown_kernel(now=True)
+            self._connect(folder, environment)
+
+    def _connect(self, folder: Path, environment: dict[str, str]) -> None:
         self.manager = KernelManager(kernel_name="python3")
         if self.program is not None:
             assert self.manager.kernel_spec

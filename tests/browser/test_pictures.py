@@ -48,7 +48,7 @@ def check_keys(page: Page) -> None:
     shown = viewer(page).locator(".xai-view img")
     # The viewer may show the original by now, so the alternative text identifies the picture.
     assert shown.get_attribute("alt") == pictures(page).nth(1).get_attribute("alt")
-    assert shown.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    until(lambda: shown.evaluate("image => image.naturalWidth"))
     page.keyboard.press("ArrowRight")
     wait_for_title(page, "Picture 3 of 3")
     assert shown.get_attribute("alt") == pictures(page).nth(2).get_attribute("alt")

@@ -64,10 +64,15 @@ def run(folder: Path, *command: str, **variables: str) -> Any:
         **without_xai(), "PWD": str(folder), "XAI_NOTEBOOK_HOME": str(home),
         "IPYTHONDIR": str(folder.parent / "ipython"), **variables,
     }  # fmt: skip
-    return subprocess.run(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, timeout=120, check=False,
-    )  # fmt: skip
+    for _ in range(2):
+        done = subprocess.run(
+            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, timeout=120, check=False,
+        )  # fmt: skip
+        # Another process may have taken a port that was chosen for the kernel.
+        if "Kernel died before replying to kernel_info" not in done.stdout:
+            break
+    return done
 
 
 def output(file: Path) -> str:
