@@ -129,7 +129,8 @@ def test_an_interrupted_call_says_what_is_kept(kernel: Kernel, peer: Served) -> 
     show = "lambda state: display({'text/plain': f'{state.done} done'}, raw=True)"
     identity = kernel.start(f"xai.generate(each={prompts}, progress={show})")
     kernel.see(identity, "2 done")
-    slow = peer.wait_for_call(before + 3)
+    peer.wait_for_call(before + 3)
+    (slow,) = [call for call in peer.calls[before:] if "slow" in call.message.prompt]
     kernel.manager.interrupt_kernel()
     outcome = kernel.collect(identity, SOON)
     until(lambda: slow.cancelled, SOON)
