@@ -14,6 +14,7 @@ import sys
 import time
 import warnings
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -71,6 +72,11 @@ def settings_of(**variables: str) -> Configuration:
         for name, value in variables.items():
             patch.setenv(name, value)
         return Configuration.from_environment()
+
+
+def needs_package(name: str) -> pytest.MarkDecorator:
+    """Return a mark that skips a test if a Python package is not installed."""
+    return pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is not installed")
 
 
 async def start_images(

@@ -14,14 +14,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import xai_notebook as xai
-from harness import tiny, until
+from harness import needs_package, tiny, until
 from xai_notebook.arguments.tables import read_rows
 from xai_notebook.client.request import ImageRequest
 from xai_notebook.generation.session import close_session, current_session
@@ -263,11 +262,7 @@ def run(*command: str, folder: Path) -> str:
     return done.stdout
 
 
-def needs(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is not installed")
-
-
-@needs("streamlit")
+@needs_package("streamlit")
 def test_reruns_of_a_streamlit_app_order_nothing_twice(
     image_server: NumberingServer, tmp_path: Path
 ) -> None:
@@ -281,7 +276,7 @@ def test_reruns_of_a_streamlit_app_order_nothing_twice(
     assert sorted(image_server.image_counts) == [1] * 4
 
 
-@needs("fastapi")
+@needs_package("fastapi")
 def test_concurrent_requests_of_a_fastapi_service_order_nothing_twice(
     image_server: NumberingServer, tmp_path: Path
 ) -> None:
@@ -292,7 +287,7 @@ def test_concurrent_requests_of_a_fastapi_service_order_nothing_twice(
     assert image_server.image_counts == [1, 1]
 
 
-@needs("dask")
+@needs_package("dask")
 def test_tasks_of_dask_exchange_batches(image_server: NumberingServer, tmp_path: Path) -> None:
     """Batches are made in one task and used in another, in threads and in processes."""
     (tmp_path / "tasks.py").write_text(DASK)
@@ -311,7 +306,7 @@ def write_page(folder: Path, page: str = "machines.md", *names: str) -> None:
         (folder / name).write_text(code)
 
 
-@needs("distributed")
+@needs_package("distributed")
 def test_the_files_of_the_page_about_machines_run(
     image_server: NumberingServer, tmp_path: Path
 ) -> None:
@@ -323,7 +318,7 @@ def test_the_files_of_the_page_about_machines_run(
     close_session()
 
 
-@needs("distributed")
+@needs_package("distributed")
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize("libraries", ["one", "own"])
 def test_workers_of_dask_are_killed_and_each_prompt_is_ordered_once(
@@ -379,7 +374,7 @@ def test_workers_of_dask_are_killed_and_each_prompt_is_ordered_once(
     close_session()
 
 
-@needs("marimo")
+@needs_package("marimo")
 def test_marimo_shows_progress_while_a_call_waits(
     image_server: NumberingServer, tmp_path: Path
 ) -> None:
@@ -401,7 +396,7 @@ def test_marimo_shows_progress_while_a_call_waits(
     assert sorted(image_server.prompts) == ["a bee", "a fox", "an owl"]
 
 
-@needs("marimo")
+@needs_package("marimo")
 def test_marimo_reuses_pictures(image_server: NumberingServer, tmp_path: Path) -> None:
     """By default in marimo; with `reuse=True` when the notebook runs as a script."""
     file = tmp_path / "app.py"
@@ -510,8 +505,8 @@ def test_a_file_of_the_page_about_apps_is_tested_here(tmp_path: Path) -> None:
     assert (PAGES / "apps.md").read_text(encoding="utf-8").count("```") == 2 * len(APPS)
 
 
-@needs("fastapi")
-@needs("uvicorn")
+@needs_package("fastapi")
+@needs_package("uvicorn")
 def test_the_service_of_the_page_about_apps(tmp_path: Path) -> None:
     """Each outcome has a status of its own, and a client that goes away cancels its call."""
     write_page(tmp_path, "apps.md", *APPS)
@@ -542,7 +537,7 @@ def test_the_bot_of_the_page_about_apps(tmp_path: Path) -> None:
     assert sorted(parts[0] for parts in sent[5:]) == ["Prompt: a bee", "Prompt: an ant"]
 
 
-@needs("streamlit")
+@needs_package("streamlit")
 def test_the_streamlit_page_of_the_page_about_apps(
     image_server: NumberingServer, tmp_path: Path
 ) -> None:
@@ -561,7 +556,7 @@ def test_the_streamlit_page_of_the_page_about_apps(
     assert image_server.image_counts == [2, 2]  # four are stored after the click
 
 
-@needs("marimo")
+@needs_package("marimo")
 def test_the_marimo_notebook_of_the_page_about_apps(
     image_server: NumberingServer, tmp_path: Path
 ) -> None:
@@ -571,7 +566,7 @@ def test_the_marimo_notebook_of_the_page_about_apps(
     assert image_server.prompts == ["a red fox in fresh snow", "make it a moonlit night"]
 
 
-@needs("panel")
+@needs_package("panel")
 def test_the_panel_app_of_the_page_about_apps(
     image_server: NumberingServer, tmp_path: Path
 ) -> None:
@@ -589,7 +584,7 @@ def test_the_panel_app_of_the_page_about_apps(
     assert image_server.image_counts == [2, 2]  # the page's own prompt, and this one
 
 
-@needs("streamlit")
+@needs_package("streamlit")
 def test_twenty_reruns_in_streamlit_order_each_request_once(
     image_server: NumberingServer, tmp_path: Path
 ) -> None:
@@ -622,7 +617,7 @@ def test_twenty_reruns_in_streamlit_order_each_request_once(
     close_session()
 
 
-@needs("marimo")
+@needs_package("marimo")
 def test_twenty_reruns_in_marimo_order_each_request_once(
     image_server: NumberingServer, tmp_path: Path
 ) -> None:
@@ -638,7 +633,7 @@ def test_twenty_reruns_in_marimo_order_each_request_once(
     assert sum(image_server.image_counts) == 7
 
 
-@needs("datasets")
+@needs_package("datasets")
 @pytest.mark.parametrize("kind", ["dataset", "column", "stream", "split", "formatted"])
 def test_a_data_set_is_a_table(kind: str) -> None:
     """The column `prompt`, in any case, is read; a stream is read lazily."""
@@ -665,7 +660,7 @@ NASTY = (
 )  # fmt: skip
 
 
-@needs("datasets")
+@needs_package("datasets")
 @pytest.mark.filterwarnings(
     "ignore:unclosed file:ResourceWarning"
 )  # datasets leaves CSV files open
@@ -704,7 +699,7 @@ def test_an_exported_folder_is_a_data_set(tmp_path: Path, name: str) -> None:
             assert stored[column] == getattr(image, column)
 
 
-@needs("datasets")
+@needs_package("datasets")
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_table_becomes_a_data_set(
@@ -754,7 +749,7 @@ def test_a_table_becomes_a_data_set(
         assert Path(row.image["path"]).read_bytes() == image.data
 
 
-@needs("datasets")
+@needs_package("datasets")
 def test_the_page_about_data_sets_is_right(image_server: NumberingServer, tmp_path: Path) -> None:
     page = Path(__file__).parents[1] / "docs/howto/export_data_set.md"
     cells = re.findall(r"^```i?python3?\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
@@ -763,7 +758,7 @@ def test_the_page_about_data_sets_is_right(image_server: NumberingServer, tmp_pa
     assert (tmp_path / "fruit/P-2/2.jpg").is_file()
 
 
-@needs("sqlalchemy")
+@needs_package("sqlalchemy")
 def test_rows_of_sqlalchemy_are_records() -> None:
     """The column `prompt` is read, or the only column."""
     from sqlalchemy import create_engine, text

@@ -9,14 +9,13 @@ import os
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import nbformat
 import pytest
 
-from harness import without_xai
+from harness import needs_package, without_xai
 from numbering_server import execute
 
 if TYPE_CHECKING:
@@ -47,11 +46,6 @@ def needs(name: str) -> pytest.MarkDecorator:
     """Skip a test if a program is not installed beside Python."""
     missing = not (PROGRAMS / name).exists() and not (PROGRAMS / f"{name}.exe").exists()
     return pytest.mark.skipif(missing, reason=f"{name} is not installed")
-
-
-def needs_package(name: str) -> pytest.MarkDecorator:
-    """Skip a test if a package is not installed."""
-    return pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is not installed")
 
 
 Run: TypeAlias = "Callable[..., subprocess.CompletedProcess[str]]"

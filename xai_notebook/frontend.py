@@ -68,19 +68,19 @@ def is_for_visitors() -> bool:
     return bool(visitors) if visitors is not None else _serves_pages()
 
 
-_seen_pages: list[bool] = []
-"""Not empty once code has run for a page of Solara or `marimo run`; other threads cannot tell."""
+_has_served_page = False
+"""Whether code has run for a page of Solara or `marimo run`. Background threads have no page."""
 
 
 def _serves_pages() -> bool:
-    if "VOILA_PREHEAT" in os.environ or _seen_pages:
-        return True
+    global _has_served_page  # noqa: PLW0603  # a process serves pages until its end
     marimo = sys.modules.get("marimo")
-    if page_context() is not None or (
-        hasattr(marimo, "app_meta") and marimo.app_meta().mode == "run"  # type: ignore[union-attr]
-    ):
-        _seen_pages.append(True)
-    return bool(_seen_pages)
+    _has_served_page = (
+        _has_served_page
+        or page_context() is not None
+        or (hasattr(marimo, "app_meta") and marimo.app_meta().mode == "run")  # type: ignore[union-attr]
+    )
+    return "VOILA_PREHEAT" in os.environ or _has_served_page
 
 
 def page_context() -> Any:
@@ -97,7 +97,7 @@ def page_context() -> Any:
 def reruns_by_itself() -> bool:
     """Tell whether this code runs in Streamlit or marimo, which rerun code automatically.
 
-    marimo knows its own threads only: those of cells, and `mo.Thread`.
+    marimo recognises only threads that it started: those of cells, and `mo.Thread`.
     """
     return in_streamlit() or marimo_notebook() is not None
 

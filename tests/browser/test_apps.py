@@ -11,14 +11,13 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 
 from browser.conftest import CONTRAST, LOADED
-from harness import KEY, until, without_xai
+from harness import KEY, needs_package, until, without_xai
 from numbering_server import start_numbering_server
 
 if TYPE_CHECKING:
@@ -108,10 +107,6 @@ PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFklEQVR4nGP8z8DAwMDAxMDAwMDAAAANHQEDasKb6Q"
     "AAAABJRU5ErkJggg=="
 )
-
-
-def needs(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +203,7 @@ def wait_for_pictures(panel: Locator, count: int) -> None:
     until(lambda: all(image.evaluate(LOADED) for image in panel.locator(".xai-card img").all()))
 
 
-@needs("marimo")
+@needs_package("marimo")
 def test_the_panel_works_in_marimo(marimo: Tool, images: NumberingServer, shoot: Shoot) -> None:
     """By keyboard and by drop; other cells follow."""
     with marimo.open("?file=panel.py") as page:
@@ -250,7 +245,7 @@ def test_the_panel_works_in_marimo(marimo: Tool, images: NumberingServer, shoot:
         shoot(page, "marimo-panel")
 
 
-@needs("marimo")
+@needs_package("marimo")
 def test_a_rerun_in_marimo_keeps_form_pictures_and_generations(
     marimo: Tool, images: NumberingServer
 ) -> None:
@@ -280,7 +275,7 @@ def test_a_rerun_in_marimo_keeps_form_pictures_and_generations(
         images.replies_left = None
 
 
-@needs("marimo")
+@needs_package("marimo")
 def test_the_library_works_in_marimo(marimo: Tool, shoot: Shoot) -> None:
     """In the dark theme: search, selection that other cells follow, export, star and viewer."""
     with marimo.open("?file=library.py", color_scheme="dark") as page:
@@ -310,7 +305,7 @@ def test_the_library_works_in_marimo(marimo: Tool, shoot: Shoot) -> None:
         assert "xai-shelf" in focused(page)
 
 
-@needs("marimo")
+@needs_package("marimo")
 def test_a_marimo_app_is_for_visitors(
     images: NumberingServer, browser: Browser, tmp_path: Path
 ) -> None:
@@ -325,7 +320,7 @@ def test_a_marimo_app_is_for_visitors(
         assert panel.get_by_role("button", name=re.compile("Save|Submit")).count() == 0
 
 
-@needs("solara")
+@needs_package("solara")
 def test_panel_and_library_work_in_solara(
     images: NumberingServer, browser: Browser, tmp_path: Path, shoot: Shoot
 ) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-import pytest
+from harness import needs_package
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -16,9 +15,7 @@ PICTURES = ".jp-OutputArea img[src^='data:image/jpeg']"
 CELLS = ("%load_ext xai_notebook", "%xai_image -n 2 a red fox", "%xai_panel an owl")
 
 
-@pytest.mark.skipif(
-    find_spec("jupyter_collaboration") is None, reason="jupyter-collaboration is not installed"
-)
+@needs_package("jupyter_collaboration")
 def test_both_users_see_the_pictures(lab: Any, page: Page, browser: Browser, shoot: Shoot) -> None:
     """The panel is there for the other user after a reload; before, a sentence is in its place."""
     name = lab.add("shared.ipynb", *CELLS).name

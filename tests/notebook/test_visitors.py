@@ -245,13 +245,13 @@ def test_the_setting_visitors_overrides_the_detection(
     monkeypatch.delenv("VOILA_PREHEAT")
     xai.configure(visitors=None)
     assert not app.panel().widget.visitors
-    monkeypatch.setattr(frontend, "_seen_pages", [])
+    monkeypatch.setattr(frontend, "_has_served_page", False)
     running = SimpleNamespace(app_meta=lambda: SimpleNamespace(mode="run"))
     monkeypatch.setitem(sys.modules, "marimo", running)
     assert app.panel().widget.visitors
     monkeypatch.delitem(sys.modules, "marimo")
     assert app.panel().widget.visitors  # other threads cannot ask marimo
-    monkeypatch.setattr(frontend, "_seen_pages", [])
+    monkeypatch.setattr(frontend, "_has_served_page", False)
     app.shell.run_line_magic("config", "XaiImage.visitors = True")
     assert app.panel().widget.visitors
     assert len(xai.history()) == 0

@@ -177,7 +177,7 @@ def _name_of(folder: Path) -> str:
     return f"the folder {folder.name}"
 
 
-def default_bundle() -> Path:
+def _default_bundle() -> Path:
     """Return the path of the running notebook's bundle: the notebook's path with `.xai`.
 
     If the notebook's name is unknown, as with nbconvert, the only notebook in the folder names the
@@ -186,13 +186,12 @@ def default_bundle() -> Path:
     Raises:
         OptionError: The notebook's name is unknown.
     """
-    folder = frontend.resolve_folder(None)
     example = "%xai_pack {}" if frontend.has_magics() else "xai.pack('{}')"
     file = frontend.notebook_file()
     if file is None and frontend.in_kernel(frontend.running_shell()):
         if (file := frontend.papermill_notebook()) is not None:
             return file.with_suffix(SUFFIX)
-        found = _notebooks_of(folder)
+        found = _notebooks_of(frontend.resolve_folder(None))
         if len(found) > 1:
             names = [bounds.line(each.name) for each in found[:_MAX_NAMES]]
             names += ["…"] * (len(found) > _MAX_NAMES)
@@ -205,7 +204,7 @@ def default_bundle() -> Path:
         raise OptionError(
             f"The notebook's name is unknown. Name the file: {example.format(f'story{SUFFIX}')}"
         )
-    return folder / f"{file.stem}{SUFFIX}"
+    return Path(f"{file.stem}{SUFFIX}")
 
 
 def _notebooks_of(folder: Path) -> list[Path]:
@@ -233,7 +232,7 @@ def pack(
         bundles: The bundles in the notebook's folder.
     """
     notebook = frontend.notebook_name()
-    path = default_bundle() if path is None else frontend.user_path(path)
+    path = _default_bundle() if path is None else frontend.user_path(path)
     target = frontend.resolve_folder(None) / path
     if target.suffix != SUFFIX:
         raise OptionError(f"The name of a bundle must end in {SUFFIX}: {target.name}")

@@ -736,13 +736,13 @@ class Generator:
         if call.rewriter is not None:
             sent = [await call.rewriter.recall(request) or request for request in requests]
         server = self.backend.kind, self.backend.host
-        previews = call.claims.preview([(each.fingerprint(*server), each.n) for each in sent])
-        if (library := call.ingest.library) is None or not any(other for _, other in previews):
+        keys = [request.fingerprint(*server) for request in sent]
+        claims, others = call.claims.preview(
+            [(k, each.n) for k, each in zip(keys, sent, strict=True)]
+        )
+        if (library := call.ingest.library) is None or not any(others):
             return
-        claimed = [
-            ClaimedRequest(request, request.fingerprint(*server), claim)
-            for request, (claim, _) in zip(sent, previews, strict=True)
-        ]
+        claimed = [*map(ClaimedRequest, sent, keys, claims)]
         stored = await self._count_stored(call, claimed)
         numbers = itertools.count()
         owners = [  # for each image, the number of its request; None: the row is blank
@@ -754,7 +754,7 @@ class Generator:
         elsewhere = [
             SlotQuery(claimed[number].fingerprint, None, 1)
             for number in replaced
-            if number is not None and not stored[number] and previews[number][1]
+            if number is not None and not stored[number] and others[number]
         ]
         if not any(found.pictures for found in await asyncio.to_thread(library.look_up, elsewhere)):
             return

@@ -218,6 +218,14 @@ class Progress:
 
 def describe(progress: Progress) -> str:
     """Return the state of a call as one line of text."""
+    return clean(f"{_activity(progress)}: {_state(progress)}")
+
+
+def _activity(progress: Progress) -> str:
+    return "Making images" if progress.images > 1 else "Making an image"
+
+
+def _state(progress: Progress) -> str:
     parts = []
     if progress.expected != 1:
         total = "?" if progress.expected is None else f"{progress.expected:,}"
@@ -238,8 +246,7 @@ def describe(progress: Progress) -> str:
         parts.append(f"{cause}, attempt {attempt.number + 1} of {attempt.of}{when}")
     elif progress.retries:
         parts.append(f"{progress.retries} tried again")
-    what = "Making images" if progress.images > 1 else "Making an image"
-    return clean(f"{what}: {', '.join(parts)}")
+    return ", ".join(parts)
 
 
 def plan_line(progress: Progress) -> str:
@@ -397,9 +404,10 @@ class Reporter:
 
     def _status(self) -> StatusReport:
         progress = self._progress
-        title, _, state = describe(progress).partition(": ")
-        subtitle = f"{plan_line(progress)} {state}".strip()
-        return StatusReport(title, subtitle, progress.done + progress.unsent, progress.expected)
+        subtitle = clean(f"{plan_line(progress)} {_state(progress)}".strip())
+        return StatusReport(
+            _activity(progress), subtitle, progress.done + progress.unsent, progress.expected
+        )
 
     def close(self) -> None:
         """Remove what marimo shows. Call it in the thread of the call, however the call ended."""

@@ -238,14 +238,14 @@ class SlotClaims(AbstractContextManager["SlotClaims"]):
             needs_new = (fresh or again) and slot not in table.unseen
             return Claim(slot, place, n, needs_new, table.after.get(slot, 0), former_owner=None)
 
-    def preview(self, requests: Sequence[tuple[str, int]]) -> list[tuple[Claim, bool]]:
+    def preview(self, requests: Sequence[tuple[str, int]]) -> tuple[list[Claim], list[bool]]:
         """Return the claims that the next requests would get; nothing is claimed.
 
         Args:
             requests: Fingerprint and number of images of each request.
 
         Returns:
-            Each claim, and whether another cell has an earlier slot of the request.
+            The claims, and for each whether another cell has an earlier slot of the request.
         """
         table, run = self.table, self.run
         with table.lock:
@@ -256,7 +256,7 @@ class SlotClaims(AbstractContextManager["SlotClaims"]):
                 for claim in claims
             ]
             table.transfer_all(trial, seen=False)
-        return [*zip(claims, others, strict=True)]
+        return claims, others
 
     def ignore_stored(self, claim: Claim, newest: int) -> None:
         """Ignore images that are already stored in a slot; only later ones can answer.

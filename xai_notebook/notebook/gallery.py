@@ -141,7 +141,8 @@ class LibraryWidget(PictureWidget):
         names = (*_TEXT_FILTERS, "since", "until", "starred", "status")
         filters = {name: getattr(query, name) for name in names}
         filters["notebook"] = query.notebook is not None
-        super().__init__(shell, words=query.words, order=query.order, filters=filters)
+        names = {} if shell is None else shell.user_ns
+        super().__init__(shell, names, words=query.words, order=query.order, filters=filters)
 
     @property
     def selected(self) -> ImageBatch:

@@ -31,7 +31,6 @@ from xai_notebook.settings import REFUSED_BUDGET
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
     from types import FrameType
     from typing import TypeAlias
 
@@ -322,19 +321,15 @@ class XaiImage(Magics):
     def xai_pack(self, line: str) -> None:
         """Write this notebook's pictures into a bundle beside it: %xai_pack [story.xai]."""
         from xai_notebook.arguments.templates import fill  # noqa: PLC0415  # not at load
-        from xai_notebook.generation.bundles import default_bundle  # noqa: PLC0415  # not at load
 
-        path: str | Path
         path = fill(line.strip().removesuffix(";").strip("\"' "), self.shell.user_ns, "the path")
         history = _session().history
         try:
-            path = path or default_bundle()
+            print(history.pack(path or None))  # noqa: T201  # says how many pictures, and where
         except OptionError as error:
-            if not (in_kernel(self.shell) and history.has_shown()):
+            if path or not (in_kernel(self.shell) and history.has_shown()):
                 raise
             print(error)  # noqa: T201  # the pictures are shown: Run All goes on
-        else:
-            print(history.pack(path))  # noqa: T201  # says how many pictures, and where
 
     @no_var_expand
     @line_magic

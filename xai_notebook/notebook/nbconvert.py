@@ -192,8 +192,8 @@ def _as_files(output: Any, grid: _Grid, resources: Any, extension: str) -> list[
     if extension == ".rst":  # where pandoc names pictures, and names must be unique
         outputs = _as_outputs(output, grid, [*pictures])
     else:
-        markdown = _markdown(grid, map(quote, pictures), attributes=not is_markdown)
-        outputs = [_replace(output, {"text/markdown": markdown})]
+        paragraphs = _paragraphs(grid, map(quote, pictures), attributes=not is_markdown)
+        outputs = [_replace(output, {"text/markdown": "\n\n".join(paragraphs)})]
     if pictures:
         del files[sheet]
         files.update(pictures)
@@ -306,12 +306,8 @@ def _files_of(grid: _Grid, sheet: str | None) -> dict[str, bytes]:
     }
 
 
-def _markdown(grid: _Grid, urls: Iterable[str], *, attributes: bool) -> str:
-    """Return a grid as Markdown; `attributes`: with widths, for pandoc."""
-    return "\n\n".join(_paragraphs(grid, urls, attributes=attributes))
-
-
 def _paragraphs(grid: _Grid, urls: Iterable[str], *, attributes: bool) -> Iterator[str]:
+    """Yield the paragraphs of a grid in Markdown; `attributes`: with widths, for pandoc."""
     count = len(grid.pictures)
     columns = 2 if count in {2, 4} else min(count, 3)
     width = f"{{width={70 if count == 1 else 98 // columns}%}}" if attributes and count else ""

@@ -294,20 +294,16 @@ class PictureWidget(anywidget.AnyWidget):
     _instead: ClassVar[tuple[str, str]]
     """The magic and the function to use in scripts and terminals, which cannot show widgets."""
 
-    def __init__(
-        self, shell: Any, namespace: MutableMapping[str, Any] | None = None, **traits: Any
-    ) -> None:
+    def __init__(self, shell: Any, namespace: MutableMapping[str, Any], **traits: Any) -> None:
         """Listen to messages of the browser, and to changes of stars, tags and the trash.
 
         Args:
             shell: IPython of the kernel that runs the cell; None in marimo, Solara and scripts.
-            namespace: The user's variables; None: those of `shell`.
+            namespace: The user's variables.
             **traits: Values of the subclass's traits.
         """
         self._shell = shell
-        self._namespace: MutableMapping[str, Any] = (
-            ({} if namespace is None else namespace) if shell is None else shell.user_ns
-        )
+        self._namespace = namespace
         self._publisher = Publisher(shell)
         self._shown_in: int | None = None
         self._context = page_context()
@@ -373,7 +369,7 @@ class PictureWidget(anywidget.AnyWidget):
             )
 
     def _start(self) -> None:
-        """Begin the work that the page waits for."""
+        """Start background work after the widget is displayed."""
 
     def _ipython_display_(self) -> None:
         """Display nothing if the widget is the value of the cell that has just displayed it."""

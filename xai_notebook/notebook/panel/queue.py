@@ -108,7 +108,7 @@ class Queue:
         say: Callable[[str], None],
         finished: Callable[[Generation], Awaitable[None]],
     ) -> None:
-        """Report to another panel from now on, which replaces the one that made the queue."""
+        """Send all further reports to the panel that replaces the one that made the queue."""
         self._changed, self._say, self._finished = changed, say, finished
 
     def add(self, generation: Generation) -> None:

@@ -239,7 +239,7 @@ class Panel(PictureWidget):
         configured = session.configured()
         given = {arguments.ALIASES.get(name, name): value for name, value in options.items()}
         visitors = is_for_visitors()
-        names = ({} if namespace is None else namespace) if shell is None else shell.user_ns
+        names = shell.user_ns if namespace is None else namespace
         if visitors:  # fill the author's template; prompts of visitors are sent literally
             prompt = fill(prompt, names)
         self._form, values, images = Form.from_options(prompt, given, configured, visitors=visitors)
