@@ -525,7 +525,7 @@ def test_redo_shows_what_the_author_saw(
     book.run()
     again = book.shell.user_ns["again"]
     assert [image.sha256 for image in again] == [image.sha256 for image in first]
-    assert "Image 1 is from story.xai, and was kept." in again.notes
+    assert "Image [1] is from story.xai and stays as it is." in again.notes
     book.run()
     assert "is from story.xai, which cannot be changed" in str(book.errors[0])
     assert len(image_server.image_counts) == made

@@ -397,7 +397,7 @@ def as_called(message: str) -> str:
 
 @contextmanager
 def python_names() -> Iterator[None]:
-    """Apply `as_called` to the messages of errors."""
+    """Let errors in this block name options as Python does, unless magics are loaded."""
     try:
         yield
     except XaiError as error:

@@ -134,7 +134,7 @@ class Generator:
                 them are raised.
         """
         if call.options.redo:
-            await self._check_redo_is_here(call)
+            await self._check_redo_cell(call)
         try:
             if call.many:
                 await self._answer_each(call)
@@ -717,7 +717,7 @@ class Generator:
 
     # Redo
 
-    async def _check_redo_is_here(self, call: Call) -> None:
+    async def _check_redo_cell(self, call: Call) -> None:
         """Check that the images which `--redo` replaces are not those of another cell.
 
         Otherwise the call would find none of its images, and generate all of them.
@@ -737,7 +737,7 @@ class Generator:
             sent = [await call.rewriter.recall(request) or request for request in requests]
         server = self.backend.kind, self.backend.host
         keys = [request.fingerprint(*server) for request in sent]
-        claims, others = call.claims.preview(
+        claims, others = call.claims.peek(
             [(k, each.n) for k, each in zip(keys, sent, strict=True)]
         )
         if (library := call.ingest.library) is None or not any(others):
@@ -806,7 +806,7 @@ class Generator:
         if library is None:
             raise OptionError("Images can be regenerated only while the library can be opened.")
         missing: dict[tuple[str, int], list[_Redo]] = {}
-        done = self._keep_of_bundles(call, pictures)
+        done = self._keep_bundled(call, pictures)
         others = {index: each for index, each in pictures.items() if index not in done}
         for each in await asyncio.to_thread(self._find_slots, others, library):
             if await self._claim_redo(call, each, library):
@@ -820,11 +820,14 @@ class Generator:
             done |= result
         return done
 
-    def _keep_of_bundles(self, call: Call, pictures: Mapping[int, Picture]) -> dict[int, Picture]:
-        """Return the pictures from bundles, which are those that the author's redo has made.
+    def _keep_bundled(self, call: Call, pictures: Mapping[int, Picture]) -> dict[int, Picture]:
+        """Return the pictures from bundles, with a note for each.
+
+        A bundle has what its author saw, so in the first run of a cell such a picture stays as it
+        is. In a later run the user wants another one, which cannot be stored in the bundle.
 
         Raises:
-            OptionError: A cell has run again, to regenerate a picture of a bundle.
+            OptionError: The cell has run before.
         """
         kept = {}
         for index, picture in pictures.items():
@@ -836,7 +839,7 @@ class Generator:
                     f"Image {index} is from {picture.bundle}, which cannot be changed. Run the "
                     "cell of its prompt again, without --redo, to make new images."
                 )
-            call.progress.note(f"Image {index} is from {picture.bundle}, and was kept.")
+            call.progress.note(f"Image [{index}] is from {picture.bundle} and stays as it is.")
             kept[index] = picture
         return kept
 

@@ -238,14 +238,14 @@ class SlotClaims(AbstractContextManager["SlotClaims"]):
             needs_new = (fresh or again) and slot not in table.unseen
             return Claim(slot, place, n, needs_new, table.after.get(slot, 0), former_owner=None)
 
-    def preview(self, requests: Sequence[tuple[str, int]]) -> tuple[list[Claim], list[bool]]:
+    def peek(self, requests: Sequence[tuple[str, int]]) -> tuple[list[Claim], list[bool]]:
         """Return the claims that the next requests would get; nothing is claimed.
 
         Args:
             requests: Fingerprint and number of images of each request.
 
         Returns:
-            The claims, and for each whether another cell has an earlier slot of the request.
+            The claims, and for each whether another cell owns an earlier slot of the same request.
         """
         table, run = self.table, self.run
         with table.lock:

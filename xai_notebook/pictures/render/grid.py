@@ -199,7 +199,7 @@ def _sheet(batch: Grid, pictures: Sequence[Shown]) -> str:
 
 
 def page_html(batch: Grid, pictures: Sequence[Shown] | None = None) -> str:
-    """Return `to_html` with the styles for paper and slides, for a page that stays as it is."""
+    """Return `to_html` with the styles for paper and slides, which a live update does not need."""
     html = to_html(batch, pictures).removeprefix("<div>")
     shown, columns, _ = _layout(batch)
     rows = min(math.ceil(len(shown) / max(columns, 1)), _MAX_ROWS) or 1
