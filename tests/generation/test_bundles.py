@@ -540,3 +540,21 @@ def test_a_redone_picture_is_packed_by_a_nameless_notebook(
     restart_elsewhere(monkeypatch, tmp_path)
     again = xai.generate("an owl", n=2, replay=True)
     assert [image.sha256 for image in again] == [image.sha256 for image in first]
+
+
+def test_redo_in_a_copied_cell_is_refused_with_a_bundle_too(
+    notebook: Notebooks,
+    image_server: NumberingServer,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    story: Path,
+) -> None:
+    xai.generate("an owl", n=2)
+    xai.pack()
+    restart_elsewhere(monkeypatch, tmp_path)
+    made = len(image_server.image_counts)
+    book = notebook("xai.generate('an owl', n=2)", "xai.generate('an owl', n=2, redo=1)")
+    book.run()
+    assert book.errors[0] is None
+    assert "the images to replace belong to another cell" in str(book.errors[1])
+    assert len(image_server.image_counts) == made

@@ -278,6 +278,14 @@ def test_a_contact_sheet_is_added_for_pdf_and_latex() -> None:
     assert "image/jpeg" not in mimebundle(ImageBatch([picture(status="missing", error="Gone.")]))
 
 
+def test_long_text_without_white_space_is_cut() -> None:
+    """As in Chinese and Japanese."""
+    image = picture("雪" * 1_000)
+    assert "雪" * 50 in repr(image)
+    assert "雪" * 500 in plain_text(ImageBatch([image]))
+    assert "雪" * 200 in to_html(ImageBatch([image])).partition('alt="')[2].partition('"')[0]
+
+
 def test_repr_is_the_plain_text() -> None:
     batch = ImageBatch([picture(), picture(status="missing", error="Gone.")])
     assert repr(batch).splitlines() == [

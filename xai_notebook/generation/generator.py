@@ -737,9 +737,7 @@ class Generator:
             sent = [await call.rewriter.recall(request) or request for request in requests]
         server = self.backend.kind, self.backend.host
         keys = [request.fingerprint(*server) for request in sent]
-        claims, others = call.claims.peek(
-            [(k, each.n) for k, each in zip(keys, sent, strict=True)]
-        )
+        claims, others = call.claims.peek([(k, each.n) for k, each in zip(keys, sent, strict=True)])
         if (library := call.ingest.library) is None or not any(others):
             return
         claimed = [*map(ClaimedRequest, sent, keys, claims)]
@@ -752,11 +750,11 @@ class Generator:
         ]
         replaced = {owners[index] for index in call.options.redo if index < len(owners)} - {None}
         elsewhere = [
-            SlotQuery(claimed[number].fingerprint, None, 1)
+            claimed[number]
             for number in replaced
             if number is not None and not stored[number] and others[number]
         ]
-        if not any(found.pictures for found in await asyncio.to_thread(library.look_up, elsewhere)):
+        if not await self._exist_anywhere(call, library, elsewhere):
             return
         found = [_Availability(count, each) for count, each in zip(stored, claimed, strict=True)]
         costs: list[float | None] = [None]
@@ -771,6 +769,17 @@ class Generator:
             "--redo: the images to replace belong to another cell; this one has none. Use --redo "
             f"in that cell, or leave it out to make {images} here (expected cost: {cost})."
         )
+
+    async def _exist_anywhere(
+        self, call: Call, library: Library, claimed: Sequence[ClaimedRequest]
+    ) -> bool:
+        """Tell whether the library or a bundle has an image of these requests, at any place."""
+        queries = [SlotQuery(each.fingerprint, None, 1) for each in claimed]
+        found = await asyncio.to_thread(library.look_up, queries)
+        for each, stored in zip(claimed, found, strict=True):
+            if await self._fill(call, each, stored, None):
+                return True
+        return False
 
     async def _redo_answered(self, call: Call) -> None:
         """Regenerate the images that `--redo` names, after the call has all images."""

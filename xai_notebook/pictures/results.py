@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os.path
-import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from xai_notebook.pictures.export import export_bytes, export_images
 from xai_notebook.pictures.frames import HtmlShown, Tabular
 from xai_notebook.pictures.picture import HIDDEN, Card, Grid, Picture, label_text
 from xai_notebook.pictures.render.grid import mimebundle, page_html, plain_text
+from xai_notebook.pictures.render.text import first_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -269,7 +269,7 @@ class GeneratedImage(Annotatable, HtmlShown, Card):
         return ("xai_notebook.GeneratedImage", self.sha256, self.created.isoformat(), *about)
 
     def __repr__(self) -> str:
-        prompt = textwrap.shorten(self.prompt, 60, placeholder=" …")
+        prompt = first_words(self.prompt, 60)
         size = f" {self.size[0]}x{self.size[1]}" if self.size else ""
         return f"<GeneratedImage {self.index} {self.status}{size} {prompt!r}>"
 

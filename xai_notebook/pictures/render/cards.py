@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import textwrap
 from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -19,7 +18,7 @@ from xai_notebook.pictures.render.previews import (
     PreviewSource,
     Shown,
 )
-from xai_notebook.pictures.render.text import LONGEST, NAME, dollars, text
+from xai_notebook.pictures.render.text import LONGEST, NAME, dollars, first_words, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -211,7 +210,7 @@ def _img(source: PreviewSource, alt: str, sha256: str | None = None) -> str:
 def alt_text(image: Picture, number: int = 1, total: int = 1) -> str:
     """Return the alternative text of a picture."""
     prompt = clean((image.rewritten_prompt or image.prompt)[:LONGEST])
-    prompt = textwrap.shorten(prompt, _MAX_ALT, placeholder=" …")
+    prompt = first_words(prompt, _MAX_ALT)
     name = f"Image {number} of {total}" if total > 1 else "Image"
     return f"{name}, generated from the prompt: {prompt}"
 
@@ -352,6 +351,4 @@ class Captions:
 
 def _start(prompt: str, limit: int) -> str:
     """Return the first words of a prompt."""
-    start = clean(prompt[:LONGEST])
-    head = textwrap.shorten(start, limit, placeholder="\N{NO-BREAK SPACE}…")
-    return head if len(head) > limit // 2 else f"{start[:limit]}…"  # there is no white space
+    return first_words(clean(prompt[:LONGEST]), limit, "\N{NO-BREAK SPACE}…")

@@ -30,7 +30,7 @@ from xai_notebook.pictures.picture import (
 )
 from xai_notebook.pictures.render import cards
 from xai_notebook.pictures.render.previews import Previews, PreviewSource, Shown
-from xai_notebook.pictures.render.text import LONGEST, NAME, bounded, dollars, text
+from xai_notebook.pictures.render.text import LONGEST, NAME, bounded, dollars, first_words, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -133,7 +133,7 @@ def plain_text(batch: Grid, *, terminal: bool = False) -> str:
 def _lines_of(image: Card, head: str, *, terminal: bool, cells: bool) -> list[str]:
     """Return the lines of one image; see `plain_text`."""
     head += f"{bounded(image.label, NAME)}. " if image.label else ""
-    caption = textwrap.shorten(image.caption[:LONGEST], 600, placeholder=" …")
+    caption = first_words(image.caption[:LONGEST], 600)
     if image.status != "ok":
         caption = f"No picture: {bounded(image.error or '')} {caption}"
     lines = [head + caption]

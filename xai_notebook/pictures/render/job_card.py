@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Final
 
 from xai_notebook.client.bounds import clean
@@ -18,6 +17,7 @@ from xai_notebook.pictures.render.text import (
     counted,
     dollars,
     duration,
+    first_words,
     text,
     text_table,
 )
@@ -225,7 +225,7 @@ def rows(cards: Sequence[JobCard]) -> list[dict[str, str]]:
             "state": card.title,
             "images": f"{card.counts.succeeded:,} of {card.counts.total:,}",
             "cost": card.money or "-",
-            "prompt": shorten(card.prompt, _PROMPT, placeholder=" …"),
+            "prompt": first_words(card.prompt, _PROMPT),
             "cause": bounded(card.cause or "", NAME),
         }
         for card in cards

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import textwrap
 from typing import TYPE_CHECKING, Final
 
 from xai_notebook.client.bounds import clean
@@ -39,6 +40,15 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes:02} min"
     return f"{minutes} min {rest:02} s" if minutes else f"{seconds:.0f} s"
+
+
+def first_words(value: str, limit: int, ellipsis: str = " …") -> str:
+    """Return the first words of a text. Without white space, as in Chinese, it is cut anywhere."""
+    value = " ".join(value.split())
+    if len(value) <= limit:
+        return value
+    head = textwrap.shorten(value, limit, placeholder=ellipsis)
+    return head if len(head) > limit // 2 else f"{value[:limit]}…"
 
 
 def counted(number: int, noun: str) -> str:
